@@ -1,0 +1,33 @@
+# `make demo` and `make test` need nothing but Python 3.11+ with venv and pip.
+PYTHON ?= python3
+SCALE ?= mini
+WORKDIR ?= runs
+BIN := .venv/bin
+
+.PHONY: demo env test test-slow lint clean
+
+demo: env  ## Train Table 3's two models on the embedded corpus and print the table beside the paper's.
+	$(BIN)/python -m experiments table3 --scale $(SCALE) --workdir $(WORKDIR)
+
+env: .venv/done  ## Build .venv from nothing, with pip alone.
+
+.venv/done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+test: lint  ## Lint, check types and layers, run every test that is not slow.
+	$(BIN)/python -m pytest
+
+test-slow: env  ## The checks that take minutes.
+	$(BIN)/python -m pytest -m slow
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv runs
