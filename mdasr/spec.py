@@ -2,4 +2,83 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
 RATE_HZ = 16_000  # §3.2: the front end is configured to operate at 16 kHz
+
+
+@dataclass(frozen=True)
+class Model:
+    """A column of the paper's tables: which domains it trains on and what happens to their utterances.
+
+    `noise_on` are the domains that get simulated rooms and noise; `codecs` says whether codecs are simulated. Mixed
+    bandwidth is always on (§4.3).
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    noise_on: tuple[str, ...] = ()
+    codecs: bool = False
+
+    def __post_init__(self) -> None:
+        strange = set(self.noise_on) - set(self.domains)
+        if strange:
+            raise ValueError(f"model {self.name!r}: noise on {sorted(strange)}, which it does not train on")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A row of the paper's tables: a domain's test utterances and the condition that they are heard in."""
+
+    __test__ = False  # not a test case of pytest's
+
+    domain: str
+    noise: bool = False
+    codec: str | None = None
+    narrowband: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper: `columns` and `rows` are named as the paper names them; `paper[row]` are its numbers."""
+
+    number: int
+    title: str
+    columns: Mapping[str, Model]
+    rows: Mapping[str, TestSet]
+    paper: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large an experiment is: the network, the targets, the training, and the embedded corpus' share.
+
+    A model trains for `epochs` over its data, times `noise_factor` where noise is simulated, within `min_steps` and
+    `max_steps`. `batch` is the global batch, in rows of `row_steps` steps of 30 ms.
+    """
+
+    name: str
+    cells: tuple[int, ...]
+    leaves: int
+    batch: int
+    row_steps: int
+    output_delay: int
+    dropout: float
+    learning_rate: float
+    epochs: float
+    noise_factor: float
+    min_steps: int
+    max_steps: int
+    ngram_order: int
+    lm_sentences: int
+    test_words: int
+    dev_words: int
+
+
+def digest(value: object) -> str:
+    """Twelve hex digits that name a frozen value (or anything that JSON can hold): equal values, equal names."""
+    text = json.dumps(asdict(value) if hasattr(value, "__dataclass_fields__") else value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,89 @@
+"""The paper's claims as functions over a table's cells, with verdicts holds, fails or undecided.
+
+"Better" means that the paired 95% interval of the difference, over speakers, lies below zero; "about equal" that it
+lies within ±15% of the WER it is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mdasr.recognizer import Scored
+from mdasr.score.wer import Errors, paired_interval
+
+Verdict = Literal["holds", "fails", "undecided"]
+Cells = Mapping[tuple[str, str], list[Scored]]  # by row and column of a table
+
+EQUAL_WITHIN = 0.15
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """WERs a and b on the same utterances, and the 95% interval of b - a in points."""
+
+    name: str
+    a: float
+    b: float
+    low: float
+    high: float
+
+    def better(self) -> Verdict:
+        return "holds" if self.high < 0 else "fails" if self.low > 0 else "undecided"
+
+    def about_equal(self) -> Verdict:
+        margin = EQUAL_WITHIN * self.a
+        if -margin <= self.low and self.high <= margin:
+            return "holds"
+        return "fails" if self.low > margin or self.high < -margin else "undecided"
+
+    def __str__(self) -> str:
+        relative = (self.b - self.a) / self.a if self.a else float("nan")
+        return f"{self.name}: {self.a:.1f} → {self.b:.1f} ({relative:+.0%}), difference in [{self.low:+.2f}, {self.high:+.2f}]"
+
+
+def compare(cells: Cells, row: str, a: str, b: str) -> Comparison:
+    """Compare columns `a` and `b` of a table on one row."""
+    first, second = cells[row, a], cells[row, b]
+    rng = np.random.default_rng(0)
+    low, high = paired_interval([s.errors for s in first], [s.errors for s in second], [s.speaker for s in first], rng)
+    wers = [sum((s.errors for s in scored), Errors()).wer for scored in (first, second)]
+    return Comparison(row, *wers, low, high)
+
+
+def all_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """A claim over several cells holds if all hold, fails if any fails, and is undecided otherwise."""
+    verdicts = list(verdicts)
+    return "fails" if "fails" in verdicts else "undecided" if "undecided" in verdicts else "holds"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper's about one table: the rows that it compares, and how b should relate to a."""
+
+    id: str
+    table: int
+    text: str
+    rows: tuple[str, ...]
+    columns: tuple[str, str]
+    judge: Callable[[Comparison], Verdict]
+
+    def verdict(self, cells: Cells) -> dict[str, str]:
+        found = [compare(cells, row, *self.columns) for row in self.rows]
+        evidence = "; ".join(str(each) for each in found)
+        return {"id": self.id, "verdict": all_of(map(self.judge, found)), "evidence": evidence}
+
+
+_NOISE = ("w/o Noise", "w/ Noise")
+
+CLAIMS = (
+    Claim("T3.a", 3, "Noise training leaves clean Voicesearch and Dictation about equal",
+          ("Voicesearch", "Dictation"), _NOISE, Comparison.about_equal),
+    Claim("T3.b", 3, "Noise training makes both noisy sets better",
+          ("Voicesearch + Noise", "Dictation + Noise"), _NOISE, Comparison.better),
+    Claim("T3.c", 3, "Noise training only marginally affects Dictation at 8 kHz",
+          ("Dictation 8 kHz",), _NOISE, Comparison.about_equal),
+)

@@ -1,0 +1,207 @@
+"""The acoustic model (§3.5): a stack of unidirectional LSTM layers that classifies CDPhones at 33 Hz.
+
+The recurrence is a `lax.scan` whose input products are hoisted out of it, with a backward pass of its own: one scan
+backwards for the gates' gradients, then the recurrent weights' gradient as a single product over all steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Key
+
+AnyArray = Array | np.ndarray
+
+FEATURES = 512  # §3.4: four stacked frames of 128
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the network; `cells` has one entry a layer, `dropout` acts on the output of each layer in training."""
+
+    cells: tuple[int, ...]
+    num_outputs: int
+    dropout: float = 0.0
+    compute_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not self.cells or min(self.cells) < 1 or self.num_outputs < 2:
+            raise ValueError(f"a model needs layers with cells and two outputs or more, not {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must lie in [0, 1)")
+
+    @property
+    def num_weights(self) -> int:
+        """Weights of all matrices, biases apart (the paper's model: 43,253,760)."""
+        inputs = (FEATURES, *self.cells[:-1])
+        layers = sum(4 * cells * (width + cells) for width, cells in zip(inputs, self.cells))
+        return layers + self.cells[-1] * self.num_outputs
+
+
+PAPER_CELLS = (1024, 1024, 1024, 1024, 768)
+PAPER_OUTPUTS = 8192
+
+
+def _cell(gates: Float[AnyArray, "batch gates"], c: Float[AnyArray, "batch cells"]) -> tuple[Array, Array, Array]:
+    """One LSTM step from its pre-activations, in the order input, forget, candidate, output (as PyTorch's)."""
+    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+    c = f * c + i * g
+    return o * jnp.tanh(c), c, jnp.concatenate([i, f, g, o], axis=-1)
+
+
+@jax.custom_vjp
+def recurrence(
+    inputs: Float[AnyArray, "steps batch gates"],
+    weights: Float[AnyArray, "cells gates"],
+    keep: Float[AnyArray, "steps batch"],
+    h0: Float[AnyArray, "batch cells"],
+    c0: Float[AnyArray, "batch cells"],
+) -> tuple[Float[AnyArray, "steps batch cells"], Float[AnyArray, "batch cells"]]:
+    """Run an LSTM layer whose input products (and biases) are already in `inputs`.
+
+    `keep` is 0 where a new utterance starts, so that the state before that step is forgotten, and 1 elsewhere. Returns
+    the hidden state of every step and the last cell state. `keep` gets no gradient.
+    """
+    outputs, _ = _recurrence_forward(inputs, weights, keep, h0, c0)
+    return outputs
+
+
+def _recurrence_forward(inputs, weights, keep, h0, c0):
+    def step(carry, now):
+        h, c = carry
+        x, k = now
+        h, c, activations = _cell(x + (k * h) @ weights, k * c)
+        return (h, c), (h, c, activations)
+
+    (_, last_c), (hs, cs, activations) = lax.scan(step, (h0, c0), (inputs, keep[..., None]))
+    return (hs, last_c), (weights, keep, h0, c0, hs, cs, activations)
+
+
+def _recurrence_backward(saved, gradients):
+    weights, keep, h0, c0, hs, cs, activations = saved
+    d_hs, d_last_c = gradients
+    keep = keep[..., None]
+    h_before = keep * jnp.concatenate([h0[None], hs[:-1]])
+    c_before = keep * jnp.concatenate([c0[None], cs[:-1]])
+
+    def step(carry, now):
+        d_h, d_c = carry
+        d_h_out, k, c, c_in, gates = now
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        d_h = d_h + d_h_out
+        tanh_c = jnp.tanh(c)
+        d_c = d_c + d_h * o * (1 - tanh_c**2)
+        d_gates = jnp.concatenate(
+            [
+                d_c * g * i * (1 - i),
+                d_c * c_in * f * (1 - f),
+                d_c * i * (1 - g**2),
+                d_h * tanh_c * o * (1 - o),
+            ],
+            axis=-1,
+        )
+        return (k * (d_gates @ weights.T), k * (d_c * f)), d_gates
+
+    carry = (jnp.zeros_like(h0), d_last_c)
+    (d_h0, d_c0), d_inputs = lax.scan(step, carry, (d_hs, keep, cs, c_before, activations), reverse=True)
+    d_weights = jnp.einsum("tbh,tbg->hg", h_before, d_inputs)
+    return d_inputs, d_weights, jnp.zeros_like(keep[..., 0]), d_h0, d_c0
+
+
+recurrence.defvjp(_recurrence_forward, _recurrence_backward)
+
+
+def _recurrent_init(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
+    """An orthogonal block a gate, so that the state neither fades nor grows at the start."""
+    cells = shape[0]
+    blocks = [
+        nn.initializers.orthogonal()(k, (cells, cells), dtype)
+        for k in jax.random.split(key, shape[1] // cells)
+    ]
+    return jnp.concatenate(blocks, axis=1)
+
+
+def _bias_init(key: Array, shape: tuple[int], dtype=jnp.float32) -> Array:
+    """Zero, and one for the forget gate, so that gradients reach far back from the first step on."""
+    return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)
+
+
+LayerState = tuple[Float[AnyArray, "batch cells"], Float[AnyArray, "batch cells"]]
+
+
+class LSTM(nn.Module):
+    """A unidirectional LSTM layer over [steps, batch, width] with one bias a gate."""
+
+    cells: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[AnyArray, "steps batch width"],
+        keep: Float[AnyArray, "steps batch"],
+        state: LayerState | None = None,
+    ) -> tuple[Float[AnyArray, "steps batch cells"], LayerState]:
+        wx = self.param("input", nn.initializers.lecun_normal(), (x.shape[-1], 4 * self.cells))
+        wh = self.param("recurrent", _recurrent_init, (self.cells, 4 * self.cells))
+        bias = self.param("bias", _bias_init, (4 * self.cells,))
+        wx, wh, bias = (p.astype(x.dtype) for p in (wx, wh, bias))
+        if state is None:
+            zeros = jnp.zeros((x.shape[1], self.cells), x.dtype)
+            state = (zeros, zeros)
+        hs, last_c = recurrence(x @ wx + bias, wh, keep, *state)
+        return hs, (hs[-1], last_c)
+
+
+def _dropout(
+    x: Float[AnyArray, "steps batch cells"], rate: float, layer: int, keys: Key[Array, " batch"]
+) -> Array:
+    """Drop units with a mask from each row's own key, so that rows do not depend on how devices share them."""
+
+    def mask(key):
+        return jax.random.bernoulli(jax.random.fold_in(key, layer), 1 - rate, (x.shape[0], x.shape[2]))
+
+    return jnp.where(jax.vmap(mask, out_axes=1)(keys), x / (1 - rate), 0)
+
+
+class AcousticModel(nn.Module):
+    """LSTM layers and a linear layer to CDPhone logits."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        features: Float[AnyArray, "batch steps 512"],
+        keep: Float[AnyArray, "batch steps"],
+        state: Sequence[LayerState] | None = None,
+        dropout_keys: Key[Array, " batch"] | None = None,
+    ) -> tuple[Float[AnyArray, "batch steps outputs"], list[LayerState]]:
+        """Logits in float32, and the state to carry on with; dropout acts only where a key a row is given."""
+        dtype = jnp.dtype(self.config.compute_dtype)
+        x, keep = features.swapaxes(0, 1).astype(dtype), keep.swapaxes(0, 1).astype(dtype)
+        last = []
+        for layer, cells in enumerate(self.config.cells):
+            x, layer_state = LSTM(cells, name=f"lstm_{layer}")(x, keep, state[layer] if state else None)
+            last.append(layer_state)
+            if dropout_keys is not None and self.config.dropout:
+                x = _dropout(x, self.config.dropout, layer, dropout_keys)
+        scale = 1 / math.sqrt(self.config.cells[-1])
+        output = nn.Dense(
+            self.config.num_outputs, kernel_init=nn.initializers.normal(scale), dtype=dtype, name="output"
+        )
+        return output(x).swapaxes(0, 1).astype(jnp.float32), last
+
+
+def init_params(config: ModelConfig, seed: int) -> dict:
+    """Fresh parameters (float32), a function of the configuration and the seed alone."""
+    return AcousticModel(config).init(jax.random.key(seed), jnp.zeros((1, 2, FEATURES)), jnp.ones((1, 2)))[
+        "params"
+    ]

@@ -1,0 +1,240 @@
+"""Frame cross-entropy training (§3.5, §3.7): the pmapped step, the loop, checkpoints.
+
+Nothing outside this module knows of replicated arrays. Each step sums loss, gradients and frames over all devices and
+divides by the global number of frames, so that N devices train what one would.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from mdasr.acoustic.model import AcousticModel, ModelConfig, init_params
+from mdasr.data.records import write_atomically
+from mdasr.loader import Batches, RowMaker, Share
+
+DEVICES = "devices"
+REPORT_EVERY = 20  # steps between two readings of the metrics, so that the host does not wait on each step
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """How to train: `batch` rows a step over all devices and hosts; the rate rises over `warmup_steps`, then falls to 0."""
+
+    steps: int
+    batch: int
+    learning_rate: float = 3e-3
+    warmup_steps: int = 40
+    clip_norm: float = 5.0
+    seed: int = 0
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
+            raise ValueError(f"steps, batch and learning_rate must be positive, not {self}")
+
+
+class TrainState(NamedTuple):
+    params: Any
+    optimizer: Any
+    step: Any
+
+
+class Trained(NamedTuple):
+    """Parameters after the last step, with what the run was like."""
+
+    params: Any
+    frame_accuracy: float
+    seconds: float
+    waited_share: float
+
+
+def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, options.learning_rate, min(options.warmup_steps, options.steps // 2), options.steps
+    )
+    return optax.chain(optax.clip_by_global_norm(options.clip_norm), optax.adam(schedule))
+
+
+def frame_loss(logits, labels, weights) -> tuple[jax.Array, jax.Array]:
+    """Summed cross-entropy and number of right frames over [batch, steps], where `weights` is 1."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    right = (logits.argmax(-1) == labels) * weights
+    return (losses * weights).sum(), right.sum()
+
+
+def make_train_step(config: ModelConfig, options: TrainOptions) -> Callable:
+    """The pmapped step: (replicated state, batch [devices, rows, ...]) -> (state, summed metrics)."""
+    model, optimizer = AcousticModel(config), make_optimizer(options)
+
+    def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+        step_key = jax.random.fold_in(jax.random.key(options.seed), state.step)
+        # A key for each row of the global batch: which device holds the row changes no mask.
+        keys = jax.vmap(lambda row: jax.random.fold_in(step_key, row))(batch["row"])
+
+        def loss(params):
+            logits, _ = model.apply({"params": params}, batch["features"], batch["keep"], dropout_keys=keys)
+            return frame_loss(logits, batch["labels"], batch["weights"])
+
+        (loss_sum, right), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        sums = {"loss": loss_sum, "right": right, "frames": batch["weights"].sum()}
+        gradients, sums = jax.lax.psum((gradients, sums), DEVICES)
+        gradients = jax.tree.map(lambda g: g / jnp.maximum(sums["frames"], 1), gradients)
+        updates, opt_state = optimizer.update(gradients, state.optimizer, state.params)
+        return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), sums
+
+    return jax.pmap(step, axis_name=DEVICES, donate_argnums=0)
+
+
+def replicate(tree: Any) -> Any:
+    """A copy of every array on each device, laid out as the pmapped step returns them, lest it compile twice."""
+    devices = jax.local_device_count()
+    copies = jax.tree.map(lambda x: np.broadcast_to(x, (devices, *np.shape(x))), tree)
+    return jax.pmap(lambda x: x, axis_name=DEVICES)(copies)
+
+
+def local_value(x: jax.Array) -> np.ndarray:
+    """This host's copy of a replicated array, without starting a collective."""
+    return np.asarray(x.addressable_shards[0].data)[0]
+
+
+def shard_batch(batch: dict[str, np.ndarray], share: Share, step: int) -> dict[str, np.ndarray]:
+    """Add each row's place in the global batch and split the rows over this host's devices."""
+    devices = jax.local_device_count()
+    batch = batch | {"row": np.arange(share.first, share.first + share.count, dtype=np.int32)}
+    return {name: x.reshape(devices, share.count // devices, *x.shape[1:]) for name, x in batch.items()}
+
+
+def host_share(batch: int) -> Share:
+    """The rows of a global batch that this host trains on; raises ValueError where devices cannot share it evenly."""
+    hosts, devices = jax.process_count(), jax.device_count()
+    if batch % devices:
+        raise ValueError(
+            f"a batch of {batch} rows cannot be shared by {devices} devices; choose a multiple of {devices}"
+        )
+    return Share(batch, jax.process_index() * (batch // hosts), batch // hosts)
+
+
+def check_run(path: Path, described: dict) -> None:
+    """Write what is trained to `path`, or compare with what an earlier start wrote there."""
+    described = json.loads(json.dumps(described))
+    if not path.exists():
+        write_atomically(path, json.dumps(described, indent=1) + "\n")
+        return
+    earlier = json.loads(path.read_text())
+    different = [name for name in described if earlier.get(name) != described[name]]
+    if different:
+        name = different[0]
+        raise ValueError(
+            f"{path.parent} holds a checkpoint of another configuration: {name} was {earlier.get(name)!r} and is now "
+            f"{described[name]!r}. Train to another directory, or delete this one."
+        )
+
+
+def checkpoint_manager(directory: Path) -> ocp.CheckpointManager:
+    return ocp.CheckpointManager(
+        directory.absolute(),
+        options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False),
+    )
+
+
+def restore_or_init(
+    manager: ocp.CheckpointManager, config: ModelConfig, options: TrainOptions, start: Any
+) -> TrainState:
+    params = init_params(config, options.seed) if start is None else start
+    state = TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
+    step = manager.latest_step()
+    if step is None:
+        return state
+    saved = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(state._asdict())))
+    return TrainState(**saved["state"])
+
+
+def train(
+    config: ModelConfig,
+    options: TrainOptions,
+    maker: RowMaker,
+    directory: Path,
+    *,
+    workers: int = 1,
+    start_from: Any = None,
+    described: dict | None = None,
+    label: str = "train",
+) -> Trained:
+    """Train in `directory`, going on from its last checkpoint, bit for bit as if it had never stopped.
+
+    `start_from` are parameters to begin with (adaptation); `described` is whatever else makes this run what it is, and
+    is compared, as are `config` and `options`, with what an earlier start left there.
+    """
+    share = host_share(options.batch)
+    check_run(
+        directory / "run.json",
+        {
+            "model": asdict(config),
+            "train": asdict(options),
+            "rows": asdict(maker.options),
+            **(described or {}),
+        },
+    )
+    with checkpoint_manager(directory / "checkpoints") as manager:
+        state = replicate(restore_or_init(manager, config, options, start_from))
+        first = int(local_value(state.step))
+        step_fn = make_train_step(config, options)
+        batches = Batches(maker, share, first, options.steps, workers)
+        progress = tqdm(
+            total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True
+        )
+        began = time.perf_counter()
+        accuracy = math.nan
+        with SummaryWriter(str(directory / "tensorboard")) as writer:
+            pending: list[dict[str, jax.Array]] = []
+            for step in range(first, options.steps):
+                state, sums = step_fn(state, shard_batch(next(batches), share, step))
+                pending.append(sums)
+                done = step + 1
+                if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
+                    jax.block_until_ready(sums)
+                if done % REPORT_EVERY == 0 or done == options.steps:
+                    accuracy = report(
+                        writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began)
+                    )
+                    pending = []
+                progress.update()
+                if done % options.checkpoint_every == 0 or done == options.steps:
+                    host_state = jax.tree.map(local_value, state)
+                    manager.save(
+                        done, args=ocp.args.Composite(state=ocp.args.StandardSave(host_state._asdict()))
+                    )
+        batches.close()
+        progress.close()
+        seconds = time.perf_counter() - began
+        return Trained(
+            jax.tree.map(local_value, state.params), accuracy, seconds, batches.waited_s / max(seconds, 1e-9)
+        )
+
+
+def report(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
+    """Read the metrics gathered since the last report, show and log them; returns the frame accuracy."""
+    totals = {
+        name: sum(float(local_value(sums[name])) for sums in pending) for name in ("loss", "right", "frames")
+    }
+    loss, accuracy = totals["loss"] / totals["frames"], totals["right"] / totals["frames"]
+    for name, value in {"loss": loss, "frame_accuracy": accuracy, "waited_for_input": waited}.items():
+        writer.add_scalar(f"train/{name}", value, step)
+    progress.set_postfix_str(
+        f"loss {loss:.3f}, frames right {accuracy:.3f}, waiting {waited:.0%}", refresh=False
+    )
+    return accuracy

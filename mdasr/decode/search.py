@@ -1,0 +1,145 @@
+"""Single-pass beam search over a decoding graph (§3.6): the one place that touches kaldi-decoder."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import kaldi_decoder
+import kaldifst
+import numpy as np
+from jaxtyping import Float
+
+from mdasr.decode.graph import Graph
+from mdasr.language.lexicon import SILENCE
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search: costs are -log p, so `beam` is in nats after scaling.
+
+    Scores are multiplied by `acoustic_scale`; every word costs `insertion_penalty` (negative: a bonus).
+    Where no end of a sentence is within the beam, the search is repeated up to `retries` times with beam
+    and `max_active` doubled.
+    """
+
+    beam: float = 11.0
+    max_active: int = 2000
+    acoustic_scale: float = 0.5
+    insertion_penalty: float = 0.0
+    retries: int = 2
+
+    def __post_init__(self) -> None:
+        if not (self.beam > 0 and self.max_active > 1 and self.acoustic_scale > 0 and self.retries >= 0):
+            raise ValueError(
+                f"beam and acoustic_scale must be above 0, max_active above 1, retries 0 or more: {self}"
+            )
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What was heard: word i lies in steps [starts[i], ends[i]); silence is between them.
+
+    `graph_cost` (words, pronunciations, silence, penalties) and `acoustic_cost` (scaled) add up to `cost`.
+    Without `reached_final` the words are the likeliest beginning of a sentence, cut off by the end of the
+    scores. `beam` is the one that the search ended with.
+    """
+
+    words: tuple[str, ...]
+    starts: tuple[int, ...]
+    ends: tuple[int, ...]
+    graph_cost: float
+    acoustic_cost: float
+    reached_final: bool
+    beam: float
+
+    @property
+    def cost(self) -> float:
+        return self.graph_cost + self.acoustic_cost
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: SearchOptions) -> Hypothesis:
+    """The likeliest words for `scores`, which are log posteriors less log priors.
+
+    Raises ValueError where the scores are empty, not finite, or not those of the model that the graph was
+    built for.
+    """
+    if scores.shape[1] != graph.num_outputs:
+        raise ValueError(
+            f"scores of {scores.shape[1]} outputs, but the graph was built for {graph.num_outputs}: "
+            "it belongs to another model, or to another tree"
+        )
+    if not len(scores):
+        raise ValueError("no steps to decode: the recording is shorter than one step (62 ms)")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores hold NaN or infinity; a prior of 0 does this, or a training that diverged")
+    graph = _priced(graph, options.insertion_penalty)
+    decodable = kaldi_decoder.DecodableCtc(_label_scores(graph, scores, options.acoustic_scale))
+    for attempt in range(options.retries + 1):
+        settings = kaldi_decoder.FasterDecoderOptions(
+            beam=options.beam * 2**attempt, max_active=options.max_active * 2**attempt
+        )
+        # The decoder borrows the transducer; `graph` outlives it here (facts: otherwise it crashes).
+        decoder = kaldi_decoder.FasterDecoder(graph.fst, settings)
+        decoder.decode(decodable)
+        if decoder.reached_final():
+            break
+    return _hypothesis(graph, decoder, settings.beam)
+
+
+def _label_scores(
+    graph: Graph, scores: Float[np.ndarray, "steps outputs"], scale: float
+) -> Float[np.ndarray, "steps labels"]:
+    """One column an input label, as the decoder wants them; several labels share an output."""
+    return np.ascontiguousarray(scores[:, graph.outputs] * np.float32(scale), np.float32)
+
+
+def _hypothesis(graph: Graph, decoder: kaldi_decoder.FasterDecoder, beam: float) -> Hypothesis:
+    reached_final = decoder.reached_final()
+    found, lattice = decoder.get_best_path()
+    if not found:
+        raise RuntimeError("the search lost every path; the graph has a state that leads nowhere")
+    linear, steps, words, weight = kaldifst.get_linear_symbol_sequence(lattice)
+    if not linear or len(steps) != decoder.num_frames_decoded():
+        raise RuntimeError(f"the best path has {len(steps)} steps of {decoder.num_frames_decoded()}")
+    starts, ends = _spans(graph, steps)
+    if len(starts) < len(words) or (reached_final and len(starts) > len(words)):
+        raise RuntimeError(f"the best path starts {len(starts)} words and names {len(words)}")
+    # A word cut off by the end of the scores may have started and not be named yet.
+    return Hypothesis(
+        words=tuple(graph.words[label - 1] for label in words),
+        starts=tuple(starts[: len(words)]),
+        ends=tuple(ends[: len(words)]),
+        graph_cost=weight.value1,
+        acoustic_cost=weight.value2,
+        reached_final=reached_final,
+        beam=beam,
+    )
+
+
+def _spans(graph: Graph, steps: list[int]) -> tuple[list[int], list[int]]:
+    """First step of each word, and the step past its last; `steps` are input labels."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for step, number in enumerate(steps):
+        label = graph.labels[number - 1]
+        if label.starts:
+            starts.append(step)
+            ends.append(step + 1)
+        elif label.phone != SILENCE:
+            ends[-1] = step + 1
+    return starts, ends
+
+
+@functools.lru_cache(maxsize=2)
+def _priced(graph: Graph, penalty: float) -> Graph:
+    """The graph with `penalty` on every arc that names a word; takes as long as copying it, so it is kept."""
+    if not penalty:
+        return graph
+    arcs = [f"0 0 {i} {i} {penalty}" for i in range(1, 1 + len(graph.words))]
+    priced = kaldifst.compose(graph.fst, kaldifst.compile("\n".join([*arcs, "0"]) + "\n"))
+    return Graph(kaldifst.StdConstFst(priced), graph.labels, graph.words, graph.num_outputs)

@@ -1,0 +1,171 @@
+"""§3.4: log-mel features, global normalisation, four frames stacked, every third kept.
+
+Frame i covers samples [160 i, 160 i + 512); nothing is padded. Step t stacks frames 3t to 3t+3 and is
+labelled by frame 3t+1. "10 msec overlap between neighboring frames" is read as a hop of 10 ms: three of them
+make the paper's 30 ms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Float, Int
+
+from mdasr.spec import RATE_HZ
+
+WINDOW = 512  # samples: 32 ms
+HOP = 160  # samples: 10 ms
+FFT_SIZE = 1024  # with 512 points one of the 128 filters would be empty
+BANDS = 128
+LOW_HZ, HIGH_HZ = 125.0, 7500.0
+FLOOR = 1e-6  # added to a band's power; rounding to 16 bits leaves about 1e-7 there
+STACK, STRIDE, LABEL_FRAME = 4, 3, 1  # frames a step, frames between steps, which frame gives the label
+
+_BLOCK = 64  # frames transformed at once: they stay in a core's cache, which doubles the speed
+
+
+def num_frames(samples: int) -> int:
+    """Number of whole 32 ms frames in a waveform of `samples` at 16 kHz."""
+    return max(0, 1 + (samples - WINDOW) // HOP)
+
+
+def num_steps(samples: int) -> int:
+    """Number of 30 ms steps, each of four stacked frames, in a waveform of `samples` at 16 kHz."""
+    return max(0, 1 + (num_frames(samples) - STACK) // STRIDE)
+
+
+def step_centres(steps: int) -> Int[np.ndarray, " steps"]:
+    """Sample at the centre of each step's label frame: the phone there is the step's label."""
+    return HOP * (STRIDE * np.arange(steps) + LABEL_FRAME) + WINDOW // 2
+
+
+@cache
+def mel_filters() -> Float[np.ndarray, "513 128"]:
+    """Triangular filters of height 1, equally spaced on the scale 2595 log10(1 + f/700) (O'Shaughnessy)."""
+    low_mel, high_mel = (2595 * np.log10(1 + hz / 700) for hz in (LOW_HZ, HIGH_HZ))
+    edges_mel = np.linspace(low_mel, high_mel, BANDS + 2)
+    edges_hz = 700 * (10 ** (edges_mel / 2595) - 1)
+    bins_hz = np.arange(FFT_SIZE // 2 + 1)[:, None] * RATE_HZ / FFT_SIZE
+    rising = (bins_hz - edges_hz[:-2]) / np.diff(edges_hz)[:-1]
+    falling = (edges_hz[2:] - bins_hz) / np.diff(edges_hz)[1:]
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def log_mel(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "frames 128"]:
+    """Natural logarithm of the power in 128 mel bands, float32, for a 16 kHz waveform in [-1, 1).
+
+    Periodic Hann window, 1024-point transform. A waveform shorter than one window has no frames.
+    """
+    frames = num_frames(len(wave))
+    features = np.empty((frames, BANDS), np.float32)
+    if not frames:
+        return features
+    windows = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32, copy=False), WINDOW)[::HOP]
+    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+    padded = np.zeros((min(_BLOCK, frames), FFT_SIZE), np.float32)
+    for first in range(0, frames, _BLOCK):
+        block = windows[first : first + _BLOCK]
+        rows = padded[: len(block)]
+        np.multiply(block, hann, out=rows[:, :WINDOW])
+        spectrum = scipy.fft.rfft(rows)
+        power = spectrum.real**2
+        power += spectrum.imag**2
+        np.matmul(power, mel_filters(), out=features[first : first + len(block)])
+    features += np.float32(FLOOR)
+    return np.log(features, out=features)
+
+
+def stack(features: Float[np.ndarray, "frames bands"]) -> Float[np.ndarray, "steps stacked"]:
+    """Four contiguous frames side by side, every third position: [frames, 128] to [steps, 512] at 33 Hz."""
+    steps = max(0, 1 + (len(features) - STACK) // STRIDE)
+    first = STRIDE * np.arange(steps)[:, None]
+    return features[first + np.arange(STACK)].reshape(steps, STACK * features.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStats:
+    """Mean and standard deviation of every band over a training set: what "globally normalized" refers to."""
+
+    mean: Float[np.ndarray, " bands"]
+    std: Float[np.ndarray, " bands"]
+
+    def write(self, path: Path) -> None:
+        """Write both as JSON; read back, every float32 is the same."""
+        fields = {"mean": self.mean.tolist(), "std": self.std.tolist()}
+        path.write_text(json.dumps(fields, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> FeatureStats:
+        """Read what `write` wrote; ValueError where a field is missing or of the wrong length."""
+        try:
+            fields = json.loads(path.read_text())
+            stats = cls(*(np.asarray(fields[name], np.float32) for name in ("mean", "std")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}: not feature statistics ({error!r}); they are written by training"
+            ) from error
+        if stats.mean.shape != (BANDS,) or stats.std.shape != (BANDS,) or not np.all(stats.std > 0):
+            raise ValueError(
+                f"{path}: fields mean and std must be {BANDS} numbers each, std above 0; train again"
+            )
+        return stats
+
+
+def feature_stats(features: Iterable[Float[np.ndarray, "_ bands"]]) -> FeatureStats:
+    """Statistics over the frames of all the arrays [frames, bands] of an iterable; it is read once.
+
+    Sums are kept in float64. A band that never changes gets a standard deviation of 1.
+    ValueError without any frame.
+    """
+    count, total, squares = 0, np.zeros(1), np.zeros(1)
+    for array in features:
+        wide = array.astype(np.float64)
+        count += len(wide)
+        total = total + wide.sum(axis=0)
+        squares = squares + (wide**2).sum(axis=0)
+    if not count:
+        raise ValueError("feature statistics need at least one frame: every utterance is shorter than 32 ms")
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    std = np.where(std > 1e-4, std, 1.0)
+    return FeatureStats(mean.astype(np.float32), std.astype(np.float32))
+
+
+def normalize(
+    features: Float[np.ndarray, "frames bands"], stats: FeatureStats
+) -> Float[np.ndarray, "frames bands"]:
+    """Shift and scale every band to mean 0 and variance 1 over the training set."""
+    return (features - stats.mean) / stats.std
+
+
+def cepstra(
+    features: Float[np.ndarray, "frames bands"], count: int = 13
+) -> Float[np.ndarray, "frames count"]:
+    """The first `count` coefficients of the orthonormal DCT-II of log-mel frames: what the aligner models."""
+    return scipy.fft.dct(features, type=2, norm="ortho", axis=1)[:, :count]
+
+
+def add_deltas(
+    features: Float[np.ndarray, "frames dim"], order: int = 2, reach: int = 2
+) -> Float[np.ndarray, "frames dims"]:
+    """Features with their time derivatives up to `order` beside them: [frames, dim * (order + 1)].
+
+    Each derivative is the slope of a line fitted to 2 * `reach` + 1 frames (as in the HTK Book);
+    beyond the edges the first and the last frame are repeated.
+    """
+    if not len(features):
+        return np.empty((0, features.shape[1] * (order + 1)), np.float32)
+    offsets = np.arange(-reach, reach + 1)
+    weights = (offsets / (offsets**2).sum()).astype(np.float32)
+    parts = [features]
+    for _ in range(order):
+        padded = np.pad(parts[-1], ((reach, reach), (0, 0)), mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, len(weights), axis=0)
+        parts.append(windows @ weights)
+    return np.concatenate(parts, axis=1)

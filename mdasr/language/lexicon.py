@@ -1,0 +1,228 @@
+"""Phones, words and how words are said: the pronunciation lexicon (§3.6)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+Phones: TypeAlias = tuple[str, ...]
+Variants: TypeAlias = tuple[tuple[Phones, float], ...]
+"""The ways to say one word: (phones, probability given the word)."""
+
+SILENCE = "SIL"
+VOWELS: Phones = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
+CONSONANTS: Phones = (
+    *("B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N"),
+    *("NG", "P", "R", "S", "SH", "T", "TH", "V", "W", "Y", "Z", "ZH"),
+)
+ARPABET: Phones = tuple(sorted(VOWELS + CONSONANTS))
+
+_STRESSED = re.compile(rf"({'|'.join(VOWELS)})[0-2]")
+_VARIANT = re.compile(r"(.+)\(\d+\)")
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """What each word sounds like: `entries[word]` is a tuple of (phones, probability), the likeliest first.
+
+    A word's probabilities are conditional on the word. The phones may be any names without white space; SIL
+    is not among them, since pauses are the aligner's and the graph's business. Words and variants are kept
+    sorted. Raises ValueError for an entry that breaks this.
+    """
+
+    entries: Mapping[str, Variants]
+
+    def __post_init__(self) -> None:
+        ordered = {}
+        for word in sorted(self.entries):
+            _check_word(word)
+            variants = self.entries[word]
+            if not variants:
+                raise ValueError(f"lexicon: {word!r} has no pronunciation; drop the word or give it one")
+            for phones, probability in variants:
+                _check_pronunciation(word, phones, probability)
+            if len({phones for phones, _ in variants}) < len(variants):
+                raise ValueError(f"lexicon: {word!r} has the same pronunciation twice")
+            if sum(probability for _, probability in variants) > 1 + 1e-3:
+                raise ValueError(f"lexicon: the probabilities of {word!r} add up to more than 1")
+            ordered[word] = tuple(sorted(variants, key=lambda variant: (-variant[1], variant[0])))
+        object.__setattr__(self, "entries", ordered)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self.entries
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word, sorted."""
+        return tuple(self.entries)
+
+    @cached_property
+    def phones(self) -> Phones:
+        """Every phone that occurs, and SIL, sorted."""
+        used = {phone for variants in self.entries.values() for phones, _ in variants for phone in phones}
+        return tuple(sorted(used | {SILENCE}))
+
+    @property
+    def text(self) -> str:
+        """What `write` stores, one "word TAB probability TAB phones" a line; hash it to name it."""
+        return "".join(
+            f"{word}\t{probability:.6g}\t{' '.join(phones)}\n"
+            for word, variants in self.entries.items()
+            for phones, probability in variants
+        )
+
+    def write(self, path: Path | str) -> None:
+        """Write `text` to `path`, replacing it in one step."""
+        path = Path(path)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+        partial.write_text(self.text, encoding="utf-8")
+        partial.rename(path)
+
+    @classmethod
+    def read(cls, path: Path | str, phones: Iterable[str] | None = None) -> Lexicon:
+        """Read a lexicon in CMUdict's format or in that of `write`; words become lower case.
+
+        CMUdict: "WORD  F OW1 N Z", further variants "WORD(2)", comments after ";;;" or " #", stress digits of
+        ARPAbet vowels dropped, and all variants of a word equally likely. Where `phones` is given, any other
+        phone is an error. Raises ValueError with file and line.
+        """
+        path = Path(path)
+        allowed = None if phones is None else frozenset(phones)
+        found: dict[str, dict[Phones, float | None]] = {}
+        for number, line in enumerate(_lines(path), start=1):
+            try:
+                if row := _parse(line):
+                    _add(found, *row, allowed)
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: {error}") from None
+        if not found:
+            raise ValueError(f"{path}: no pronunciations in this file")
+        try:
+            return cls({word: _equally_likely(variants) for word, variants in found.items()})
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, Mapping[Phones, int]], min_share: float = 0.05) -> Lexicon:
+        """Relative frequencies of observed pronunciations.
+
+        `counts[word][phones]` says how often. A variant rarer than `min_share` of its word is dropped (never
+        the commonest one); the rest are scaled to add up to 1.
+        """
+        entries = {}
+        for word, seen in counts.items():
+            total = sum(seen.values())
+            if total <= 0:
+                raise ValueError(f"lexicon: {word!r} was never observed")
+            kept = {phones: n for phones, n in seen.items() if n > 0 and n >= min_share * total}
+            if not kept:
+                best = max(sorted(seen), key=lambda phones: seen[phones])
+                kept = {best: seen[best]}
+            mass = sum(kept.values())
+            entries[word] = tuple((tuple(phones), n / mass) for phones, n in kept.items())
+        return cls(entries)
+
+    def merged(self, other: Lexicon) -> Lexicon:
+        """The words of both; where both have a word, `other`'s pronunciations replace ours."""
+        return Lexicon({**self.entries, **other.entries})
+
+    def covering(
+        self, words: Iterable[str], pronounce: Callable[[list[str]], Mapping[str, Phones]] | None = None
+    ) -> Lexicon:
+        """This lexicon with an entry for each of `words`, missing ones said as `pronounce(missing)` says.
+
+        Raises ValueError that lists the words which still have no pronunciation, and the ways to mend it.
+        """
+        missing = sorted({*words} - self.entries.keys())
+        said = pronounce(missing) if missing and pronounce else {}
+        unsaid = [word for word in missing if not said.get(word)]
+        if unsaid:
+            raise ValueError(
+                f"{len(unsaid)} words without pronunciation: {listed(unsaid)}. Give them in a lexicon "
+                "(CMUdict format, `--lexicon FILE`), let eSpeak NG guess (pip install 'mdasr[synth]'), or drop them"
+            )
+        return Lexicon({**self.entries, **{word: ((tuple(said[word]), 1.0),) for word in missing}})
+
+
+def listed(words: Iterable[str], limit: int = 20) -> str:
+    """The first words for a message, and how many more there are."""
+    words = [*words]
+    more = f", … and {len(words) - limit} more" if len(words) > limit else ""
+    return ", ".join(repr(word) for word in words[:limit]) + more
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # utf-8-sig: some editors put a byte-order mark before the first word.
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save the lexicon as UTF-8") from None
+
+
+def _parse(line: str) -> tuple[str, float | None, Phones] | None:
+    """One line as (word, probability or None, phones); None for a comment or an empty line."""
+    if line.startswith(";;;") or not line.strip():
+        return None
+    if line.count("\t") == 2:
+        word, probability, phones = line.split("\t")
+        try:
+            return word.strip().lower(), float(probability), tuple(phones.split())
+        except ValueError:
+            raise ValueError(f"{probability!r} is no probability (word TAB probability TAB phones)") from None
+    word, *said = re.sub(r"\s(#|;;;).*$", "", line).split()
+    if match := _VARIANT.fullmatch(word):
+        word = match[1]
+    return word.lower(), None, tuple(m[1] if (m := _STRESSED.fullmatch(p)) else p for p in said)
+
+
+def _add(
+    found: dict[str, dict[Phones, float | None]],
+    word: str,
+    probability: float | None,
+    phones: Phones,
+    allowed: frozenset[str] | None,
+) -> None:
+    _check_word(word)
+    _check_pronunciation(word, phones, 1.0 if probability is None else probability)
+    if allowed is not None and (unknown := sorted({*phones} - allowed)):
+        raise ValueError(f"{word!r} has the unknown phone {unknown[0]!r}; known: {' '.join(sorted(allowed))}")
+    variants = found.setdefault(word, {})
+    if variants and (probability is None) != (None in variants.values()):
+        raise ValueError(f"{word!r} has a probability on one line and none on another")
+    # CMUdict's variants often differ in stress alone, which is dropped; in our own format it is a mistake.
+    if probability is not None and phones in variants:
+        raise ValueError(f"{word!r} has the same pronunciation as on an earlier line")
+    variants[phones] = probability
+
+
+def _equally_likely(variants: dict[Phones, float | None]) -> Variants:
+    return tuple((phones, 1 / len(variants) if p is None else p) for phones, p in variants.items())
+
+
+def _check_word(word: str) -> None:
+    if not word or any(letter.isspace() for letter in word):
+        raise ValueError(f"{word!r} is no word: it is empty or has white space in it")
+    if word[0] in "#<":
+        raise ValueError(f"{word!r} is no word: names that start with # or < are the graph's own symbols")
+
+
+def _check_pronunciation(word: str, phones: Phones, probability: float) -> None:
+    if not phones:
+        raise ValueError(f"{word!r} has no phones")
+    for phone in phones:
+        if not phone or phone[0] in "#<" or any(letter.isspace() for letter in phone):
+            raise ValueError(f"{word!r} has {phone!r}, which is no name for a phone")
+    if SILENCE in phones:
+        raise ValueError(
+            f"{word!r} has {SILENCE} among its phones; pauses between words are added by the graph"
+        )
+    if not 0 < probability <= 1 + 1e-6:
+        raise ValueError(f"{word!r} has the probability {probability:g}; it must be above 0 and at most 1")

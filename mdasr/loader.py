@@ -1,0 +1,245 @@
+"""From records to batches (§3.7, Fig. 1): records -> recipes -> features and labels -> rows of fixed length.
+
+A row packs utterances one after another. Which utterances stand in row r, and how each is distorted, is a function of
+the seed and r alone: neither workers, devices nor hosts enter it, and the iterator's whole state is one row number.
+"""
+
+from __future__ import annotations
+
+import bisect
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import grain.python as grain
+import numpy as np
+from absl import flags
+from jaxtyping import Float, Int
+
+from mdasr import frontend
+from mdasr.data.records import Alignment, Corpus
+from mdasr.language.lexicon import SILENCE
+from mdasr.perturb import Policy, draw, perturb
+from mdasr.spec import RATE_HZ
+
+Batch = dict[str, np.ndarray]
+
+
+class PhoneTree(Protocol):
+    """What labels need of a state-tying tree (`mdasr.acoustic.tying.Tree`)."""
+
+    def leaves(self, phones: Sequence[str]) -> Int[np.ndarray, " phones"]: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """One corpus of the training pool: its shards, the name of its alignment, and what may happen to its utterances."""
+
+    corpus: Corpus
+    alignment: str
+    policy: Policy
+    indices: tuple[int, ...] | None = None  # a subset of the utterances; None is all that were aligned
+
+    def usable(self) -> Int[np.ndarray, " utterances"]:
+        aligned = np.flatnonzero(self.corpus.alignments(self.alignment).usable)
+        return (
+            aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
+        )
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """The shape of a row: its steps (30 ms each) and by how many the network's output lags its input."""
+
+    steps: int
+    output_delay: int = 0
+
+    def __post_init__(self) -> None:
+        if self.output_delay < 0 or self.steps <= self.output_delay:
+            raise ValueError(f"rows of {self.steps} steps cannot hold an output delay of {self.output_delay}")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Steps [first, first + steps) of an utterance, and the slot of the row at which they begin."""
+
+    source: int
+    utterance: int
+    first: int
+    steps: int
+    slot: int
+
+
+def step_labels(alignment: Alignment, tree: PhoneTree, steps: int) -> Int[np.ndarray, " steps"]:
+    """CDPhone of every step: the phone at the centre of the step's label frame, in its context.
+
+    What lies past the last phone is silence.
+    """
+    leaves = tree.leaves((*alignment.phones, SILENCE))
+    ends = np.asarray(alignment.ends_s) * RATE_HZ
+    return leaves[np.searchsorted(ends, frontend.step_centres(steps), side="right")]
+
+
+def _pieces(num_steps: int, room: int) -> list[tuple[int, int]]:
+    """Cut an utterance longer than a row into nearly equal parts (first, steps)."""
+    edges = np.linspace(0, num_steps, -(-num_steps // room) + 1).astype(int)
+    return [(int(a), int(b - a)) for a, b in zip(edges, edges[1:])]
+
+
+@dataclass
+class RowPlan:
+    """Which pieces stand in which row, epoch after epoch (an epoch shows every utterance once: a visit)."""
+
+    sources: Sequence[Source]
+    options: RowOptions
+    seed: int
+    _starts: list[int] = field(
+        default_factory=list
+    )  # first row of each epoch planned so far, and of the one after
+    _epoch: tuple[int, list[tuple[Piece, ...]]] = (-1, [])
+
+    def __post_init__(self) -> None:
+        pool = [(s, int(u)) for s, source in enumerate(self.sources) for u in source.usable()]
+        if not pool:
+            raise ValueError("nothing to train on: no utterance of these corpora is aligned and selected")
+        self._pool = np.array(pool, np.int64)
+        lengths = [source.corpus.num_samples for source in self.sources]
+        self._steps = np.array([frontend.num_steps(int(lengths[s][u])) for s, u in pool])
+        self._starts = [0]
+
+    def _plan(self, epoch: int) -> list[tuple[Piece, ...]]:
+        """First-fit packing of a shuffled epoch: a row is closed when ten later pieces did not fit it."""
+        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self._pool))
+        delay, capacity = self.options.output_delay, self.options.steps
+        rows: list[list[Piece]] = []
+        opened: list[list[int]] = []  # [row, slots used, misses]
+        for i in order:
+            (source, utterance), total = self._pool[i], int(self._steps[i])
+            for first, steps in _pieces(total, capacity - delay) if total > 0 else []:
+                place = next((p for p in opened if p[1] + steps + delay <= capacity), None)
+                for row in opened[: opened.index(place) if place else len(opened)]:
+                    row[2] += 1
+                if place is None:
+                    place = [len(rows), 0, 0]
+                    opened.append(place)
+                    rows.append([])
+                rows[place[0]].append(Piece(int(source), int(utterance), first, steps, place[1]))
+                place[1] += steps + delay
+                opened = [row for row in opened if row[2] < 10]
+        return [tuple(row) for row in rows]
+
+    def locate(self, row: int) -> tuple[int, tuple[Piece, ...]]:
+        """(epoch, pieces) of row number `row`, counted from the start of training."""
+        while self._starts[-1] <= row:
+            epoch = len(self._starts) - 1
+            self._epoch = (epoch, self._plan(epoch))
+            self._starts.append(self._starts[-1] + len(self._epoch[1]))
+        epoch = bisect.bisect_right(self._starts, row) - 1
+        if self._epoch[0] != epoch:
+            self._epoch = (epoch, self._plan(epoch))
+        return epoch, self._epoch[1][row - self._starts[epoch]]
+
+    def rows_in_epoch(self, epoch: int = 0) -> int:
+        return len(self._plan(epoch))
+
+
+@dataclass
+class RowMaker(grain.MapTransform):
+    """Row number -> features, labels, weights and keep flags; runs in a loader's worker, without jax."""
+
+    sources: Sequence[Source]
+    tree: PhoneTree
+    stats: frontend.FeatureStats
+    noises: Mapping[str, np.ndarray]
+    options: RowOptions
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._plan = RowPlan(self.sources, self.options, self.seed)
+        self._alignments = [source.corpus.alignments(source.alignment) for source in self.sources]
+
+    def map(self, row: int) -> Batch:
+        """Arrays of `options.steps`: features [steps, 512], labels, weights (1 where a label counts), keep."""
+        steps, delay = self.options.steps, self.options.output_delay
+        features = np.zeros((steps, frontend.STACK * frontend.BANDS), np.float32)
+        labels, weights = np.zeros(steps, np.int32), np.zeros(steps, np.float32)
+        keep = np.ones(steps, np.float32)
+        visit, pieces = self._plan.locate(int(row))
+        for piece in pieces:
+            x, y = self.example(piece.source, piece.utterance, visit)
+            part, slot = slice(piece.first, piece.first + piece.steps), piece.slot
+            features[slot : slot + piece.steps] = x[part]
+            labels[slot + delay : slot + delay + piece.steps] = y[part]
+            weights[slot + delay : slot + delay + piece.steps] = 1
+            keep[slot] = 0
+        return {"features": features, "labels": labels, "weights": weights, "keep": keep}
+
+    def example(
+        self, source: int, utterance: int, visit: int
+    ) -> tuple[Float[np.ndarray, "steps 512"], Int[np.ndarray, " steps"]]:
+        """Features of one utterance as distorted on this visit, and the labels of its undistorted alignment."""
+        spoken = self.sources[source].corpus[utterance]
+        recipe = draw(self.sources[source].policy, self.seed, spoken.key, visit)
+        wave = perturb(spoken.samples, recipe, self.noises)
+        x = frontend.stack(frontend.normalize(frontend.log_mel(wave), self.stats))
+        return x, step_labels(self._alignments[source][utterance], self.tree, len(x))
+
+
+def measure_stats(
+    sources: Sequence[Source], noises: Mapping[str, np.ndarray], seed: int, limit: int = 400
+) -> frontend.FeatureStats:
+    """Global mean and variance (§3.4) over at most `limit` utterances of the pool, distorted as in training."""
+    pool = [(source, int(u)) for source in sources for u in source.usable()]
+    order = np.random.Generator(np.random.Philox(key=[seed, 2**32])).permutation(len(pool))[:limit]
+
+    def features() -> Iterator[Float[np.ndarray, "frames 128"]]:
+        for source, u in (pool[i] for i in order):
+            spoken = source.corpus[u]
+            recipe = draw(source.policy, seed, spoken.key, 0)
+            yield frontend.log_mel(perturb(spoken.samples, recipe, noises))
+
+    return frontend.feature_stats(features())
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which rows of each global batch this host reads: rows [first, first + count) of `batch`."""
+
+    batch: int
+    first: int
+    count: int
+
+    def row(self, local: int) -> int:
+        return local // self.count * self.batch + self.first + local % self.count
+
+
+class Batches(Iterator[Batch]):
+    """Batches from step `start` to step `stop`, made ahead by worker processes; counts the time spent waiting for them.
+
+    `workers` 0 makes the rows in threads of this process.
+    """
+
+    def __init__(self, maker: RowMaker, share: Share, start: int, stop: int, workers: int):
+        rows = grain.MapDataset.range(start * share.count, stop * share.count).map(share.row).map(maker)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2 * share.count)
+        dataset = rows.to_iter_dataset(options)
+        if workers:
+            # Grain's workers read absl's flags, which no one has parsed in a notebook or under pytest.
+            flags.FLAGS.mark_as_parsed()
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(workers, per_worker_buffer_size=2 * share.count)
+            )
+        self._iterator = iter(dataset.batch(share.count))
+        self.waited_s = 0.0
+
+    def __next__(self) -> Batch:
+        began = time.perf_counter()
+        batch = next(self._iterator)
+        self.waited_s += time.perf_counter() - began
+        return batch
+
+    def close(self) -> None:
+        close = getattr(self._iterator, "close", None)
+        if close:
+            close()

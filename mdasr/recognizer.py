@@ -1,0 +1,224 @@
+"""The model directory: all that `train` writes and `evaluate` and `transcribe` read, and what can be done with it.
+
+    MODEL/model.json      what it is: network, output delay, search options, where it came from
+          params.npz      the network's parameters; stats.json its features' mean and variance; priors.npy
+          tree.txt  lexicon.txt  lm.arpa  graph/     the language that it decodes with
+          checkpoints/  tensorboard/  run.json       the training, which can go on from there
+
+It can be moved to another machine; only the last line is needed for training alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Float, Float32
+
+from mdasr import frontend
+from mdasr.acoustic.model import AcousticModel, ModelConfig, init_params
+from mdasr.acoustic.tying import Tree
+from mdasr.data.records import Corpus, write_atomically
+from mdasr.decode.graph import Graph
+from mdasr.decode.search import Hypothesis, SearchOptions, decode
+from mdasr.language.lexicon import Lexicon
+from mdasr.perturb import Policy, draw, perturb
+from mdasr.score.wer import Errors, count_errors
+
+FORMAT = 1
+ROWS, STEPS = 16, 64  # utterances are scored so many at once, padded to a multiple of so many steps
+
+
+@dataclass(frozen=True)
+class Language:
+    """What words are made of: pronunciations, CDPhones, and the graph of the n-gram model; shared by many models."""
+
+    lexicon: Lexicon
+    tree: Tree
+    graph: Graph
+    arpa: str
+
+    def write(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.lexicon.write(directory / "lexicon.txt")
+        self.tree.write(directory / "tree.txt")
+        write_atomically(directory / "lm.arpa", self.arpa)
+        self.graph.write(directory / "graph")
+
+    @classmethod
+    def read(cls, directory: Path) -> Language:
+        return cls(
+            Lexicon.read(directory / "lexicon.txt"),
+            Tree.read(directory / "tree.txt"),
+            Graph.read(directory / "graph"),
+            (directory / "lm.arpa").read_text(encoding="utf-8"),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Recognizer:
+    """A trained model with all that it needs to turn waveforms into words; `facts` say where it came from."""
+
+    config: ModelConfig
+    output_delay: int
+    params: Mapping[str, Any]
+    stats: frontend.FeatureStats
+    log_priors: Float32[np.ndarray, " outputs"]
+    language: Language
+    search: SearchOptions
+    facts: Mapping[str, Any]
+
+    def write(self, directory: Path) -> None:
+        """Write everything, `model.json` last: a directory that has one is complete."""
+        self.language.write(directory)
+        self.stats.write(directory / "stats.json")
+        np.save(directory / "priors.npy", self.log_priors, allow_pickle=False)
+        flat = traverse_util.flatten_dict(dict(self.params), sep="/")
+        np.savez(directory / "params.npz", allow_pickle=False, **{k: np.asarray(v) for k, v in flat.items()})
+        described = {
+            "format": FORMAT,
+            "network": dataclasses.asdict(self.config),
+            "output_delay": self.output_delay,
+            "search": dataclasses.asdict(self.search),
+            **self.facts,
+        }
+        write_atomically(directory / "model.json", json.dumps(described, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path | str) -> Recognizer:
+        """Read a model directory; raises FileNotFoundError or ValueError naming what is wrong with which file."""
+        directory = Path(directory)
+        path = directory / "model.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{directory} is not a model: it has no model.json; `mdasr train` writes one last")
+        facts = json.loads(path.read_text())
+        if facts.pop("format", None) != FORMAT:
+            raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; train again")
+        network = facts.pop("network")
+        config = ModelConfig(**network | {"cells": tuple(network["cells"])})
+        return cls(
+            config,
+            facts.pop("output_delay"),
+            read_params(directory / "params.npz", config),
+            frontend.FeatureStats.read(directory / "stats.json"),
+            np.load(directory / "priors.npy", allow_pickle=False),
+            Language.read(directory),
+            SearchOptions(**facts.pop("search")),
+            facts,
+        )
+
+
+def read_params(path: Path, config: ModelConfig) -> dict:
+    """Parameters from an .npz, compared with the shapes that `config` asks for; raises ValueError at a difference."""
+    with np.load(path, allow_pickle=False) as arrays:
+        flat = {name: arrays[name] for name in arrays.files}
+    wanted = traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, 0)), sep="/")
+    for name in sorted({*flat, *wanted}):
+        found = flat[name].shape if name in flat else "missing"
+        asked = wanted[name].shape if name in wanted else "nothing of that name"
+        if found != asked:
+            raise ValueError(
+                f"{path}: {name} is {found}, but model.json asks for {asked}; this is a checkpoint of another "
+                "configuration. Put the two files of one training together again."
+            )
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+@lru_cache(maxsize=8)
+def _forward(config: ModelConfig):
+    """Jitted log posteriors of padded features [rows, steps, 512]."""
+
+    def forward(params, features):
+        keep = np.ones(features.shape[:2], np.float32)
+        keep[:, 0] = 0
+        logits, _ = AcousticModel(config).apply({"params": params}, features, keep)
+        return jax.nn.log_softmax(logits)
+
+    return jax.jit(forward)
+
+
+def scores(
+    recognizer: Recognizer, features: Sequence[Float[np.ndarray, "_ 512"]]
+) -> list[Float32[np.ndarray, "_ outputs"]]:
+    """Log posterior minus log prior of every CDPhone at every step, for each utterance's stacked features."""
+    results: list[Any] = [None] * len(features)
+    delay = recognizer.output_delay
+    order = sorted(range(len(features)), key=lambda i: len(features[i]))
+    for start in range(0, len(order), ROWS):
+        group = order[start : start + ROWS]
+        steps = -(-(len(features[group[-1]]) + delay) // STEPS) * STEPS
+        padded = np.zeros((ROWS, steps, features[0].shape[1]), np.float32)
+        for row, i in enumerate(group):
+            padded[row, : len(features[i])] = features[i]
+        output = np.asarray(_forward(recognizer.config)(recognizer.params, padded))
+        for row, i in enumerate(group):
+            results[i] = output[row, delay : delay + len(features[i])] - recognizer.log_priors
+    return results
+
+
+def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "steps 512"]:
+    """Normalised, stacked features of a 16 kHz waveform."""
+    return frontend.stack(frontend.normalize(frontend.log_mel(wave), recognizer.stats))
+
+
+def recognize(
+    recognizer: Recognizer, waves: Sequence[Float[np.ndarray, " _"]], search: SearchOptions | None = None
+) -> list[Hypothesis]:
+    """The most likely words of each 16 kHz waveform, in one pass of beam search."""
+    found = scores(recognizer, [features_of(recognizer, wave) for wave in waves])
+    return [decode(recognizer.language.graph, each, search or recognizer.search) for each in found]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One utterance of a test set as recognised."""
+
+    id: str
+    speaker: str
+    reference: str
+    hypothesis: str
+    errors: Errors
+
+
+def heard(corpus: Corpus, policy: Policy, noises: Mapping[str, np.ndarray], seed: int) -> Iterator[np.ndarray]:
+    """The waveforms of a test set in the condition that `policy` fixes: the same ones whichever model is tested."""
+    for utterance in corpus:
+        yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises)
+
+
+def evaluate(recognizer: Recognizer, corpus: Corpus, waves: Sequence[np.ndarray]) -> list[Scored]:
+    """Recognise `waves`, which are those of `corpus` in its order and in whatever condition, and count the errors."""
+    found = recognize(recognizer, waves)
+    return [
+        Scored(u.id, u.speaker, u.text, " ".join(h.words), count_errors(u.text.split(), h.words))
+        for u, h in zip(corpus, found, strict=True)
+    ]
+
+
+ACOUSTIC_SCALES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+INSERTION_PENALTIES = (-1.0, 0.0, 1.0)
+
+
+def tune(recognizer: Recognizer, corpus: Corpus) -> tuple[SearchOptions, float]:
+    """Choose acoustic scale, then insertion penalty, on a development set; returns them with the WER that they reach."""
+    found = scores(recognizer, [features_of(recognizer, u.samples) for u in corpus])
+
+    def wer(options: SearchOptions) -> float:
+        pairs = ((u.text.split(), decode(recognizer.language.graph, s, options).words) for u, s in zip(corpus, found))
+        return sum((count_errors(reference, words) for reference, words in pairs), Errors()).wer
+
+    best, best_wer = recognizer.search, float("inf")
+    for field, values in (("acoustic_scale", ACOUSTIC_SCALES), ("insertion_penalty", INSERTION_PENALTIES)):
+        for value in values:
+            options = dataclasses.replace(best, **{field: value})
+            if (reached := wer(options)) < best_wer:
+                best, best_wer = options, reached
+    return best, best_wer

@@ -1,0 +1,91 @@
+"""Tables beside the paper's, as text and as JSON."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mdasr.recognizer import Scored
+from mdasr.score.wer import Errors, bootstrap_interval
+from mdasr.spec import Table
+
+
+def cell(scored: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
+    """Word error rate of a test set with its 95% interval over speakers, and the counts behind it."""
+    errors = [s.errors for s in scored]
+    total = sum(errors, Errors())
+    low, high = bootstrap_interval(errors, [s.speaker for s in scored], np.random.default_rng(seed))
+    return {
+        "wer": round(total.wer, 2),
+        "ci95": [round(low, 2), round(high, 2)],
+        "ref_words": total.ref_words,
+        "sub": total.sub,
+        "ins": total.ins,
+        "del": total.dele,
+    }
+
+
+def describe(found: Mapping[str, Any]) -> str:
+    """A cell as "12.3 [11.8, 12.9]"."""
+    return f"{found['wer']:.1f} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]"
+
+
+def commit(root: Path) -> str:
+    """The commit of the code that ran, with a plus where files differ from it; "unknown" outside a checkout."""
+    try:
+        run = [
+            subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout
+            for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return run[0].strip() + ("+" if run[1].strip() else "")
+
+
+def device() -> str:
+    """What it ran on, in words."""
+    devices = jax.devices()
+    kind = platform.processor() or platform.machine() if devices[0].platform == "cpu" else devices[0].device_kind
+    return f"{len(devices)} x {devices[0].platform} ({kind})"
+
+
+def table_json(table: Table, cells: Mapping[tuple[str, str], list[Scored]], **facts: Any) -> dict[str, Any]:
+    """A table's results in the format that every table shares; `facts` are scale, seed, commit and device."""
+    columns = list(table.columns)
+    return {
+        "table": table.number,
+        **facts,
+        "cells": [
+            {"row": row, "column": column, **cell(scored), "paper": table.paper[row][columns.index(column)]}
+            for (row, column), scored in cells.items()
+        ],
+    }
+
+
+def table_text(table: Table, results: Mapping[str, Any]) -> str:
+    """A table as aligned text, ours beside the paper's."""
+    found = {(each["row"], each["column"]): each for each in results["cells"]}
+    header = ["Test set", *(text for column in table.columns for text in (f"{column}, ours", "paper's"))]
+    rows = [
+        [row, *(text for c in table.columns for text in (describe(found[row, c]), f"{found[row, c]['paper']:.1f}"))]
+        for row in table.rows
+    ]
+    return f"Table {table.number}. {table.title} (word error rate in % [95% interval])\n\n" + aligned([header, *rows])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as a Markdown table whose columns line up in a terminal, too."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+
+    def line(row: Sequence[str]) -> str:
+        first, *others = (text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths)))
+        return "| " + " | ".join([first, *others]) + " |"
+
+    rule = "|" + "|".join("-" * (width + 1) + ("-" if i == 0 else ":") for i, width in enumerate(widths)) + "|"
+    return "\n".join([line(rows[0]), rule, *map(line, rows[1:])])

@@ -1,0 +1,68 @@
+"""The three sizes at which everything runs (§3.5): `mini` on a laptop, `base` on one GPU, `paper` on a pod."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from mdasr.spec import Scale
+
+MINI = Scale(
+    name="mini",
+    cells=(128, 128),
+    leaves=200,
+    batch=16,
+    row_steps=200,
+    output_delay=3,
+    dropout=0.15,
+    learning_rate=3e-3,
+    epochs=30.0,
+    noise_factor=2.0,
+    min_steps=300,
+    max_steps=1500,
+    ngram_order=3,
+    lm_sentences=20_000,
+    test_words=4500,
+    dev_words=800,
+)
+
+BASE = dataclasses.replace(
+    MINI,
+    name="base",
+    cells=(512, 512, 512),
+    leaves=2048,
+    batch=64,
+    row_steps=400,
+    learning_rate=1e-3,
+    max_steps=100_000,
+    ngram_order=4,
+)
+
+PAPER = dataclasses.replace(
+    BASE,
+    name="paper",
+    cells=(1024, 1024, 1024, 1024, 768),
+    leaves=8192,
+    batch=1024,
+    epochs=15.0,
+    max_steps=1_000_000,
+    ngram_order=5,
+)
+
+SCALES = {scale.name: scale for scale in (MINI, BASE, PAPER)}
+
+
+def override(scale: Scale, settings: Iterable[str]) -> Scale:
+    """Apply settings such as "learning_rate=1e-3"; raises ValueError naming what there is to set."""
+    fields = {field.name: getattr(scale, field.name) for field in dataclasses.fields(scale) if field.name != "name"}
+    for setting in settings:
+        name, _, text = setting.partition("=")
+        if name not in fields or not text:
+            raise ValueError(f"--set {setting}: not of the form NAME=VALUE with a NAME among {', '.join(fields)}")
+        old = fields[name]
+        try:
+            new = tuple(int(x) for x in text.split(",")) if isinstance(old, tuple) else type(old)(text)
+        except ValueError:
+            raise ValueError(f"--set {setting}: {name} wants a value like {old!r}") from None
+        scale = dataclasses.replace(scale, **{name: new})
+    return scale

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+
+from mdasr import frontend
+from mdasr.frontend import FeatureStats, feature_stats, log_mel, num_frames, num_steps, stack, step_centres
+
+
+def speechlike(samples: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    pulses = np.zeros(samples, np.float32)
+    pulses[::131] = 1
+    wave = scipy.signal.lfilter([1], [1, -1.6, 0.9], pulses) * 0.05 + 0.003 * rng.standard_normal(samples)
+    return wave.astype(np.float32)
+
+
+def test_filters_are_those_of_librosa_and_none_is_empty():
+    theirs = librosa.filters.mel(
+        sr=16_000, n_fft=1024, n_mels=128, fmin=125, fmax=7500, htk=True, norm=None, dtype=np.float64
+    )
+    np.testing.assert_allclose(frontend.mel_filters(), theirs.T, atol=1e-6)
+    assert (frontend.mel_filters().max(axis=0) > 0.2).all()
+
+
+@pytest.mark.parametrize("samples", [512, 671, 672, 16_000, 70_001])
+def test_log_mel_is_librosas(samples):
+    wave = speechlike(samples)
+    # librosa centres a short window in the transform's frame: 256 zeros on either side undo it.
+    power = librosa.feature.melspectrogram(
+        y=np.pad(wave, 256).astype(np.float64), sr=16_000, n_fft=1024, win_length=512, hop_length=160,
+        window="hann", center=False, power=2.0, n_mels=128, fmin=125, fmax=7500, htk=True, norm=None,
+    )  # fmt: skip
+    ours = log_mel(wave)
+    assert ours.dtype == np.float32
+    assert ours.shape == (num_frames(samples), 128)
+    np.testing.assert_allclose(ours, np.log(power.T + 1e-6), atol=2e-4)
+
+
+def test_a_tone_lands_in_its_band():
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000).astype(np.float32)
+    centres = librosa.mel_frequencies(n_mels=130, fmin=125, fmax=7500, htk=True)[1:-1]
+    assert abs(centres[log_mel(tone)[50].argmax()] - 1000) < 30
+
+
+@pytest.mark.parametrize("samples", [0, 1, 511])
+def test_too_short_a_wave_has_no_frames(samples):
+    assert log_mel(np.zeros(samples, np.float32)).shape == (0, 128)
+    assert num_steps(samples) == 0
+    assert frontend.add_deltas(frontend.cepstra(log_mel(np.zeros(samples, np.float32)))).shape == (0, 39)
+
+
+def test_silence_is_the_floor():
+    np.testing.assert_allclose(log_mel(np.zeros(2000, np.float32)), np.log(1e-6), rtol=1e-6)
+
+
+def test_frames_and_steps_count_whole_windows_only():
+    for samples in (*range(500, 3000, 7), 511, 512, 671, 672, 991, 992, 1471, 1472):
+        windows = [i for i in range(30) if 160 * i + 512 <= samples]
+        steps = [t for t in range(30) if 160 * (3 * t + 3) + 512 <= samples]
+        assert num_frames(samples) == len(windows)
+        assert num_steps(samples) == len(steps)
+        assert stack(log_mel(np.zeros(samples, np.float32))).shape == (len(steps), 512)
+
+
+def test_a_step_is_four_frames_labelled_by_the_second():
+    features = np.arange(11 * 128, dtype=np.float32).reshape(11, 128)
+    steps = stack(features)
+    assert steps.shape == (3, 512)
+    np.testing.assert_array_equal(steps[2].reshape(4, 128), features[6:10])
+    # An impulse at the centre of step 5's label frame is seen at its strongest by frame 3 * 5 + 1.
+    wave = np.zeros(16_000, np.float32)
+    wave[step_centres(6)[5]] = 1
+    assert log_mel(wave).sum(axis=1).argmax() == 3 * 5 + 1
+
+
+def test_stats_are_those_of_all_frames_at_once_and_survive_the_disk(tmp_path):
+    arrays = [log_mel(speechlike(n, seed=n)) for n in (400, 5000, 16_000, 777)]
+    stats = feature_stats(iter(arrays))
+    together = np.concatenate(arrays).astype(np.float64)
+    np.testing.assert_allclose(stats.mean, together.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(stats.std, together.std(axis=0), rtol=1e-4)
+    stats.write(tmp_path / "stats.json")
+    again = FeatureStats.read(tmp_path / "stats.json")
+    np.testing.assert_array_equal(again.mean, stats.mean)
+    np.testing.assert_array_equal(again.std, stats.std)
+    normal = frontend.normalize(np.concatenate(arrays), again)
+    assert normal.dtype == np.float32
+    np.testing.assert_allclose(normal.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(normal.std(axis=0), 1, atol=1e-3)
+
+
+def test_stats_of_a_constant_band_do_not_divide_by_zero():
+    stats = feature_stats([log_mel(np.zeros(4000, np.float32))])
+    np.testing.assert_array_equal(stats.std, 1)
+
+
+def test_stats_say_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match="shorter than 32 ms"):
+        feature_stats([np.empty((0, 128), np.float32)])
+    path = tmp_path / "stats.json"
+    for content in ("not json", "{}", '{"mean": [0], "std": [1]}', "[]"):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"stats\.json"):
+            FeatureStats.read(path)
+
+
+def test_cepstra_and_deltas_are_librosas():
+    features = log_mel(speechlike(16_000))
+    ours = frontend.cepstra(features)
+    theirs = librosa.feature.mfcc(S=features.T, n_mfcc=13, dct_type=2, norm="ortho").T
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    deltas = frontend.add_deltas(ours)
+    assert deltas.shape == (len(features), 39)
+    # Savitzky-Golay of order 1 is the same fitted slope; only the edges are treated otherwise.
+    slope = librosa.feature.delta(ours.T, width=5, order=1, mode="nearest").T
+    np.testing.assert_allclose(deltas[:, 13:26], slope, atol=1e-3)
+    np.testing.assert_allclose(deltas[4:-4, 26:], librosa.feature.delta(slope.T, width=5).T[4:-4], atol=1e-3)

@@ -1,0 +1,122 @@
+"""The LSTM against a plain loop and PyTorch, and the acoustic model's sizes and invariants."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mdasr.acoustic.model import FEATURES, AcousticModel, ModelConfig, init_params, recurrence
+from mdasr.scales import PAPER
+
+REFERENCE = Path(__file__).parent / "references" / "torch_lstm.npz"
+
+
+def layer(x, wx, wh, bias, h0, c0):
+    keep = jnp.ones(x.shape[:2], x.dtype)
+    return recurrence(x @ wx + bias, wh, keep, h0, c0)
+
+
+def test_forward_and_gradients_equal_pytorch():
+    with np.load(REFERENCE, allow_pickle=False) as arrays:
+        torch = {k: v.astype(np.float32) for k, v in arrays.items() if v.dtype.kind == "f"}
+    arguments = [torch[k] for k in ("x", "input", "recurrent", "bias", "h0", "c0")]
+    hs, last_c = layer(*arguments)
+    np.testing.assert_allclose(hs, torch["output"], atol=2e-6)
+    np.testing.assert_allclose(last_c, torch["last_c"], atol=2e-6)
+
+    def loss(*arguments):
+        hs, last_c = layer(*arguments)
+        return (hs * torch["weigh"]).sum() + (last_c**2).sum()
+
+    for found, name in zip(
+        jax.grad(loss, argnums=range(6))(*arguments), ("d_x", "d_input", "d_recurrent", "d_bias", "d_h0", "d_c0")
+    ):
+        np.testing.assert_allclose(found, torch[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def plain(inputs, weights, keep, h, c):
+    """The textbook's LSTM, one step and one gate at a time, differentiated by jax itself."""
+    cells, hs = weights.shape[0], []
+    for t in range(len(inputs)):
+        h, c = keep[t][:, None] * h, keep[t][:, None] * c
+        gates = inputs[t] + h @ weights
+        i, f, g, o = (gates[:, k * cells : (k + 1) * cells] for k in range(4))
+        c = 1 / (1 + jnp.exp(-f)) * c + 1 / (1 + jnp.exp(-i)) * jnp.tanh(g)
+        h = 1 / (1 + jnp.exp(-o)) * jnp.tanh(c)
+        hs.append(h)
+    return jnp.stack(hs), c
+
+
+def test_resets_and_gradients_equal_a_plain_loop():
+    steps, batch, cells = 9, 4, 3
+    rng = np.random.default_rng(0)
+    inputs, weights = rng.standard_normal((steps, batch, 4 * cells)), rng.standard_normal((cells, 4 * cells))
+    keep = (rng.random((steps, batch)) > 0.3).astype(float)
+    h0, c0 = rng.standard_normal((2, batch, cells))
+    arguments = [jnp.asarray(x, jnp.float32) for x in (inputs, weights, keep, h0, c0)]
+
+    def loss(function, *arguments):
+        hs, last_c = function(*arguments)
+        return jnp.sin(hs).sum() + (last_c**2).sum()
+
+    wrt = (1, 2, 4, 5)  # all but `keep`, which has no gradient
+    for found, wanted in zip(
+        jax.grad(loss, argnums=wrt)(recurrence, *arguments), jax.grad(loss, argnums=wrt)(plain, *arguments)
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_paper_model_has_the_papers_weights():
+    config = ModelConfig(PAPER.cells, PAPER.leaves)
+    assert config.num_weights == 43_253_760
+    shapes = jax.tree.leaves(jax.eval_shape(lambda: init_params(config, 0)))
+    assert sum(x.size for x in shapes if len(x.shape) == 2) == 43_253_760
+    assert sum(x.size for x in shapes) == 43_281_408
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = ModelConfig((8, 6), 5, dropout=0.3)
+    return AcousticModel(config), {"params": init_params(config, 3)}
+
+
+def test_packed_utterances_do_not_hear_each_other(small):
+    model, params = small
+    x = np.random.default_rng(1).standard_normal((1, 20, FEATURES)).astype(np.float32)
+    keep = np.ones((1, 20), np.float32)
+    keep[0, [0, 12]] = 0
+    together, _ = model.apply(params, x, keep)
+    apart, _ = model.apply(params, x[:, 12:], keep[:, 12:])
+    np.testing.assert_allclose(together[:, 12:], apart, atol=1e-6)
+
+
+def test_chunks_with_carried_state_equal_the_whole(small):
+    model, params = small
+    x = np.random.default_rng(2).standard_normal((2, 30, FEATURES)).astype(np.float32)
+    keep = np.ones((2, 30), np.float32)
+    whole, _ = model.apply(params, x, keep)
+    state, parts = None, []
+    for first in range(0, 30, 7):
+        part, state = model.apply(params, x[:, first : first + 7], keep[:, first : first + 7], state)
+        parts.append(part)
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-6)
+
+
+def test_dropout_of_a_row_depends_on_its_key_alone(small):
+    model, params = small
+    x = np.random.default_rng(3).standard_normal((4, 10, FEATURES)).astype(np.float32)
+    keep, keys = np.ones((4, 10), np.float32), jax.random.split(jax.random.key(0), 4)
+    whole, _ = model.apply(params, x, keep, None, keys)
+    half, _ = model.apply(params, x[2:], keep[2:], None, keys[2:])
+    np.testing.assert_allclose(whole[2:], half, atol=1e-6)
+    without, _ = model.apply(params, x, keep)
+    assert np.abs(np.asarray(whole) - np.asarray(without)).max() > 0.01
+
+
+@pytest.mark.parametrize("bad", [dict(cells=(), num_outputs=5), dict(cells=(4, 0), num_outputs=5), dict(cells=(4,), num_outputs=1),
+                                 dict(cells=(4,), num_outputs=5, dropout=1.0)])  # fmt: skip
+def test_impossible_sizes_are_refused(bad):
+    with pytest.raises(ValueError):
+        ModelConfig(**bad)

@@ -1,0 +1,140 @@
+"""Word errors against an exhaustive reference; intervals against kaldialign's and against theory."""
+
+import functools
+
+import kaldialign
+import numpy as np
+import pytest
+
+from mdasr.score.wer import Errors, bootstrap_interval, count_errors, paired_interval
+
+
+def cheapest(reference: tuple[str, ...], hypothesis: tuple[str, ...]) -> int:
+    """sclite's alignment cost by plain recursion: 4 a substitution, 3 an insertion or a deletion."""
+
+    @functools.cache
+    def cost(i: int, j: int) -> int:
+        if i == 0 or j == 0:
+            return 3 * (i + j)
+        swap = 0 if reference[i - 1] == hypothesis[j - 1] else 4
+        return min(cost(i - 1, j - 1) + swap, cost(i - 1, j) + 3, cost(i, j - 1) + 3)
+
+    return cost(len(reference), len(hypothesis))
+
+
+def made_up(rng: np.random.Generator, utterances: int, error_rate: float) -> list[Errors]:
+    words = rng.integers(3, 15, utterances)
+    return [Errors(sub=int(rng.binomial(n, error_rate)), ref_words=int(n)) for n in words]
+
+
+def test_hand_worked_case():
+    reference, hypothesis = "the cat sat on the mat", "a cat sat the mat today"
+    errors = count_errors(reference.split(), hypothesis.split())
+    assert errors == Errors(sub=1, ins=1, dele=1, ref_words=6)
+    assert errors.total == 3
+    assert errors.wer == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "expected"),
+    [
+        ((), (), Errors()),
+        ((), ("so",), Errors(ins=1)),
+        (("so",), (), Errors(dele=1, ref_words=1)),
+        (("it's",), ("its",), Errors(sub=1, ref_words=1)),
+        (("naïve", "日本"), ("naïve", "日本", "日本"), Errors(ins=1, ref_words=2)),
+        (("a",), ("b",) * 5, Errors(sub=1, ins=4, ref_words=1)),
+    ],
+)
+def test_ugly_utterances(reference, hypothesis, expected):
+    assert count_errors(reference, hypothesis) == expected
+
+
+def test_counts_are_those_of_the_cheapest_alignment():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        reference, hypothesis = (
+            tuple("abcd"[i] for i in rng.integers(0, 4, rng.integers(0, 9))) for _ in "rh"
+        )
+        found = count_errors(reference, hypothesis)
+        assert 4 * found.sub + 3 * (found.ins + found.dele) == cheapest(reference, hypothesis)
+        assert len(reference) - found.dele + found.ins == len(hypothesis)
+
+
+def test_a_string_is_not_a_sequence_of_words():
+    with pytest.raises(TypeError, match="split the strings first"):
+        count_errors("the cat", ["the", "cat"])
+
+
+def test_errors_add_up_and_pass_100_percent():
+    total = sum([Errors(1, 2, 3, 4), Errors(10, 20, 30, 40)], Errors())
+    assert total == Errors(11, 22, 33, 44)
+    assert total.wer == pytest.approx(150.0)
+
+
+def test_no_rate_without_reference_words():
+    with pytest.raises(ValueError, match="without a word in the references"):
+        _ = Errors(ins=3).wer
+
+
+def test_interval_by_utterance_equals_kaldialigns():
+    rng = np.random.default_rng(1)
+    references = [["w"] * int(n) for n in rng.integers(3, 15, 300)]
+    hypotheses = [["w" if rng.random() > 0.2 else "x" for _ in words] for words in references]
+    theirs = kaldialign.bootstrap_wer_ci(references, hypotheses, replications=10_000)
+    errors = [count_errors(r, h) for r, h in zip(references, hypotheses)]
+    low, high = bootstrap_interval(errors, range(300), rng)
+    assert low == pytest.approx(100 * theirs["ci95min"], abs=0.15)
+    assert high == pytest.approx(100 * theirs["ci95max"], abs=0.15)
+
+
+def test_interval_covers_the_true_rate_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(200):
+        errors = made_up(rng, 60, 0.2)
+        low, high = bootstrap_interval(errors, range(60), rng, confidence=0.9, resamples=500)
+        covered += low <= 20 <= high
+    assert 0.83 <= covered / 200 <= 0.96
+
+
+def test_speakers_that_differ_widen_the_interval():
+    rng = np.random.default_rng(3)
+    errors = [e for rate in (0.02, 0.05, 0.1, 0.2, 0.4, 0.6) for e in made_up(rng, 50, rate)]
+    speakers = [f"speaker {i // 50}" for i in range(300)]
+    by_speaker = bootstrap_interval(errors, speakers, rng)
+    by_utterance = bootstrap_interval(errors, range(300), rng)
+    assert np.ptp(by_speaker) > 3 * np.ptp(by_utterance)
+
+
+def test_same_generator_same_interval():
+    errors = made_up(np.random.default_rng(4), 30, 0.1)
+    first, second = (bootstrap_interval(errors, range(30), np.random.default_rng(5)) for _ in range(2))
+    assert first == second
+
+
+def test_pairing_cancels_what_makes_an_utterance_hard_for_both():
+    rng = np.random.default_rng(6)
+    a = made_up(rng, 200, 0.3)
+    b = [Errors(e.sub + (i % 10 == 0), 0, 0, e.ref_words) for i, e in enumerate(a)]
+    low, high = paired_interval(a, b, range(200), rng)
+    difference = sum(b, Errors()).wer - sum(a, Errors()).wer
+    assert 0 < low < difference < high
+    assert high - low < np.ptp(bootstrap_interval(a, range(200), rng)) / 2
+    assert paired_interval(a, a, range(200), rng) == (0, 0)
+
+
+def test_an_interval_that_cannot_be_is_refused():
+    rng = np.random.default_rng(7)
+    with pytest.raises(ValueError, match="at least two groups, and there are 1"):
+        bootstrap_interval([Errors(1, 0, 0, 5)] * 3, ["anna"] * 3, rng)
+    with pytest.raises(ValueError, match="at least two groups, and there are 0"):
+        bootstrap_interval([], [], rng)
+    with pytest.raises(ValueError, match="3 utterances' errors, but 2 groups"):
+        bootstrap_interval([Errors(1, 0, 0, 5)] * 3, ["anna", "ben"], rng)
+    with pytest.raises(ValueError, match="no reference words"):
+        bootstrap_interval([Errors(ins=1), Errors(1, 0, 0, 5)], ["anna", "ben"], rng)
+    with pytest.raises(ValueError, match="share between 0 and 1"):
+        bootstrap_interval([Errors(1, 0, 0, 5)] * 2, ["anna", "ben"], rng, confidence=95.0)
+    with pytest.raises(ValueError, match="same utterances"):
+        paired_interval([Errors(ref_words=3)] * 2, [Errors(ref_words=4)] * 2, ["anna", "ben"], rng)
