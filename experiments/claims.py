@@ -49,7 +49,9 @@ def compare(cells: Cells, row: str, a: str, b: str) -> Comparison:
     """Compare columns `a` and `b` of a table on one row."""
     first, second = cells[row, a], cells[row, b]
     rng = np.random.default_rng(0)
-    low, high = paired_interval([s.errors for s in first], [s.errors for s in second], [s.speaker for s in first], rng)
+    low, high = paired_interval(
+        [s.errors for s in first], [s.errors for s in second], [s.speaker for s in first], rng
+    )
     wers = [sum((s.errors for s in scored), Errors()).wer for scored in (first, second)]
     return Comparison(row, *wers, low, high)
 
@@ -80,10 +82,28 @@ class Claim:
 _NOISE = ("w/o Noise", "w/ Noise")
 
 CLAIMS = (
-    Claim("T3.a", 3, "Noise training leaves clean Voicesearch and Dictation about equal",
-          ("Voicesearch", "Dictation"), _NOISE, Comparison.about_equal),
-    Claim("T3.b", 3, "Noise training makes both noisy sets better",
-          ("Voicesearch + Noise", "Dictation + Noise"), _NOISE, Comparison.better),
-    Claim("T3.c", 3, "Noise training only marginally affects Dictation at 8 kHz",
-          ("Dictation 8 kHz",), _NOISE, Comparison.about_equal),
+    Claim(
+        "T3.a",
+        3,
+        "Noise training leaves clean Voicesearch and Dictation about equal",
+        ("Voicesearch", "Dictation"),
+        _NOISE,
+        Comparison.about_equal,
+    ),
+    Claim(
+        "T3.b",
+        3,
+        "Noise training makes both noisy sets better",
+        ("Voicesearch + Noise", "Dictation + Noise"),
+        _NOISE,
+        Comparison.better,
+    ),
+    Claim(
+        "T3.c",
+        3,
+        "Noise training only marginally affects Dictation at 8 kHz",
+        ("Dictation 8 kHz",),
+        _NOISE,
+        Comparison.about_equal,
+    ),
 )

@@ -1,6 +1,6 @@
 """Table 3 (§4.3.1): training with simulated noise costs nothing on clean speech, and helps much in noise.
 
-    make demo        (= python -m experiments table3 --scale mini --workdir runs)
+make demo        (= python -m experiments table3 --scale mini --workdir runs)
 """
 
 from experiments.models import VSD, VSD_NOISE

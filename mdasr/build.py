@@ -1,27 +1,31 @@
-"""From aligned corpora to a model directory: language, tree, training, priors, tuning."""
+"""From corpora to a model directory: alignment, tree, language, training, priors, tuning."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float32
 
 from mdasr import frontend
-from mdasr.acoustic import tying
+from mdasr.acoustic import growth
+from mdasr.acoustic.align import align
 from mdasr.acoustic.model import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.acoustic.tying import Tree
-from mdasr.data.records import Corpus
+from mdasr.data.noises import make_noises, read_noises
+from mdasr.data.records import Corpus, Utterance
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions
-from mdasr.language import ngram
+from mdasr.language import espeak, ngram
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
+from mdasr.perturb import TRAINING_CODECS, Policy, RoomRanges, require
 from mdasr.recognizer import Language, Recognizer, tune
 from mdasr.spec import Scale, digest
 
@@ -31,6 +35,23 @@ def make_language(lexicon: Lexicon, tree: Tree, sentences: Iterable[str], order:
     model = ngram.train((sentence.split() for sentence in sentences), order, vocabulary=lexicon.words)
     arpa = model.to_arpa()
     return Language(lexicon, tree, build_graph(lexicon, arpa, tree), arpa)
+
+
+def grow_tree(aligned: Sequence[tuple[Corpus, str]], phones: Sequence[str], leaves: int) -> Tree:
+    """A state-tying tree from the cepstra of aligned corpora, given with the names of their alignments (§3.5)."""
+
+    def utterances() -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
+        for corpus, name in aligned:
+            for utterance, alignment in zip(corpus, corpus.alignments(name)):
+                if alignment.phones:
+                    x = frontend.add_deltas(frontend.cepstra(frontend.log_mel(utterance.samples)), order=1)
+                    yield alignment.phones, growth.frame_ends(alignment.ends_s, len(x)), x
+
+    return growth.grow(growth.accumulate(utterances(), phones), leaves)
+
+
+def room_ranges(scale: Scale) -> RoomRanges:
+    return RoomRanges(snr_db=scale.snr_db, rt60_s=scale.rt60_s, distance_m=scale.distance_m)
 
 
 def model_config(scale: Scale, num_outputs: int) -> ModelConfig:
@@ -64,7 +85,7 @@ def train_recognizer(
     language: Language,
     scale: Scale,
     noises: Mapping[str, np.ndarray],
-    dev: Corpus,
+    dev: Sequence[Utterance],
     *,
     seed: int = 0,
     workers: int = 1,
@@ -87,7 +108,7 @@ def train_recognizer(
         "data": [source.corpus.info["sha256"] for source in sources],
         "alignments": [source.alignment for source in sources],
         "policies": [digest(source.policy) for source in sources],
-        "tree": digest(language.tree.questions + language.tree.roots),
+        "tree": digest(language.tree),
     }
     maker = RowMaker(sources, language.tree, stats, noises, rows, seed)
     trained = train(config, options, maker, directory, workers=workers, described=described, label=label)
@@ -101,8 +122,82 @@ def train_recognizer(
         **described,
     }
     priors = log_priors(sources, language.tree)
-    untuned = Recognizer(config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts)
+    untuned = Recognizer(
+        config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts
+    )
     search, dev_wer = tune(untuned, dev)
     tuned = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
     tuned.write(directory)
     return tuned
+
+
+HELD_OUT = 0.06  # the share of each corpus' utterances, by whole speakers where it can be, that the search is tuned on
+FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too much of the data
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What `mdasr train` is asked for: corpora with transcripts alone, and which perturbations to simulate."""
+
+    corpora: tuple[Corpus, ...]
+    scale: Scale
+    noise: bool = False
+    codec: bool = False
+    lexicon: Path | None = None
+    noises: Path | None = None
+    seed: int = 0
+    workers: int = 1
+
+    def policy(self, snippets: Iterable[str]) -> Policy:
+        return Policy(
+            noise_probability=self.scale.noise_probability if self.noise else 0.0,
+            rooms=room_ranges(self.scale),
+            noises=tuple(sorted(snippets)) if self.noise else (),
+            codecs=TRAINING_CODECS if self.codec else (None,),
+        )
+
+
+def train_on(request: TrainRequest, directory: Path) -> Recognizer:
+    """Train a recogniser from transcribed recordings: align, hold out, grow the tree, train the language, the network.
+
+    Raises ValueError for words without pronunciation, and ImportError where a codec or eSpeak is asked for and missing.
+    """
+    if (directory / "model.json").exists():
+        return Recognizer.read(directory)
+    noises = (
+        (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
+    )
+    policy = request.policy(noises)
+    require(policy.codecs)
+    words = {word for corpus in request.corpora for utterance in corpus for word in utterance.text.split()}
+    given = Lexicon.read(request.lexicon) if request.lexicon else Lexicon({})
+    lexicon = Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(
+        words, espeak.pronounce
+    )
+    aligned = align(request.corpora, lexicon)
+    print(aligned, file=sys.stderr)
+    kept = [held_out(corpus, request.seed) for corpus in request.corpora]
+    sources = [
+        Source(corpus, aligned.name, policy, tuple(np.flatnonzero(~held)))
+        for corpus, held in zip(request.corpora, kept)
+    ]
+    tree = grow_tree(
+        [(source.corpus, source.alignment) for source in sources], lexicon.phones, request.scale.leaves
+    )
+    sentences = [source.corpus[i].text for source in sources for i in source.indices or ()]
+    language = make_language(lexicon, tree, sentences, request.scale.ngram_order)
+    dev = [corpus[int(i)] for corpus, held in zip(request.corpora, kept) for i in np.flatnonzero(held)]
+    return train_recognizer(
+        directory, sources, language, request.scale, noises, dev, seed=request.seed, workers=request.workers
+    )
+
+
+def held_out(corpus: Corpus, seed: int) -> Bool[np.ndarray, " utterances"]:
+    """Which utterances to keep from training: whole speakers, drawn until they have `HELD_OUT` of the utterances."""
+    speakers = [utterance.speaker for utterance in corpus]
+    few = len(set(speakers)) < FEWEST_SPEAKERS
+    groups = [utterance.id for utterance in corpus] if few else speakers
+    names, sizes = np.unique(groups, return_counts=True)
+    order = np.random.Generator(np.random.Philox(key=[seed, 2**33])).permutation(len(names))
+    enough = int(np.searchsorted(np.cumsum(sizes[order]), HELD_OUT * len(groups))) + 1
+    return np.isin(groups, names[order[:enough]])

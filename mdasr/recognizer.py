@@ -26,7 +26,7 @@ from jaxtyping import Float, Float32
 from mdasr import frontend
 from mdasr.acoustic.model import AcousticModel, ModelConfig, init_params
 from mdasr.acoustic.tying import Tree
-from mdasr.data.records import Corpus, write_atomically
+from mdasr.data.records import Corpus, Utterance, write_atomically
 from mdasr.decode.graph import Graph
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
 from mdasr.language.lexicon import Lexicon
@@ -98,7 +98,9 @@ class Recognizer:
         directory = Path(directory)
         path = directory / "model.json"
         if not path.exists():
-            raise FileNotFoundError(f"{directory} is not a model: it has no model.json; `mdasr train` writes one last")
+            raise FileNotFoundError(
+                f"{directory} is not a model: it has no model.json; `mdasr train` writes one last"
+            )
         facts = json.loads(path.read_text())
         if facts.pop("format", None) != FORMAT:
             raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; train again")
@@ -164,7 +166,9 @@ def scores(
     return results
 
 
-def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "steps 512"]:
+def features_of(
+    recognizer: Recognizer, wave: Float[np.ndarray, " samples"]
+) -> Float[np.ndarray, "steps 512"]:
     """Normalised, stacked features of a 16 kHz waveform."""
     return frontend.stack(frontend.normalize(frontend.log_mel(wave), recognizer.stats))
 
@@ -188,7 +192,9 @@ class Scored:
     errors: Errors
 
 
-def heard(corpus: Corpus, policy: Policy, noises: Mapping[str, np.ndarray], seed: int) -> Iterator[np.ndarray]:
+def heard(
+    corpus: Corpus, policy: Policy, noises: Mapping[str, np.ndarray], seed: int
+) -> Iterator[np.ndarray]:
     """The waveforms of a test set in the condition that `policy` fixes: the same ones whichever model is tested."""
     for utterance in corpus:
         yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises)
@@ -207,12 +213,15 @@ ACOUSTIC_SCALES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 INSERTION_PENALTIES = (-1.0, 0.0, 1.0)
 
 
-def tune(recognizer: Recognizer, corpus: Corpus) -> tuple[SearchOptions, float]:
+def tune(recognizer: Recognizer, corpus: Sequence[Utterance]) -> tuple[SearchOptions, float]:
     """Choose acoustic scale, then insertion penalty, on a development set; returns them with the WER that they reach."""
     found = scores(recognizer, [features_of(recognizer, u.samples) for u in corpus])
 
     def wer(options: SearchOptions) -> float:
-        pairs = ((u.text.split(), decode(recognizer.language.graph, s, options).words) for u, s in zip(corpus, found))
+        pairs = (
+            (u.text.split(), decode(recognizer.language.graph, s, options).words)
+            for u, s in zip(corpus, found)
+        )
         return sum((count_errors(reference, words) for reference, words in pairs), Errors()).wer
 
     best, best_wer = recognizer.search, float("inf")

@@ -57,7 +57,7 @@ class Scale:
     """How large an experiment is: the network, the targets, the training, and the embedded corpus' share.
 
     A model trains for `epochs` over its data, times `noise_factor` where noise is simulated, within `min_steps` and
-    `max_steps`. `batch` is the global batch, in rows of `row_steps` steps of 30 ms.
+    `max_steps`. The rooms' ranges serve training and noisy test sets alike. `batch` is the global batch, in rows of `row_steps` steps of 30 ms.
     """
 
     name: str
@@ -72,6 +72,10 @@ class Scale:
     noise_factor: float
     min_steps: int
     max_steps: int
+    noise_probability: float
+    snr_db: tuple[float, float]
+    rt60_s: tuple[float, float]
+    distance_m: tuple[float, float]
     ngram_order: int
     lm_sentences: int
     test_words: int
@@ -79,6 +83,6 @@ class Scale:
 
 
 def digest(value: object) -> str:
-    """Twelve hex digits that name a frozen value (or anything that JSON can hold): equal values, equal names."""
-    text = json.dumps(asdict(value) if hasattr(value, "__dataclass_fields__") else value, sort_keys=True, default=str)
+    """Twelve hex digits that name a value made of frozen dataclasses and what JSON can hold: equal values, equal names."""
+    text = json.dumps(value, sort_keys=True, default=lambda part: asdict(part))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

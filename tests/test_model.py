@@ -31,7 +31,8 @@ def test_forward_and_gradients_equal_pytorch():
         return (hs * torch["weigh"]).sum() + (last_c**2).sum()
 
     for found, name in zip(
-        jax.grad(loss, argnums=range(6))(*arguments), ("d_x", "d_input", "d_recurrent", "d_bias", "d_h0", "d_c0")
+        jax.grad(loss, argnums=range(6))(*arguments),
+        ("d_x", "d_input", "d_recurrent", "d_bias", "d_h0", "d_c0"),
     ):
         np.testing.assert_allclose(found, torch[name], rtol=1e-4, atol=1e-5, err_msg=name)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float32, Int
 
 _SHIFT = 0.2  # of a standard deviation, by which the halves of a split Gaussian move apart
 
@@ -84,7 +85,7 @@ def reestimate(
     order = np.argsort(labels, kind="stable")
     bounds = np.searchsorted(labels[order], np.arange(len(mixtures.log_weights) + 1))
     parts = []
-    for output, (first, last) in enumerate(zip(bounds[:-1], bounds[1:])):
+    for output, (first, last) in enumerate(itertools.pairwise(bounds)):
         mixture = mixtures.of(output)
         if last - first >= fewest_frames:
             mixture = _em_step(mixture, features[order[first:last]], variance_floor, fewest_frames)
@@ -118,9 +119,7 @@ def split(
     parts = []
     for output, fed in enumerate(frames // frames_per_component):
         mixture = mixtures.of(output)
-        weights, means, variances = (
-            part[0] for part in (mixture.log_weights, mixture.means, mixture.variances)
-        )
+        weights, means, variances = mixture.log_weights[0], mixture.means[0], mixture.variances[0]
         while len(weights) < min(components, fed):
             heavy = int(np.argmax(weights))
             shift = _SHIFT * np.sqrt(variances[heavy])

@@ -1,9 +1,10 @@
-"""Hidden Markov models of utterances: left-to-right graphs of states, and the best path through one (§3.5)."""
+"""Hidden Markov models of utterances: left-to-right graphs of states, and the best path through one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import no_type_check
 
 import numba
@@ -27,9 +28,9 @@ class Segment:
 class Graph:
     """States in topological order, each with a loop, and arcs that lead to later states alone.
 
-    State s emits by column `outputs[s]` of the scores and belongs to `segments[segment_of[s]]`. Its incoming arcs are
-    `sources[first_arc[s]:first_arc[s + 1]]` with the log probabilities `weights`; `entry` and `final` [states] are
-    the log probabilities of starting and ending there.
+    State s emits by column `outputs[s]` of the scores and belongs to `segments[segment_of[s]]`. Arcs lead to it
+    from `sources[first_arc[s]:first_arc[s + 1]]`, with the log probabilities `weights`; `entry` and `final`
+    [states] are the log probabilities of starting and ending there.
     """
 
     outputs: Int[np.ndarray, " states"]
@@ -41,7 +42,7 @@ class Graph:
     entry: Float[np.ndarray, " states"]
     final: Float[np.ndarray, " states"]
 
-    @property
+    @cached_property
     def fewest_frames(self) -> int:
         """Length in frames of the shortest path from an entry to a final state."""
         steps = np.where(np.isfinite(self.entry), 1, len(self.outputs) + 1)
@@ -58,9 +59,9 @@ def utterance_graph(
     states_per_phone: int,
     silence_probability: float,
 ) -> Graph:
-    """Every way to say `words`: the lexicon's variants side by side, a pause or none between words and at the edges.
+    """Every way to say `words`: variants side by side, a pause or none between words and at the edges.
 
-    State k of a phone has the output `first_output[phone] + k`. Raises KeyError for a word that the lexicon lacks.
+    State k of a phone has the output `first_output[phone] + k`. Raises KeyError for a word without pronunciation.
     """
     outputs: list[int] = []
     segment_of: list[int] = []
@@ -131,9 +132,9 @@ def viterbi(
 ) -> tuple[Int[np.ndarray, " frames"], float]:
     """The best path, as the state in every frame, and its log likelihood.
 
-    `stay` is the probability of each output's loop (without it, loops and arcs cost nothing). Of equally good ways
-    into a state staying wins, then the first arc. Raises ValueError where there are fewer frames than the shortest
-    path has states.
+    `stay` is the probability of each output's loop (without it, loops and arcs cost nothing). Of equally good
+    ways into a state staying wins, then the first arc. Raises ValueError where there are fewer frames than the
+    shortest path has states.
     """
     if len(log_likelihood) < graph.fewest_frames:
         raise ValueError(f"{len(log_likelihood)} frames for at least {graph.fewest_frames} states")

@@ -49,7 +49,9 @@ PAPER_CELLS = (1024, 1024, 1024, 1024, 768)
 PAPER_OUTPUTS = 8192
 
 
-def _cell(gates: Float[AnyArray, "batch gates"], c: Float[AnyArray, "batch cells"]) -> tuple[Array, Array, Array]:
+def _cell(
+    gates: Float[AnyArray, "batch gates"], c: Float[AnyArray, "batch cells"]
+) -> tuple[Array, Array, Array]:
     """One LSTM step from its pre-activations, in the order input, forget, candidate, output (as PyTorch's)."""
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
@@ -134,7 +136,7 @@ def _bias_init(key: Array, shape: tuple[int], dtype=jnp.float32) -> Array:
     return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)
 
 
-LayerState = tuple[Float[AnyArray, "batch cells"], Float[AnyArray, "batch cells"]]
+LayerState = tuple[Float[AnyArray, "batch _"], Float[AnyArray, "batch _"]]
 
 
 class LSTM(nn.Module):

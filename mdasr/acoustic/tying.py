@@ -53,9 +53,7 @@ class Tree:
         check_phones(self.phones)
         if len(self.roots) != len(self.phones):
             raise ValueError(f"tree: {len(self.roots)} roots for {len(self.phones)} phones")
-        strange = {phone for question in self.questions for phone in question} - set(self.phones)
-        if strange:
-            raise ValueError(f"tree: questions name {sorted(strange)}, which the phone set lacks")
+        membership(self.questions, self.phones)
         leaves = sorted(leaf for root in self.roots for leaf in leaves_below(root))
         if leaves != list(range(len(leaves))):
             raise ValueError(f"tree: its {len(leaves)} leaves must be numbered 0 to {len(leaves) - 1}")
@@ -73,7 +71,7 @@ class Tree:
     @cached_property
     def table(self) -> Int[np.ndarray, "left centre right"]:
         """The leaf of every triphone, by the indices of its phones."""
-        members = _members(self.questions, self._index)
+        members = membership(self.questions, self.phones)
         table = np.empty((len(self.phones),) * 3, np.int32)
         everything = np.ones(len(self.phones), bool)
         for centre, root in enumerate(self.roots):
@@ -195,12 +193,17 @@ def _node_lines(node: Node, depth: int) -> Iterator[str]:
         yield from _node_lines(node.no, depth + 1)
 
 
-def _members(
-    questions: Sequence[Sequence[str]], index: dict[str, int]
+def membership(
+    questions: Sequence[Sequence[str]], phones: Sequence[str]
 ) -> Bool[np.ndarray, "questions phones"]:
-    members = np.zeros((len(questions), len(index)), bool)
+    """Which phones each question holds; raises ValueError for one that is not among `phones`."""
+    index = {phone: i for i, phone in enumerate(phones)}
+    members = np.zeros((len(questions), len(phones)), bool)
     for row, question in zip(members, questions):
-        row[[index[phone] for phone in question]] = True
+        for phone in question:
+            if phone not in index:
+                raise ValueError(_unknown(phone, phones))
+            row[index[phone]] = True
     return members
 
 

@@ -44,11 +44,12 @@ def build_grammar(arpa: str | Path) -> tuple[kaldifst.StdVectorFst, tuple[str, .
 
 
 def _convert(arpa: Path, words: tuple[str, ...], scratch: Path) -> kaldifst.StdVectorFst:
-    """kaldilm's transducer, made in a process of its own: it aborts on what it does not like, and it chats."""
+    """kaldilm's transducer, made in a process of its own: it aborts on what it dislikes, and it chats."""
     symbols = ("<eps>", *words, BACKOFF, BEGIN, END)
     (scratch / "words.txt").write_text("".join(f"{s} {i}\n" for i, s in enumerate(symbols)), encoding="utf-8")
     command = [sys.executable, "-c", _CONVERT, str(arpa), str(scratch / "G.fst"), str(scratch / "words.txt")]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"kaldilm could not convert {arpa}: {done.stderr.strip()[-500:]}")
+        why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise RuntimeError(f"kaldilm could not convert {arpa}: {why}")
     return kaldifst.StdVectorFst.read(str(scratch / "G.fst"))

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import kaldifst
 import numpy as np
@@ -29,6 +29,7 @@ from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 FORMAT = 1
 
 
+@runtime_checkable
 class Tying(Protocol):
     """What a graph asks of a tree of CDPhones (`mdasr.acoustic.tying.Tree`): SIL stands for the edges too."""
 
@@ -95,7 +96,7 @@ class Graph:
         info = json.loads((directory / "graph.json").read_text(encoding="utf-8"))
         if (found := info.get("format")) != FORMAT:
             raise ValueError(
-                f"{directory / 'graph.json'}: format {found!r}, but this version reads {FORMAT}; build it again"
+                f"{directory}: a graph of format {found!r}, but this version reads {FORMAT}; build it again"
             )
         fst = kaldifst.StdVectorFst.read(str(directory / "HCLG.fst"))
         if fst is None:
@@ -233,7 +234,8 @@ def _steps(labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
 
 def _compose(left: kaldifst.StdVectorFst, right: kaldifst.StdVectorFst) -> kaldifst.StdVectorFst:
     kaldifst.arcsort(left, "olabel")
-    return kaldifst.compose(left, right)
+    # Must name the side that is sorted: with the other one, compose loses arcs and says nothing.
+    return kaldifst.compose(left, right, match_side="left")
 
 
 def _optimized(graph: kaldifst.StdVectorFst) -> kaldifst.StdVectorFst:

@@ -10,7 +10,7 @@ STEP = STRIDE * HOP  # samples from one step to the next
 
 
 def word_times(hypothesis: Hypothesis) -> list[tuple[str, float, float]]:
-    """(word, start, end) in seconds from the first sample; a step covers 15 ms on either side of its label frame."""
+    """(word, start, end) in seconds; a step covers 15 ms on either side of its label frame's centre."""
     centres = step_centres(max(hypothesis.ends, default=0))
     first, last = (centres - STEP // 2) / RATE_HZ, (centres + STEP // 2) / RATE_HZ
     return [
@@ -22,7 +22,7 @@ def word_times(hypothesis: Hypothesis) -> list[tuple[str, float, float]]:
 def ctm_lines(
     utterance_id: str, hypothesis: Hypothesis, channel: str = "1", offset_s: float = 0.0
 ) -> list[str]:
-    """One line a word: utterance, channel, start and duration in seconds, word; times are moved by `offset_s`.
+    """A line a word: utterance, channel, start and duration in s, word; `offset_s` is added to the starts.
 
     Raises ValueError for an id with white space, which the format cannot hold.
     """

@@ -18,22 +18,24 @@ from mdasr.language.lexicon import SILENCE
 class SearchOptions:
     """How to search: costs are -log p, so `beam` is in nats after scaling.
 
-    Scores are multiplied by `acoustic_scale`; every word costs `insertion_penalty` (negative: a bonus).
-    Where no end of a sentence is within the beam, the search is repeated up to `retries` times with beam
-    and `max_active` doubled.
+    At each step at most `max_active` states are followed and, whatever the beam, at least `min_active`.
+    Scores are multiplied by `acoustic_scale`; every word costs `insertion_penalty` (negative: a bonus). Where
+    no end of a sentence is within the beam, the search is repeated up to `retries` times with beam and
+    `max_active` doubled.
     """
 
     beam: float = 11.0
     max_active: int = 2000
+    min_active: int = 20
     acoustic_scale: float = 0.5
     insertion_penalty: float = 0.0
     retries: int = 2
 
     def __post_init__(self) -> None:
-        if not (self.beam > 0 and self.max_active > 1 and self.acoustic_scale > 0 and self.retries >= 0):
-            raise ValueError(
-                f"beam and acoustic_scale must be above 0, max_active above 1, retries 0 or more: {self}"
-            )
+        if not (self.beam > 0 and self.acoustic_scale > 0):
+            raise ValueError(f"beam and acoustic_scale must be above 0: {self}")
+        if not (0 <= self.min_active < self.max_active and self.retries >= 0):
+            raise ValueError(f"min_active must be below max_active, and it and retries 0 or more: {self}")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: Se
     decodable = kaldi_decoder.DecodableCtc(_label_scores(graph, scores, options.acoustic_scale))
     for attempt in range(options.retries + 1):
         settings = kaldi_decoder.FasterDecoderOptions(
-            beam=options.beam * 2**attempt, max_active=options.max_active * 2**attempt
+            beam=options.beam * 2**attempt,
+            max_active=min(options.max_active * 2**attempt, 2**31 - 1),
+            min_active=options.min_active,
         )
         # The decoder borrows the transducer; `graph` outlives it here (facts: otherwise it crashes).
         decoder = kaldi_decoder.FasterDecoder(graph.fst, settings)
@@ -141,5 +145,8 @@ def _priced(graph: Graph, penalty: float) -> Graph:
     if not penalty:
         return graph
     arcs = [f"0 0 {i} {i} {penalty}" for i in range(1, 1 + len(graph.words))]
-    priced = kaldifst.compose(graph.fst, kaldifst.compile("\n".join([*arcs, "0"]) + "\n"))
+    prices = kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
+    kaldifst.arcsort(prices, "ilabel")
+    # Must name the side that is sorted: with the other one, compose loses arcs and says nothing.
+    priced = kaldifst.compose(graph.fst, prices, match_side="right")
     return Graph(kaldifst.StdConstFst(priced), graph.labels, graph.words, graph.num_outputs)

@@ -1,8 +1,9 @@
-"""Speech from text by eSpeak NG, with the time of every phone, and pronunciations of words that no lexicon has.
+"""Speech from text by eSpeak NG, with the time of every phone, and pronunciations of words that no lexicon
+has.
 
-eSpeak NG (GPL-3) is reached through the optional package espeakng_loader, by ctypes. Its C library keeps one voice
-for the whole process and is not thread-safe: use processes. The same text said twice in one process differs by some
-milliseconds; what a fresh process says, in the same order, does not.
+eSpeak NG (GPL-3) is reached through the optional package espeakng_loader, by ctypes. Its C library keeps
+one voice for the whole process and is not thread-safe: use processes. The same text said twice in one
+process differs by some milliseconds; what a fresh process says, in the same order, does not.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ class Voice:
 
 @dataclass(frozen=True)
 class Speech:
-    """What eSpeak said: float32 [samples] at 22,050 Hz, phones as (mnemonic, first sample), words as (index of
-    the first character, index of the first phone). Words that it runs together ("out of") have one entry."""
+    """What eSpeak said: float32 [samples] at 22,050 Hz, phones as (mnemonic, first sample), words as
+    (index of the first character, index of the first phone). Words that it runs together ("out of") have
+    one entry."""
 
     wave: Float[np.ndarray, " samples"]
     phones: tuple[tuple[str, int], ...]
@@ -76,6 +78,12 @@ class Segments:
 
 def is_installed() -> bool:
     return importlib.util.find_spec("espeakng_loader") is not None
+
+
+def require() -> None:
+    """Raises ImportError, with the way to mend it, where eSpeak NG is not installed."""
+    if not is_installed():
+        raise ImportError("speech synthesis needs eSpeak NG: pip install 'mdasr[synth]'")
 
 
 def speak(text: str, voice: Voice) -> Speech:
@@ -98,8 +106,8 @@ def speak(text: str, voice: Voice) -> Speech:
 def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tuple[str, ...]]:
     """ARPAbet of each word by eSpeak's rules and exceptions; a single letter is read as its name.
 
-    Raises ValueError for words in which it finds nothing to say, or a sound that ARPAbet lacks, and ImportError
-    without eSpeak.
+    Raises ValueError for words in which it finds nothing to say, or a sound that ARPAbet lacks, and
+    ImportError without eSpeak.
     """
     library, _ = _library()
     _set_voice(language, "")
@@ -123,8 +131,9 @@ def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tu
 def segment(speech: Speech, text: str, language: str) -> Segments:
     """Phones with exact ends, from eSpeak's events.
 
-    Two corrections. Events of voiceless stops sit at the burst: the closure before it is made part of the stop.
-    Events of l and r after a vowel come when their sound is over: they are given the second half of the vowel's.
+    Two corrections. Events of voiceless stops sit at the burst: the closure before it is made part of the
+    stop. Events of l and r after a vowel come when their sound is over: they are given the second half of
+    the vowel's.
     """
     mnemonics = [mnemonic for mnemonic, _ in speech.phones]
     groups = to_arpabet(mnemonics, language)
@@ -288,10 +297,9 @@ class _Buffer:
 
 @functools.cache
 def _library() -> tuple[ctypes.CDLL, _Buffer]:
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise ImportError("eSpeak NG needs espeakng_loader: pip install 'mdasr[synth]'") from error
+    require()
+    import espeakng_loader
+
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     data = espeakng_loader.get_data_path().encode()

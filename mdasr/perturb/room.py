@@ -45,8 +45,8 @@ class Room:
     """One configuration of §3.1: a box with equal walls, one microphone, a talker and its noise sources.
 
     Positions and sizes are metres from a corner. `snr_db` is the ratio of the reverberant speech, where
-    somebody speaks, to the sum of the reverberant noises. `tail_seed` fixes the diffuse part of the responses.
-    ValueError for what lies outside the room or the ranges that make sense.
+    somebody speaks, to the sum of the reverberant noises. `tail_seed` fixes the diffuse part of the
+    responses. ValueError for what lies outside the room or the ranges that make sense.
     """
 
     size_m: Position
@@ -93,7 +93,10 @@ class RoomRanges:
             raise ValueError("room ranges: rt60_s and sources cannot be negative, distance_m must be above 0")
 
 
-def draw_room(index: int, seed: int, snippets: Sequence[str], ranges: RoomRanges = RoomRanges()) -> Room:
+PAPER_ROOMS = RoomRanges()
+
+
+def draw_room(index: int, seed: int, snippets: Sequence[str], ranges: RoomRanges = PAPER_ROOMS) -> Room:
     """Configuration `index` of the collection `seed`: a pure function, so that none has to be stored.
 
     The distance from talker to microphone is drawn first and the room then made large enough for it.
@@ -149,7 +152,7 @@ def impulse_responses(room: Room) -> Float[np.ndarray, "sources taps"]:
     places_m = np.array([room.target_m, *(source.position_m for source in room.sources)])
     direct_m = np.maximum(np.linalg.norm(places_m - room.microphone_m, axis=1), _NEAREST_M)
     volume_m3 = float(np.prod(room.size_m))
-    reach_m = max((_IMAGES * volume_m3 * 3 / (4 * np.pi)) ** (1 / 3), direct_m.max() + 4)
+    reach_m = np.maximum((_IMAGES * volume_m3 * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
     early = _early(room, places_m, direct_m, reach_m)
     responses = np.zeros(
         (len(places_m), LEAD + max(early.shape[1], round(room.rt60_s * RATE_HZ))), np.float32
@@ -159,9 +162,10 @@ def impulse_responses(room: Room) -> Float[np.ndarray, "sources taps"]:
         # Images arrive 4 pi c^3 t^2 / V times a second with energy 1/(c t)^2, less what the walls took.
         density = 4 * np.pi * SPEED_M_PER_S / (volume_m3 * RATE_HZ)
         envelope = np.sqrt(density) * np.exp(-3 * np.log(10) / room.rt60_s * np.maximum(time_s, 0))
-        envelope *= np.sqrt(np.clip(1 + (time_s - reach_m / SPEED_M_PER_S) / _FADE_S, 0, 1))
-        noise = stream("tail", room.tail_seed).standard_normal(responses.shape, np.float32)
-        np.multiply(noise, envelope, out=responses, casting="same_kind")
+        envelope *= np.sqrt(np.clip(1 + (time_s - reach_m[:, None] / SPEED_M_PER_S) / _FADE_S, 0, 1))
+        for i, row in enumerate(responses):  # a stream each: one source more changes no other response
+            stream("tail", room.tail_seed, i).standard_normal(dtype=np.float32, out=row)
+        np.multiply(responses, envelope, out=responses, casting="same_kind")
     responses[:, : early.shape[1]] += early
     return responses
 
@@ -170,9 +174,9 @@ def _early(
     room: Room,
     places_m: Float[np.ndarray, "sources 3"],
     direct_m: Float[np.ndarray, " sources"],
-    reach_m: float,
+    reach_m: Float[np.ndarray, " sources"],
 ) -> Float[np.ndarray, "sources samples"]:
-    """What arrives over paths shorter than `reach_m`, by source: the images within it, faded out at its end."""
+    """What arrives over paths shorter than `reach_m`, by source: the images within, faded out at its end."""
     size_m = np.array(room.size_m)
     surface_m2 = 2 * (size_m[0] * size_m[1] + size_m[1] * size_m[2] + size_m[2] * size_m[0])
     # Eyring: rt60 = 24 ln 10 V / (-c S ln(1 - absorption)); a wall reflects sqrt(1 - absorption).
@@ -180,22 +184,23 @@ def _early(
     wall_gain = np.exp(-nepers / room.rt60_s) if room.rt60_s else 0.0
     squares, gains = [], []
     for axis, side_m in enumerate(size_m):
-        k = np.arange(-int(reach_m / (2 * side_m)) - 1, int(reach_m / (2 * side_m)) + 2)
+        last = int(reach_m.max() / (2 * side_m)) + 1
+        k = np.arange(-last, last + 1)
         place_m = places_m[:, axis, None]
         images_m = np.concatenate([2 * k * side_m + place_m, 2 * k * side_m - place_m], axis=1)
         square = (images_m - room.microphone_m[axis]) ** 2
-        near = square.min(axis=0) <= reach_m**2
+        near = (square <= reach_m[:, None] ** 2).any(axis=0)
         squares.append(square[:, near])
         gains.append(wall_gain ** np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])[near])
     lattice = squares[0][:, :, None, None] + squares[1][:, None, :, None] + squares[2][:, None, None, :]
     lattice = lattice.reshape(len(places_m), -1)
-    source, image = np.nonzero(lattice <= reach_m**2)
+    source, image = np.nonzero(lattice <= reach_m[:, None] ** 2)
     path_m = np.maximum(np.sqrt(lattice[source, image]), _NEAREST_M)
     gain = (gains[0][:, None, None] * gains[1][:, None] * gains[2]).ravel()[image] / path_m
-    gain *= np.sqrt(np.clip((reach_m - path_m) / SPEED_M_PER_S / _FADE_S, 0, 1))
+    gain *= np.sqrt(np.clip((reach_m[source] - path_m) / SPEED_M_PER_S / _FADE_S, 0, 1))
     delay = (path_m - direct_m[source]) / SPEED_M_PER_S * RATE_HZ
     samples = scipy.fft.next_fast_len(
-        2 * LEAD + int((reach_m - direct_m.min()) / SPEED_M_PER_S * RATE_HZ), True
+        2 * LEAD + int((reach_m - direct_m).max() / SPEED_M_PER_S * RATE_HZ), True
     )
     return _band_limited(source, delay + LEAD, gain, (len(places_m), samples))
 
@@ -224,8 +229,8 @@ def add_room(
 ) -> Float[np.ndarray, " samples"]:
     """`wave` as the room's microphone hears it, with its noises: float32 of the same length.
 
-    Aligned with `wave` by the direct path, and the speech as loud as in `wave`, or less where it would clip. A
-    noise shorter than the utterance is looped with a cross-fade; a noise that is silent there adds nothing.
+    Aligned with `wave` by the direct path, and the speech as loud as in `wave`, or less where it would clip.
+    A noise shorter than the utterance is looped with a cross-fade; one that is silent there adds nothing.
     ValueError where a snippet is missing or empty, or where a SNR is asked for and `wave` is digital silence.
     """
     responses = impulse_responses(room)

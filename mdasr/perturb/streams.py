@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 
-def stream(*key: str | int) -> np.random.Generator:
+def stream(*key: str | int | np.integer) -> np.random.Generator:
     """A generator that depends on `key` alone: the same in every process and on every machine.
 
     The key is hashed (BLAKE2b, 128 bits) into the key of a counter-based generator (Philox), so that

@@ -1,0 +1,198 @@
+"""The command `mdasr`: import, train, evaluate, transcribe, perturb."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import soundfile
+from tqdm import tqdm
+
+from mdasr import frontend
+from mdasr.data.audio import read_audio
+from mdasr.data.manifest import import_manifest, to_int16
+from mdasr.data.noises import make_noises, read_noises
+from mdasr.data.records import Corpus
+from mdasr.perturb import TRAINING_CODECS, Policy, Recipe, RoomRanges, draw, perturb, require
+from mdasr.spec import RATE_HZ
+
+# What is imported inside a command needs jax or the decoder, which take seconds to load.
+
+
+def import_command(chosen: argparse.Namespace) -> int:
+    """Turn recordings with a manifest into a corpus directory; ends with 3 where lines were set aside."""
+    where = dict(pair.split("=", 1) for pair in chosen.where)
+    report = import_manifest(
+        chosen.manifest, chosen.out, chosen.corpus, where, chosen.domain, chosen.spell_numbers, chosen.workers
+    )
+    print(report)
+    return report.exit_status
+
+
+def train_command(chosen: argparse.Namespace) -> int:
+    """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
+    from mdasr.build import TrainRequest, train_on
+    from mdasr.scales import SCALES, override
+
+    settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
+    request = TrainRequest(
+        corpora=tuple(Corpus(directory) for directory in chosen.corpora),
+        scale=override(SCALES[chosen.scale], settings),
+        noise=chosen.noise,
+        codec=chosen.codec,
+        lexicon=chosen.lexicon,
+        noises=chosen.noises,
+        seed=chosen.seed,
+        workers=chosen.workers,
+    )
+    recognizer = train_on(request, chosen.out)
+    facts = recognizer.facts
+    print(
+        f"{chosen.out}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it waiting "
+        f"for input), {facts['frame_accuracy']:.1%} of frames right, WER {facts['dev_wer']:.1f} % on held-out speech"
+    )
+    return 0
+
+
+def evaluate_command(chosen: argparse.Namespace) -> int:
+    """Recognise a corpus and print its word error rate with the 95% interval over speakers."""
+    from mdasr.recognizer import Recognizer, evaluate
+    from mdasr.report import cell, describe
+
+    recognizer, corpus = Recognizer.read(chosen.model), Corpus(chosen.corpus)
+    scored = evaluate(recognizer, corpus, [u.samples for u in tqdm(corpus, desc="reading", unit="utt")])
+    found = cell(scored)
+    counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
+    print(f"{corpus.info['corpus']} ({corpus.domain}): WER {describe(found)} % ({counts})")
+    if chosen.json:
+        utterances = [
+            {"id": s.id, "speaker": s.speaker, "reference": s.reference, "hypothesis": s.hypothesis}
+            for s in scored
+        ]
+        content = {
+            "model": str(chosen.model),
+            "corpus": corpus.info["corpus"],
+            **found,
+            "utterances": utterances,
+        }
+        chosen.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def transcribe_command(chosen: argparse.Namespace) -> int:
+    """Print what is said in each recording, a line each."""
+    from mdasr.recognizer import Recognizer, recognize
+
+    recognizer = Recognizer.read(chosen.model)
+    status = 0
+    for path in chosen.files:
+        try:
+            wave, _ = read_audio(path, chosen.channel)
+            if not frontend.num_steps(len(wave)):
+                raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
+            hypothesis = recognize(recognizer, [wave])[0]
+        except (ValueError, OSError) as error:
+            print(f"mdasr transcribe: {error}", file=sys.stderr)
+            status = 3
+            continue
+        print(hypothesis.text if len(chosen.files) == 1 else f"{path}\t{hypothesis.text}", flush=True)
+    return status
+
+
+def perturb_command(chosen: argparse.Namespace) -> int:
+    """Distort a recording as in training, or as a recipe says; writes 16 kHz WAV or FLAC and prints the recipe."""
+    wave, _ = read_audio(chosen.input, chosen.channel)
+    noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
+    if chosen.recipe:
+        path = Path(chosen.recipe)
+        recipe = Recipe.from_json(path.read_text() if path.exists() else chosen.recipe)
+    else:
+        policy = Policy(1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS)
+        recipe = draw(policy, chosen.seed, chosen.input.name, 0)
+    require([recipe.codec])
+    soundfile.write(chosen.output, to_int16(perturb(wave, recipe, noises)), RATE_HZ)
+    print(recipe.to_json())
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="mdasr", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        sub.set_defaults(function=function)
+        return sub
+
+    sub = command("import", import_command)
+    sub.add_argument(
+        "format", choices=["manifest"], help="manifest: JSON lines with id, audio, text, speaker, domain"
+    )
+    sub.add_argument("manifest", type=Path)
+    sub.add_argument(
+        "--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value"
+    )
+    sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
+    sub.add_argument("--domain", help="instead of the manifest's")
+    sub.add_argument(
+        "--spell-numbers", action="store_true", help="write digits as words instead of setting lines aside"
+    )
+    sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    sub = command("train", train_command)
+    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`")
+    sub.add_argument("--out", type=Path, required=True, metavar="MODEL")
+    sub.add_argument("--noise", action="store_true", help="simulate rooms and noise (§3.1)")
+    sub.add_argument("--codec", action="store_true", help="simulate codecs (§3.3)")
+    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
+    sub.add_argument(
+        "--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones"
+    )
+    sub.add_argument("--epochs", type=float, help="how often to see the data (twice that with noise)")
+    sub.add_argument("--scale", default="mini", choices=["mini", "base", "paper"])
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread"
+    )
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale"
+    )
+
+    sub = command("evaluate", evaluate_command)
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("corpus", type=Path, metavar="DIR")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the result and every utterance's words")
+
+    sub = command("transcribe", transcribe_command)
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    sub.add_argument("--channel", type=int, help="which channel of recordings with several, from 0")
+
+    sub = command("perturb", perturb_command)
+    sub.add_argument("input", type=Path, metavar="IN")
+    sub.add_argument("output", type=Path, metavar="OUT")
+    how = sub.add_mutually_exclusive_group()
+    how.add_argument("--seed", type=int, default=0)
+    how.add_argument("--recipe", metavar="JSON", help="a recipe as printed, or a file that holds one")
+    sub.add_argument(
+        "--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones"
+    )
+    sub.add_argument("--channel", type=int, help="which channel of a recording with several, from 0")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    chosen = parser().parse_args(arguments)
+    try:
+        return chosen.function(chosen)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"mdasr {chosen.command}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Toy tasks that several tests train on."""
+
+from dataclasses import dataclass
+
+import grain.python as grain
+import numpy as np
+
+from mdasr.loader import RowOptions
+
+
+@dataclass
+class SignsRowMaker(grain.MapTransform):
+    """Rows whose labels are the signs of two features: learnt within a few dozen steps."""
+
+    options: RowOptions = RowOptions(20)
+
+    def map(self, row):
+        steps = self.options.steps
+        x = np.random.Generator(np.random.Philox(key=[7, int(row)])).standard_normal((steps, 512)).astype(np.float32)
+        labels = ((x[:, 0] > 0) + 2 * (x[:, 1] > 0)).astype(np.int32)
+        weights, keep = np.ones(steps, np.float32), np.ones(steps, np.float32)
+        keep[0] = 0
+        weights[: int(row) % 5] = 0  # rows of unequal frame counts, so that a mean of means would show
+        return {"features": x, "labels": labels, "weights": weights, "keep": keep}

@@ -1,0 +1,332 @@
+"""The decoder against an enumeration of everything that could have been said, and what it must refuse."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mdasr.acoustic.tying import Split, Tree, monophones
+from mdasr.decode.grammar import build_grammar
+from mdasr.decode.graph import Graph, build_graph
+from mdasr.decode.lattice import ctm_lines, word_times
+from mdasr.decode.search import Hypothesis, SearchOptions, decode
+from mdasr.language import ngram
+from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon
+
+# Homophones (a, c), a word that begins another (a, b), variants, a word of one phone that can repeat itself.
+LEXICON = Lexicon(
+    {
+        "a": ((("X",), 0.6), (("X", "Y"), 0.4)),
+        "b": ((("X", "Y"), 0.7), (("Z",), 0.3)),
+        "c": ((("X",), 1.0),),
+        "unwritten": ((("Z", "Z"), 1.0),),
+    }
+)
+ARPA = """\
+\\data\\
+ngram 1=6
+ngram 2=6
+ngram 3=3
+
+\\1-grams:
+-99 <s> -0.30
+-0.8 </s>
+-0.7 a -0.2
+-0.6 b -0.4
+-0.9 c
+-1.5 <unk>
+
+\\2-grams:
+-0.3 <s> a -0.15
+-0.5 a b -0.1
+-0.4 b a -0.25
+-0.6 b </s>
+-0.2 a a -0.3
+-0.3 <unk> b
+
+\\3-grams:
+-0.9 a b a
+-0.2 a a a
+-0.05 <s> a b
+
+\\end\\
+"""
+# Leaves 1 and 2 are X before silence and X elsewhere, 3 and 4 are Y after X and after anything else.
+TREE = Tree(
+    ("SIL", "X", "Y", "Z"),
+    (("SIL",), ("X",)),
+    (0, Split("right", 0, 1, 2), Split("left", 1, 3, 4), 5),
+)
+WIDE = SearchOptions(beam=1000.0, max_active=100_000, acoustic_scale=0.7)
+
+
+def ngrams() -> dict[tuple[str, ...], tuple[float, float]]:
+    """(cost, back-off cost) of every n-gram of ARPA without <unk>, in nats."""
+    found = {}
+    for line in ARPA.splitlines():
+        fields = line.split()
+        order = sum(not field.lstrip("-").replace(".", "").isdigit() for field in fields)
+        if line[:1] == "-" and "<unk>" not in fields:
+            numbers = [-math.log(10) * float(n) for n in (fields[0], *fields[order + 1 :])]
+            found[tuple(fields[1 : order + 1])] = (numbers[0], (*numbers, 0.0)[1])
+    return found
+
+
+def grammar_cost(words: tuple[str, ...]) -> float:
+    """The cheapest way through the back-off model: at each word it may use the longest n-gram or back off."""
+    model = ngrams()
+    states = {("<s>",): 0.0}
+    for word in (*words, "</s>"):
+        reached: dict[tuple[str, ...], float] = {}
+        for history, cost in states.items():
+            while True:
+                if (found := (*history, word)) in model:
+                    after = found[-2:]
+                    while after not in model:
+                        after = after[1:]
+                    total = cost + model[found][0]
+                    reached[after] = min(reached.get(after, math.inf), total)
+                if not history:
+                    break
+                cost, history = cost + model[history][1], history[1:]
+        states = reached
+    return min(states.values())
+
+
+def sayings(steps: int):
+    """Every (words, [(phone, index of its word or None)], cost) of at most `steps` phones; costs but G's."""
+    silence, none = -math.log(0.4), -math.log(0.6)
+
+    def grow(words, phones, cost):
+        yield words, phones, cost + none
+        if len(phones) < steps:
+            yield words, [*phones, (SILENCE, None)], cost + silence
+        for pause, price in (([], none), ([(SILENCE, None)], silence)):
+            for word in ("a", "b", "c"):
+                for said, probability in LEXICON.entries[word]:
+                    longer = [*phones, *pause, *((phone, len(words)) for phone in said)]
+                    if len(longer) <= steps:
+                        variant = math.log(LEXICON.entries[word][0][1] / probability)
+                        yield from grow((*words, word), longer, cost + price + variant)
+
+    return (saying for saying in grow((), [], 0.0) if saying[1])
+
+
+def enumerate_hypotheses(scores: np.ndarray, scale: float, penalty: float, tree: Tree):
+    """Every (cost, words, starts, ends): each saying with each way to divide the steps among its phones."""
+    steps = len(scores)
+    for words, phones, cost in sayings(steps):
+        names = [SILENCE, *(phone for phone, _ in phones), SILENCE]
+        leaves = [tree.leaf(*names[i : i + 3]) for i in range(len(phones))]
+        total = cost + grammar_cost(words) + penalty * len(words)
+        for cuts in itertools.combinations(range(1, steps), len(phones) - 1):
+            bounds = [0, *cuts, steps]
+            spans = list(itertools.pairwise(bounds))
+            acoustic = sum(-scale * scores[i:j, leaf].sum() for (i, j), leaf in zip(spans, leaves))
+            owned = [[s for s, (_, owner) in zip(spans, phones) if owner == w] for w in range(len(words))]
+            starts, ends = tuple(o[0][0] for o in owned), tuple(o[-1][1] for o in owned)
+            yield total + float(acoustic), words, starts, ends
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return build_graph(LEXICON, ARPA, TREE, silence_probability=0.4)
+
+
+def draw(rng: np.random.Generator, steps: int, outputs: int = 6) -> np.ndarray:
+    return rng.normal(scale=3, size=(steps, outputs)).astype(np.float32)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("penalty", [0.0, 3.0, -4.0])
+def test_best_of_all_word_sequences(graph, steps, penalty):
+    rng = np.random.default_rng(steps)
+    seen = set()
+    for _ in range(2 if steps > 4 else 8):
+        scores = draw(rng, steps)
+        found = decode(graph, scores, replace(WIDE, insertion_penalty=penalty))
+        ranked = sorted(enumerate_hypotheses(scores, WIDE.acoustic_scale, penalty, TREE))
+        assert found.reached_final
+        assert found.cost == pytest.approx(ranked[0][0], abs=0.01)  # minimisation rounds weights to 1/1024
+        assert found.cost == pytest.approx(found.graph_cost + found.acoustic_cost)
+        near = [each[1:] for each in ranked if each[0] < ranked[0][0] + 0.02]
+        assert (found.words, found.starts, found.ends) in near
+        seen.add(found.words)
+    assert len(seen) > 1 or steps in (1, 5) or penalty > 0
+
+
+def test_phones_that_share_an_output_stay_apart():
+    """A tree may tie across phones: x and z then score alike and the grammar decides."""
+    shared = Tree(("SIL", "X", "Y", "Z"), (), (0, 1, 2, 3))
+
+    class Blurred:
+        phones, num_leaves = shared.phones, 3
+
+        def leaf(self, left, centre, right):
+            return min(2, shared.leaf(left, centre, right))
+
+    graph = build_graph(LEXICON, ARPA, Blurred(), silence_probability=0.4)
+    for seed in range(5):
+        scores = draw(np.random.default_rng(seed), 4, outputs=3)
+        best = min(enumerate_hypotheses(scores, WIDE.acoustic_scale, 0.0, Blurred()))
+        assert decode(graph, scores, WIDE).cost == pytest.approx(best[0], abs=0.01)
+
+
+def scores_of(phones: list[tuple[str, int]], tree: Tree, height: float = 8.0) -> np.ndarray:
+    """Scores that favour these phones, each for so many steps."""
+    names = [SILENCE, *(phone for phone, _ in phones), SILENCE]
+    leaves = [tree.leaf(*names[i : i + 3]) for i in range(len(phones))]
+    path = np.repeat(leaves, [steps for _, steps in phones])
+    return np.where(path[:, None] == np.arange(tree.num_leaves), height, 0).astype(np.float32)
+
+
+def test_finds_words_and_times_in_a_larger_vocabulary():
+    rng = np.random.default_rng(5)
+    lexicon = Lexicon({f"w{i}": ((tuple(rng.choice(ARPABET, size=4).tolist()), 1.0),) for i in range(120)})
+    text = [rng.choice(lexicon.words, size=rng.integers(1, 9)).tolist() for _ in range(200)]
+    tree = monophones((SILENCE, *ARPABET))
+    graph = build_graph(lexicon, ngram.train(text, 3, lexicon.words).to_arpa(), tree)
+    for sentence in text[:10]:
+        phones, starts, ends, now = [(SILENCE, 3)], [], [], 3
+        for word in sentence:
+            starts.append(now)
+            for phone in lexicon.entries[word][0][0]:
+                phones.append((phone, int(rng.integers(1, 5))))
+                now += phones[-1][1]
+            ends.append(now)
+            if rng.random() < 0.5:
+                phones.append((SILENCE, 2))
+                now += 2
+        found = decode(graph, scores_of(phones, tree), SearchOptions())
+        assert found.words == tuple(sentence) and found.text == " ".join(sentence)
+        # Where a phone repeats itself over a word's edge, the edge is anywhere inside.
+        assert np.abs(np.subtract(found.starts, starts)).max() <= 4
+        assert np.mean(np.equal(found.starts, starts)) > 0.7
+        assert np.mean(np.equal(found.ends, ends)) > 0.7
+
+
+def test_search_that_finds_no_end_is_repeated_with_a_wider_beam():
+    """The scores stop in the middle of the only word, and speak loudly against anything else."""
+    lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),)})
+    arpa = ngram.train([["long"]], 2).to_arpa()
+    tree = monophones(("SIL", "X", "Y", "Z"))
+    graph = build_graph(lexicon, arpa, tree)
+    scores = scores_of([("X", 1), ("Y", 1), ("X", 1)], tree, height=30.0)
+    narrow = SearchOptions(beam=1.0, min_active=0, retries=0)
+    cut = decode(graph, scores, narrow)
+    assert not cut.reached_final and cut.beam == 1.0
+    assert cut.words == ("long",) and cut.starts == (0,) and cut.ends == (3,)
+    whole = decode(graph, scores, replace(narrow, retries=12))
+    assert whole.reached_final and whole.beam > 1.0
+    assert whole.words == ()  # silence all along: nothing else ends here
+
+
+def test_a_word_that_is_not_named_yet_is_left_out():
+    lexicon = Lexicon({"one": ((("X", "Y", "X"), 1.0),), "other": ((("X", "Y", "Z"), 1.0),)})
+    tree = monophones(("SIL", "X", "Y", "Z"))
+    graph = build_graph(lexicon, ngram.train([["one"], ["other"]], 2).to_arpa(), tree)
+    scores = scores_of([("X", 2), ("Y", 2)], tree, height=30.0)
+    found = decode(graph, scores, SearchOptions(beam=1.0, min_active=0, retries=0))
+    assert not found.reached_final and found.words == found.starts == found.ends == ()
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (np.zeros((4, 5), np.float32), r"scores of 5 outputs, but the graph was built for 6"),
+        (np.zeros((0, 6), np.float32), "no steps to decode"),
+        (np.full((4, 6), np.nan, np.float32), "NaN or infinity"),
+        (np.full((4, 6), np.inf, np.float32), "NaN or infinity"),
+    ],
+)
+def test_scores_that_cannot_be_decoded(graph, scores, message):
+    with pytest.raises(ValueError, match=message):
+        decode(graph, scores, WIDE)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"beam": 0.0}, "must be above 0"),
+        ({"acoustic_scale": -1.0}, "must be above 0"),
+        ({"max_active": 20}, "min_active must be below max_active"),
+        ({"retries": -1}, "retries 0 or more"),
+    ],
+)
+def test_search_options_are_checked(bad, message):
+    with pytest.raises(ValueError, match=message):
+        SearchOptions(**bad)
+
+
+def test_graph_needs_pronunciations_and_phones():
+    few = Lexicon({"a": LEXICON.entries["a"]})
+    with pytest.raises(
+        ValueError, match=r"2 words of the language model are not in the lexicon: 'b', 'c'\. Add"
+    ):
+        build_graph(few, ARPA, TREE)
+    with pytest.raises(ValueError, match="phones that the tree does not know: 'Y', 'Z'"):
+        build_graph(LEXICON, ARPA, monophones(("SIL", "X")))
+    with pytest.raises(ValueError, match=r"silence_probability is 1\.0"):
+        build_graph(LEXICON, ARPA, TREE, silence_probability=1.0)
+
+
+def test_grammar_leaves_out_the_unknown_word():
+    _, words = build_grammar(ARPA)
+    assert words == ("a", "b", "c")
+
+
+def test_broken_language_models_are_named(tmp_path):
+    broken = ARPA.replace("-0.5 a b", "-0.5x a b")
+    (tmp_path / "lm.arpa").write_text(broken)
+    with pytest.raises(ValueError, match=r"lm\.arpa:16: .*-0\.5x"):
+        build_graph(LEXICON, tmp_path / "lm.arpa", TREE)
+    with pytest.raises(ValueError, match=r"^ARPA text:16: .*-0\.5x"):
+        build_graph(LEXICON, broken, TREE)
+    with pytest.raises(ValueError, match=r"^ARPA text:1: "):  # a path is a Path, not a str
+        build_graph(LEXICON, str(tmp_path / "lm.arpa"), TREE)
+    nothing = "\\data\\\nngram 1=2\n\n\\1-grams:\n-99 <s>\n-0.1 </s>\n\n\\end\\\n"
+    with pytest.raises(ValueError, match="ARPA text: the model has no words"):
+        build_graph(LEXICON, nothing, TREE)
+    # kaldilm aborts the process that it is in.
+    weights_at_the_top = ARPA.replace("-0.9 a b a", "-0.9 a b a -0.1")
+    with pytest.raises(RuntimeError, match=r"kaldilm could not convert .*-0\.9 a b a -0\.1"):
+        build_graph(LEXICON, weights_at_the_top, TREE)
+
+
+def test_graph_is_the_same_after_writing_and_reading(graph, tmp_path):
+    graph.write(tmp_path / "graph")
+    read = Graph.read(tmp_path / "graph")
+    assert (read.words, read.labels, read.num_outputs) == (graph.words, graph.labels, graph.num_outputs)
+    scores = draw(np.random.default_rng(0), 30)
+    assert decode(read, scores, WIDE) == decode(graph, scores, WIDE)
+
+
+def test_incomplete_graphs_are_named(graph, tmp_path, capfd):
+    graph.write(tmp_path)
+    whole = (tmp_path / "HCLG.fst").read_bytes()
+    (tmp_path / "HCLG.fst").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"HCLG\.fst: not a whole transducer"):
+        Graph.read(tmp_path)
+    (tmp_path / "HCLG.fst").unlink()
+    with pytest.raises(FileNotFoundError, match=r"HCLG\.fst is missing"):
+        Graph.read(tmp_path)
+    graph.write(tmp_path)
+    (tmp_path / "graph.json").write_text('{"format": 0}')
+    with pytest.raises(ValueError, match="a graph of format 0"):
+        Graph.read(tmp_path)
+    capfd.readouterr()  # kaldifst's own complaint
+
+
+def test_ctm_lines_hold_seconds():
+    heard = Hypothesis(("yes", "no"), (0, 10), (4, 11), 0.0, 0.0, True, 11.0)
+    # Step 0's label frame is frame 1, whose centre is sample 416; a step is 480 samples.
+    assert word_times(heard)[0] == ("yes", pytest.approx(176 / 16000), pytest.approx((176 + 4 * 480) / 16000))
+    assert ctm_lines("u1", heard) == ["u1 1 0.011 0.120 yes", "u1 1 0.311 0.030 no"]
+    assert ctm_lines("u1", heard, channel="B", offset_s=60.0)[1] == "u1 B 60.311 0.030 no"
+    assert ctm_lines("u1", replace(heard, words=(), starts=(), ends=())) == []
+    with pytest.raises(ValueError, match="'u 1': CTM's fields are split at white space"):
+        ctm_lines("u 1", heard)

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdasr.perturb import (
+    EVALUATION_ROOMS,
+    TRAINING_CODECS,
+    Codec,
+    Policy,
+    Recipe,
+    RoomRanges,
+    draw,
+    encode_decode,
+    narrowband,
+    perturb,
+    stream,
+    substream,
+)
+from mdasr.perturb.room import add_room
+
+NOISES = {
+    name: (0.1 * np.random.default_rng(i).standard_normal(60_000)).astype(np.float32)
+    for i, name in enumerate(("a", "b", "c"))
+}
+POLICY = Policy(noise_probability=0.7, noises=tuple(NOISES), codecs=TRAINING_CODECS)
+KEYS = [(f"corpus/{i}", visit) for i in range(150) for visit in range(2)]
+
+
+def tone(samples: int = 24_000) -> np.ndarray:
+    hiss = 0.01 * np.random.default_rng(0).standard_normal(samples)
+    return (0.1 * (np.sin(2 * np.pi * 440 * np.arange(samples) / 16_000) + hiss)).astype(np.float32)
+
+
+@cache
+def drawn(policy: Policy = POLICY, seed: int = 0) -> list[Recipe]:
+    return [draw(policy, seed, key, visit) for key, visit in KEYS]
+
+
+def test_draws_follow_the_policy():
+    recipes = drawn()
+    assert np.mean([r.room is not None for r in recipes]) == pytest.approx(0.7, abs=0.1)
+    assert np.mean([r.narrowband for r in recipes]) == pytest.approx(0.5, abs=0.1)
+    counts = [sum(r.codec == codec for r in recipes) for codec in TRAINING_CODECS]
+    # Uniform over seven: a chi-square that chance exceeds once in a thousand times.
+    assert sum((c - 300 / 7) ** 2 / (300 / 7) for c in counts) < 22.5
+    # The three are drawn independently.
+    flags = np.array([[r.room is not None, r.narrowband, r.codec is None] for r in recipes], float)
+    assert np.abs(np.corrcoef(flags.T) - np.eye(3)).max() < 0.15
+
+
+def test_streams_of_neighbouring_keys_are_uniform_and_unrelated():
+    values = np.array(
+        [
+            [substream(0, f"corpus/{i}", visit, "bandwidth").random() for visit in range(2)]
+            for i in range(3000)
+        ]
+    )
+    # Four standard deviations each, of a share of 6000 and of a correlation of 3000.
+    assert np.mean(values < 0.5) == pytest.approx(0.5, abs=0.026)
+    assert abs(np.corrcoef(values.T)[0, 1]) < 0.073
+    assert abs(np.corrcoef(values[1:, 0], values[:-1, 0])[0, 1]) < 0.073
+
+
+def test_a_draw_depends_on_its_own_key_alone():
+    assert [draw(POLICY, 0, key, visit) for key, visit in reversed(KEYS)] == drawn()[::-1]
+    rooms = [r.room for r in drawn() if r.room]
+    assert len(set(rooms)) == len(rooms)
+    assert drawn(seed=1) != drawn()
+
+
+def test_allowing_one_perturbation_changes_no_other_draw():
+    full = drawn()
+    silent = drawn(dataclasses.replace(POLICY, noise_probability=0.0))
+    wide = drawn(dataclasses.replace(POLICY, narrowband_probability=0.0))
+    plain = drawn(dataclasses.replace(POLICY, codecs=(None,)))
+    assert [(r.narrowband, r.codec) for r in silent] == [(r.narrowband, r.codec) for r in full]
+    assert [(r.room, r.codec) for r in wide] == [(r.room, r.codec) for r in full]
+    assert [(r.room, r.narrowband) for r in plain] == [(r.room, r.narrowband) for r in full]
+    assert all(r.room is None for r in silent) and not any(r.narrowband for r in wide)
+    # More noise keeps the noise that was there.
+    noisier = drawn(dataclasses.replace(POLICY, noise_probability=1.0))
+    assert all(a.room in (None, b.room) and b.room is not None for a, b in zip(full, noisier))
+
+
+def test_streams_are_fixed_for_ever_and_apart():
+    first = substream(0, "corpus/1", 0, "room").random(4)
+    np.testing.assert_array_equal(first, substream(0, "corpus/1", 0, "room").random(4))
+    others = [
+        substream(1, "corpus/1", 0, "room"), substream(0, "corpus/2", 0, "room"),
+        substream(0, "corpus/1", 1, "room"), substream(0, "corpus/1", 0, "codec"),
+    ]  # fmt: skip
+    assert all(abs(other.random(4) - first).min() > 1e-9 for other in others)
+    # A key is a sequence, not its parts run together; numpy's integers are integers.
+    assert stream("a", "bc").random() != stream("ab", "c").random()
+    assert stream(1).random() != stream("1").random()
+    assert stream("x", np.arange(4)[3]).random() == stream("x", 3).random()
+    # Stored here so that a change of the derivation, which would silently change every corpus, is noticed.
+    assert stream("room", 0, 7).integers(2**32) == 3617472796
+
+
+def test_a_recipe_survives_json():
+    for recipe in drawn()[:200]:
+        text = recipe.to_json()
+        assert "\n" not in text
+        assert Recipe.from_json(text) == recipe
+
+
+def test_replaying_a_recipe_in_a_new_process_gives_the_same_samples():
+    recipe = next(r for r in drawn() if r.room and len(r.room.sources) > 1 and r.narrowband and r.codec)
+    code = (
+        "import hashlib, sys, numpy as np\n"
+        "from tests.test_perturb_recipe import NOISES, Recipe, perturb, tone\n"
+        "heard = perturb(tone(), Recipe.from_json(sys.argv[1]), NOISES)\n"
+        "sys.stdout.write(hashlib.sha256(heard.tobytes()).hexdigest())"
+    )
+    command = [sys.executable, "-c", code, recipe.to_json()]
+    root = Path(__file__).parents[1]
+    theirs = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root).stdout
+    ours = perturb(tone(), recipe, NOISES)
+    assert hashlib.sha256(ours.tobytes()).hexdigest() == theirs
+    np.testing.assert_array_equal(perturb(tone(), recipe, NOISES), ours)
+
+
+def test_the_order_is_room_bandwidth_codec():
+    room = next(r.room for r in drawn() if r.room)
+    recipe = Recipe(room, narrowband=True, codec=Codec("mp3", 32))
+    expected = encode_decode(narrowband(add_room(tone(), room, NOISES)), Codec("mp3", 32))
+    np.testing.assert_array_equal(perturb(tone(), recipe, NOISES), expected.clip(-1, 32767 / 32768))
+
+
+def test_an_empty_recipe_changes_nothing_and_nothing_changes_its_input():
+    wave = tone()
+    np.testing.assert_array_equal(perturb(wave, Recipe(), {}), wave)
+    before = wave.copy()
+    for recipe in drawn()[:20]:
+        perturb(wave, recipe, NOISES)
+    np.testing.assert_array_equal(wave, before)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 511, 7_777])
+def test_length_and_range_are_kept_by_every_recipe(samples):
+    wave = np.clip(9 * tone(samples), -1, 0.99).astype(np.float32)
+    for recipe in drawn()[:14]:
+        if not samples and recipe.room and recipe.room.sources:
+            continue  # no speech, so no SNR: an error, tested with the rooms
+        heard = perturb(wave, recipe, NOISES)
+        assert heard.dtype == np.float32 and heard.shape == wave.shape
+        assert not samples or (heard.min() >= -1 and heard.max() < 1)
+
+
+def test_evaluation_rooms_are_apart_from_training_rooms():
+    policy = Policy(1.0, noises=("a",), room_indices=EVALUATION_ROOMS)
+    theirs = {draw(policy, 0, key, visit).room for key, visit in KEYS[:100]}
+    ours = {draw(dataclasses.replace(POLICY, noise_probability=1.0), 0, k, v).room for k, v in KEYS[:100]}
+    assert not {r.tail_seed for r in theirs if r} & {r.tail_seed for r in ours if r}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "version 2 cannot be replayed"),
+        ({"version": None}, "version None"),
+        ({"narrowband": "yes"}, "narrowband must be true or false, not 'yes'"),
+        ({"pitch": 1}, "needs the fields"),
+        ({"codec": {"name": "mp3"}}, r"codec: needs the fields .* but has \['name'\]"),
+        (
+            {"codec": {"name": "mp3", "kbps": "32", "search": "default"}},
+            "codec: kbps must be a whole number, not '32'",
+        ),
+        ({"codec": "mp3"}, "codec: needs the fields .* but has str"),
+        ({"room": {"size_m": [1, 2, 3]}}, "room: needs the fields"),
+        ({"room.rt60_s": "long"}, "room: rt60_s must be a number, not 'long'"),
+        ({"room.tail_seed": 0.5}, "room: tail_seed must be a whole number"),
+        ({"room.target_m": [1.0, 1.0]}, "target_m must be three numbers"),
+        ({"room.target_m": [1.0, 1.0, 99.0]}, "target_m .* must lie inside"),
+        ({"room.sources": {}}, "sources must be a list"),
+        ({"room.sources": [{"snippet": 3, "position_m": [1, 1, 1], "start": 0}]}, "snippet must be a text"),
+        ({"room.sources": [{"snippet": "a"}]}, "room: sources: needs the fields"),
+    ],
+)
+def test_a_recipe_that_cannot_be_replayed_names_the_field(change, message):
+    fields = json.loads(next(r for r in drawn() if r.room).to_json())
+    for name, value in change.items():
+        at, _, inner = name.partition(".")
+        if inner:
+            fields[at][inner] = value
+        else:
+            fields[at] = value
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_json(json.dumps(fields))
+
+
+def test_text_that_is_no_recipe_is_refused():
+    with pytest.raises(ValueError, match="recipe: not JSON"):
+        Recipe.from_json("{")
+    with pytest.raises(ValueError, match="a JSON object is needed, not list"):
+        Recipe.from_json("[]")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"noise_probability": 1.5, "noises": ("a",)}, "noise_probability 1.5"),
+        ({"narrowband_probability": -0.1}, "narrowband_probability -0.1"),
+        ({"codecs": ()}, "codecs is empty"),
+        ({"room_indices": (5, 5)}, "room_indices"),
+        ({"noise_probability": 0.5}, "need noises"),
+    ],
+)
+def test_an_impossible_policy_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Policy(**fields)
+    Policy(noise_probability=0.5, rooms=RoomRanges(sources=(0, 0)))  # reverberation alone needs no snippets
+
+
+def test_samples_that_are_no_numbers_are_refused():
+    wave = tone()
+    wave[100] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        perturb(wave, Recipe(), {})
+
+
+def test_importing_the_perturbations_imports_neither_jax_nor_pyav_nor_librosa():
+    code = "import sys, mdasr.perturb; print({'jax', 'flax', 'av', 'librosa', 'torch'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout == "set()\n"

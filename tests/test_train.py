@@ -1,0 +1,95 @@
+"""Training: it learns, device counts do not matter, and being killed does not matter."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mdasr.acoustic.model import ModelConfig
+from mdasr.acoustic.train import TrainOptions, train
+from tests.tasks import SignsRowMaker
+
+CONFIG = ModelConfig((16,), 4, dropout=0.1)
+SCRIPT = """
+import sys
+from pathlib import Path
+import jax, numpy as np
+from mdasr.acoustic.model import ModelConfig
+from mdasr.acoustic.train import TrainOptions, train
+from tests.tasks import SignsRowMaker
+trained = train(ModelConfig((16,), 4, dropout=0.1), TrainOptions(60, 4, 1e-2, checkpoint_every=10), SignsRowMaker(),
+                Path(sys.argv[1]), workers=0)
+np.savez(sys.argv[2], allow_pickle=False, *jax.tree.leaves(trained.params))
+"""
+
+
+def start(directory: Path, result: Path, devices: int) -> subprocess.Popen:
+    env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(directory), str(result)],
+        env=env, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+
+
+def arrays(path: Path) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as stored:
+        return [stored[name] for name in sorted(stored.files)]
+
+
+def test_it_learns(tmp_path):
+    trained = train(CONFIG, TrainOptions(120, 4, 2e-2), SignsRowMaker(), tmp_path, workers=0)
+    assert trained.frame_accuracy > 0.8  # chance is 0.25
+    assert 0 <= trained.waited_share < 1
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(start(folder / "run", folder / "params.npz", devices=1))
+    return arrays(folder / "params.npz")
+
+
+def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
+    process = start(tmp_path / "run", tmp_path / "params.npz", devices=1)
+    checkpoints, wait_for = tmp_path / "run" / "checkpoints", np.random.default_rng().integers(1, 5) * 10
+    while not (checkpoints / str(wait_for)).exists() and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(np.random.default_rng().uniform(0, 0.1))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "params.npz").exists(), f"it ended before it was killed at step {wait_for}"
+    finish(start(tmp_path / "run", tmp_path / "params.npz", devices=1))
+    for found, wanted in zip(arrays(tmp_path / "params.npz"), undisturbed, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_two_devices_train_what_one_does(tmp_path, undisturbed):
+    finish(start(tmp_path / "run", tmp_path / "params.npz", devices=2))
+    for found, wanted in zip(arrays(tmp_path / "params.npz"), undisturbed, strict=True):
+        np.testing.assert_allclose(
+            found, wanted, atol=2e-3
+        )  # sums of floats in another order, 60 Adam steps on
+
+
+def test_another_configuration_is_refused_by_name(tmp_path):
+    train(CONFIG, TrainOptions(2, 4), SignsRowMaker(), tmp_path, workers=0)
+    with pytest.raises(ValueError, match=r"checkpoint of another configuration: model was .*16.* is now .*8"):
+        train(ModelConfig((8,), 4), TrainOptions(2, 4), SignsRowMaker(), tmp_path, workers=0)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
+    assert jax.device_count() == 2
+    with pytest.raises(ValueError, match="batch of 3 rows cannot be shared by 2 devices"):
+        train(CONFIG, TrainOptions(2, 3), SignsRowMaker(), tmp_path, workers=0)
