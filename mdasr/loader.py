@@ -10,7 +10,7 @@ import bisect
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import grain.python as grain
 import numpy as np
@@ -26,6 +26,7 @@ from mdasr.spec import RATE_HZ
 Batch = dict[str, np.ndarray]
 
 
+@runtime_checkable
 class PhoneTree(Protocol):
     """What labels need of a state-tying tree (`mdasr.acoustic.tying.Tree`)."""
 
@@ -144,6 +145,15 @@ class RowPlan:
         return len(self._plan(epoch))
 
 
+@runtime_checkable
+class MakesRows(Protocol):
+    """What training asks for rows: a `grain.MapTransform` from row number to arrays of `options.steps`."""
+
+    options: RowOptions
+
+    def map(self, row: int) -> Batch: ...
+
+
 @dataclass
 class RowMaker(grain.MapTransform):
     """Row number -> features, labels, weights and keep flags; runs in a loader's worker, without jax."""
@@ -220,7 +230,7 @@ class Batches(Iterator[Batch]):
     `workers` 0 makes the rows in threads of this process.
     """
 
-    def __init__(self, maker: RowMaker, share: Share, start: int, stop: int, workers: int):
+    def __init__(self, maker: MakesRows, share: Share, start: int, stop: int, workers: int):
         rows = grain.MapDataset.range(start * share.count, stop * share.count).map(share.row).map(maker)
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2 * share.count)
         dataset = rows.to_iter_dataset(options)

@@ -63,7 +63,9 @@ class Aligner:
         self, features: Float32[np.ndarray, "frames dim"], graph: Graph
     ) -> tuple[Int[np.ndarray, " frames"], float]:
         """The best path through `graph` and its log likelihood; ValueError where the frames are too few."""
-        return viterbi(self.mixtures.log_likelihood(features), graph, self.stay)
+        used, columns = np.unique(graph.outputs, return_inverse=True)
+        scores = self.mixtures.log_likelihood(features, used)
+        return viterbi(scores, replace(graph, outputs=columns), self.stay[used])
 
 
 @dataclass(frozen=True)

@@ -1,73 +1,61 @@
-"""Mixtures of Gaussians with diagonal covariances, one mixture an output: the aligner's acoustic model."""
+"""Mixtures of Gaussians with diagonal covariances, one mixture an output: the aligner's acoustic model.
+
+The loops are compiled by numba instead of handed to BLAS: matrices this small, on a machine that others use too,
+cost BLAS' threads thirty times more in waiting for each other than in work; and sums have one order, so that results
+are the same bits everywhere.
+"""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import cached_property
+from typing import no_type_check
 
+import numba
 import numpy as np
 from jaxtyping import Float32, Int
 
 _SHIFT = 0.2  # of a standard deviation, by which the halves of a split Gaussian move apart
+_NEGLIGIBLE = 16.0  # nats below the best component: too little to change a float32 sum
 
 
 @dataclass(frozen=True, eq=False)
 class Mixtures:
-    """`log_weights` [outputs, components] is -inf where an output has fewer components than others."""
+    """`log_weights` is -inf where an output has fewer components than others; such a component's values mean nothing."""
 
     log_weights: Float32[np.ndarray, "outputs components"]
     means: Float32[np.ndarray, "outputs components dim"]
     variances: Float32[np.ndarray, "outputs components dim"]
 
     @cached_property
-    def _projection(
+    def linear(
         self,
-    ) -> tuple[Float32[np.ndarray, "two_dim gaussians"], Float32[np.ndarray, " gaussians"]]:
-        """The log density of every Gaussian as a linear function of [x, x*x]."""
-        dim = self.means.shape[2]
-        means, precisions = (a.reshape(-1, dim).astype(np.float64) for a in (self.means, 1 / self.variances))
-        constant = dim * np.log(2 * np.pi) - np.log(precisions).sum(1) + (means**2 * precisions).sum(1)
-        offset = self.log_weights.reshape(-1) - 0.5 * constant
-        matrix = np.concatenate([means * precisions, -0.5 * precisions], axis=1).T
-        return np.ascontiguousarray(matrix, np.float32), offset.astype(np.float32)
-
-    def log_densities(
-        self, features: Float32[np.ndarray, "frames dim"]
-    ) -> Float32[np.ndarray, "frames outputs components"]:
-        """Log of weight times density of every Gaussian."""
-        matrix, offset = self._projection
-        densities = np.concatenate([features, features**2], axis=1) @ matrix + offset
-        return densities.reshape(len(features), *self.log_weights.shape)
+    ) -> tuple[Float32[np.ndarray, "two_dim outputs components"], Float32[np.ndarray, "outputs components"]]:
+        """Log of weight times density as a linear function of [x, x*x]: factors and constant."""
+        means, precisions = self.means.astype(np.float64), 1 / self.variances.astype(np.float64)
+        constant = (np.log(2 * np.pi) - np.log(precisions) + means**2 * precisions).sum(axis=2)
+        factors = np.concatenate([means * precisions, -0.5 * precisions], axis=2)
+        factors = np.ascontiguousarray(factors.transpose(2, 0, 1), np.float32)
+        return factors, (self.log_weights - 0.5 * constant).astype(np.float32)
 
     def log_likelihood(
-        self, features: Float32[np.ndarray, "frames dim"]
-    ) -> Float32[np.ndarray, "frames outputs"]:
-        """Log density of every output's mixture."""
-        return _log_sum(self.log_densities(features))
-
-    def of(self, output: int) -> Mixtures:
-        """One output's mixture, without the components that it lacks."""
-        used = np.isfinite(self.log_weights[output])
-        parts = (self.log_weights, self.means, self.variances)
-        return Mixtures(*(part[output][used][None] for part in parts))
-
-
-def _log_sum(densities: Float32[np.ndarray, "*rows components"]) -> Float32[np.ndarray, "*rows"]:
-    if densities.shape[-1] == 1:
-        return densities[..., 0]
-    top = densities.max(axis=-1)
-    return top + np.log(np.exp(densities - top[..., None]).sum(axis=-1))
+        self, features: Float32[np.ndarray, "frames dim"], outputs: Int[np.ndarray, " chosen"]
+    ) -> Float32[np.ndarray, "frames chosen"]:
+        """Log density of every frame in the mixture of each of `outputs`."""
+        factors, constant = self.linear
+        chosen = factors[:, outputs].reshape(len(factors), -1)
+        result = np.empty((len(features), len(outputs)), np.float32)
+        _log_likelihood(features, chosen, constant[outputs].reshape(-1), result)
+        return result
 
 
 def one_gaussian_each(features: Float32[np.ndarray, "frames dim"], outputs: int) -> Mixtures:
     """The same Gaussian for every output: mean and variance of all frames."""
-    mean, variance = features.mean(axis=0), features.var(axis=0)
     shape = (outputs, 1, features.shape[1])
     return Mixtures(
         np.zeros((outputs, 1), np.float32),
-        np.broadcast_to(mean, shape).astype(np.float32),
-        np.broadcast_to(variance, shape).astype(np.float32),
+        np.broadcast_to(features.mean(axis=0), shape).astype(np.float32),
+        np.broadcast_to(features.var(axis=0), shape).astype(np.float32),
     )
 
 
@@ -80,70 +68,95 @@ def reestimate(
 ) -> Mixtures:
     """One EM step for every output on the frames that `labels` gives it.
 
-    A component with fewer than `fewest_frames` frames is dropped; an output with fewer stays as it was.
+    A component with fewer than `fewest_frames` frames is dropped; an output that would lose its last one stays as
+    it was.
     """
-    order = np.argsort(labels, kind="stable")
-    bounds = np.searchsorted(labels[order], np.arange(len(mixtures.log_weights) + 1))
-    parts = []
-    for output, (first, last) in enumerate(itertools.pairwise(bounds)):
-        mixture = mixtures.of(output)
-        if last - first >= fewest_frames:
-            mixture = _em_step(mixture, features[order[first:last]], variance_floor, fewest_frames)
-        parts.append(mixture)
-    return _joined(parts)
-
-
-def _em_step(
-    mixture: Mixtures,
-    features: Float32[np.ndarray, "frames dim"],
-    variance_floor: Float32[np.ndarray, " dim"],
-    fewest_frames: int,
-) -> Mixtures:
-    densities = mixture.log_densities(features)[:, 0]
-    shares = np.exp(densities - _log_sum(densities)[:, None])
-    occupancy = shares.sum(axis=0)
-    kept = occupancy >= min(fewest_frames, occupancy.max())
-    occupancy, shares = occupancy[kept], shares[:, kept]
-    means = shares.T @ features / occupancy[:, None]
-    # Around the means, not E[x*x] - mean*mean: in float32 the difference of two large numbers is no variance.
-    squares = [share @ (features - mean) ** 2 for share, mean in zip(shares.T, means)]
-    variances = np.maximum(np.stack(squares) / occupancy[:, None], variance_floor)
-    weights = np.log(occupancy / occupancy.sum())
-    return Mixtures(*(part[None].astype(np.float32) for part in (weights, means, variances)))
+    occupancy = np.zeros(mixtures.log_weights.shape)
+    sums, squares = np.zeros(mixtures.means.shape), np.zeros(mixtures.means.shape)
+    _accumulate(features, labels.astype(np.int32), *mixtures.linear, occupancy, sums, squares)
+    fed = occupancy >= fewest_frames
+    frames = np.maximum(occupancy, 1)[..., None]
+    means = sums / frames
+    variances = np.maximum(squares / frames - means**2, variance_floor)
+    share = np.where(fed, occupancy, 0) / np.maximum(np.where(fed, occupancy, 0).sum(1, keepdims=True), 1)
+    log_weights = np.log(share, where=fed, out=np.full(share.shape, -np.inf))
+    kept = fed.any(axis=1)[:, None]
+    return Mixtures(
+        np.where(kept, log_weights, mixtures.log_weights).astype(np.float32),
+        np.where(kept[..., None], means, mixtures.means).astype(np.float32),
+        np.where(kept[..., None], variances, mixtures.variances).astype(np.float32),
+    )
 
 
 def split(
     mixtures: Mixtures, frames: Int[np.ndarray, " outputs"], components: int, frames_per_component: int
 ) -> Mixtures:
     """Split the heaviest components in two until an output has `components`, or as many as its frames feed."""
-    parts = []
-    for output, fed in enumerate(frames // frames_per_component):
-        mixture = mixtures.of(output)
-        weights, means, variances = mixture.log_weights[0], mixture.means[0], mixture.variances[0]
-        while len(weights) < min(components, fed):
-            heavy = int(np.argmax(weights))
-            shift = _SHIFT * np.sqrt(variances[heavy])
-            means = np.concatenate([means, means[heavy][None] + shift])
-            means[heavy] -= shift
-            variances = np.concatenate([variances, variances[heavy][None]])
-            weights = np.append(weights, weights[heavy] - np.float32(np.log(2)))
-            weights[heavy] = weights[-1]
-        parts.append(Mixtures(weights[None], means[None], variances[None]))
-    return _joined(parts)
+    room = ((0, 0), (0, max(0, components - mixtures.log_weights.shape[1])))
+    log_weights = np.pad(mixtures.log_weights, room, constant_values=-np.inf)
+    means = np.pad(mixtures.means, (*room, (0, 0)))
+    variances = np.pad(mixtures.variances, (*room, (0, 0)), constant_values=1.0)
+    for weight, mean, variance, fed in zip(log_weights, means, variances, frames // frames_per_component):
+        while np.isfinite(weight).sum() < min(components, fed):
+            heavy, free = int(np.argmax(weight)), int(np.argmin(weight))
+            shift = _SHIFT * np.sqrt(variance[heavy])
+            mean[free], variance[free] = mean[heavy] + shift, variance[heavy]
+            mean[heavy] -= shift
+            weight[heavy] -= np.log(2)
+            weight[free] = weight[heavy]
+    return Mixtures(log_weights, means, variances)
 
 
-def _joined(parts: list[Mixtures]) -> Mixtures:
-    """Mixtures of one output each as one, padded to the largest."""
-    most = max(part.log_weights.shape[1] for part in parts)
+# no_type_check: the tests' import hook would wrap these functions, and numba cannot compile the wrapper.
+@numba.njit(cache=True)
+@no_type_check
+def _log_likelihood(features, factors, constant, result):
+    frames, dim = features.shape
+    outputs, block = result.shape[1], 8  # frames at a time: the factors stay in the nearest cache
+    components = len(constant) // max(outputs, 1)
+    densities = np.empty((block, len(constant)), np.float32)
+    for first in range(0, frames, block):
+        rows = min(block, frames - first)
+        densities[:] = constant
+        for d in range(dim):
+            for b in range(rows):
+                x = features[first + b, d]
+                for g in range(len(constant)):
+                    densities[b, g] += x * (factors[d, g] + x * factors[dim + d, g])
+        for b in range(rows):
+            for o in range(outputs):
+                own = densities[b, o * components : (o + 1) * components]
+                result[first + b, o] = _log_sum(own)
 
-    def padded(arrays: list[np.ndarray], fill: float) -> np.ndarray:
-        whole = np.full((len(arrays), most, *arrays[0].shape[2:]), fill, np.float32)
-        for row, array in zip(whole, arrays):
-            row[: array.shape[1]] = array[0]
-        return whole
 
-    return Mixtures(
-        padded([part.log_weights for part in parts], -np.inf),
-        padded([part.means for part in parts], 0.0),
-        padded([part.variances for part in parts], 1.0),
-    )
+@numba.njit(cache=True)
+@no_type_check
+def _log_sum(densities):
+    top = densities.max()
+    total = np.float32(0)
+    for density in densities:
+        if density > top - _NEGLIGIBLE:
+            total += np.exp(density - top)
+    return top + np.log(total)
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _accumulate(features, labels, factors, constant, occupancy, sums, squares):
+    frames, dim = features.shape
+    for t in range(frames):
+        o = labels[t]
+        densities = constant[o].copy()
+        for d in range(dim):
+            x = features[t, d]
+            for m in range(len(densities)):
+                densities[m] += x * (factors[d, o, m] + x * factors[dim + d, o, m])
+        total = _log_sum(densities)
+        for m in range(len(densities)):
+            if densities[m] > total - _NEGLIGIBLE:
+                share = np.exp(densities[m] - total)
+                occupancy[o, m] += share
+                for d in range(dim):
+                    x = features[t, d]
+                    sums[o, m, d] += share * x
+                    squares[o, m, d] += share * x * x

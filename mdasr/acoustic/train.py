@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from mdasr.acoustic.model import AcousticModel, ModelConfig, init_params
 from mdasr.data.records import write_atomically
-from mdasr.loader import Batches, RowMaker, Share
+from mdasr.loader import Batches, MakesRows, Share
 
 DEVICES = "devices"
 REPORT_EVERY = 20  # steps between two readings of the metrics, so that the host does not wait on each step
@@ -108,7 +108,7 @@ def replicate(tree: Any) -> Any:
 
 def local_value(x: jax.Array) -> np.ndarray:
     """This host's copy of a replicated array, without starting a collective."""
-    return np.asarray(x.addressable_shards[0].data)[0]
+    return np.asarray(np.asarray(x.addressable_shards[0].data)[0])
 
 
 def shard_batch(batch: dict[str, np.ndarray], share: Share, step: int) -> dict[str, np.ndarray]:
@@ -166,7 +166,7 @@ def restore_or_init(
 def train(
     config: ModelConfig,
     options: TrainOptions,
-    maker: RowMaker,
+    maker: MakesRows,
     directory: Path,
     *,
     workers: int = 1,

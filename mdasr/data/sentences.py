@@ -214,6 +214,8 @@ do: work | walk | talk | live | ski | swim | sing | teach | paint | run
 
 DOMAINS = tuple(_SENTENCES)
 
+_BEFORE_VOWEL = re.compile(r"\ba(?= [aeio](?!ne\b))")  # "a old clock"; not "a one"
+
 Grammar = dict[str, tuple[tuple[float, tuple[str, ...]], ...]]
 
 
@@ -261,6 +263,7 @@ def sentences(domain: str, split: str, rng: np.random.Generator, topic: str = "s
         raise ValueError(f"no topic {topic!r} in {domain}'s grammar")
     while True:
         spoken = " ".join(_expand(grammar, f"<{topic}>", rng)).replace(" ,", ",")
+        spoken = _BEFORE_VOWEL.sub("an", spoken)
         text = written(spoken)
         if len(text.split()) >= SHORTEST and split_of(text) == split:
             yield spoken
@@ -278,7 +281,7 @@ def topics(domain: str) -> dict[str, float]:
 
 def vocabulary() -> tuple[str, ...]:
     """All words that any domain can say, sorted."""
-    words: set[str] = set()
+    words = {"an"}
     for domain in DOMAINS:
         for alternatives in _grammar(domain).values():
             words.update(word for _, parts in alternatives for word in parts if word[0] not in "<,")

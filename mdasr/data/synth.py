@@ -268,12 +268,12 @@ def lm_text(domain: str, count: int, seed: int = 0) -> list[str]:
     return [written(spoken) for spoken in itertools.islice(drawn, count)]
 
 
-def observed_pronunciations(
-    corpus: Corpus, alignment: str = ALIGNMENT
-) -> dict[str, Counter[tuple[str, ...]]]:
-    """How often each word of a corpus was said with which phones: what `Lexicon.from_counts` wants."""
+def observed_pronunciations(corpus: Corpus) -> dict[str, Counter[tuple[str, ...]]]:
+    """How often each word of a made corpus was said with which phones: what `Lexicon.from_counts` wants."""
     counts: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
-    for aligned in corpus.alignments(alignment):
+    alignments = corpus.alignments(ALIGNMENT)
+    for i in range(len(alignments)):
+        aligned = alignments[i]
         for word, first, last in aligned.words:
             counts[word][aligned.phones[first:last]] += 1
     return dict(counts)
