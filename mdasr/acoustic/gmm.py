@@ -1,8 +1,8 @@
 """Mixtures of Gaussians with diagonal covariances, one mixture an output: the aligner's acoustic model.
 
-The loops are compiled by numba instead of handed to BLAS: matrices this small, on a machine that others use too,
-cost BLAS' threads thirty times more in waiting for each other than in work; and sums have one order, so that results
-are the same bits everywhere.
+The loops are compiled by numba instead of handed to BLAS: matrices this small, on a machine that others use
+too, cost BLAS' threads thirty times more in waiting for each other than in work; and sums have one order, so
+that results are the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NEGLIGIBLE = 16.0  # nats below the best component: too little to change a floa
 
 @dataclass(frozen=True, eq=False)
 class Mixtures:
-    """`log_weights` is -inf where an output has fewer components than others; such a component's values mean nothing."""
+    """A mixture for each output; `log_weights` is -inf for the components that an output lacks."""
 
     log_weights: Float32[np.ndarray, "outputs components"]
     means: Float32[np.ndarray, "outputs components dim"]
@@ -68,8 +68,8 @@ def reestimate(
 ) -> Mixtures:
     """One EM step for every output on the frames that `labels` gives it.
 
-    A component with fewer than `fewest_frames` frames is dropped; an output that would lose its last one stays as
-    it was.
+    A component with fewer than `fewest_frames` frames is dropped; an output that would lose its last one
+    stays as it was.
     """
     occupancy = np.zeros(mixtures.log_weights.shape)
     sums, squares = np.zeros(mixtures.means.shape), np.zeros(mixtures.means.shape)
@@ -78,9 +78,10 @@ def reestimate(
     frames = np.maximum(occupancy, 1)[..., None]
     means = sums / frames
     variances = np.maximum(squares / frames - means**2, variance_floor)
-    share = np.where(fed, occupancy, 0) / np.maximum(np.where(fed, occupancy, 0).sum(1, keepdims=True), 1)
+    share = np.where(fed, occupancy, 0.0)
+    share /= np.maximum(share.sum(axis=1, keepdims=True), 1)
     log_weights = np.log(share, where=fed, out=np.full(share.shape, -np.inf))
-    kept = fed.any(axis=1)[:, None]
+    kept = np.asarray(fed.any(axis=1))[:, None]
     return Mixtures(
         np.where(kept, log_weights, mixtures.log_weights).astype(np.float32),
         np.where(kept[..., None], means, mixtures.means).astype(np.float32),
@@ -91,7 +92,7 @@ def reestimate(
 def split(
     mixtures: Mixtures, frames: Int[np.ndarray, " outputs"], components: int, frames_per_component: int
 ) -> Mixtures:
-    """Split the heaviest components in two until an output has `components`, or as many as its frames feed."""
+    """Split the heaviest components until an output has `components`, or as many as its frames feed."""
     room = ((0, 0), (0, max(0, components - mixtures.log_weights.shape[1])))
     log_weights = np.pad(mixtures.log_weights, room, constant_values=-np.inf)
     means = np.pad(mixtures.means, (*room, (0, 0)))

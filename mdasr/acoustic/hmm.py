@@ -28,9 +28,9 @@ class Segment:
 class Graph:
     """States in topological order, each with a loop, and arcs that lead to later states alone.
 
-    State s emits by column `outputs[s]` of the scores and belongs to `segments[segment_of[s]]`. Arcs lead to it
-    from `sources[first_arc[s]:first_arc[s + 1]]`, with the log probabilities `weights`; `entry` and `final`
-    [states] are the log probabilities of starting and ending there.
+    State s emits by column `outputs[s]` of the scores and belongs to `segments[segment_of[s]]`. Arcs lead to
+    it from `sources[first_arc[s]:first_arc[s + 1]]`, with the log probabilities `weights`; `entry` and
+    `final` [states] are the log probabilities of starting and ending there.
     """
 
     outputs: Int[np.ndarray, " states"]
@@ -61,7 +61,8 @@ def utterance_graph(
 ) -> Graph:
     """Every way to say `words`: variants side by side, a pause or none between words and at the edges.
 
-    State k of a phone has the output `first_output[phone] + k`. Raises KeyError for a word without pronunciation.
+    State k of a phone has the output `first_output[phone] + k`. Raises KeyError for a word without
+    pronunciation.
     """
     outputs: list[int] = []
     segment_of: list[int] = []
@@ -108,11 +109,11 @@ def _assemble(
 ) -> Graph:
     count = len(outputs)
     start, final = np.full(count, -np.inf), np.full(count, -np.inf)
-    for s, w in entry.items():
-        start[s] = w
-    for s, w in ends.items():
-        if s is not None:
-            final[s] = w
+    for state, weight in entry.items():
+        start[state] = weight
+    for end, weight in ends.items():
+        if end is not None:
+            final[end] = weight
     return Graph(
         outputs=np.asarray(outputs, np.int32),
         segment_of=np.asarray(segment_of, np.int32),
@@ -133,8 +134,8 @@ def viterbi(
     """The best path, as the state in every frame, and its log likelihood.
 
     `stay` is the probability of each output's loop (without it, loops and arcs cost nothing). Of equally good
-    ways into a state staying wins, then the first arc. Raises ValueError where there are fewer frames than the
-    shortest path has states.
+    ways into a state staying wins, then the first arc. Raises ValueError where there are fewer frames than
+    the shortest path has states.
     """
     if len(log_likelihood) < graph.fewest_frames:
         raise ValueError(f"{len(log_likelihood)} frames for at least {graph.fewest_frames} states")

@@ -8,10 +8,13 @@ a test set is in the training text, nor in that of the language model.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -212,36 +215,41 @@ do: work | walk | talk | live | ski | swim | sing | teach | paint | run
 """,
 }
 
-DOMAINS = tuple(_SENTENCES)
 
 _BEFORE_VOWEL = re.compile(r"\ba(?= [aeio](?!ne\b))")  # "a old clock"; not "a one"
 
-Grammar = dict[str, tuple[tuple[float, tuple[str, ...]], ...]]
+
+@dataclass(frozen=True)
+class Rule:
+    """The alternatives of a rule, as words and rules, and for each the chance of it or one before it."""
+
+    alternatives: tuple[tuple[str, ...], ...]
+    cumulative: tuple[float, ...]
 
 
 @functools.cache
-def _grammar(domain: str) -> Grammar:
+def _grammar(domain: str) -> dict[str, Rule]:
     if domain not in _SENTENCES:
-        raise ValueError(f"no domain {domain!r} in the embedded corpus; it has {', '.join(DOMAINS)}")
-    rules: Grammar = {}
-    text = re.sub(r"\n\s+\|", " |", _WORDS + _SENTENCES[domain])
-    for line in text.strip().splitlines():
+        raise ValueError(f"no domain {domain!r} in the embedded corpus; it has {', '.join(_SENTENCES)}")
+    rules = {}
+    for line in re.sub(r"\n\s+\|", " |", _WORDS + _SENTENCES[domain]).strip().splitlines():
         name, _, body = line.partition(":")
-        alternatives = []
+        weights, alternatives = [], []
         for alternative in body.split("|"):
             weight, star, words = alternative.rpartition("*")
-            alternatives.append((float(weight) if star else 1.0, tuple(words.replace(",", " ,").split())))
-        total = sum(weight for weight, _ in alternatives)
-        rules[name] = tuple((weight / total, words) for weight, words in alternatives)
+            weights.append(float(weight) if star else 1.0)
+            alternatives.append(tuple(words.replace(",", " ,").split()))
+        cumulative = itertools.accumulate(weight / sum(weights) for weight in weights)
+        rules[name] = Rule(tuple(alternatives), tuple(cumulative))
     return rules
 
 
-def _expand(grammar: Grammar, symbol: str, rng: np.random.Generator) -> list[str]:
+def _expand(grammar: dict[str, Rule], symbol: str, rng: np.random.Generator) -> list[str]:
     if not symbol.startswith("<"):
         return [symbol]
-    alternatives = grammar[symbol[1:-1]]
-    chosen = rng.choice(len(alternatives), p=[weight for weight, _ in alternatives])
-    return [word for part in alternatives[chosen][1] for word in _expand(grammar, part, rng)]
+    rule = grammar[symbol[1:-1]]
+    chosen = min(bisect.bisect(rule.cumulative, rng.random()), len(rule.alternatives) - 1)
+    return [word for part in rule.alternatives[chosen] for word in _expand(grammar, part, rng)]
 
 
 def split_of(text: str) -> str:
@@ -276,13 +284,15 @@ def written(spoken: str) -> str:
 
 def topics(domain: str) -> dict[str, float]:
     """The sub-domains of a domain's grammar and their shares of its sentences; of YouTube, Fig. 2."""
-    return {" ".join(words).strip("<>"): share for share, words in _grammar(domain)["start"]}
+    start = _grammar(domain)["start"]
+    shares = np.diff(start.cumulative, prepend=0)
+    return {" ".join(words).strip("<>"): float(share) for words, share in zip(start.alternatives, shares)}
 
 
 def vocabulary() -> tuple[str, ...]:
     """All words that any domain can say, sorted."""
     words = {"an"}
-    for domain in DOMAINS:
-        for alternatives in _grammar(domain).values():
-            words.update(word for _, parts in alternatives for word in parts if word[0] not in "<,")
+    for domain in _SENTENCES:
+        for rule in _grammar(domain).values():
+            words.update(word for parts in rule.alternatives for word in parts if word[0] not in "<,")
     return tuple(sorted(words))

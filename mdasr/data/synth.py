@@ -1,5 +1,4 @@
-"""The embedded corpus: seven domains of synthetic speech that any machine makes, with exact alignments
-(§4.1).
+"""The embedded corpus: synthetic speech that any machine makes, with exact alignments (§4.1).
 
 Each shard is made by a fresh process in a fixed order, and every utterance is drawn from a stream of its
 own: the bits depend on the seed, and never on the number of workers.
@@ -42,7 +41,8 @@ from mdasr.data.records import (
 )
 from mdasr.data.sentences import SPLITS, sentences, topics, vocabulary, written
 from mdasr.data.speakers import EQUALISER_HZ, Speaker, draw_speaker
-from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, pronounce, require, segment, speak
+from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, pronounce, require, speak
+from mdasr.language.espeak_segments import segment
 from mdasr.language.lexicon import SILENCE
 from mdasr.perturb.room import EVALUATION_ROOMS, TRAINING_ROOMS, active_power
 from mdasr.perturb.streams import stream
@@ -262,8 +262,7 @@ def _say(
 
 
 def lm_text(domain: str, count: int, seed: int = 0) -> list[str]:
-    """`count` sentences of a domain for a language model: of its training split, drawn apart from the
-    audio's."""
+    """`count` sentences for a language model: of the training split, drawn apart from the audio's."""
     drawn = sentences(domain, "train", stream("text", seed, domain))
     return [written(spoken) for spoken in itertools.islice(drawn, count)]
 
@@ -280,8 +279,7 @@ def observed_pronunciations(corpus: Corpus) -> dict[str, Counter[tuple[str, ...]
 
 
 def dictionary_pronunciations() -> dict[str, Counter[tuple[str, ...]]]:
-    """Every word that any domain can say, with what eSpeak's dictionary has for it in each accent, counted
-    once."""
+    """Every word that any domain can say, as eSpeak says it alone in each accent, counted once."""
     counts: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
     for accent in ACCENTS:
         for word, phones in pronounce(vocabulary(), accent).items():
