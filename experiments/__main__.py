@@ -7,19 +7,25 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments import table3_noise
-from experiments.claims import CLAIMS
-from experiments.run import Laboratory
-from mdasr import report
-from mdasr.data.records import write_atomically
 from mdasr.scales import SCALES, override
+
+if TYPE_CHECKING:
+    from experiments.run import Laboratory
+
+# Worker processes import this module again: what needs jax is imported inside the functions that need it.
 
 TABLES = {"table3": table3_noise.TABLE}
 
 
 def run(name: str, laboratory: Laboratory) -> None:
     """Make one table, print it beside the paper's with the verdicts on its claims, and write both as JSON."""
+    from experiments.claims import CLAIMS
+    from mdasr import report
+    from mdasr.data.records import write_atomically
+
     table, began = TABLES[name], time.perf_counter()
     cells = laboratory.cells(table)
     results = report.table_json(
@@ -66,6 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
         scale = override(SCALES[chosen.scale], chosen.set)
     except ValueError as error:
         parser.error(str(error))
+    from experiments.run import Laboratory
+
     laboratory = Laboratory(chosen.workdir, scale, chosen.seed)
     for name in chosen.tables:
         run(name, laboratory)

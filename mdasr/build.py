@@ -178,7 +178,7 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     print(aligned, file=sys.stderr)
     kept = [held_out(corpus, request.seed) for corpus in request.corpora]
     sources = [
-        Source(corpus, aligned.name, policy, tuple(np.flatnonzero(~held)))
+        Source(corpus, aligned.name, policy, tuple(np.flatnonzero(~held).tolist()))
         for corpus, held in zip(request.corpora, kept)
     ]
     tree = grow_tree(

@@ -14,12 +14,11 @@ from tqdm import tqdm
 from mdasr import frontend
 from mdasr.data.audio import read_audio
 from mdasr.data.manifest import import_manifest, to_int16
-from mdasr.data.noises import make_noises, read_noises
 from mdasr.data.records import Corpus
 from mdasr.perturb import TRAINING_CODECS, Policy, Recipe, RoomRanges, draw, perturb, require
 from mdasr.spec import RATE_HZ
 
-# What is imported inside a command needs jax or the decoder, which take seconds to load.
+# What is imported inside a command takes seconds to load, and worker processes import this module again.
 
 
 def import_command(chosen: argparse.Namespace) -> int:
@@ -104,6 +103,8 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
 
 def perturb_command(chosen: argparse.Namespace) -> int:
     """Distort a recording as in training, or as a recipe says; writes 16 kHz WAV or FLAC and prints the recipe."""
+    from mdasr.data.noises import make_noises, read_noises
+
     wave, _ = read_audio(chosen.input, chosen.channel)
     noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
     if chosen.recipe:

@@ -44,7 +44,7 @@ class AlignerOptions:
     frames_per_component: int = 40
     cepstra: int = 13
     train_hours: float = 2.0
-    worst_misfit: float = 6.0
+    worst_misfit: float = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +180,7 @@ def _improved(
 
 
 def _stay(
-    paths: Sequence[Int[np.ndarray, " frames"]], labels: Sequence[Int[np.ndarray, " frames"]], outputs: int
+    paths: Sequence[Int[np.ndarray, " _"]], labels: Sequence[Int[np.ndarray, " _"]], outputs: int
 ) -> Float[np.ndarray, " outputs"]:
     """Relative frequency of the loops, one visit of two frames added to each state's."""
     frames, visits = np.full(outputs, 2.0), np.ones(outputs)

@@ -242,7 +242,7 @@ class Alignments(Sequence[Alignment]):
     def _source(self) -> ArrayRecordDataSource:
         return ArrayRecordDataSource(self._paths)
 
-    @property
+    @cached_property
     def usable(self) -> Bool[np.ndarray, " utterances"]:
         """Which utterances were aligned."""
         return np.load(self._mask, allow_pickle=False)
@@ -251,6 +251,8 @@ class Alignments(Sequence[Alignment]):
         return len(self.usable)
 
     def __getitem__(self, index) -> Alignment:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         return decode_alignment(self._source[int(index)])
 
     def __getstate__(self) -> dict:

@@ -24,8 +24,8 @@ class SearchOptions:
     `max_active` doubled.
     """
 
-    beam: float = 11.0
-    max_active: int = 2000
+    beam: float = 10.0
+    max_active: int = 1000
     min_active: int = 20
     acoustic_scale: float = 0.5
     insertion_penalty: float = 0.0

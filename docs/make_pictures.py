@@ -1,0 +1,36 @@
+"""Draw the README's pictures: `.venv/bin/python docs/make_pictures.py` (after `make env`; makes a little corpus in runs/)."""
+
+from pathlib import Path
+
+from mdasr.acoustic.align import align
+from mdasr.data import synth
+from mdasr.data.noises import make_noises
+from mdasr.language.lexicon import Lexicon
+from mdasr.perturb import TRAINING_CODECS, UNSEEN_CODECS, Recipe, draw_room, perturb
+from mdasr.plots import draw_alignment, draw_perturbations
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    corpus = synth.make(HERE.parent / "runs" / "mini" / "corpus" / "voicesearch-train", "Voicesearch", "train")
+    lexicon = Lexicon.from_counts(synth.observed_pronunciations(corpus))
+    found = corpus.alignments(align([corpus], lexicon).name)
+    chosen = next(i for i, u in enumerate(corpus) if 2.5 < u.seconds < 3.2 and len(u.text.split()) >= 6)
+    utterance, exact = corpus[chosen], corpus.alignments(synth.ALIGNMENT)[chosen]
+    draw_alignment(HERE / "alignment.png", utterance, {"exact": exact, "aligner": found[chosen]})
+
+    noises = make_noises("test")
+    room = draw_room(3_000_002, 0, sorted(noises))
+    sounds = f"{len(room.sources)} noises, {room.snr_db:.0f} dB, RT60 {room.rt60_s:.2f} s"
+    recipes = [("as recorded", Recipe()), (f"room: {sounds}", Recipe(room=room)), ("8 kHz", Recipe(narrowband=True))]
+    for codec in (*TRAINING_CODECS, *UNSEEN_CODECS):
+        if codec is not None:
+            unseen = " (unseen)" if codec in UNSEEN_CODECS else ""
+            recipes.append((f"{codec.name.upper()} {codec.kbps} kbps{unseen}", Recipe(codec=codec)))
+    waves = [(title, perturb(utterance.samples, recipe, noises)) for title, recipe in recipes]
+    draw_perturbations(HERE / "perturbations.png", waves)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Rows: what they hold, that they depend on seed and number alone, and that their labels fit their features."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdasr import frontend
+from mdasr.acoustic.tying import monophones
+from mdasr.data.records import (
+    Alignment,
+    Corpus,
+    Utterance,
+    encode_utterance,
+    seal_corpus,
+    shard_path,
+    write_alignments,
+    write_shard,
+)
+from mdasr.loader import Batches, RowMaker, RowOptions, RowPlan, Share, Source, measure_stats, step_labels
+from mdasr.perturb import Policy
+
+PHONES = ("SIL", "AA", "S")
+TREE = monophones(PHONES)
+
+
+def toy_corpus(directory: Path, seconds: list[float], unaligned: set[int] = frozenset()) -> Corpus:
+    """Utterances of silence, a tone (AA) and a hiss (S), a third each, with their alignments "exact"."""
+    rng = np.random.default_rng(0)
+    utterances, alignments = [], []
+    for i, length in enumerate(seconds):
+        third = int(length * 16_000) // 3
+        tone = 8000 * np.sin(2 * np.pi * 300 * np.arange(third) / 16_000)
+        wave = np.concatenate([np.zeros(third), tone, rng.normal(0, 3000, third)]).astype(np.int16)
+        utterances.append(Utterance(f"u{i}", "toy", "Toy", f"s{i % 3}", "ah s", wave))
+        ends = tuple(third * k / 16_000 for k in (1, 2, 3))
+        alignments.append(Alignment(f"u{i}", () if i in unaligned else PHONES, () if i in unaligned else ends))
+    write_shard(shard_path(directory, "audio", 0, 1), map(encode_utterance, utterances))
+    corpus = seal_corpus(directory, "toy", "Toy")
+    write_alignments(corpus, "exact", alignments)
+    return corpus
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    seconds = [*np.random.default_rng(1).uniform(0.5, 2.5, 40).round(2).tolist(), 7.3]
+    return [Source(toy_corpus(tmp_path_factory.mktemp("toy"), seconds, {5}), "exact", Policy(narrowband_probability=0.5))]
+
+
+@pytest.fixture(scope="module")
+def maker(sources):
+    return RowMaker(sources, TREE, measure_stats(sources, {}, 0), {}, RowOptions(100, 3), seed=4)
+
+
+def test_an_epoch_shows_every_aligned_step_once(sources):
+    plan = RowPlan(sources, RowOptions(100, 3), seed=1)
+    lengths = sources[0].corpus.num_samples
+    for epoch in range(2):
+        rows = plan._plan(epoch)
+        seen = {}
+        for row in rows:
+            slots = sorted((piece.slot, piece.slot + piece.steps + 3) for piece in row)
+            assert slots[-1][1] <= 100
+            assert all(a[1] <= b[0] for a, b in zip(slots, slots[1:]))
+            for piece in row:
+                seen.setdefault(piece.utterance, []).append((piece.first, piece.steps))
+        assert set(seen) == set(range(41)) - {5}  # 5 is not aligned
+        for utterance, parts in seen.items():
+            covered = sorted(step for first, steps in parts for step in range(first, first + steps))
+            assert covered == list(range(frontend.num_steps(int(lengths[utterance]))))
+    filled = sum(piece.steps for row in rows for piece in row) / (100 * len(rows))
+    assert filled > 0.7  # with utterances of up to 0.9 rows
+
+
+def test_epochs_differ_and_any_row_can_be_asked_for_first(sources):
+    forwards, jumped = (RowPlan(sources, RowOptions(100, 3), seed=1) for _ in range(2))
+    every = [forwards.locate(row) for row in range(2 * forwards.rows_in_epoch())]
+    assert every[0][1] != every[forwards.rows_in_epoch()][1]
+    late = len(every) - 3
+    assert jumped.locate(late) == every[late]
+    assert jumped.locate(0) == every[0]
+
+
+def test_labels_follow_the_sound(maker):
+    """Where the label says silence, the level is low; where it says a tone, the low bands are louder than the high."""
+    stats = maker.stats
+    features, labels = maker.example(0, 40, visit=0)
+    level = features.reshape(len(features), 4, 128)[:, frontend.LABEL_FRAME] * stats.std + stats.mean
+    assert (level[labels == 0].max(axis=1) < -13).mean() > 0.95
+    tone, hiss = level[labels == 1], level[labels == 2]
+    assert (tone[:, :30].max(1) > tone[:, 60:].max(1) + 5).mean() > 0.95
+    assert (hiss[:, 30:60].mean(1) > tone[:, 30:60].mean(1).max()).mean() > 0.95
+
+
+def test_step_labels_hand_worked():
+    # Label frames of steps 0.. are centred on samples 416, 896, 1376, 1856, 2336: 26, 56, 86, 116, 146 ms.
+    alignment = Alignment("u", ("SIL", "AA", "S"), (0.056, 0.0861, 0.12))
+    assert step_labels(alignment, TREE, 5).tolist() == [0, 1, 1, 2, 0]  # after the last phone: silence
+
+
+def test_rows_hold_delayed_labels_and_flags(maker):
+    row = maker.map(3)
+    _, pieces = maker._plan.locate(3)
+    assert row["weights"].sum() == sum(piece.steps for piece in pieces)
+    assert {int(slot) for slot in np.flatnonzero(row["keep"] == 0)} == {piece.slot for piece in pieces}
+    for piece in pieces:
+        x, y = maker.example(piece.source, piece.utterance, 0)
+        part = slice(piece.first, piece.first + piece.steps)
+        np.testing.assert_array_equal(row["features"][piece.slot : piece.slot + piece.steps], x[part])
+        np.testing.assert_array_equal(row["labels"][piece.slot + 3 : piece.slot + 3 + piece.steps], y[part])
+        assert not row["weights"][piece.slot : piece.slot + 3].any()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_do_not_depend_on_workers_hosts_or_where_they_start(maker, workers):
+    alone = Batches(maker, Share(8, 0, 8), 0, 4, workers=0)
+    wanted = list(alone)
+    assert len(wanted) == 4
+    halves = [Batches(maker, Share(8, first, 4), 2, 4, workers) for first in (0, 4)]
+    for step in (2, 3):
+        parts = [next(half) for half in halves]
+        for name, array in wanted[step].items():
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), array)
+    for half in halves:
+        half.close()
+
+
+def test_a_visit_is_distorted_anew_and_a_seed_changes_it(sources, maker):
+    first, again, later = (maker.example(0, 40, visit)[0] for visit in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    narrow = [maker.example(0, 40, visit)[0][200:, 500:].mean() for visit in range(12)]
+    assert max(narrow) - min(narrow) > 0.5, "some of twelve visits are narrow band and some are not"
+    assert first.shape == later.shape
+
+
+def test_nothing_to_train_on_is_an_error(sources):
+    empty = Source(sources[0].corpus, "exact", Policy(), indices=(5,))
+    with pytest.raises(ValueError, match="nothing to train on"):
+        RowPlan([empty], RowOptions(100), 0)
+    with pytest.raises(ValueError, match="output delay"):
+        RowOptions(3, 3)
+
+
+def test_missing_or_damaged_corpora_are_named(tmp_path, sources):
+    with pytest.raises(FileNotFoundError, match="is not a corpus: it has no corpus.json"):
+        Corpus(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no alignment named 'other'"):
+        sources[0].corpus.alignments("other")
+    corpus = toy_corpus(tmp_path / "a", [1.0])
+    (tmp_path / "a" / corpus.info["shards"][0]).unlink()
+    with pytest.raises(FileNotFoundError, match="shard audio-00000.* is missing"):
+        Corpus(tmp_path / "a")
+    twice = Utterance("same", "c", "d", "s", "a", np.zeros(10, np.int16))
+    write_shard(shard_path(tmp_path / "b", "audio", 0, 1), [encode_utterance(twice)] * 2)
+    with pytest.raises(ValueError, match="id 'same' occurs twice"):
+        seal_corpus(tmp_path / "b", "c", "d")

@@ -1,0 +1,126 @@
+"""A model directory: written, read, moved, damaged; and what its recogniser hears."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mdasr import frontend
+from mdasr.acoustic.model import ModelConfig, init_params
+from mdasr.acoustic.tying import monophones
+from mdasr.build import TrainRequest, held_out, log_priors, make_language, train_on
+from mdasr.cli import main
+from mdasr.decode.search import SearchOptions, decode
+from mdasr.language.lexicon import Lexicon
+from mdasr.loader import Source
+from mdasr.perturb import Policy
+from mdasr.recognizer import Recognizer, evaluate, recognize, scores, tune
+from mdasr.scales import MINI
+from tests.test_loader import toy_corpus
+
+LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
+TREE = monophones(LEXICON.phones)
+
+
+@pytest.fixture(scope="module")
+def language():
+    return make_language(LEXICON, TREE, ["ah s", "ah s", "s", "ah"], order=2)
+
+
+@pytest.fixture(scope="module")
+def untrained(language):
+    config = ModelConfig((8,), TREE.num_leaves)
+    stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
+    priors = np.log(np.full(TREE.num_leaves, 1 / TREE.num_leaves, np.float32))
+    return Recognizer(config, 3, init_params(config, 0), stats, priors, language, SearchOptions(), {"seed": 0})
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return toy_corpus(tmp_path_factory.mktemp("toy"), [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 4)
+
+
+def test_a_directory_read_elsewhere_hears_the_same(untrained, corpus, tmp_path):
+    untrained.write(tmp_path / "here")
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    again = Recognizer.read(tmp_path / "there")
+    assert (again.config, again.search, again.output_delay) == (untrained.config, untrained.search, 3)
+    waves = [utterance.samples for utterance in corpus][:3]
+    assert recognize(again, waves) == recognize(untrained, waves)
+
+
+def test_scores_do_not_depend_on_the_company(untrained):
+    rng = np.random.default_rng(0)
+    features = [rng.standard_normal((n, 512)).astype(np.float32) for n in (5, 64, 61, 130, 1)]
+    together = scores(untrained, features)
+    for one, found in zip(features, together):
+        assert found.shape == (len(one), TREE.num_leaves)
+        np.testing.assert_allclose(found, scores(untrained, [one])[0], atol=1e-5)
+        np.testing.assert_allclose(np.exp(found + untrained.log_priors).sum(axis=1), 1, atol=1e-5)
+
+
+def test_another_configurations_parameters_are_refused_by_name(untrained, tmp_path):
+    untrained.write(tmp_path / "m")
+    path = tmp_path / "m" / "model.json"
+    described = json.loads(path.read_text())
+    described["network"]["cells"] = [9]
+    path.write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=r"params\.npz: lstm_0/bias is \(32,\), but model\.json asks for \(36,\)"):
+        Recognizer.read(tmp_path / "m")
+
+
+def test_what_is_not_a_model_is_named(tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match=r"is not a model: it has no model\.json"):
+        Recognizer.read(tmp_path)
+    assert main(["transcribe", str(tmp_path), "x.wav"]) == 2
+    assert "is not a model" in capsys.readouterr().err
+
+
+def test_priors_are_relative_frequencies(corpus):
+    found = np.exp(log_priors([Source(corpus, "exact", Policy())], TREE))
+    assert found.sum() == pytest.approx(1)
+    # A third each of AA, S and silence, give or take the 32 ms at the edges.
+    np.testing.assert_allclose(found, 1 / 3, atol=0.04)
+
+
+def test_tuning_never_does_worse_than_the_start(untrained, corpus):
+    start = sum((s.errors for s in evaluate(untrained, corpus, [u.samples for u in corpus])), start=_none()).wer
+    search, wer = tune(untrained, list(corpus))
+    assert wer <= start
+    tuned = dataclasses.replace(untrained, search=search)
+    again = sum((s.errors for s in evaluate(tuned, corpus, [u.samples for u in corpus])), start=_none()).wer
+    assert again == pytest.approx(wer)
+
+
+def _none():
+    from mdasr.score.wer import Errors
+
+    return Errors()
+
+
+def test_held_out_speakers_are_wholly_held_out(tmp_path):
+    few = toy_corpus(tmp_path / "few", [0.5] * 30)  # three speakers: utterances are held out instead
+    assert 1 <= held_out(few, 0).sum() <= 4
+    np.testing.assert_array_equal(held_out(few, 0), held_out(few, 0))
+
+
+def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
+    """From recordings with words to words from recordings: alignment, tree, language, training, decoding."""
+    lexicon = tmp_path / "lexicon.txt"
+    LEXICON.write(lexicon)
+    scale = dataclasses.replace(MINI, cells=(16,), leaves=3, batch=4, row_steps=120, min_steps=80, max_steps=80)
+    request = TrainRequest((corpus,), scale, lexicon=lexicon, workers=0)
+    recognizer = train_on(request, tmp_path / "model")
+    assert recognizer.facts["frame_accuracy"] > 0.85
+    assert train_on(request, tmp_path / "model").facts == recognizer.facts  # found again
+    assert main(["evaluate", str(tmp_path / "model"), str(corpus.directory), "--json", str(tmp_path / "r.json")]) == 0
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert f"WER {result['wer']:.1f}" in printed
+    assert result["wer"] < 15
+    assert result["ref_words"] == 2 * len(corpus)
+    found = scores(recognizer, [np.zeros((0, 512), np.float32)])
+    with pytest.raises(ValueError, match="no steps to decode"):
+        decode(recognizer.language.graph, found[0], recognizer.search)
