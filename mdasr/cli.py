@@ -108,8 +108,8 @@ def perturb_command(chosen: argparse.Namespace) -> int:
     wave, _ = read_audio(chosen.input, chosen.channel)
     noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
     if chosen.recipe:
-        path = Path(chosen.recipe)
-        recipe = Recipe.from_json(path.read_text() if path.exists() else chosen.recipe)
+        inline = chosen.recipe.lstrip().startswith("{")
+        recipe = Recipe.from_json(chosen.recipe if inline else Path(chosen.recipe).read_text())
     else:
         policy = Policy(1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS)
         recipe = draw(policy, chosen.seed, chosen.input.name, 0)
