@@ -51,9 +51,7 @@ POLICY = Policy(1.0, RoomRanges(sources=(3, 3)), tuple(NOISES))
 PLAIN = [draw(POLICY, 0, f"benchmark/{i}", 0) for i in range(COUNT)]
 CODED = [dataclasses.replace(r, codec=TRAINING_CODECS[i % 7]) for i, r in enumerate(PLAIN)]
 FAST = [dataclasses.replace(r, codec=r.codec and dataclasses.replace(r.codec, search="fast")) for r in CODED]
-ROOMS = [
-    dataclasses.replace(draw_room(i, 1, (), RoomRanges(sources=(0, 0))), rt60_s=0.9) for i in range(COUNT)
-]
+ROOMS = [dataclasses.replace(draw_room(i, 1, (), RoomRanges(sources=(0, 0))), rt60_s=0.9) for i in range(COUNT)]
 
 
 def chain(recipes: list[Recipe]) -> float:
@@ -141,9 +139,7 @@ def main() -> None:
         peers = ", ".join(f"{peer} {speed}" for peer, speed in figure["peers"].items())
         print(f"{name:25} {figure['ours']:9.1f} {figure['unit']:22} {peers}")
     if options.json:
-        versions = {
-            name: version(name) for name in ("numpy", "scipy", "soxr", "av", "librosa", "pyroomacoustics")
-        }
+        versions = {name: version(name) for name in ("numpy", "scipy", "soxr", "av", "librosa", "pyroomacoustics")}
         device = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
         content = {"figures": figures, "device": device, "versions": versions}
         options.json.write_text(json.dumps(content, indent=1) + "\n")

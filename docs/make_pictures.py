@@ -1,4 +1,4 @@
-"""Draw the README's pictures: `.venv/bin/python docs/make_pictures.py` (after `make env`; makes a little corpus in runs/)."""
+"""Draw the README's pictures, after `make env`: `.venv/bin/python docs/make_pictures.py`."""
 
 from pathlib import Path
 

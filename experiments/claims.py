@@ -42,18 +42,17 @@ class Comparison:
 
     def __str__(self) -> str:
         relative = (self.b - self.a) / self.a if self.a else float("nan")
-        return f"{self.name}: {self.a:.1f} → {self.b:.1f} ({relative:+.0%}), difference in [{self.low:+.2f}, {self.high:+.2f}]"
+        interval = f"[{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{self.name}: {self.a:.1f} → {self.b:.1f} ({relative:+.0%}), difference in {interval}"
 
 
 def compare(cells: Cells, row: str, a: str, b: str) -> Comparison:
     """Compare columns `a` and `b` of a table on one row."""
     first, second = cells[row, a], cells[row, b]
     rng = np.random.default_rng(0)
-    low, high = paired_interval(
-        [s.errors for s in first], [s.errors for s in second], [s.speaker for s in first], rng
-    )
-    wers = [sum((s.errors for s in scored), Errors()).wer for scored in (first, second)]
-    return Comparison(row, *wers, low, high)
+    low, high = paired_interval([s.errors for s in first], [s.errors for s in second], [s.speaker for s in first], rng)
+    wer_a, wer_b = (sum((s.errors for s in scored), Errors()).wer for scored in (first, second))
+    return Comparison(row, wer_a, wer_b, low, high)
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:

@@ -19,15 +19,13 @@ from mdasr.data.noises import make_noises
 from mdasr.data.records import Corpus, write_atomically
 from mdasr.language.lexicon import ARPABET, Lexicon
 from mdasr.loader import Source
-from mdasr.perturb import EVALUATION_ROOMS, TRAINING_CODECS, Policy
+from mdasr.perturb import EVALUATION_ROOMS, TRAINING_CODECS, Codec, Policy
 from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard
 from mdasr.score.wer import Errors
 from mdasr.spec import Model, Scale, Table, TestSet, digest
 
 TREE_DOMAINS = ("Voicesearch", "Dictation", "Other search")  # §3.5: "a subset of the application domains"
-TEST_SEED = (
-    1  # what the conditions of the test sets are drawn from; training draws from the experiment's seed
-)
+TEST_SEED = 1  # what the conditions of the test sets are drawn from; training draws from the experiment's seed
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,7 @@ class Laboratory:
         """The embedded corpus' shards of one domain and split."""
         words = {"train": None, "dev": self.scale.dev_words, "test": self.scale.test_words}[split]
         name = domain.lower().replace(" ", "-")
-        return synth.make(
-            self.root / "corpus" / f"{name}-{split}", domain, split, words=words, workers=self.workers
-        )
+        return synth.make(self.root / "corpus" / f"{name}-{split}", domain, split, words=words, workers=self.workers)
 
     @cached_property
     def noises(self) -> dict[str, np.ndarray]:
@@ -68,9 +64,7 @@ class Laboratory:
         directory = self.root / "language" / digest(described | {"data": [c.info["sha256"] for c in corpora]})
         if not (directory / "graph" / "graph.json").exists():
             lexicon = Lexicon.from_counts(pronunciations(corpora))
-            tree = grow_tree(
-                [(corpus, synth.ALIGNMENT) for corpus in corpora], (*ARPABET, "SIL"), self.scale.leaves
-            )
+            tree = grow_tree([(corpus, synth.ALIGNMENT) for corpus in corpora], (*ARPABET, "SIL"), self.scale.leaves)
             make_language(lexicon, tree, lm_sentences(self.scale), self.scale.ngram_order).write(directory)
         return Language.read(directory)
 
@@ -81,7 +75,7 @@ class Laboratory:
         ]
 
     def policy(self, model: Model, domain: str) -> Policy:
-        """What may happen to an utterance of `domain` when `model` trains on it (§4.3.4: noise is a domain's switch)."""
+        """What may happen to an utterance of `domain` in training; noise is a domain's switch (§4.3.4)."""
         noise = self.scale.noise_probability if domain in model.noise_on else 0.0
         return Policy(
             noise_probability=noise,
@@ -103,13 +97,14 @@ class Laboratory:
 
     def waves(self, test_set: TestSet) -> list[np.ndarray]:
         """A test set's recordings in its condition: rooms and noise snippets that training never uses."""
+        codec = Codec(test_set.codec, test_set.kbps) if test_set.codec else None
         policy = Policy(
             noise_probability=float(test_set.noise),
             noises=tuple(sorted(self.test_noises)) if test_set.noise else (),
             rooms=room_ranges(self.scale),
             room_indices=EVALUATION_ROOMS,
             narrowband_probability=float(test_set.narrowband),
-            codecs=(test_set.codec,),
+            codecs=(codec,),
         )
         corpus = self.corpus(test_set.domain, "test")
         return list(heard(corpus, policy, self.test_noises, TEST_SEED))

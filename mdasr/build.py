@@ -122,9 +122,7 @@ def train_recognizer(
         **described,
     }
     priors = log_priors(sources, language.tree)
-    untuned = Recognizer(
-        config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts
-    )
+    untuned = Recognizer(config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts)
     search, dev_wer = tune(untuned, dev)
     tuned = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
     tuned.write(directory)
@@ -164,16 +162,12 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     """
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
-    noises = (
-        (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
-    )
+    noises = (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
     policy = request.policy(noises)
     require(policy.codecs)
     words = {word for corpus in request.corpora for utterance in corpus for word in utterance.text.split()}
     given = Lexicon.read(request.lexicon) if request.lexicon else Lexicon({})
-    lexicon = Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(
-        words, espeak.pronounce
-    )
+    lexicon = Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(words, espeak.pronounce)
     aligned = align(request.corpora, lexicon)
     print(aligned, file=sys.stderr)
     kept = [held_out(corpus, request.seed) for corpus in request.corpora]
@@ -181,9 +175,7 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
         Source(corpus, aligned.name, policy, tuple(np.flatnonzero(~held).tolist()))
         for corpus, held in zip(request.corpora, kept)
     ]
-    tree = grow_tree(
-        [(source.corpus, source.alignment) for source in sources], lexicon.phones, request.scale.leaves
-    )
+    tree = grow_tree([(source.corpus, source.alignment) for source in sources], lexicon.phones, request.scale.leaves)
     sentences = [source.corpus[i].text for source in sources for i in source.indices or ()]
     language = make_language(lexicon, tree, sentences, request.scale.ngram_order)
     dev = [corpus[int(i)] for corpus, held in zip(request.corpora, kept) for i in np.flatnonzero(held)]

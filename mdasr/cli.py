@@ -50,8 +50,9 @@ def train_command(chosen: argparse.Namespace) -> int:
     recognizer = train_on(request, chosen.out)
     facts = recognizer.facts
     print(
-        f"{chosen.out}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it waiting "
-        f"for input), {facts['frame_accuracy']:.1%} of frames right, WER {facts['dev_wer']:.1f} % on held-out speech"
+        f"{chosen.out}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it "
+        f"waiting for input), {facts['frame_accuracy']:.1%} of frames right, WER {facts['dev_wer']:.1f} % on held-out "
+        "speech"
     )
     return 0
 
@@ -68,8 +69,7 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     print(f"{corpus.info['corpus']} ({corpus.domain}): WER {describe(found)} % ({counts})")
     if chosen.json:
         utterances = [
-            {"id": s.id, "speaker": s.speaker, "reference": s.reference, "hypothesis": s.hypothesis}
-            for s in scored
+            {"id": s.id, "speaker": s.speaker, "reference": s.reference, "hypothesis": s.hypothesis} for s in scored
         ]
         content = {
             "model": str(chosen.model),
@@ -129,13 +129,9 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = command("import", import_command)
-    sub.add_argument(
-        "format", choices=["manifest"], help="manifest: JSON lines with id, audio, text, speaker, domain"
-    )
+    sub.add_argument("format", choices=["manifest"], help="manifest: JSON lines with id, audio, text, speaker, domain")
     sub.add_argument("manifest", type=Path)
-    sub.add_argument(
-        "--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value"
-    )
+    sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
     sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
     sub.add_argument("--domain", help="instead of the manifest's")
     sub.add_argument(
@@ -150,18 +146,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--noise", action="store_true", help="simulate rooms and noise (§3.1)")
     sub.add_argument("--codec", action="store_true", help="simulate codecs (§3.3)")
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
-    sub.add_argument(
-        "--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones"
-    )
+    sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
     sub.add_argument("--epochs", type=float, help="how often to see the data (twice that with noise)")
     sub.add_argument("--scale", default="mini", choices=["mini", "base", "paper"])
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument(
-        "--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread"
-    )
-    sub.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale"
-    )
+    sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
 
     sub = command("evaluate", evaluate_command)
     sub.add_argument("model", type=Path, metavar="MODEL")
@@ -179,9 +169,7 @@ def parser() -> argparse.ArgumentParser:
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--seed", type=int, default=0)
     how.add_argument("--recipe", metavar="JSON", help="a recipe as printed, or a file that holds one")
-    sub.add_argument(
-        "--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones"
-    )
+    sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
     sub.add_argument("--channel", type=int, help="which channel of a recording with several, from 0")
     return top
 

@@ -114,13 +114,9 @@ class FeatureStats:
             fields = json.loads(path.read_text())
             stats = cls(*(np.asarray(fields[name], np.float32) for name in ("mean", "std")))
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}: not feature statistics ({error!r}); they are written by training"
-            ) from error
+            raise ValueError(f"{path}: not feature statistics ({error!r}); they are written by training") from error
         if stats.mean.shape != (BANDS,) or stats.std.shape != (BANDS,) or not np.all(stats.std > 0):
-            raise ValueError(
-                f"{path}: fields mean and std must be {BANDS} numbers each, std above 0; train again"
-            )
+            raise ValueError(f"{path}: fields mean and std must be {BANDS} numbers each, std above 0; train again")
         return stats
 
 
@@ -144,16 +140,12 @@ def feature_stats(features: Iterable[Float[np.ndarray, "_ bands"]]) -> FeatureSt
     return FeatureStats(mean.astype(np.float32), std.astype(np.float32))
 
 
-def normalize(
-    features: Float[np.ndarray, "frames bands"], stats: FeatureStats
-) -> Float[np.ndarray, "frames bands"]:
+def normalize(features: Float[np.ndarray, "frames bands"], stats: FeatureStats) -> Float[np.ndarray, "frames bands"]:
     """Shift and scale every band to mean 0 and variance 1 over the training set."""
     return (features - stats.mean) / stats.std
 
 
-def cepstra(
-    features: Float[np.ndarray, "frames bands"], count: int = 13
-) -> Float[np.ndarray, "frames count"]:
+def cepstra(features: Float[np.ndarray, "frames bands"], count: int = 13) -> Float[np.ndarray, "frames count"]:
     """The first `count` coefficients of the orthonormal DCT-II of log-mel frames: what the aligner models."""
     return scipy.fft.dct(features, type=2, norm="ortho", axis=1)[:, :count]
 

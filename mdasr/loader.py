@@ -7,6 +7,7 @@ the seed and r alone: neither workers, devices nor hosts enter it, and the itera
 from __future__ import annotations
 
 import bisect
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,9 +45,7 @@ class Source:
 
     def usable(self) -> Int[np.ndarray, " utterances"]:
         aligned = np.flatnonzero(self.corpus.alignments(self.alignment).usable)
-        return (
-            aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
-        )
+        return aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def step_labels(alignment: Alignment, tree: PhoneTree, steps: int) -> Int[np.nda
 def _pieces(num_steps: int, room: int) -> list[tuple[int, int]]:
     """Cut an utterance longer than a row into nearly equal parts (first, steps)."""
     edges = np.linspace(0, num_steps, -(-num_steps // room) + 1).astype(int)
-    return [(int(a), int(b - a)) for a, b in zip(edges, edges[1:])]
+    return [(int(a), int(b - a)) for a, b in itertools.pairwise(edges)]
 
 
 @dataclass
@@ -95,9 +94,7 @@ class RowPlan:
     sources: Sequence[Source]
     options: RowOptions
     seed: int
-    _starts: list[int] = field(
-        default_factory=list
-    )  # first row of each epoch planned so far, and of the one after
+    _starts: list[int] = field(default_factory=list)  # first row of each epoch planned so far, and of the one after
     _epoch: tuple[int, list[tuple[Piece, ...]]] = (-1, [])
 
     def __post_init__(self) -> None:
@@ -237,9 +234,7 @@ class Batches(Iterator[Batch]):
         if workers:
             # Grain's workers read absl's flags, which no one has parsed in a notebook or under pytest.
             flags.FLAGS.mark_as_parsed()
-            dataset = dataset.mp_prefetch(
-                grain.MultiprocessingOptions(workers, per_worker_buffer_size=2 * share.count)
-            )
+            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=2 * share.count))
         self._iterator = iter(dataset.batch(share.count))
         self.waited_s = 0.0
 

@@ -30,7 +30,8 @@ def _spectrogram(axes: Axes, wave: Float[np.ndarray, " samples"], title: str) ->
     )  # fmt: skip
     mel = [2595 * np.log10(1 + hz / 700) for hz in (frontend.LOW_HZ, frontend.HIGH_HZ, *_BAND_TICKS_HZ)]
     axes.set_yticks(
-        [frontend.BANDS * (m - mel[0]) / (mel[1] - mel[0]) for m in mel[2:]], [f"{hz / 1000:g}" for hz in _BAND_TICKS_HZ]
+        [frontend.BANDS * (m - mel[0]) / (mel[1] - mel[0]) for m in mel[2:]],
+        [f"{hz / 1000:g}" for hz in _BAND_TICKS_HZ],
     )
     axes.set_ylabel("kHz")
     axes.set_title(title, loc="left", fontsize=9)
@@ -39,7 +40,9 @@ def _spectrogram(axes: Axes, wave: Float[np.ndarray, " samples"], title: str) ->
 def draw_alignment(path: Path, utterance: Utterance, alignments: Mapping[str, Alignment]) -> None:
     """Save the features of an utterance with the phones of one or more alignments (by name) under them."""
     figure = Figure(figsize=(11, 2.6 + 0.5 * len(alignments)), layout="constrained")
-    panels = figure.subplots(1 + len(alignments), 1, sharex=True, height_ratios=[5, *[1] * len(alignments)], squeeze=False)
+    panels = figure.subplots(
+        1 + len(alignments), 1, sharex=True, height_ratios=[5, *[1] * len(alignments)], squeeze=False
+    )
     _spectrogram(panels[0][0], utterance.samples, f"{utterance.domain}: “{utterance.text}”")
     for (axes,), (name, alignment) in zip(panels[1:], alignments.items()):
         starts = (0.0, *alignment.ends_s[:-1])
@@ -55,7 +58,9 @@ def draw_alignment(path: Path, utterance: Utterance, alignments: Mapping[str, Al
     figure.savefig(path, dpi=110)
 
 
-def draw_perturbations(path: Path, waves: Sequence[tuple[str, Float[np.ndarray, " samples"]]], columns: int = 3) -> None:
+def draw_perturbations(
+    path: Path, waves: Sequence[tuple[str, Float[np.ndarray, " samples"]]], columns: int = 3
+) -> None:
     """Save the features of one utterance as each of several (title, waveform) has it, in a grid."""
     rows = -(-len(waves) // columns)
     figure = Figure(figsize=(4 * columns, 1.9 * rows), layout="constrained")

@@ -98,9 +98,7 @@ class Recognizer:
         directory = Path(directory)
         path = directory / "model.json"
         if not path.exists():
-            raise FileNotFoundError(
-                f"{directory} is not a model: it has no model.json; `mdasr train` writes one last"
-            )
+            raise FileNotFoundError(f"{directory} is not a model: it has no model.json; `mdasr train` writes one last")
         facts = json.loads(path.read_text())
         if facts.pop("format", None) != FORMAT:
             raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; train again")
@@ -166,9 +164,7 @@ def scores(
     return results
 
 
-def features_of(
-    recognizer: Recognizer, wave: Float[np.ndarray, " samples"]
-) -> Float[np.ndarray, "steps 512"]:
+def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "steps 512"]:
     """Normalised, stacked features of a 16 kHz waveform."""
     return frontend.stack(frontend.normalize(frontend.log_mel(wave), recognizer.stats))
 
@@ -192,9 +188,7 @@ class Scored:
     errors: Errors
 
 
-def heard(
-    corpus: Corpus, policy: Policy, noises: Mapping[str, np.ndarray], seed: int
-) -> Iterator[np.ndarray]:
+def heard(corpus: Corpus, policy: Policy, noises: Mapping[str, np.ndarray], seed: int) -> Iterator[np.ndarray]:
     """The waveforms of a test set in the condition that `policy` fixes: the same ones whichever model is tested."""
     for utterance in corpus:
         yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises)
@@ -232,7 +226,8 @@ def tune(recognizer: Recognizer, dev: Sequence[Utterance]) -> tuple[SearchOption
     for field, grid in GRIDS.items():
         for direction in (grid, grid[::-1]):
             for value in direction[direction.index(getattr(best, field)) + 1 :]:
-                moved = dataclasses.replace(best, **{field: value})
+                change: dict[str, Any] = {field: value}
+                moved = dataclasses.replace(best, **change)
                 if wer(moved) >= wer(best):
                     break
                 best = moved

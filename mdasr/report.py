@@ -40,9 +40,7 @@ def commit(root: Path) -> str:
     """The commit of the code that ran, with a plus where files differ from it; "unknown" outside a checkout."""
     try:
         run = [
-            subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-            ).stdout
+            subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout
             for arguments in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
         ]
     except (OSError, subprocess.CalledProcessError):
@@ -53,9 +51,7 @@ def commit(root: Path) -> str:
 def device() -> str:
     """What it ran on, in words."""
     devices = jax.devices()
-    kind = (
-        platform.processor() or platform.machine() if devices[0].platform == "cpu" else devices[0].device_kind
-    )
+    kind = platform.processor() or platform.machine() if devices[0].platform == "cpu" else devices[0].device_kind
     return f"{len(devices)} x {devices[0].platform} ({kind})"
 
 
@@ -79,17 +75,11 @@ def table_text(table: Table, results: Mapping[str, Any]) -> str:
     rows = [
         [
             row,
-            *(
-                text
-                for c in table.columns
-                for text in (describe(found[row, c]), f"{found[row, c]['paper']:.1f}")
-            ),
+            *(text for c in table.columns for text in (describe(found[row, c]), f"{found[row, c]['paper']:.1f}")),
         ]
         for row in table.rows
     ]
-    return f"Table {table.number}. {table.title} (word error rate in % [95% interval])\n\n" + aligned(
-        [header, *rows]
-    )
+    return f"Table {table.number}. {table.title} (word error rate in % [95% interval])\n\n" + aligned([header, *rows])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -98,12 +88,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
     def line(row: Sequence[str]) -> str:
         first, *others = (
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths))
+            text.ljust(width) if i == 0 else text.rjust(width) for i, (text, width) in enumerate(zip(row, widths))
         )
         return "| " + " | ".join([first, *others]) + " |"
 
-    rule = (
-        "|" + "|".join("-" * (width + 1) + ("-" if i == 0 else ":") for i, width in enumerate(widths)) + "|"
-    )
+    rule = "|" + "|".join("-" * (width + 1) + ("-" if i == 0 else ":") for i, width in enumerate(widths)) + "|"
     return "\n".join([line(rows[0]), rule, *map(line, rows[1:])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 from mdasr.spec import Scale
 
@@ -62,21 +63,16 @@ SCALES = {scale.name: scale for scale in (MINI, BASE, PAPER)}
 
 def override(scale: Scale, settings: Iterable[str]) -> Scale:
     """Apply settings such as "learning_rate=1e-3"; raises ValueError naming what there is to set."""
-    fields = {
-        field.name: getattr(scale, field.name) for field in dataclasses.fields(scale) if field.name != "name"
-    }
+    fields = {field.name: getattr(scale, field.name) for field in dataclasses.fields(scale) if field.name != "name"}
     for setting in settings:
         name, _, text = setting.partition("=")
         if name not in fields or not text:
-            raise ValueError(
-                f"--set {setting}: not of the form NAME=VALUE with a NAME among {', '.join(fields)}"
-            )
+            raise ValueError(f"--set {setting}: not of the form NAME=VALUE with a NAME among {', '.join(fields)}")
         old = fields[name]
         try:
-            new = (
-                tuple(type(old[0])(x) for x in text.split(",")) if isinstance(old, tuple) else type(old)(text)
-            )
+            new = tuple(type(old[0])(x) for x in text.split(",")) if isinstance(old, tuple) else type(old)(text)
         except ValueError:
             raise ValueError(f"--set {setting}: {name} wants a value like {old!r}") from None
-        scale = dataclasses.replace(scale, **{name: new})
+        changed: dict[str, Any] = {name: new}
+        scale = dataclasses.replace(scale, **changed)
     return scale

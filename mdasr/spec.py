@@ -31,13 +31,17 @@ class Model:
 
 @dataclass(frozen=True)
 class TestSet:
-    """A row of the paper's tables: a domain's test utterances and the condition that they are heard in."""
+    """A row of the paper's tables: a domain's test utterances and the condition that they are heard in.
+
+    `codec` is empty for none.
+    """
 
     __test__ = False  # not a test case of pytest's
 
     domain: str
     noise: bool = False
-    codec: str | None = None
+    codec: str = ""
+    kbps: int = 0
     narrowband: bool = False
 
 
@@ -57,7 +61,8 @@ class Scale:
     """How large an experiment is: the network, the targets, the training, and the embedded corpus' share.
 
     A model trains for `epochs` over its data, times `noise_factor` where noise is simulated, within `min_steps` and
-    `max_steps`. The rooms' ranges serve training and noisy test sets alike. `batch` is the global batch, in rows of `row_steps` steps of 30 ms.
+    `max_steps`. The rooms' ranges serve training and noisy test sets alike. `batch` is the global batch, in rows of
+    `row_steps` steps of 30 ms.
     """
 
     name: str
@@ -83,6 +88,6 @@ class Scale:
 
 
 def digest(value: object) -> str:
-    """Twelve hex digits that name a value made of frozen dataclasses and what JSON can hold: equal values, equal names."""
+    """Twelve hex digits that name a value made of dataclasses and what JSON can hold: equal values, equal names."""
     text = json.dumps(value, sort_keys=True, default=lambda part: asdict(part))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,6 +1,6 @@
 """Toy tasks that several tests train on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grain.python as grain
 import numpy as np
@@ -12,7 +12,7 @@ from mdasr.loader import RowOptions
 class SignsRowMaker(grain.MapTransform):
     """Rows whose labels are the signs of two features: learnt within a few dozen steps."""
 
-    options: RowOptions = RowOptions(20)
+    options: RowOptions = field(default_factory=lambda: RowOptions(20))
 
     def map(self, row):
         steps = self.options.steps

@@ -264,9 +264,7 @@ def test_search_options_are_checked(bad, message):
 
 def test_graph_needs_pronunciations_and_phones():
     few = Lexicon({"a": LEXICON.entries["a"]})
-    with pytest.raises(
-        ValueError, match=r"2 words of the language model are not in the lexicon: 'b', 'c'\. Add"
-    ):
+    with pytest.raises(ValueError, match=r"2 words of the language model are not in the lexicon: 'b', 'c'\. Add"):
         build_graph(few, ARPA, TREE)
     with pytest.raises(ValueError, match="phones that the tree does not know: 'Y', 'Z'"):
         build_graph(LEXICON, ARPA, monophones(("SIL", "X")))

@@ -1,5 +1,6 @@
 """Rows: what they hold, that they depend on seed and number alone, and that their labels fit their features."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,9 @@ def toy_corpus(directory: Path, seconds: list[float], unaligned: set[int] = froz
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     seconds = [*np.random.default_rng(1).uniform(0.5, 2.5, 40).round(2).tolist(), 7.3]
-    return [Source(toy_corpus(tmp_path_factory.mktemp("toy"), seconds, {5}), "exact", Policy(narrowband_probability=0.5))]
+    return [
+        Source(toy_corpus(tmp_path_factory.mktemp("toy"), seconds, {5}), "exact", Policy(narrowband_probability=0.5))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def test_an_epoch_shows_every_aligned_step_once(sources):
         for row in rows:
             slots = sorted((piece.slot, piece.slot + piece.steps + 3) for piece in row)
             assert slots[-1][1] <= 100
-            assert all(a[1] <= b[0] for a, b in zip(slots, slots[1:]))
+            assert all(a[1] <= b[0] for a, b in itertools.pairwise(slots))
             for piece in row:
                 seen.setdefault(piece.utterance, []).append((piece.first, piece.steps))
         assert set(seen) == set(range(41)) - {5}  # 5 is not aligned
@@ -142,13 +145,13 @@ def test_nothing_to_train_on_is_an_error(sources):
 
 
 def test_missing_or_damaged_corpora_are_named(tmp_path, sources):
-    with pytest.raises(FileNotFoundError, match="is not a corpus: it has no corpus.json"):
+    with pytest.raises(FileNotFoundError, match=r"is not a corpus: it has no corpus\.json"):
         Corpus(tmp_path)
     with pytest.raises(FileNotFoundError, match="no alignment named 'other'"):
         sources[0].corpus.alignments("other")
     corpus = toy_corpus(tmp_path / "a", [1.0])
     (tmp_path / "a" / corpus.info["shards"][0]).unlink()
-    with pytest.raises(FileNotFoundError, match="shard audio-00000.* is missing"):
+    with pytest.raises(FileNotFoundError, match=r"shard audio-00000.* is missing"):
         Corpus(tmp_path / "a")
     twice = Utterance("same", "c", "d", "s", "a", np.zeros(10, np.int16))
     write_shard(shard_path(tmp_path / "b", "audio", 0, 1), [encode_utterance(twice)] * 2)

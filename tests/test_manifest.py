@@ -280,9 +280,7 @@ def test_a_manifest_that_is_none(tmp_path, content):
     path = tmp_path / "manifest.jsonl"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(
-        (FileNotFoundError, ValueError), match=r"manifest\.jsonl: (no such|not UTF-8|no line)"
-    ):
+    with pytest.raises((FileNotFoundError, ValueError), match=r"manifest\.jsonl: (no such|not UTF-8|no line)"):
         import_manifest(path, tmp_path / "out", "mine")
 
 

@@ -116,8 +116,9 @@ def test_dropout_of_a_row_depends_on_its_key_alone(small):
     assert np.abs(np.asarray(whole) - np.asarray(without)).max() > 0.01
 
 
-@pytest.mark.parametrize("bad", [dict(cells=(), num_outputs=5), dict(cells=(4, 0), num_outputs=5), dict(cells=(4,), num_outputs=1),
-                                 dict(cells=(4,), num_outputs=5, dropout=1.0)])  # fmt: skip
-def test_impossible_sizes_are_refused(bad):
+@pytest.mark.parametrize(
+    ("cells", "num_outputs", "dropout"), [((), 5, 0.0), ((4, 0), 5, 0.0), ((4,), 1, 0.0), ((4,), 5, 1.0)]
+)
+def test_impossible_sizes_are_refused(cells, num_outputs, dropout):
     with pytest.raises(ValueError):
-        ModelConfig(**bad)
+        ModelConfig(cells, num_outputs, dropout)

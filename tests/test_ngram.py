@@ -216,9 +216,7 @@ def test_another_toolkits_arpa_in_another_order(tmp_path):
 def kaldilm_cost(lines: list[list[str]], symbols: dict[str, str], sentence: list[str]) -> float:
     """-ln p of a sentence in kaldilm's transducer: the word's arc, or #0 and again, until there is one."""
     # A weight of 0 is left out of the text.
-    arcs = {
-        (row[0], row[2]): (row[1], float(row[4]) if len(row) == 5 else 0.0) for row in lines if len(row) > 3
-    }
+    arcs = {(row[0], row[2]): (row[1], float(row[4]) if len(row) == 5 else 0.0) for row in lines if len(row) > 3}
     final = {row[0]: float(row[1]) if len(row) == 2 else 0.0 for row in lines if len(row) <= 2}
     state, cost = lines[0][0], 0.0
     for word in [*sentence, None]:

@@ -59,10 +59,7 @@ def test_draws_follow_the_policy():
 
 def test_streams_of_neighbouring_keys_are_uniform_and_unrelated():
     values = np.array(
-        [
-            [substream(0, f"corpus/{i}", visit, "bandwidth").random() for visit in range(2)]
-            for i in range(3000)
-        ]
+        [[substream(0, f"corpus/{i}", visit, "bandwidth").random() for visit in range(2)] for i in range(3000)]
     )
     # Four standard deviations each, of a share of 6000 and of a correlation of 3000.
     assert np.mean(values < 0.5) == pytest.approx(0.5, abs=0.026)

@@ -94,9 +94,7 @@ def test_early_reflections_are_those_of_pyroomacoustics():
     reference = np.fft.irfft(spectrum * turn)
     early = slice(0, LEAD + int(0.015 * 16_000))
     band = scipy.signal.butter(4, [125, 7000], "band", fs=16_000, output="sos")
-    a, b = (
-        scipy.signal.sosfiltfilt(band, np.pad(x[early], 500)) for x in (reference, impulse_responses(ours)[0])
-    )
+    a, b = (scipy.signal.sosfiltfilt(band, np.pad(x[early], 500)) for x in (reference, impulse_responses(ours)[0]))
     assert 10 * np.log10(np.sum((a - b) ** 2) / np.sum(a**2)) < -30
 
 
@@ -152,10 +150,7 @@ def test_speech_keeps_its_level_and_its_time(noises):
     clicks[1_000::3_000] = 0.5
     far = room(rt60_s=0.3, sources=())
     heard = add_room(clicks, far, noises)
-    starts = [
-        1_000 + 3_000 * i + int(np.abs(heard[1_000 + 3_000 * i - 60 :][:100]).argmax()) - 60
-        for i in range(10)
-    ]
+    starts = [1_000 + 3_000 * i + int(np.abs(heard[1_000 + 3_000 * i - 60 :][:100]).argmax()) - 60 for i in range(10)]
     assert max(abs(start - (1_000 + 3_000 * i)) for i, start in enumerate(starts)) <= 1
     speech = steady(48_000)
     assert active_power(add_room(speech, far, noises)) == pytest.approx(active_power(speech), rel=0.01)
@@ -176,9 +171,7 @@ def test_a_short_snippet_is_looped_without_a_seam(noises):
     level = np.sqrt(np.mean(heard.reshape(-1, 400) ** 2, axis=1))
     assert level.min() > 0.6 * level.mean()  # no gap, no fade to nothing at the seams
     tone = {"tone": (0.1 * np.sin(2 * np.pi * 437.3 * np.arange(3_000) / 16_000)).astype(np.float32)}
-    hummed = add_room(
-        wave, dataclasses.replace(quiet, sources=(NoiseSource((1.0, 3.5, 2.0), "tone", 0.0),)), tone
-    )
+    hummed = add_room(wave, dataclasses.replace(quiet, sources=(NoiseSource((1.0, 3.5, 2.0), "tone", 0.0),)), tone)
     assert np.abs(np.diff(hummed, 2)).max() < 0.1 * np.abs(hummed).max()  # a jump would be a click
 
 
@@ -203,10 +196,7 @@ def test_loud_mixtures_are_scaled_not_clipped(noises):
 
 
 def test_rooms_are_drawn_within_the_papers_ranges():
-    rooms = [
-        draw_room(i, 0, SNIPPETS)
-        for i in (*range(400), *range(EVALUATION_ROOMS[0], EVALUATION_ROOMS[0] + 400))
-    ]
+    rooms = [draw_room(i, 0, SNIPPETS) for i in (*range(400), *range(EVALUATION_ROOMS[0], EVALUATION_ROOMS[0] + 400))]
     distances_m = [np.linalg.norm(np.subtract(r.target_m, r.microphone_m)) for r in rooms]
     for values, low, high in (
         ([r.rt60_s for r in rooms], 0.0, 0.9),
@@ -220,9 +210,7 @@ def test_rooms_are_drawn_within_the_papers_ranges():
     assert len(counts) == 5 and counts.min() > 100
     assert {source.snippet for r in rooms for source in r.sources} == set(SNIPPETS)
     assert len({r.tail_seed for r in rooms}) == 800
-    nearest_m = min(
-        np.linalg.norm(np.subtract(s.position_m, r.microphone_m)) for r in rooms for s in r.sources
-    )
+    nearest_m = min(np.linalg.norm(np.subtract(s.position_m, r.microphone_m)) for r in rooms for s in r.sources)
     assert nearest_m > 0.99
 
 

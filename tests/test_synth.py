@@ -88,9 +88,7 @@ def test_a_before_a_vowel_is_an():
 
 
 def test_a_trigram_model_does_not_solve_the_task():
-    model = ngram.train(
-        [text.split() for domain in DOMAINS for text in synth.lm_text(domain, 1500)], 3, vocabulary()
-    )
+    model = ngram.train([text.split() for domain in DOMAINS for text in synth.lm_text(domain, 1500)], 3, vocabulary())
     for domain in DOMAINS:
         dev = itertools.islice(sentences(domain, "dev", np.random.default_rng(0)), 100)
         assert 15 < model.perplexity([written(spoken).split() for spoken in dev]) < 60, domain
@@ -134,9 +132,7 @@ def test_mu_law_is_as_fine_as_that_of_libsndfile():
     soundfile.write(file, wave, 8000, subtype="ULAW", format="WAV")
     file.seek(0)
     theirs, _ = soundfile.read(file, dtype="float32")
-    ours_db, theirs_db = (
-        10 * np.log10(np.mean(wave**2) / np.mean((w - wave) ** 2)) for w in (mu_law(wave), theirs)
-    )
+    ours_db, theirs_db = (10 * np.log10(np.mean(wave**2) / np.mean((w - wave) ** 2)) for w in (mu_law(wave), theirs))
     assert ours_db == pytest.approx(theirs_db, abs=1)
     # The point of companding: quiet speech keeps its ratio.
     quiet = wave / 30
@@ -198,9 +194,7 @@ def test_every_domain_speaks(domain, snippets):
         assert alignment.phones[0] == alignment.phones[-1] == SILENCE
         assert " ".join(word for word, _, _ in alignment.words) == utterance.text
         above_4k = np.abs(np.fft.rfft(utterance.samples))[int(4300 * utterance.seconds) :]
-        narrow = float(np.mean(above_4k**2)) < 1e-6 * float(
-            np.mean(np.abs(np.fft.rfft(utterance.samples)) ** 2)
-        )
+        narrow = float(np.mean(above_4k**2)) < 1e-6 * float(np.mean(np.abs(np.fft.rfft(utterance.samples)) ** 2))
         assert narrow == (utterance.source_rate_hz == 8000)
     if domain in ("Call-center", "Telephony"):
         assert utterance.source_rate_hz == 8000
@@ -210,9 +204,7 @@ def test_boundaries_sit_where_the_spectrum_changes(snippets):
     at, elsewhere = [], []
     for utterance, alignment in utterances("Dictation", snippets, 10):
         frames = np.lib.stride_tricks.sliding_window_view(utterance.samples, 256)[::80] * np.hanning(256)
-        spectra = np.log(
-            np.abs(np.fft.rfft(frames)).reshape(-1, 129)[:, :128].reshape(-1, 16, 8).mean(2) + 1e-4
-        )
+        spectra = np.log(np.abs(np.fft.rfft(frames)).reshape(-1, 129)[:, :128].reshape(-1, 16, 8).mean(2) + 1e-4)
         change = np.sqrt(((spectra[4:] - spectra[:-4]) ** 2).mean(1))  # between 10 ms before and after
         places = np.round((np.asarray(alignment.ends_s[:-1]) * RATE_HZ - 128) / 80 - 2).astype(int)
         places = places[(places >= 0) & (places < len(change))]

@@ -78,9 +78,7 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
 def test_two_devices_train_what_one_does(tmp_path, undisturbed):
     finish(start(tmp_path / "run", tmp_path / "params.npz", devices=2))
     for found, wanted in zip(arrays(tmp_path / "params.npz"), undisturbed, strict=True):
-        np.testing.assert_allclose(
-            found, wanted, atol=2e-3
-        )  # sums of floats in another order, 60 Adam steps on
+        np.testing.assert_allclose(found, wanted, atol=2e-3)  # sums of floats in another order, 60 Adam steps on
 
 
 def test_another_configuration_is_refused_by_name(tmp_path):

@@ -254,9 +254,7 @@ def test_derived_questions_hold_phones_that_sound_alike():
 def test_a_feature_that_never_varies_does_no_harm():
     statistics = planted(8)
     count = statistics.moments[:, :1]
-    constant = np.concatenate(
-        [count, statistics.moments[:, 1:4], 7 * count, statistics.moments[:, 4:], 49 * count], 1
-    )
+    constant = np.concatenate([count, statistics.moments[:, 1:4], 7 * count, statistics.moments[:, 4:], 49 * count], 1)
     assert grow(Statistics(PHONES, statistics.triphones, constant), 12) == grow(statistics, 12)
 
 

@@ -53,9 +53,7 @@ def test_ugly_utterances(reference, hypothesis, expected):
 def test_counts_are_those_of_the_cheapest_alignment():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        reference, hypothesis = (
-            tuple("abcd"[i] for i in rng.integers(0, 4, rng.integers(0, 9))) for _ in "rh"
-        )
+        reference, hypothesis = (tuple("abcd"[i] for i in rng.integers(0, 4, rng.integers(0, 9))) for _ in "rh")
         found = count_errors(reference, hypothesis)
         assert 4 * found.sub + 3 * (found.ins + found.dele) == cheapest(reference, hypothesis)
         assert len(reference) - found.dele + found.ins == len(hypothesis)

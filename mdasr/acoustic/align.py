@@ -23,9 +23,7 @@ from mdasr.language.lexicon import SILENCE, Lexicon
 from mdasr.spec import RATE_HZ, digest
 
 VERSION = 1  # raise it where the same options would give other alignments
-_BOUNDARY = (
-    frontend.WINDOW - frontend.HOP
-) // 2  # from a frame's start to halfway from the centre before to its own
+_BOUNDARY = (frontend.WINDOW - frontend.HOP) // 2  # from a frame's start to halfway from the centre before to its own
 
 Features: TypeAlias = Callable[[Utterance], Float32[np.ndarray, "frames dim"]]
 
@@ -69,8 +67,7 @@ def align(corpora: Sequence[Corpus], lexicon: Lexicon, options: AlignerOptions |
         features = make_features(corpora, options)
         aligner, log_likelihoods = train(_training_set(corpora, features, options), lexicon, options)
         sidecars = [
-            write_alignments(corpus, name, (alignment(u, aligner, features) for u in corpus))
-            for corpus in corpora
+            write_alignments(corpus, name, (alignment(u, aligner, features) for u in corpus)) for corpus in corpora
         ]
     return _report(name, corpora, sidecars, log_likelihoods)
 

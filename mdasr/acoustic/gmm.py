@@ -7,15 +7,17 @@ that results are the same bits everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import no_type_check
 
 import numba
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float32, Int
 
 _SHIFT = 0.2  # of a standard deviation, by which the halves of a split Gaussian move apart
+_LEAST_SHARE = 1e-3  # of a frame: less is not worth its time
 _NEGLIGIBLE = 16.0  # nats below the best component: too little to change a float32 sum
 
 
@@ -71,9 +73,37 @@ def reestimate(
     A component with fewer than `fewest_frames` frames is dropped; an output that would lose its last one
     stays as it was.
     """
-    occupancy = np.zeros(mixtures.log_weights.shape)
-    sums, squares = np.zeros(mixtures.means.shape), np.zeros(mixtures.means.shape)
-    _accumulate(features, labels.astype(np.int32), *mixtures.linear, occupancy, sums, squares)
+    moments = _no_moments(mixtures)
+    _accumulate(features, labels.astype(np.int32), *mixtures.linear, *moments)
+    return _maximised(mixtures, *moments, variance_floor, fewest_frames)
+
+
+def reestimate_softly(
+    mixtures: Mixtures,
+    examples: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    variance_floor: Float32[np.ndarray, " dim"],
+    fewest_frames: int = 10,
+) -> Mixtures:
+    """`reestimate` with frames shared out: examples of features, outputs [chosen], shares [frames, chosen]."""
+    moments = _no_moments(mixtures)
+    for features, outputs, shares in examples:
+        _accumulate_shares(features, outputs.astype(np.int32), shares, *mixtures.linear, *moments)
+    return _maximised(mixtures, *moments, variance_floor, fewest_frames)
+
+
+def _no_moments(mixtures: Mixtures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Occupancy, sums and sums of squares in float64, for the kernels to add to."""
+    return np.zeros(mixtures.log_weights.shape), np.zeros(mixtures.means.shape), np.zeros(mixtures.means.shape)
+
+
+def _maximised(
+    mixtures: Mixtures,
+    occupancy: Float[np.ndarray, "outputs components"],
+    sums: Float[np.ndarray, "outputs components dim"],
+    squares: Float[np.ndarray, "outputs components dim"],
+    variance_floor: Float32[np.ndarray, " dim"],
+    fewest_frames: int,
+) -> Mixtures:
     fed = occupancy >= fewest_frames
     frames = np.maximum(occupancy, 1)[..., None]
     means = sums / frames
@@ -143,21 +173,33 @@ def _log_sum(densities):
 
 @numba.njit(cache=True)
 @no_type_check
-def _accumulate(features, labels, factors, constant, occupancy, sums, squares):
-    frames, dim = features.shape
-    for t in range(frames):
-        o = labels[t]
-        densities = constant[o].copy()
-        for d in range(dim):
-            x = features[t, d]
-            for m in range(len(densities)):
-                densities[m] += x * (factors[d, o, m] + x * factors[dim + d, o, m])
-        total = _log_sum(densities)
+def _add_frame(frame, o, weight, factors, constant, occupancy, sums, squares):
+    dim = len(frame)
+    densities = constant[o].copy()
+    for d in range(dim):
         for m in range(len(densities)):
-            if densities[m] > total - _NEGLIGIBLE:
-                share = np.exp(densities[m] - total)
-                occupancy[o, m] += share
-                for d in range(dim):
-                    x = features[t, d]
-                    sums[o, m, d] += share * x
-                    squares[o, m, d] += share * x * x
+            densities[m] += frame[d] * (factors[d, o, m] + frame[d] * factors[dim + d, o, m])
+    total = _log_sum(densities)
+    for m in range(len(densities)):
+        if densities[m] > total - _NEGLIGIBLE:
+            share = weight * np.exp(densities[m] - total)
+            occupancy[o, m] += share
+            for d in range(dim):
+                sums[o, m, d] += share * frame[d]
+                squares[o, m, d] += share * frame[d] * frame[d]
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _accumulate(features, labels, factors, constant, occupancy, sums, squares):
+    for t in range(len(features)):
+        _add_frame(features[t], labels[t], 1.0, factors, constant, occupancy, sums, squares)
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _accumulate_shares(features, outputs, shares, factors, constant, occupancy, sums, squares):
+    for t in range(len(features)):
+        for u in range(len(outputs)):
+            if shares[t, u] > _LEAST_SHARE:
+                _add_frame(features[t], outputs[u], shares[t, u], factors, constant, occupancy, sums, squares)

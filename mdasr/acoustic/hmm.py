@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from mdasr.language.lexicon import SILENCE, Lexicon
 
+_NEGLIGIBLE = 36.0  # nats: less than float64 can add
 SILENT = -1  # the place in the transcript of a segment that belongs to no word
 
 
@@ -137,28 +138,42 @@ def viterbi(
     ways into a state staying wins, then the first arc. Raises ValueError where there are fewer frames than
     the shortest path has states.
     """
+    path = np.empty(len(log_likelihood), np.int32)
+    score = _best_path(*_kernel_arguments(log_likelihood, graph, stay), path)
+    return path, float(score)
+
+
+def posteriors(
+    log_likelihood: Float[np.ndarray, "frames outputs"],
+    graph: Graph,
+    stay: Float[np.ndarray, " outputs"] | None = None,
+) -> Float[np.ndarray, "frames states"]:
+    """The probability of being in each state in each frame, over all paths (the forward-backward algorithm).
+
+    Each frame's add up to 1. `stay` and errors are those of `viterbi`.
+    """
+    result = np.zeros((len(log_likelihood), len(graph.outputs)))
+    _forward_backward(*_kernel_arguments(log_likelihood, graph, stay), result)
+    return result
+
+
+def _kernel_arguments(
+    log_likelihood: Float[np.ndarray, "frames outputs"],
+    graph: Graph,
+    stay: Float[np.ndarray, " outputs"] | None,
+) -> tuple[np.ndarray, ...]:
     if len(log_likelihood) < graph.fewest_frames:
         raise ValueError(f"{len(log_likelihood)} frames for at least {graph.fewest_frames} states")
     columns = log_likelihood.shape[1]
     loops, leave = np.zeros(columns), np.zeros(columns)
     if stay is not None:
         loops, leave = np.log(stay).astype(np.float64), np.log1p(-stay).astype(np.float64)
-    path = np.empty(len(log_likelihood), np.int32)
-    score = _best_path(
-        np.ascontiguousarray(log_likelihood[:, graph.outputs]),
-        loops[graph.outputs],
-        leave[graph.outputs],
-        graph.first_arc,
-        graph.sources,
-        graph.weights,
-        graph.entry,
-        graph.final,
-        path,
-    )
-    return path, float(score)
+    emission = np.ascontiguousarray(log_likelihood[:, graph.outputs])
+    arcs = (graph.first_arc, graph.sources, graph.weights, graph.entry, graph.final)
+    return emission, loops[graph.outputs], leave[graph.outputs], *arcs
 
 
-# no_type_check: the tests' import hook would wrap this function, and numba cannot compile the wrapper.
+# no_type_check: the tests' import hook would wrap these functions, and numba cannot compile the wrapper.
 @numba.njit(cache=True)
 @no_type_check
 def _best_path(emission, loops, leave, first_arc, sources, weights, entry, final, path):
@@ -183,3 +198,38 @@ def _best_path(emission, loops, leave, first_arc, sources, weights, entry, final
         path[t] = state
         state = came_from[t, state] if t else state
     return best
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _log_add(a, b):
+    if a < b:
+        a, b = b, a
+    return a if a - b > _NEGLIGIBLE or b == -np.inf else a + np.log1p(np.exp(b - a))
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _forward_backward(emission, loops, leave, first_arc, sources, weights, entry, final, result):
+    frames, states = emission.shape
+    forward = np.full((frames, states), -np.inf)
+    backward = np.full((frames, states), -np.inf)
+    forward[0] = entry + emission[0]
+    for t in range(1, frames):
+        for s in range(states):
+            total = forward[t - 1, s] + loops[s]
+            for a in range(first_arc[s], first_arc[s + 1]):
+                total = _log_add(total, forward[t - 1, sources[a]] + leave[sources[a]] + weights[a])
+            forward[t, s] = total + emission[t, s]
+    backward[-1] = final
+    for t in range(frames - 2, -1, -1):
+        for s in range(states):
+            ahead = backward[t + 1, s] + emission[t + 1, s]
+            backward[t, s] = _log_add(backward[t, s], ahead + loops[s])
+            for a in range(first_arc[s], first_arc[s + 1]):
+                before = sources[a]
+                backward[t, before] = _log_add(backward[t, before], ahead + leave[before] + weights[a])
+    for t in range(frames):
+        joint = forward[t] + backward[t]
+        shares = np.exp(joint - joint.max())
+        result[t] = shares / shares.sum()

@@ -49,9 +49,7 @@ PAPER_CELLS = (1024, 1024, 1024, 1024, 768)
 PAPER_OUTPUTS = 8192
 
 
-def _cell(
-    gates: Float[AnyArray, "batch gates"], c: Float[AnyArray, "batch cells"]
-) -> tuple[Array, Array, Array]:
+def _cell(gates: Float[AnyArray, "batch gates"], c: Float[AnyArray, "batch cells"]) -> tuple[Array, Array, Array]:
     """One LSTM step from its pre-activations, in the order input, forget, candidate, output (as PyTorch's)."""
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
@@ -124,10 +122,7 @@ recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 def _recurrent_init(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
     """An orthogonal block a gate, so that the state neither fades nor grows at the start."""
     cells = shape[0]
-    blocks = [
-        nn.initializers.orthogonal()(k, (cells, cells), dtype)
-        for k in jax.random.split(key, shape[1] // cells)
-    ]
+    blocks = [nn.initializers.orthogonal()(k, (cells, cells), dtype) for k in jax.random.split(key, shape[1] // cells)]
     return jnp.concatenate(blocks, axis=1)
 
 
@@ -162,9 +157,7 @@ class LSTM(nn.Module):
         return hs, (hs[-1], last_c)
 
 
-def _dropout(
-    x: Float[AnyArray, "steps batch cells"], rate: float, layer: int, keys: Key[Array, " batch"]
-) -> Array:
+def _dropout(x: Float[AnyArray, "steps batch cells"], rate: float, layer: int, keys: Key[Array, " batch"]) -> Array:
     """Drop units with a mask from each row's own key, so that rows do not depend on how devices share them."""
 
     def mask(key):
@@ -204,6 +197,4 @@ class AcousticModel(nn.Module):
 
 def init_params(config: ModelConfig, seed: int) -> dict:
     """Fresh parameters (float32), a function of the configuration and the seed alone."""
-    return AcousticModel(config).init(jax.random.key(seed), jnp.zeros((1, 2, FEATURES)), jnp.ones((1, 2)))[
-        "params"
-    ]
+    return AcousticModel(config).init(jax.random.key(seed), jnp.zeros((1, 2, FEATURES)), jnp.ones((1, 2)))["params"]

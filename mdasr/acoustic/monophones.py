@@ -15,30 +15,31 @@ from tqdm import tqdm
 
 from mdasr.acoustic import gmm
 from mdasr.acoustic.gmm import Mixtures
-from mdasr.acoustic.hmm import SILENT, Graph, utterance_graph, viterbi
+from mdasr.acoustic.hmm import SILENT, Graph, posteriors, utterance_graph, viterbi
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
 
 _VARIANCE_FLOOR = 0.01  # of the variance of all frames
-_LEAST_DEVIATION = (
-    0.1  # nats a frame: so that utterances which are all alike do not make outliers of each other
-)
+_LEAST_DEVIATION = 0.1  # nats a frame: so that utterances which are all alike do not make outliers of each other
 
 
 @dataclass(frozen=True)
 class AlignerOptions:
     """How to train the aligner.
 
-    `silence_probability` is that of a pause wherever there may be one. From iteration `grow_from` on,
-    mixtures may double every `grow_every` iterations, up to `components`, as far as `frames_per_component`
-    allow. No more than `train_hours` of speech, spread evenly over the corpora, are trained on; everything is
-    aligned. An utterance whose `misfit` lies `worst_misfit` robust standard deviations above the median is
-    not taken for aligned.
+    `silence_probability` is that of a pause wherever there may be one. The first `soft_iterations` re-estimate
+    single Gaussians over all paths, with the scores multiplied by `flattest` at first and by 1 at last, so that
+    boundaries do not stay where the flat start put them (deterministic annealing: Ueda and Nakano, 1998). Then
+    `iterations` follow the best paths; every `grow_every` of them mixtures may double, up to `components`, as far
+    as `frames_per_component` allow. No more than `train_hours` of speech, spread evenly over the corpora, are
+    trained on; everything is aligned. An utterance whose `misfit` lies `worst_misfit` robust standard deviations
+    above the median is not taken for aligned.
     """
 
     states_per_phone: int = 3
     silence_probability: float = 0.2
-    iterations: int = 30
-    grow_from: int = 10
+    soft_iterations: int = 10
+    flattest: float = 0.02
+    iterations: int = 20
     grow_every: int = 4
     components: int = 16
     frames_per_component: int = 40
@@ -64,6 +65,17 @@ class Aligner:
         used, columns = np.unique(graph.outputs, return_inverse=True)
         scores = self.mixtures.log_likelihood(features, used)
         return viterbi(scores, replace(graph, outputs=columns), self.stay[used])
+
+    def soft_labels(
+        self, features: Float32[np.ndarray, "frames dim"], graph: Graph, scale: float
+    ) -> tuple[Int[np.ndarray, " used"], Float[np.ndarray, "frames used"]]:
+        """The graph's outputs, and each frame's probabilities of them where scores count `scale` times."""
+        used, columns = np.unique(graph.outputs, return_inverse=True)
+        scores = scale * self.mixtures.log_likelihood(features, used)
+        of_states = posteriors(scores, replace(graph, outputs=columns), self.stay[used])
+        shares = np.zeros((len(features), len(used)))
+        np.add.at(shares.T, columns, of_states.T)
+        return used, shares
 
     def misfit(
         self,
@@ -103,8 +115,9 @@ def train(
     """Monophones from a flat start: (features, transcript) to an aligner, and log likelihoods a frame.
 
     Every state starts with the Gaussian of all frames; the first labels divide each utterance's loud part
-    equally among its states. Then best paths and re-estimation in turn. Utterances that cannot be aligned are
-    left out. Raises ValueError where that leaves none.
+    equally among its states. Then paths and re-estimation in turn, as the options say; the log
+    likelihoods are those of the best paths. Utterances that cannot be aligned are left out.
+    Raises ValueError where that leaves none.
     """
     examples, labels, reasons = [], [], []
     for features, text in utterances:
@@ -120,9 +133,15 @@ def train(
     frames = np.concatenate([features for features, _ in examples])
     aligner = Aligner(options, lexicon, gmm.one_gaussian_each(frames, outputs), np.full(outputs, 0.5))
     floor = _VARIANCE_FLOOR * frames.var(axis=0)
+    started = gmm.reestimate(aligner.mixtures, frames, np.concatenate(labels), floor)
+    aligner = replace(aligner, mixtures=started)
     log_likelihoods = []
-    for i in tqdm(range(options.iterations), desc="aligner", unit="iteration", disable=None):
-        aligner = _improved(aligner, frames, np.concatenate(labels), floor, i)
+    for i in tqdm(range(-options.soft_iterations, options.iterations), desc="aligner", disable=None):
+        if i < 0:
+            aligner = _softly_improved(aligner, examples, floor, i)
+            continue
+        if i > 0:
+            aligner = _improved(aligner, frames, np.concatenate(labels), floor, i - 1)
         paths = [aligner.best_path(features, graph) for features, graph in examples]
         log_likelihoods.append(sum(score for _, score in paths) / len(frames))
         labels = [graph.outputs[path] for (path, _), (_, graph) in zip(paths, examples)]
@@ -162,6 +181,19 @@ def _outlier(values: Float[np.ndarray, " utterances"], deviations: float) -> flo
     return median + deviations * max(deviation, _LEAST_DEVIATION)
 
 
+def _softly_improved(
+    aligner: Aligner,
+    examples: Sequence[tuple[np.ndarray, Graph]],
+    floor: Float32[np.ndarray, " dim"],
+    iteration: int,
+) -> Aligner:
+    """Re-estimation over all paths; `iteration` counts from -soft_iterations to -1."""
+    options = aligner.options
+    scales = np.linspace(options.flattest, 1.0, options.soft_iterations)
+    shared = ((x, *aligner.soft_labels(x, graph, float(scales[iteration]))) for x, graph in examples)
+    return replace(aligner, mixtures=gmm.reestimate_softly(aligner.mixtures, shared, floor))
+
+
 def _improved(
     aligner: Aligner,
     frames: Float32[np.ndarray, "frames dim"],
@@ -171,9 +203,8 @@ def _improved(
 ) -> Aligner:
     """One iteration's re-estimation; where it is time, components are split first."""
     options, mixtures = aligner.options, aligner.mixtures
-    late = iteration - options.grow_from
-    if late >= 0 and late % options.grow_every == 0:
-        most = min(options.components, 2 ** (late // options.grow_every + 1))
+    if iteration % options.grow_every == 0:
+        most = min(options.components, 2 ** (iteration // options.grow_every + 1))
         counts = np.bincount(labels, minlength=len(aligner.stay))
         mixtures = gmm.split(mixtures, counts, most, options.frames_per_component)
     return replace(aligner, mixtures=gmm.reestimate(mixtures, frames, labels, floor))

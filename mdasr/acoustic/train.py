@@ -32,7 +32,7 @@ REPORT_EVERY = 20  # steps between two readings of the metrics, so that the host
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train: `batch` rows a step over all devices and hosts; the rate rises over `warmup_steps`, then falls to 0."""
+    """How to train: `batch` rows a step over all devices; the rate rises over `warmup_steps`, then falls to 0."""
 
     steps: int
     batch: int
@@ -194,9 +194,7 @@ def train(
         first = int(local_value(state.step))
         step_fn = make_train_step(config, options)
         batches = Batches(maker, share, first, options.steps, workers)
-        progress = tqdm(
-            total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True
-        )
+        progress = tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True)
         began = time.perf_counter()
         accuracy = math.nan
         with SummaryWriter(str(directory / "tensorboard")) as writer:
@@ -208,16 +206,12 @@ def train(
                 if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
                     jax.block_until_ready(sums)
                 if done % REPORT_EVERY == 0 or done == options.steps:
-                    accuracy = report(
-                        writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began)
-                    )
+                    accuracy = report(writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began))
                     pending = []
                 progress.update()
                 if done % options.checkpoint_every == 0 or done == options.steps:
                     host_state = jax.tree.map(local_value, state)
-                    manager.save(
-                        done, args=ocp.args.Composite(state=ocp.args.StandardSave(host_state._asdict()))
-                    )
+                    manager.save(done, args=ocp.args.Composite(state=ocp.args.StandardSave(host_state._asdict())))
         batches.close()
         progress.close()
         seconds = time.perf_counter() - began
@@ -228,13 +222,9 @@ def train(
 
 def report(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
     """Read the metrics gathered since the last report, show and log them; returns the frame accuracy."""
-    totals = {
-        name: sum(float(local_value(sums[name])) for sums in pending) for name in ("loss", "right", "frames")
-    }
+    totals = {name: sum(float(local_value(sums[name])) for sums in pending) for name in ("loss", "right", "frames")}
     loss, accuracy = totals["loss"] / totals["frames"], totals["right"] / totals["frames"]
     for name, value in {"loss": loss, "frame_accuracy": accuracy, "waited_for_input": waited}.items():
         writer.add_scalar(f"train/{name}", value, step)
-    progress.set_postfix_str(
-        f"loss {loss:.3f}, frames right {accuracy:.3f}, waiting {waited:.0%}", refresh=False
-    )
+    progress.set_postfix_str(f"loss {loss:.3f}, frames right {accuracy:.3f}, waiting {waited:.0%}", refresh=False)
     return accuracy

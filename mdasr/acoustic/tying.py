@@ -193,9 +193,7 @@ def _node_lines(node: Node, depth: int) -> Iterator[str]:
         yield from _node_lines(node.no, depth + 1)
 
 
-def membership(
-    questions: Sequence[Sequence[str]], phones: Sequence[str]
-) -> Bool[np.ndarray, "questions phones"]:
+def membership(questions: Sequence[Sequence[str]], phones: Sequence[str]) -> Bool[np.ndarray, "questions phones"]:
     """Which phones each question holds; raises ValueError for one that is not among `phones`."""
     index = {phone: i for i, phone in enumerate(phones)}
     members = np.zeros((len(questions), len(phones)), bool)

@@ -37,9 +37,7 @@ def read_audio(
         raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
     first_s = 0.0 if start_s is None else start_s
     if not 0 <= first_s < (np.inf if end_s is None else end_s):
-        raise ValueError(
-            f"{path}: start_s {start_s}, end_s {end_s}: a part starts at 0 or later and ends after that"
-        )
+        raise ValueError(f"{path}: start_s {start_s}, end_s {end_s}: a part starts at 0 or later and ends after that")
     samples, rate_hz = _read_soundfile(path, first_s, end_s) or _read_av(path, first_s, end_s)
     mono = _checked(path, _one_channel(path, samples, channel))
     if rate_hz != RATE_HZ:
@@ -124,16 +122,12 @@ def _check_log(path: Path, info: str) -> None:
             raise ValueError(f"{path}: truncated: {there} bytes of {said}; copy or download it again")
 
 
-def _read_av(
-    path: Path, start_s: float, end_s: float | None
-) -> tuple[Float32[np.ndarray, "samples channels"], int]:
+def _read_av(path: Path, start_s: float, end_s: float | None) -> tuple[Float32[np.ndarray, "samples channels"], int]:
     """Samples and rate by FFmpeg, for what libsndfile does not know."""
     try:
         import av
     except ImportError:
-        raise ImportError(
-            f"{path}: reading this needs PyAV: pip install 'mdasr[codecs]'; or is it no audio?"
-        ) from None
+        raise ImportError(f"{path}: reading this needs PyAV: pip install 'mdasr[codecs]'; or is it no audio?") from None
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
@@ -163,6 +157,4 @@ def _decode(container: Any) -> tuple[Float32[np.ndarray, "samples channels"], in
 
 def _beyond(path: Path, start_s: float, end_s: float | None, seconds: float) -> ValueError:
     end = "its end" if end_s is None else f"{end_s:g} s"
-    return ValueError(
-        f"{path}: start_s, end_s: {start_s:g} s to {end}, but the recording lasts {seconds:g} s"
-    )
+    return ValueError(f"{path}: start_s, end_s: {start_s:g} s to {end}, but the recording lasts {seconds:g} s")

@@ -137,6 +137,4 @@ def figure2(youtube: Corpus) -> list[Proportion]:
     for utterance in youtube:
         samples[topic_of(utterance.id)] += len(utterance.wave)
     total = sum(samples.values())
-    return [
-        Proportion(topic, count / RATE_HZ / 60, 100 * count / total) for topic, count in samples.most_common()
-    ]
+    return [Proportion(topic, count / RATE_HZ / 60, 100 * count / total) for topic, count in samples.most_common()]

@@ -98,9 +98,7 @@ def import_manifest(
             f"corpus is of one; choose (--where domain={domains[0]}) or rename them (--domain NAME)"
         )
     _clear(directory)
-    bad = sorted(
-        [*bad, *_write_shards(rows, path.parent, directory, corpus, workers)], key=lambda row: row.line
-    )
+    bad = sorted([*bad, *_write_shards(rows, path.parent, directory, corpus, workers)], key=lambda row: row.line)
     lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in bad)
     write_atomically(directory / SET_ASIDE, lines)
     if {row.line for row in rows} <= {row.line for row in bad}:
@@ -118,9 +116,7 @@ def utterance(row: Row, folder: Path, corpus: str) -> Utterance:
     wave, rate_hz = read_audio(path, row.channel, row.start_s, row.end_s)
     seconds = len(wave) / RATE_HZ
     if row.sample_rate is not None and row.sample_rate != rate_hz:
-        raise ValueError(
-            f"{path}: field sample_rate says {row.sample_rate} Hz, the file {rate_hz}; correct the row"
-        )
+        raise ValueError(f"{path}: field sample_rate says {row.sample_rate} Hz, the file {rate_hz}; correct the row")
     tolerance_s = max(TOLERANCE_S, TOLERANCE_SHARE * seconds)
     if row.duration_s is not None and abs(row.duration_s - seconds) > tolerance_s:
         raise ValueError(
@@ -128,9 +124,7 @@ def utterance(row: Row, folder: Path, corpus: str) -> Utterance:
             "off, or another file? Correct the row"
         )
     if not num_steps(len(wave)):
-        raise ValueError(
-            f"{path}: lasts {seconds:.3f} s, less than one step ({_SHORTEST_S:.3f} s); drop the row"
-        )
+        raise ValueError(f"{path}: lasts {seconds:.3f} s, less than one step ({_SHORTEST_S:.3f} s); drop the row")
     return Utterance(row.id, corpus, row.domain, row.speaker, row.text, to_int16(wave), rate_hz)
 
 
@@ -148,15 +142,11 @@ def _read_text(path: Path) -> str:
         raise ValueError(f"{path}: not UTF-8 (byte {error.start}); is this the manifest?") from None
 
 
-def _already_done(
-    directory: Path, corpus: str, domain: str | None, made_by: dict[str, object]
-) -> ImportReport:
+def _already_done(directory: Path, corpus: str, domain: str | None, made_by: dict[str, object]) -> ImportReport:
     sealed = Corpus(directory)
     same = sealed.info["corpus"] == corpus and domain in (None, sealed.domain)
     if not same or sealed.info.get("made_by") != made_by:
-        raise FileExistsError(
-            f"{directory}: holds another corpus; give another directory, or delete this one"
-        )
+        raise FileExistsError(f"{directory}: holds another corpus; give another directory, or delete this one")
     lines = (directory / SET_ASIDE).read_text(encoding="utf-8").splitlines()
     return ImportReport(sealed, len(sealed), tuple(SetAside(**json.loads(line)) for line in lines))
 
@@ -168,9 +158,7 @@ def _clear(directory: Path) -> None:
             path.unlink()
 
 
-def _write_shards(
-    rows: Sequence[Row], folder: Path, directory: Path, corpus: str, workers: int
-) -> list[SetAside]:
+def _write_shards(rows: Sequence[Row], folder: Path, directory: Path, corpus: str, workers: int) -> list[SetAside]:
     """Write the rows' recordings, `_ROWS_PER_SHARD` rows a shard; returns the rows whose audio is no good."""
     count = max(1, math.ceil(len(rows) / _ROWS_PER_SHARD))
     parts = [rows[i * _ROWS_PER_SHARD : (i + 1) * _ROWS_PER_SHARD] for i in range(count)]

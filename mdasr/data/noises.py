@@ -77,9 +77,7 @@ def _level(wave: np.ndarray) -> Float[np.ndarray, " samples"]:
     return (gain * wave).astype(np.float32)
 
 
-def _coloured(
-    rng: np.random.Generator, slope_db: float, low_hz: float = 20.0, high_hz: float = 8000.0
-) -> np.ndarray:
+def _coloured(rng: np.random.Generator, slope_db: float, low_hz: float = 20.0, high_hz: float = 8000.0) -> np.ndarray:
     """Noise of RMS 1 whose power falls by `slope_db` an octave between two edges; it loops without a seam."""
     hz = np.fft.rfftfreq(_SAMPLES, 1 / RATE_HZ)
     hz[0] = hz[1]
@@ -96,9 +94,7 @@ def _drift(rng: np.random.Generator, rate_per_s: float) -> np.ndarray:
     return np.interp(np.linspace(0, len(knots) - 1, _SAMPLES), np.arange(len(knots)), knots)
 
 
-def _strikes(
-    rng: np.random.Generator, per_s: float, ring_hz: tuple[float, float], decay_s: float
-) -> np.ndarray:
+def _strikes(rng: np.random.Generator, per_s: float, ring_hz: tuple[float, float], decay_s: float) -> np.ndarray:
     """Blows at random times, each some resonances within `ring_hz` that die away: dishes, keys, drops."""
     wave = np.zeros(_SAMPLES)
     time_s = np.arange(int(6 * decay_s * RATE_HZ)) / RATE_HZ
@@ -137,11 +133,7 @@ def babble(rng: np.random.Generator) -> np.ndarray:
 def cafeteria(rng: np.random.Generator) -> np.ndarray:
     """Talkers behind a murmur, with dishes and cutlery."""
     dishes = _strikes(rng, rng.uniform(1, 5), (1500.0, 7000.0), 0.06)
-    return (
-        babble(rng)
-        + rng.uniform(0.2, 0.8) * _coloured(rng, 4.0, low_hz=150.0)
-        + rng.uniform(0.3, 1.2) * dishes
-    )
+    return babble(rng) + rng.uniform(0.2, 0.8) * _coloured(rng, 4.0, low_hz=150.0) + rng.uniform(0.3, 1.2) * dishes
 
 
 def fan(rng: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Corpora on disk: ArrayRecord shards of waveforms with transcripts, alignments in sidecar shards (§3.7).
 
-A corpus directory holds `audio-00000-of-00004.array_record`, ..., `lengths.npy`, `corpus.json` (written last: a directory
-that has one is complete), `lexicon.txt` where pronunciations came with the corpus, and any number of alignments
-`align-NAME-*.array_record`. A record is a JSON header and, for audio, 16-bit samples: nothing is pickled.
+A corpus directory holds `audio-00000-of-00004.array_record`, ..., `lengths.npy`, `corpus.json` (written last: a
+directory that has one is complete) and any number of alignments `align-NAME-*.array_record`. A record is a JSON header and,
+for audio, 16-bit samples: nothing is pickled.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -68,9 +68,7 @@ class Alignment:
 
     def __post_init__(self) -> None:
         if len(self.phones) != len(self.ends_s):
-            raise ValueError(
-                f"alignment of {self.id}: {len(self.phones)} phones but {len(self.ends_s)} end times"
-            )
+            raise ValueError(f"alignment of {self.id}: {len(self.phones)} phones but {len(self.ends_s)} end times")
 
 
 def encode_utterance(utterance: Utterance) -> bytes:
@@ -161,7 +159,7 @@ def seal_corpus(directory: Path, corpus: str, domain: str, **facts: object) -> C
     return Corpus(directory)
 
 
-class Corpus(Sequence[Utterance]):
+class Corpus:
     """Random access to a sealed corpus directory; cheap to pickle and to open."""
 
     def __init__(self, directory: Path | str):
@@ -199,10 +197,11 @@ class Corpus(Sequence[Utterance]):
     def __len__(self) -> int:
         return self.info["utterances"]
 
-    def __getitem__(self, index) -> Utterance:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return decode_utterance(self._source[int(index)])
+    def __getitem__(self, index: int) -> Utterance:
+        return decode_utterance(self._source[index])
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return (self[i] for i in range(len(self)))
 
     def __getstate__(self) -> dict:
         return {"directory": self.directory, "info": self.info}
@@ -227,7 +226,7 @@ def write_alignments(corpus: Corpus, name: str, alignments: Iterable[Alignment])
     return Alignments(corpus, name)
 
 
-class Alignments(Sequence[Alignment]):
+class Alignments:
     """Random access to a sidecar of alignments, by the index of the utterance."""
 
     def __init__(self, corpus: Corpus, name: str):
@@ -250,10 +249,11 @@ class Alignments(Sequence[Alignment]):
     def __len__(self) -> int:
         return len(self.usable)
 
-    def __getitem__(self, index) -> Alignment:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return decode_alignment(self._source[int(index)])
+    def __getitem__(self, index: int) -> Alignment:
+        return decode_alignment(self._source[index])
+
+    def __iter__(self) -> Iterator[Alignment]:
+        return (self[i] for i in range(len(self)))
 
     def __getstate__(self) -> dict:
         return {"_paths": self._paths, "_mask": self._mask}

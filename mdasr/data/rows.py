@@ -73,9 +73,7 @@ def read_rows(
         try:
             row = _row(number, fields, path.parent, domain, spell_numbers)
             if row.id in lines:
-                raise ValueError(
-                    f"field id: {row.id!r} is the id of line {lines[row.id]} too; make ids unique"
-                )
+                raise ValueError(f"field id: {row.id!r} is the id of line {lines[row.id]} too; make ids unique")
         except ValueError as error:
             bad.append(SetAside(number, str(fields.get("id", "")), str(fields.get("audio", "")), str(error)))
         else:
@@ -100,9 +98,7 @@ def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _row(
-    line: int, fields: Mapping[str, object], folder: Path, domain: str | None, spell_numbers: bool
-) -> Row:
+def _row(line: int, fields: Mapping[str, object], folder: Path, domain: str | None, spell_numbers: bool) -> Row:
     """Check the fields of one line; ValueError names the field and the mend."""
     said = _string(fields, "text")
     try:
@@ -156,7 +152,5 @@ def _whole(fields: Mapping[str, object], name: str, least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"field {name}: {json.dumps(value)} where a whole number of {least} or more should be"
-        )
+        raise ValueError(f"field {name}: {json.dumps(value)} where a whole number of {least} or more should be")
     return value

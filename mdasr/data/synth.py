@@ -104,10 +104,7 @@ def make(
     with tempfile.TemporaryDirectory() as scratch:
         snippets = Path(scratch) / "snippets.npz"
         _write_snippets(snippets, spec, split, seed)
-        jobs = [
-            Job(directory, domain, split, seed, shard, shards, minutes, words, snippets)
-            for shard in range(shards)
-        ]
+        jobs = [Job(directory, domain, split, seed, shard, shards, minutes, words, snippets) for shard in range(shards)]
         alignments = _run(jobs, workers)
     corpus = seal_corpus(directory, f"synth-{spec.slug}", domain, embedded=recipe)
     write_alignments(corpus, ALIGNMENT, itertools.chain(*alignments))

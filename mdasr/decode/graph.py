@@ -90,9 +90,7 @@ class Graph:
         directory = Path(directory)
         for name in ("graph.json", "HCLG.fst", "words.txt"):
             if not (directory / name).exists():
-                raise FileNotFoundError(
-                    f"{directory / name} is missing: no complete graph there; build it again"
-                )
+                raise FileNotFoundError(f"{directory / name} is missing: no complete graph there; build it again")
         info = json.loads((directory / "graph.json").read_text(encoding="utf-8"))
         if (found := info.get("format")) != FORMAT:
             raise ValueError(
@@ -190,9 +188,7 @@ def _pronouncer(
     return kaldifst.compile("\n".join([*arcs, "1"]) + "\n")
 
 
-def _labels(
-    windows: Sequence[Sequence[int]], phones: Phones, tree: Tying
-) -> tuple[tuple[Label, ...], list[int]]:
+def _labels(windows: Sequence[Sequence[int]], phones: Phones, tree: Tying) -> tuple[tuple[Label, ...], list[int]]:
     """The labels in use, and for every window its label; a mark's lies above all of them.
 
     A window is (left, centre, right) in L's input labels, with 0 for an edge; a mark's is a single number.
@@ -203,10 +199,7 @@ def _labels(
     def label(left: str, centre: str, right: str, starts: bool) -> Label:
         return Label(tree.leaf(left, centre, right), centre, starts)
 
-    found = [
-        label(names[w[0]], names[w[1]], names[w[2]], w[1] > len(phones)) if len(w) == 3 else None
-        for w in windows
-    ]
+    found = [label(names[w[0]], names[w[1]], names[w[2]], w[1] > len(phones)) if len(w) == 3 else None for w in windows]
     used = {one for one in found if one}
     # A word's start is one step long: what follows it is the label without the mark.
     used |= {dataclasses.replace(one, starts=False) for one in used}

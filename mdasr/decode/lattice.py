@@ -19,17 +19,13 @@ def word_times(hypothesis: Hypothesis) -> list[tuple[str, float, float]]:
     ]
 
 
-def ctm_lines(
-    utterance_id: str, hypothesis: Hypothesis, channel: str = "1", offset_s: float = 0.0
-) -> list[str]:
+def ctm_lines(utterance_id: str, hypothesis: Hypothesis, channel: str = "1", offset_s: float = 0.0) -> list[str]:
     """A line a word: utterance, channel, start and duration in s, word; `offset_s` is added to the starts.
 
     Raises ValueError for an id with white space, which the format cannot hold.
     """
     if utterance_id.split() != [utterance_id]:
-        raise ValueError(
-            f"utterance id {utterance_id!r}: CTM's fields are split at white space; use another id"
-        )
+        raise ValueError(f"utterance id {utterance_id!r}: CTM's fields are split at white space; use another id")
     return [
         f"{utterance_id} {channel} {offset_s + start:.3f} {end - start:.3f} {word}"
         for word, start, end in word_times(hypothesis)

@@ -58,9 +58,7 @@ def _parse_counts(lines: Lines) -> list[int]:
             return counts
         name, _, count = "".join(fields).partition("=")
         if name != f"ngram{len(counts) + 1}" or not count.isdecimal():
-            raise ValueError(
-                f"{number}: expected 'ngram {len(counts) + 1}=COUNT', found {' '.join(fields)!r}"
-            )
+            raise ValueError(f"{number}: expected 'ngram {len(counts) + 1}=COUNT', found {' '.join(fields)!r}")
         counts.append(int(count))
     raise ValueError(f"{number}: the file ends before its 1-grams; was it cut off?")
 

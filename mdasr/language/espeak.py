@@ -107,9 +107,7 @@ def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tu
             spoken += re.split(r"\s+", found.decode())
         phones = [phone for group in to_arpabet(spoken, language) for phone in group if phone != SILENCE]
         if not phones:
-            raise ValueError(
-                f"eSpeak NG finds nothing to pronounce in {word!r}; drop it or add it to the lexicon"
-            )
+            raise ValueError(f"eSpeak NG finds nothing to pronounce in {word!r}; drop it or add it to the lexicon")
         pronunciations[word] = tuple(phones)
     return pronunciations
 
@@ -131,9 +129,7 @@ class _Event(ctypes.Structure):
     ]
 
 
-_CALLBACK = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 class _Buffer:
@@ -175,9 +171,7 @@ def _library() -> tuple[ctypes.CDLL, _Buffer]:
     data = espeakng_loader.get_data_path().encode()
     rate_hz = library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _DONT_EXIT)
     if rate_hz != ESPEAK_RATE_HZ:
-        raise RuntimeError(
-            f"eSpeak NG answered {rate_hz} Hz instead of {ESPEAK_RATE_HZ}: is {data.decode()} whole?"
-        )
+        raise RuntimeError(f"eSpeak NG answered {rate_hz} Hz instead of {ESPEAK_RATE_HZ}: is {data.decode()} whole?")
     buffer = _Buffer()
     library.espeak_SetSynthCallback(buffer.callback)
     return library, buffer

@@ -129,9 +129,7 @@ def _share_out(
         raise ValueError(f"eSpeak NG says {' '.join(names)!r} with too few phones: {phones[first:last]}")
 
     def distance(division: list[tuple[int, int]]) -> int:
-        return sum(
-            _edits(phones[a:b], said_apart[name]) for name, (a, b) in zip(names, division, strict=True)
-        )
+        return sum(_edits(phones[a:b], said_apart[name]) for name, (a, b) in zip(names, division, strict=True))
 
     # Of equal ones the last: a linking r belongs to the word before it.
     return min(reversed(divisions), key=distance)

@@ -221,8 +221,6 @@ def _check_pronunciation(word: str, phones: Phones, probability: float) -> None:
         if not phone or phone[0] in "#<" or any(letter.isspace() for letter in phone):
             raise ValueError(f"{word!r} has {phone!r}, which is no name for a phone")
     if SILENCE in phones:
-        raise ValueError(
-            f"{word!r} has {SILENCE} among its phones; pauses between words are added by the graph"
-        )
+        raise ValueError(f"{word!r} has {SILENCE} among its phones; pauses between words are added by the graph")
     if not 0 < probability <= 1 + 1e-6:
         raise ValueError(f"{word!r} has the probability {probability:g}; it must be above 0 and at most 1")

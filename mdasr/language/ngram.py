@@ -74,9 +74,7 @@ class NGram:
             places.append(place)
         total = np.zeros(len(tokens))
         unresolved = np.ones(len(tokens), bool)
-        for level, place, shorter, lower in zip(
-            self.levels[:0:-1], places[:0:-1], places[-2::-1], self.levels[-2::-1]
-        ):
+        for level, place, shorter, lower in zip(self.levels[:0:-1], places[:0:-1], places[-2::-1], self.levels[-2::-1]):
             hit = unresolved & (place >= 0)
             total[hit] += level.log10_probability[place[hit]]
             unresolved &= place < 0
@@ -229,9 +227,7 @@ def _with_marks(vocabulary: Iterable[str]) -> tuple[str, ...]:
     words = sorted(set(vocabulary))
     for word in words:
         if word in (BEGIN, END) or word.split() != [word]:
-            raise ValueError(
-                f"{word!r} cannot be a word of an n-gram model: it is empty, has white space or is a mark"
-            )
+            raise ValueError(f"{word!r} cannot be a word of an n-gram model: it is empty, has white space or is a mark")
     return (BEGIN, END, *words)
 
 

@@ -66,9 +66,7 @@ def _kept(character: str, text: str) -> str:
     if character in "<>[]{}":
         raise ValueError(f"mark-up ({character!r}) in {text!r}; take it out, or write what was said")
     if category[0] == "N":
-        raise ValueError(
-            f"digits ({character!r}) in {text!r}; write them in words, or use --spell-numbers (cardinals)"
-        )
+        raise ValueError(f"digits ({character!r}) in {text!r}; write them in words, or use --spell-numbers (cardinals)")
     if category[0] == "S" or character in "%&@#*":
         raise ValueError(f"the sign {character!r} in {text!r}; write it as it was said")
     if category == "Cf":  # soft hyphens, joiners, byte-order marks: not seen, not said

@@ -22,9 +22,7 @@ class _Coder(NamedTuple):
     encoder: str
     decoder: str
     sample_format: str  # what the encoder takes
-    delay: (
-        int  # samples at 16 kHz by which the decoded wave lags; LAME and Opus say theirs, and FFmpeg skips it
-    )
+    delay: int  # samples at 16 kHz by which the decoded wave lags; LAME and Opus say theirs, and FFmpeg skips it
     fast: dict[str, str]  # options of a quicker search
 
 
@@ -57,9 +55,7 @@ class Codec:
         if self.search not in ("default", "fast"):
             raise ValueError(f"codec: search {self.search!r} must be 'default' or 'fast'")
         if self.name == "sbc" and (self.kbps % 2 or not 12 <= self.kbps <= 264):
-            raise ValueError(
-                f"codec: kbps {self.kbps} of sbc must be 8 + 2 bitpool, the bitpool from 2 to 128"
-            )
+            raise ValueError(f"codec: kbps {self.kbps} of sbc must be 8 + 2 bitpool, the bitpool from 2 to 128")
 
     def __str__(self) -> str:
         return f"{self.name} {self.kbps}k" + (" (fast)" if self.search == "fast" else "")

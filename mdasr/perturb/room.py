@@ -154,9 +154,7 @@ def impulse_responses(room: Room) -> Float[np.ndarray, "sources taps"]:
     volume_m3 = float(np.prod(room.size_m))
     reach_m = np.maximum((_IMAGES * volume_m3 * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
     early = _early(room, places_m, direct_m, reach_m)
-    responses = np.zeros(
-        (len(places_m), LEAD + max(early.shape[1], round(room.rt60_s * RATE_HZ))), np.float32
-    )
+    responses = np.zeros((len(places_m), LEAD + max(early.shape[1], round(room.rt60_s * RATE_HZ))), np.float32)
     if room.rt60_s > 0:
         time_s = (np.arange(responses.shape[1]) - LEAD) / RATE_HZ + direct_m[:, None] / SPEED_M_PER_S
         # Images arrive 4 pi c^3 t^2 / V times a second with energy 1/(c t)^2, less what the walls took.
@@ -199,9 +197,7 @@ def _early(
     gain = (gains[0][:, None, None] * gains[1][:, None] * gains[2]).ravel()[image] / path_m
     gain *= np.sqrt(np.clip((reach_m[source] - path_m) / SPEED_M_PER_S / _FADE_S, 0, 1))
     delay = (path_m - direct_m[source]) / SPEED_M_PER_S * RATE_HZ
-    samples = scipy.fft.next_fast_len(
-        2 * LEAD + int((reach_m - direct_m).max() / SPEED_M_PER_S * RATE_HZ), True
-    )
+    samples = scipy.fft.next_fast_len(2 * LEAD + int((reach_m - direct_m).max() / SPEED_M_PER_S * RATE_HZ), True)
     return _band_limited(source, delay + LEAD, gain, (len(places_m), samples))
 
 
@@ -239,9 +235,7 @@ def add_room(
     signals[0, : len(wave)] = wave
     for row, source in zip(signals[1:], room.sources):
         if not len(noises.get(source.snippet, ())):
-            raise ValueError(
-                f"room: noise snippet {source.snippet!r} is missing or empty; give its noises too"
-            )
+            raise ValueError(f"room: noise snippet {source.snippet!r} is missing or empty; give its noises too")
         row[:] = _excerpt(noises[source.snippet], source.start, size)
     spectra = scipy.fft.rfft(signals)
     spectra *= scipy.fft.rfft(responses, size)
@@ -270,9 +264,7 @@ def active_power(wave: Float[np.ndarray, " samples"]) -> float:
     return float(loud.mean(dtype=np.float64)) if len(loud) else 0.0
 
 
-def _excerpt(
-    snippet: Float[np.ndarray, " snippet"], start: float, samples: int
-) -> Float[np.ndarray, " samples"]:
+def _excerpt(snippet: Float[np.ndarray, " snippet"], start: float, samples: int) -> Float[np.ndarray, " samples"]:
     """`samples` of a snippet from a share of its length on, looped with a cross-fade if it ends too soon."""
     first = int(start * len(snippet))
     if first + samples <= len(snippet):

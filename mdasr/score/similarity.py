@@ -11,9 +11,7 @@ from scipy.spatial.distance import cdist
 BLOCK = 1024  # rows of the distance matrix held at a time
 
 
-def silhouette(
-    points: Float[np.ndarray, "points dims"], labels: Sequence[Hashable]
-) -> Float[np.ndarray, " points"]:
+def silhouette(points: Float[np.ndarray, "points dims"], labels: Sequence[Hashable]) -> Float[np.ndarray, " points"]:
     """The silhouette of each point, from -1 (in a wrong cluster) to 1 (in one of its own): equation 1.
 
     `points` are, say, i-vectors, `labels` their domains; distances are Euclidean. A point alone in its

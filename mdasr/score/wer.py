@@ -37,9 +37,7 @@ class Errors:
     def wer(self) -> float:
         """Word error rate in percent; it may pass 100. Raises ValueError where references hold no word."""
         if not self.ref_words:
-            raise ValueError(
-                "no word error rate without a word in the references; score at least one transcript"
-            )
+            raise ValueError("no word error rate without a word in the references; score at least one transcript")
         return 100 * self.total / self.ref_words
 
 
@@ -88,9 +86,7 @@ def paired_interval(
     hard for both cancels out. Raises ValueError where the two were not scored on the same references.
     """
     if [e.ref_words for e in errors_a] != [e.ref_words for e in errors_b]:
-        raise ValueError(
-            "a paired interval needs both systems' errors on the same utterances, in the same order"
-        )
+        raise ValueError("a paired interval needs both systems' errors on the same utterances, in the same order")
     rows = [[b.total - a.total, b.ref_words] for a, b in zip(errors_a, errors_b)]
     sums = _resample(rows, groups, rng, resamples)
     return _percentiles(100 * sums[:, 0] / sums[:, 1], confidence)

@@ -1,6 +1,6 @@
 """Make torch_lstm.npz: what PyTorch's LSTM answers, forwards and backwards, so that tests need no PyTorch.
 
-    pip install torch numpy && python tests/references/torch_lstm.py
+pip install torch numpy && python tests/references/torch_lstm.py
 """
 
 from pathlib import Path
