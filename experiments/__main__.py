@@ -53,10 +53,29 @@ def overview(laboratory: Laboratory) -> None:
         print(f"    test sets: {', '.join(table.rows)}")
 
 
+def corpus(laboratory: Laboratory) -> None:
+    """Make the whole embedded corpus and print its Table 1 and Fig. 2."""
+    from mdasr.data import domains
+    from mdasr.report import aligned
+
+    corpora = {name: laboratory.corpus(name, "train") for name in domains.DOMAINS}
+    print(f"Table 1. Training data of the embedded corpus (hours of the paper to the power {domains.EXPONENT})\n")
+    rows = [["Domain", "minutes", "%", "paper's hours", "paper's %"]]
+    for row in domains.table1(list(corpora.values())):
+        numbers = (row.minutes, row.percent, row.paper_hours, row.paper_percent)
+        rows.append([row.name, *(f"{x:.0f}" if x is not None else "" for x in numbers)])
+    print(aligned(rows))
+    held_out = corpora["Telephony"].info["hours"] * 60
+    print(f"\nTelephony is held out: a pool of {held_out:.0f} minutes to adapt with.")
+    print("\nFig. 2. Sub-domains of YouTube\n")
+    shares = [[row.name, f"{row.minutes:.1f}", f"{row.percent:.0f}"] for row in domains.figure2(corpora["YouTube"])]
+    print(aligned([["Sub-domain", "minutes", "%"], *shares]))
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     parser.add_argument(
-        "tables", nargs="*", metavar="TABLE", help=f"which to make: {', '.join(TABLES)}; none lists them"
+        "tables", nargs="*", metavar="TABLE", help=f"which to make: {', '.join(TABLES)}, or corpus; none lists them"
     )
     parser.add_argument("--scale", default="mini", choices=SCALES)
     parser.add_argument("--workdir", type=Path, default=Path("runs"))
@@ -65,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale"
     )
     chosen = parser.parse_args(arguments)
-    unknown = [name for name in chosen.tables if name not in TABLES]
+    unknown = [name for name in chosen.tables if name not in (*TABLES, "corpus")]
     if unknown:
         parser.error(f"no table {unknown[0]!r}; there are {', '.join(TABLES)}")
     try:
@@ -76,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     laboratory = Laboratory(chosen.workdir, scale, chosen.seed)
     for name in chosen.tables:
-        run(name, laboratory)
+        corpus(laboratory) if name == "corpus" else run(name, laboratory)
     if not chosen.tables:
         overview(laboratory)
     return 0

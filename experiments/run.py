@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mdasr.build import grow_tree, make_language, room_ranges, train_recognizer
+from mdasr.build import FAST_CODECS, grow_tree, make_language, room_ranges, train_recognizer
 from mdasr.data import synth
 from mdasr.data.noises import make_noises
 from mdasr.data.records import Corpus, write_atomically
 from mdasr.language.lexicon import ARPABET, Lexicon
 from mdasr.loader import Source
-from mdasr.perturb import EVALUATION_ROOMS, TRAINING_CODECS, Codec, Policy
+from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
 from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard
 from mdasr.score.wer import Errors
 from mdasr.spec import Model, Scale, Table, TestSet, digest
@@ -81,7 +81,7 @@ class Laboratory:
             noise_probability=noise,
             noises=tuple(sorted(self.noises)) if noise else (),
             rooms=room_ranges(self.scale),
-            codecs=TRAINING_CODECS if model.codecs else (None,),
+            codecs=FAST_CODECS if model.codecs else (None,),
         )
 
     def recognizer(self, model: Model) -> tuple[Path, Recognizer]:

@@ -129,6 +129,9 @@ def train_recognizer(
     return tuned
 
 
+# Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
+FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
+
 HELD_OUT = 0.06  # the share of each corpus' utterances, by whole speakers where it can be, that the search is tuned on
 FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too much of the data
 
@@ -151,7 +154,7 @@ class TrainRequest:
             noise_probability=self.scale.noise_probability if self.noise else 0.0,
             rooms=room_ranges(self.scale),
             noises=tuple(sorted(snippets)) if self.noise else (),
-            codecs=TRAINING_CODECS if self.codec else (None,),
+            codecs=FAST_CODECS if self.codec else (None,),
         )
 
 

@@ -73,9 +73,9 @@ class Aligner:
         used, columns = np.unique(graph.outputs, return_inverse=True)
         scores = scale * self.mixtures.log_likelihood(features, used)
         of_states = posteriors(scores, replace(graph, outputs=columns), self.stay[used])
-        shares = np.zeros((len(features), len(used)))
-        np.add.at(shares.T, columns, of_states.T)
-        return used, shares
+        by_output = np.argsort(columns, kind="stable")
+        firsts = np.searchsorted(columns[by_output], np.arange(len(used)))
+        return used, np.add.reduceat(of_states[:, by_output], firsts, axis=1)
 
     def misfit(
         self,

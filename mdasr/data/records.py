@@ -1,8 +1,8 @@
 """Corpora on disk: ArrayRecord shards of waveforms with transcripts, alignments in sidecar shards (§3.7).
 
 A corpus directory holds `audio-00000-of-00004.array_record`, ..., `lengths.npy`, `corpus.json` (written last: a
-directory that has one is complete) and any number of alignments `align-NAME-*.array_record`. A record is a JSON header and,
-for audio, 16-bit samples: nothing is pickled.
+directory that has one is complete) and any number of alignments `align-NAME-*.array_record`. A record is a JSON
+header and, for audio, 16-bit samples: nothing is pickled.
 """
 
 from __future__ import annotations
