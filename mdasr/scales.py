@@ -20,7 +20,7 @@ MINI = Scale(
     epochs=8.0,
     noise_factor=2.0,
     min_steps=300,
-    max_steps=1500,
+    max_steps=3000,
     noise_probability=0.6,
     # Gentler than §3.1's 0-30 dB, 0-900 ms and 1-10 m, which a network of this size cannot learn in minutes.
     snr_db=(10.0, 30.0),

@@ -431,11 +431,11 @@ def test_an4_aligns_from_its_transcripts(tmp_path):
     corpus = import_manifest(SPEECH, tmp_path / "an4", "an4", {"domain": "an4_16k", "split": "train"}).corpus
     texts = [corpus[i].text for i in range(len(corpus))]
     lexicon = Lexicon({}).covering({word for text in texts for word in text.split()}, espeak.pronounce)
-    # Every fortieth utterance gets the words of one of its own length.
-    swapped = {
-        i: next(t for t in texts[i + 7 :] + texts if len(t) == len(texts[i]) and t != texts[i])
-        for i in range(0, 800, 40)
-    }
+    # Every fortieth utterance gets the words of another one, of about its own length.
+    swapped = {}
+    for i in range(0, len(texts), 40):
+        others = [text for text in texts[i + 7 :] + texts[:i] if text != texts[i]]
+        swapped[i] = others[np.argmin([abs(len(text) - len(texts[i])) for text in others])]
     utterances = [replace(corpus[i], text=swapped.get(i, texts[i])) for i in range(len(corpus))]
     mixed = make_corpus(tmp_path / "mixed", utterances)
     started_s = time.process_time()
