@@ -6,8 +6,10 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +67,7 @@ class Laboratory:
         if not (directory / "graph" / "graph.json").exists():
             lexicon = Lexicon.from_counts(pronunciations(corpora))
             tree = grow_tree([(corpus, synth.ALIGNMENT) for corpus in corpora], (*ARPABET, "SIL"), self.scale.leaves)
-            make_language(lexicon, tree, lm_sentences(self.scale), self.scale.ngram_order).write(directory)
+            make_language(directory, lexicon, tree, lm_sentences(self.scale), self.scale.ngram_order)
         return Language.read(directory)
 
     def sources(self, model: Model) -> list[Source]:
@@ -109,13 +111,15 @@ class Laboratory:
         corpus = self.corpus(test_set.domain, "test")
         return list(heard(corpus, policy, self.test_noises, TEST_SEED))
 
-    def scored(self, model: Model, test_set: TestSet, waves: Callable[[], list[np.ndarray]]) -> list[Scored]:
+    def scored(
+        self, model: Model, test_set: TestSet, waves: Callable[[], list[np.ndarray]], pool: Executor
+    ) -> list[Scored]:
         """How `model` recognises `test_set`, from the model's directory where that was done before."""
         directory, recognizer = self.recognizer(model)
         corpus = self.corpus(test_set.domain, "test")
         path = directory / "scored" / f"{digest([test_set, corpus.info['sha256'], self.scale])}.json"
         if not path.exists():
-            found = [dataclasses.asdict(each) for each in evaluate(recognizer, corpus, waves())]
+            found = [dataclasses.asdict(each) for each in evaluate(recognizer, corpus, waves(), pool)]
             write_atomically(path, json.dumps(found, indent=0))
         return [Scored(**row | {"errors": Errors(**row["errors"])}) for row in json.loads(path.read_text())]
 
@@ -124,16 +128,11 @@ class Laboratory:
         for model in table.columns.values():
             self.recognizer(model)
         cells = {}
-        for row, test_set in tqdm(table.rows.items(), desc=f"Table {table.number}", unit="test set"):
-            made: list[list[np.ndarray]] = []
-
-            def waves(test_set: TestSet = test_set, made: list = made) -> list[np.ndarray]:
-                if not made:
-                    made.append(self.waves(test_set))
-                return made[0]
-
-            for column, model in table.columns.items():
-                cells[row, column] = self.scored(model, test_set, waves)
+        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
+            for row, test_set in tqdm(table.rows.items(), desc=f"Table {table.number}", unit="test set"):
+                waves = cache(partial(self.waves, test_set))
+                for column, model in table.columns.items():
+                    cells[row, column] = self.scored(model, test_set, waves, pool)
         return cells
 
 

@@ -30,11 +30,13 @@ from mdasr.recognizer import Language, Recognizer, tune
 from mdasr.spec import Scale, digest
 
 
-def make_language(lexicon: Lexicon, tree: Tree, sentences: Iterable[str], order: int) -> Language:
-    """Train the n-gram model on `sentences` over the lexicon's words and compose the decoding graph."""
+def make_language(directory: Path, lexicon: Lexicon, tree: Tree, sentences: Iterable[str], order: int) -> Language:
+    """Train the n-gram model on `sentences` over the lexicon's words, compose the graph, write all to `directory`."""
     model = ngram.train((sentence.split() for sentence in sentences), order, vocabulary=lexicon.words)
     arpa = model.to_arpa()
-    return Language(lexicon, tree, build_graph(lexicon, arpa, tree), arpa)
+    language = Language(lexicon, tree, build_graph(lexicon, arpa, tree), arpa, directory)
+    language.write(directory)
+    return language
 
 
 def grow_tree(aligned: Sequence[tuple[Corpus, str]], phones: Sequence[str], leaves: int) -> Tree:
@@ -180,7 +182,7 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     ]
     tree = grow_tree([(source.corpus, source.alignment) for source in sources], lexicon.phones, request.scale.leaves)
     sentences = [source.corpus[i].text for source in sources for i in source.indices or ()]
-    language = make_language(lexicon, tree, sentences, request.scale.ngram_order)
+    language = make_language(directory, lexicon, tree, sentences, request.scale.ngram_order)
     dev = [corpus[int(i)] for corpus, held in zip(request.corpora, kept) for i in np.flatnonzero(held)]
     return train_recognizer(
         directory, sources, language, request.scale, noises, dev, seed=request.seed, workers=request.workers

@@ -13,8 +13,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,19 @@ ROWS, STEPS = 16, 64  # utterances are scored so many at once, padded to a multi
 
 @dataclass(frozen=True)
 class Language:
-    """What words are made of: pronunciations, CDPhones, and the graph of the n-gram model; shared by many models."""
+    """What words are made of: pronunciations, CDPhones, and the graph of the n-gram model; shared by many models.
+
+    It lies in `directory`, from where processes that decode read the graph.
+    """
 
     lexicon: Lexicon
     tree: Tree
     graph: Graph
     arpa: str
+    directory: Path
 
     def write(self, directory: Path) -> None:
+        """Write it to `directory`, the graph last."""
         directory.mkdir(parents=True, exist_ok=True)
         self.lexicon.write(directory / "lexicon.txt")
         self.tree.write(directory / "tree.txt")
@@ -60,6 +66,7 @@ class Language:
             Tree.read(directory / "tree.txt"),
             Graph.read(directory / "graph"),
             (directory / "lm.arpa").read_text(encoding="utf-8"),
+            directory,
         )
 
 
@@ -78,7 +85,8 @@ class Recognizer:
 
     def write(self, directory: Path) -> None:
         """Write everything, `model.json` last: a directory that has one is complete."""
-        self.language.write(directory)
+        if self.language.directory != directory:
+            self.language.write(directory)
         self.stats.write(directory / "stats.json")
         np.save(directory / "priors.npy", self.log_priors, allow_pickle=False)
         flat = traverse_util.flatten_dict(dict(self.params), sep="/")
@@ -170,11 +178,26 @@ def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> 
 
 
 def recognize(
-    recognizer: Recognizer, waves: Sequence[Float[np.ndarray, " _"]], search: SearchOptions | None = None
+    recognizer: Recognizer, waves: Sequence[Float[np.ndarray, " _"]], pool: Executor | None = None
 ) -> list[Hypothesis]:
-    """The most likely words of each 16 kHz waveform, in one pass of beam search."""
+    """The most likely words of each 16 kHz waveform, in one pass of beam search.
+
+    A `pool` of processes shares the search, which holds the interpreter's lock: the words are the same.
+    """
     found = scores(recognizer, [features_of(recognizer, wave) for wave in waves])
-    return [decode(recognizer.language.graph, each, search or recognizer.search) for each in found]
+    if pool is None:
+        return [decode(recognizer.language.graph, each, recognizer.search) for each in found]
+    job = partial(_decode_elsewhere, recognizer.language.directory / "graph", recognizer.search)
+    return list(pool.map(job, found, chunksize=8))
+
+
+@cache
+def _read_graph(directory: Path) -> Graph:
+    return Graph.read(directory)
+
+
+def _decode_elsewhere(graph: Path, search: SearchOptions, found: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
+    return decode(_read_graph(graph), found, search)
 
 
 @dataclass(frozen=True)
@@ -194,9 +217,11 @@ def heard(corpus: Corpus, policy: Policy, noises: Mapping[str, np.ndarray], seed
         yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises)
 
 
-def evaluate(recognizer: Recognizer, corpus: Corpus, waves: Sequence[np.ndarray]) -> list[Scored]:
+def evaluate(
+    recognizer: Recognizer, corpus: Corpus, waves: Sequence[np.ndarray], pool: Executor | None = None
+) -> list[Scored]:
     """Recognise `waves`, which are those of `corpus` in its order and in whatever condition, and count the errors."""
-    found = recognize(recognizer, waves)
+    found = recognize(recognizer, waves, pool)
     return [
         Scored(u.id, u.speaker, u.text, " ".join(h.words), count_errors(u.text.split(), h.words))
         for u, h in zip(corpus, found, strict=True)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdasr.acoustic.model import FEATURES, AcousticModel, ModelConfig, init_params, recurrence
+from mdasr.acoustic.model import FEATURES, AcousticModel, ModelConfig, _dropout, init_params, recurrence
 from mdasr.scales import PAPER
 
 REFERENCE = Path(__file__).parent / "references" / "torch_lstm.npz"
@@ -112,6 +112,9 @@ def test_dropout_of_a_row_depends_on_its_key_alone(small):
     whole, _ = model.apply(params, x, keep, None, keys)
     half, _ = model.apply(params, x[2:], keep[2:], None, keys[2:])
     np.testing.assert_allclose(whole[2:], half, atol=1e-6)
+    masks = _dropout(np.ones((500, 4, 6), np.float32), 0.3, 0, keys)
+    assert float(masks.mean()) == pytest.approx(1, abs=0.02)
+    assert float((masks == 0).mean()) == pytest.approx(77 / 256, abs=0.02)
     without, _ = model.apply(params, x, keep)
     assert np.abs(np.asarray(whole) - np.asarray(without)).max() > 0.01
 

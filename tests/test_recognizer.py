@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -25,8 +27,8 @@ TREE = monophones(LEXICON.phones)
 
 
 @pytest.fixture(scope="module")
-def language():
-    return make_language(LEXICON, TREE, ["ah s", "ah s", "s", "ah"], order=2)
+def language(tmp_path_factory):
+    return make_language(tmp_path_factory.mktemp("language"), LEXICON, TREE, ["ah s", "ah s", "s", "ah"], order=2)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,8 @@ def test_a_directory_read_elsewhere_hears_the_same(untrained, corpus, tmp_path):
     assert (again.config, again.search, again.output_delay) == (untrained.config, untrained.search, 3)
     waves = [utterance.samples for utterance in corpus][:3]
     assert recognize(again, waves) == recognize(untrained, waves)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert recognize(again, waves, pool) == recognize(untrained, waves)
 
 
 def test_scores_do_not_depend_on_the_company(untrained):
