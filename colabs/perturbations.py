@@ -5,8 +5,8 @@
 # ---
 # %% [markdown]
 # # What happens to an utterance
-# One utterance through every box of the paper's Fig. 1: room and noise, bandwidth, codec. The recipe of each is one line
-# of JSON, and replays to the same samples.
+# One utterance through every box of the paper's Fig. 1: room and noise, bandwidth, codec. The recipe of each is one
+# line of JSON, and replays to the same samples.
 
 # %%
 # In a notebook elsewhere: !pip install "mdasr[codecs]"

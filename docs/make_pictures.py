@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mdasr.acoustic.align import align
+from mdasr.acoustic.align import agreement, align
 from mdasr.data import synth
 from mdasr.data.noises import make_noises
 from mdasr.language.lexicon import Lexicon
@@ -15,10 +15,12 @@ HERE = Path(__file__).parent
 def main() -> None:
     corpus = synth.make(HERE.parent / "runs" / "mini" / "corpus" / "voicesearch-train", "Voicesearch", "train")
     lexicon = Lexicon.from_counts(synth.observed_pronunciations(corpus))
-    found = corpus.alignments(align([corpus], lexicon).name)
+    found, exact = corpus.alignments(align([corpus], lexicon).name), corpus.alignments(synth.ALIGNMENT)
+    within = agreement(*zip(*(pair for pair in zip(exact, found) if pair[1].phones)))
+    print(f"the aligner's boundaries: {within[0]:.1%} within 20 ms of the exact ones, {within[1]:.1%} within 50 ms")
     chosen = next(i for i, u in enumerate(corpus) if 2.5 < u.seconds < 3.2 and len(u.text.split()) >= 6)
-    utterance, exact = corpus[chosen], corpus.alignments(synth.ALIGNMENT)[chosen]
-    draw_alignment(HERE / "alignment.png", utterance, {"exact": exact, "aligner": found[chosen]})
+    utterance = corpus[chosen]
+    draw_alignment(HERE / "alignment.png", utterance, {"exact": exact[chosen], "aligner": found[chosen]})
 
     noises = make_noises("test")
     room = draw_room(3_000_002, 0, sorted(noises))
