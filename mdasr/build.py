@@ -134,6 +134,8 @@ def train_recognizer(
 # Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
 FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
 
+WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
+
 HELD_OUT = 0.06  # the share of each corpus' utterances, by whole speakers where it can be, that the search is tuned on
 FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too much of the data
 
@@ -146,6 +148,7 @@ class TrainRequest:
     scale: Scale
     noise: bool = False
     codec: bool = False
+    warp: bool = False
     lexicon: Path | None = None
     noises: Path | None = None
     seed: int = 0
@@ -157,6 +160,7 @@ class TrainRequest:
             rooms=room_ranges(self.scale),
             noises=tuple(sorted(snippets)) if self.noise else (),
             codecs=FAST_CODECS if self.codec else (None,),
+            warp=WARP if self.warp else (1.0, 1.0),
         )
 
 

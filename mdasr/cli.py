@@ -42,6 +42,7 @@ def train_command(chosen: argparse.Namespace) -> int:
         scale=override(SCALES[chosen.scale], settings),
         noise=chosen.noise,
         codec=chosen.codec,
+        warp=chosen.warp,
         lexicon=chosen.lexicon,
         noises=chosen.noises,
         seed=chosen.seed,
@@ -145,6 +146,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, metavar="MODEL")
     sub.add_argument("--noise", action="store_true", help="simulate rooms and noise (§3.1)")
     sub.add_argument("--codec", action="store_true", help="simulate codecs (§3.3)")
+    sub.add_argument(
+        "--warp", action="store_true", help="imitate other vocal tracts (not in the paper; for few speakers)"
+    )
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
     sub.add_argument("--epochs", type=float, help="how often to see the data (twice that with noise)")

@@ -189,7 +189,7 @@ class RowMaker(grain.MapTransform):
         spoken = self.sources[source].corpus[utterance]
         recipe = draw(self.sources[source].policy, self.seed, spoken.key, visit)
         wave = perturb(spoken.samples, recipe, self.noises)
-        x = frontend.stack(frontend.normalize(frontend.log_mel(wave), self.stats))
+        x = frontend.stack(frontend.normalize(frontend.log_mel(wave, recipe.warp), self.stats))
         return x, step_labels(self._alignments[source][utterance], self.tree, len(x))
 
 

@@ -46,6 +46,19 @@ def test_a_tone_lands_in_its_band():
 
 
 @pytest.mark.parametrize("samples", [0, 1, 511])
+def test_a_warp_hears_a_tone_where_another_tract_would_have_had_it():
+    """Below 4.8 kHz, a tone at f through filters warped by w lands where a tone at f / w lands without."""
+    time_s = np.arange(16_000) / 16_000
+    for hz, warp in ((600, 1.1), (2000, 0.9), (4000, 1.05)):
+        heard, wanted = (
+            log_mel((0.1 * np.sin(2 * np.pi * tone_hz * time_s)).astype(np.float32), w).mean(axis=0).argmax()
+            for tone_hz, w in ((hz, warp), (hz / warp, 1.0))
+        )
+        assert abs(heard - wanted) <= 1
+    assert frontend.mel_filters(1.2).any(axis=0).all(), "no band is empty"
+    np.testing.assert_array_equal(frontend.mel_filters(1.0), frontend.mel_filters())
+
+
 def test_too_short_a_wave_has_no_frames(samples):
     assert log_mel(np.zeros(samples, np.float32)).shape == (0, 128)
     assert num_steps(samples) == 0

@@ -83,6 +83,9 @@ def test_allowing_one_perturbation_changes_no_other_draw():
     assert [(r.room, r.codec) for r in wide] == [(r.room, r.codec) for r in full]
     assert [(r.room, r.narrowband) for r in plain] == [(r.room, r.narrowband) for r in full]
     assert all(r.room is None for r in silent) and not any(r.narrowband for r in wide)
+    warped = drawn(dataclasses.replace(POLICY, warp=(0.9, 1.1)))
+    assert [dataclasses.replace(r, warp=1.0) for r in warped] == full
+    assert all(0.9 <= r.warp <= 1.1 for r in warped) and len({r.warp for r in warped}) > 15
     # More noise keeps the noise that was there.
     noisier = drawn(dataclasses.replace(POLICY, noise_probability=1.0))
     assert all(a.room in (None, b.room) and b.room is not None for a, b in zip(full, noisier))
@@ -168,6 +171,8 @@ def test_evaluation_rooms_are_apart_from_training_rooms():
         ({"version": None}, "version None"),
         ({"narrowband": "yes"}, "narrowband must be true or false, not 'yes'"),
         ({"pitch": 1}, "needs the fields"),
+        ({"warp": "long"}, "warp must lie between 0.5 and 2, not 'long'"),
+        ({"warp": 9}, "warp must lie between 0.5 and 2, not 9"),
         ({"codec": {"name": "mp3"}}, r"codec: needs the fields .* but has \['name'\]"),
         (
             {"codec": {"name": "mp3", "kbps": "32", "search": "default"}},
@@ -209,6 +214,7 @@ def test_text_that_is_no_recipe_is_refused():
         ({"noise_probability": 1.5, "noises": ("a",)}, "noise_probability 1.5"),
         ({"narrowband_probability": -0.1}, "narrowband_probability -0.1"),
         ({"codecs": ()}, "codecs is empty"),
+        ({"warp": (1.1, 0.9)}, "warp .* must run from low to high"),
         ({"room_indices": (5, 5)}, "room_indices"),
         ({"noise_probability": 0.5}, "need noises"),
     ],

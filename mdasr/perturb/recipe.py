@@ -29,11 +29,16 @@ VERSION = 1  # of recipes: raised when the same recipe would no longer give the 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that is done to one utterance, in this order: room and noise, bandwidth, codec."""
+    """Everything that is done to one utterance, in this order: room and noise, bandwidth, codec, and then `warp`.
+
+    The last is the front end's (`frontend.log_mel`): it stretches the spectrum as another speaker's vocal tract would,
+    which the paper does not do; 1 leaves it alone.
+    """
 
     room: Room | None = None
     narrowband: bool = False
     codec: Codec | None = None
+    warp: float = 1.0
     version: int = VERSION
 
     def to_json(self) -> str:
@@ -57,6 +62,8 @@ class Recipe:
         values = _checked(cls, given, "recipe")
         if not isinstance(values["narrowband"], bool):
             raise ValueError(f"recipe: narrowband must be true or false, not {values['narrowband']!r}")
+        if not isinstance(values["warp"], int | float) or not 0.5 <= values["warp"] <= 2:
+            raise ValueError(f"recipe: warp must lie between 0.5 and 2, not {values['warp']!r}")
         if values["room"] is not None:
             values["room"] = _read_room(values["room"])
         if values["codec"] is not None:
@@ -133,6 +140,7 @@ class Policy:
     noises: tuple[str, ...] = ()
     narrowband_probability: float = 0.5
     codecs: tuple[Codec | None, ...] = (None,)
+    warp: tuple[float, float] = (1.0, 1.0)
     room_indices: tuple[int, int] = TRAINING_ROOMS
     room_seed: int = 0
 
@@ -140,6 +148,8 @@ class Policy:
         for name in ("noise_probability", "narrowband_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"policy: {name} {getattr(self, name)} must lie between 0 and 1")
+        if not 0.5 <= self.warp[0] <= self.warp[1] <= 2:
+            raise ValueError(f"policy: warp {self.warp} must run from low to high between 0.5 and 2")
         if not self.codecs:
             raise ValueError("policy: codecs is empty; write (None,) for no codec")
         if not 0 <= self.room_indices[0] < self.room_indices[1]:
@@ -148,7 +158,7 @@ class Policy:
             raise ValueError("policy: rooms with noise sources need noises; give the ids of the snippets")
 
 
-Perturbation = Literal["room", "bandwidth", "codec"]
+Perturbation = Literal["room", "bandwidth", "codec", "warp"]
 
 
 def substream(seed: int, utterance_key: str, visit: int, name: Perturbation) -> np.random.Generator:
@@ -170,6 +180,8 @@ def draw(policy: Policy, seed: int, utterance_key: str, visit: int) -> Recipe:
         room=draw_room(index, policy.room_seed, policy.noises, policy.rooms) if noisy else None,
         narrowband=bool(narrow),
         codec=policy.codecs[choice],
+        # Two decimals: filters are made once for each value.
+        warp=round(float(substream(seed, utterance_key, visit, "warp").uniform(*policy.warp)), 2),
     )
 
 
