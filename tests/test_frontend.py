@@ -46,6 +46,12 @@ def test_a_tone_lands_in_its_band():
 
 
 @pytest.mark.parametrize("samples", [0, 1, 511])
+def test_too_short_a_wave_has_no_frames(samples):
+    assert log_mel(np.zeros(samples, np.float32)).shape == (0, 128)
+    assert num_steps(samples) == 0
+    assert frontend.add_deltas(frontend.cepstra(log_mel(np.zeros(samples, np.float32)))).shape == (0, 39)
+
+
 def test_a_warp_hears_a_tone_where_another_tract_would_have_had_it():
     """Below 4.8 kHz, a tone at f through filters warped by w lands where a tone at f / w lands without."""
     time_s = np.arange(16_000) / 16_000
@@ -57,12 +63,6 @@ def test_a_warp_hears_a_tone_where_another_tract_would_have_had_it():
         assert abs(heard - wanted) <= 1
     assert frontend.mel_filters(1.2).any(axis=0).all(), "no band is empty"
     np.testing.assert_array_equal(frontend.mel_filters(1.0), frontend.mel_filters())
-
-
-def test_too_short_a_wave_has_no_frames(samples):
-    assert log_mel(np.zeros(samples, np.float32)).shape == (0, 128)
-    assert num_steps(samples) == 0
-    assert frontend.add_deltas(frontend.cepstra(log_mel(np.zeros(samples, np.float32)))).shape == (0, 39)
 
 
 def test_silence_is_the_floor():

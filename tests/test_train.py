@@ -48,7 +48,7 @@ def arrays(path: Path) -> list[np.ndarray]:
 
 
 def test_it_learns(tmp_path):
-    trained = train(CONFIG, TrainOptions(120, 4, 2e-2), SignsRowMaker(), tmp_path, workers=0)
+    trained = train(CONFIG, TrainOptions(300, 16, 1e-2), SignsRowMaker(), tmp_path, workers=0)
     assert trained.frame_accuracy > 0.8  # chance is 0.25
     assert 0 <= trained.waited_share < 1
     assert any((tmp_path / "tensorboard").iterdir())

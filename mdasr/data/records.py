@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -197,8 +199,8 @@ class Corpus:
     def __len__(self) -> int:
         return self.info["utterances"]
 
-    def __getitem__(self, index: int) -> Utterance:
-        return decode_utterance(self._source[index])
+    def __getitem__(self, index: SupportsIndex) -> Utterance:
+        return decode_utterance(self._source[operator.index(index)])
 
     def __iter__(self) -> Iterator[Utterance]:
         return (self[i] for i in range(len(self)))
@@ -249,8 +251,8 @@ class Alignments:
     def __len__(self) -> int:
         return len(self.usable)
 
-    def __getitem__(self, index: int) -> Alignment:
-        return decode_alignment(self._source[index])
+    def __getitem__(self, index: SupportsIndex) -> Alignment:
+        return decode_alignment(self._source[operator.index(index)])
 
     def __iter__(self) -> Iterator[Alignment]:
         return (self[i] for i in range(len(self)))
