@@ -6,7 +6,7 @@ from mdasr.acoustic.align import agreement, align
 from mdasr.data import synth
 from mdasr.data.noises import make_noises
 from mdasr.language.lexicon import Lexicon
-from mdasr.perturb import TRAINING_CODECS, UNSEEN_CODECS, Recipe, draw_room, perturb
+from mdasr.perturb import EVALUATION_ROOMS, TRAINING_CODECS, UNSEEN_CODECS, Recipe, draw_room, perturb
 from mdasr.plots import draw_alignment, draw_perturbations
 
 HERE = Path(__file__).parent
@@ -23,7 +23,8 @@ def main() -> None:
     draw_alignment(HERE / "alignment.png", utterance, {"exact": exact[chosen], "aligner": found[chosen]})
 
     noises = make_noises("test")
-    room = draw_room(3_000_002, 0, sorted(noises))
+    rooms = (draw_room(index, 0, sorted(noises)) for index in range(*EVALUATION_ROOMS))
+    room = next(room for room in rooms if len(room.sources) == 2)
     sounds = f"{len(room.sources)} noises, {room.snr_db:.0f} dB, RT60 {room.rt60_s:.2f} s"
     recipes = [("as recorded", Recipe()), (f"room: {sounds}", Recipe(room=room)), ("8 kHz", Recipe(narrowband=True))]
     for codec in (*TRAINING_CODECS, *UNSEEN_CODECS):
