@@ -20,6 +20,7 @@ from mdasr.loader import Source
 from mdasr.perturb import Policy
 from mdasr.recognizer import Recognizer, evaluate, recognize, scores, tune
 from mdasr.scales import MINI
+from mdasr.score.wer import Errors
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
@@ -90,18 +91,12 @@ def test_priors_are_relative_frequencies(corpus):
 
 
 def test_tuning_never_does_worse_than_the_start(untrained, corpus):
-    start = sum((s.errors for s in evaluate(untrained, corpus, [u.samples for u in corpus])), start=_none()).wer
+    start = sum((s.errors for s in evaluate(untrained, corpus, [u.samples for u in corpus])), start=Errors()).wer
     search, wer = tune(untrained, list(corpus))
     assert wer <= start
     tuned = dataclasses.replace(untrained, search=search)
-    again = sum((s.errors for s in evaluate(tuned, corpus, [u.samples for u in corpus])), start=_none()).wer
+    again = sum((s.errors for s in evaluate(tuned, corpus, [u.samples for u in corpus])), start=Errors()).wer
     assert again == pytest.approx(wer)
-
-
-def _none():
-    from mdasr.score.wer import Errors
-
-    return Errors()
 
 
 def test_held_out_speakers_are_wholly_held_out(tmp_path):
