@@ -1,12 +1,25 @@
 from __future__ import annotations
 
 import sys
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import scipy.signal
 
-from mdasr.perturb import TRAINING_CODECS, UNSEEN_CODECS, Codec, available, encode_decode, narrowband, require
+from mdasr.perturb import (
+    FURTHER_CODECS,
+    TRAINING_CODECS,
+    UNSEEN_CODECS,
+    Codec,
+    PacketLoss,
+    available,
+    encode_decode,
+    narrowband,
+    require,
+    to_16_khz,
+)
 from mdasr.perturb import codec as module
 
 CODECS = [codec for codec in (*TRAINING_CODECS, *UNSEEN_CODECS) if codec is not None]
@@ -46,14 +59,90 @@ def test_a_codec_keeps_length_time_and_most_of_the_sound(codec):
     wave = chirps(40_123)
     decoded = encode_decode(wave, codec)
     assert decoded.dtype == np.float32 and decoded.shape == wave.shape
-    assert abs(lag(wave, decoded)) < 0.25
+    assert abs(lag(wave, decoded)) < (0.75 if codec.name == "opus" else 0.25)  # libopus comes 2/48000 s early
     assert 5 < snr_db(wave, decoded) < 60  # lossy, and yet the same sound
     # The end is there too, not cut off with the last frame.
     assert snr_db(wave[-1000:], decoded[-1000:]) > 0
     np.testing.assert_array_equal(encode_decode(wave, codec), decoded)
 
 
-@pytest.mark.parametrize("codec", [Codec("mp3", 32), Codec("aac", 64), *UNSEEN_CODECS], ids=str)
+@pytest.mark.parametrize("codec", FURTHER_CODECS, ids=str)
+def test_a_further_codec_keeps_length_time_and_the_spectrum(codec):
+    wave = chirps(40_123)
+    decoded = encode_decode(wave, codec)
+    assert decoded.dtype == np.float32 and decoded.shape == wave.shape
+    assert abs(lag(wave, decoded)) < 0.75
+    # Those that model a voice do not keep a sweep's waveform, but where its energy lies in time and frequency.
+    before, after = (scipy.signal.stft(x, 16_000, nperseg=512)[2] for x in (wave, decoded))
+    ours, theirs = (np.log(np.abs(x[:100]) + 1e-3).ravel() for x in (before, after))
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.8
+    np.testing.assert_array_equal(encode_decode(wave, codec), decoded)
+
+
+@pytest.mark.parametrize("name", ["mulaw", "alaw"])
+def test_g711_is_that_of_ffmpeg(name):
+    """libsndfile's tables against FFmpeg's, sample by sample, at 8 kHz."""
+    rng = np.random.default_rng(3)
+    samples = (rng.standard_normal(8_000) * 10 ** rng.uniform(0, 4.3, 8_000)).clip(-32768, 32767).astype(np.int16)
+    ours, rate_hz = module.CODERS[name].run(samples, Codec(name, 64))
+    encoder, decoder = (av.CodecContext.create(f"pcm_{name}", mode) for mode in "wr")
+    for context in (encoder, decoder):
+        context.sample_rate, context.layout, context.format = 8_000, "mono", "s16"
+    encoder.time_base = Fraction(1, 8_000)
+    frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+    frame.sample_rate = 8_000
+    packets = encoder.encode(frame) + encoder.encode(None)
+    theirs = np.concatenate([f.to_ndarray().ravel() for p in packets for f in decoder.decode(p)])
+    assert rate_hz == 8_000
+    ours = np.rint(ours * 32768).astype(int)
+    levels = np.unique(theirs)
+    assert set(ours) <= {*levels, 0} and len(levels) > 200
+    # The two cut between neighbouring levels at other places: FFmpeg rounds, libsndfile follows Sun's code.
+    apart = np.abs(np.searchsorted(levels, ours) - np.searchsorted(levels, theirs))
+    assert (apart == 0).mean() > 0.8 and apart.max() <= 1
+
+
+def test_telephone_codecs_keep_nothing_above_4_khz():
+    noise = (0.1 * np.random.default_rng(0).standard_normal(64_000)).astype(np.float32)
+    for codec in FURTHER_CODECS:
+        hz, power = scipy.signal.welch(encode_decode(noise, codec), 16_000, nperseg=1024)
+        above_db = 10 * np.log10(power[hz > 4_200].max() / power[(hz > 500) & (hz < 3000)].mean())
+        telephone = codec.name in ("mulaw", "alaw", "gsm", "amr")
+        assert (above_db < -60) if telephone else (above_db > -20), codec
+
+
+def test_packets_are_lost_as_often_and_in_such_bursts_as_asked():
+    lost = np.concatenate([PacketLoss(0.1, 3.0, seed).lost(500) for seed in range(100)])
+    assert lost.mean() == pytest.approx(0.1, abs=0.01)
+    starts = lost & ~np.concatenate([[False], lost[:-1]])
+    assert lost.sum() / starts.sum() == pytest.approx(3, rel=0.1)
+    singly = PacketLoss(0.2, 1.0, 5).lost(20_000)
+    assert singly.mean() == pytest.approx(0.2, abs=0.01) and not (singly[1:] & singly[:-1]).any()
+    np.testing.assert_array_equal(PacketLoss(0.1, 3.0, 7).lost(100), PacketLoss(0.1, 3.0, 7).lost(100))
+    for wrong in ({"share": 0.0}, {"share": 1.2}, {"share": 0.9}, {"share": 0.1, "burst": 0.5}):
+        with pytest.raises(ValueError, match="packet loss: "):
+            PacketLoss(**wrong)
+
+
+def test_lost_packets_are_concealed_and_the_others_are_as_before():
+    time_s = np.arange(32_000) / 16_000
+    vowel = (0.05 * sum(np.sin(2 * np.pi * 120 * k * time_s) / k for k in range(1, 30))).astype(np.float32)
+    whole = encode_decode(vowel, Codec("opus", 24))
+    loss = PacketLoss(0.1, 2.0, seed=4)
+    patched = encode_decode(vowel, Codec("opus", 24, loss=loss))
+    error = np.add.reduceat((whole - patched) ** 2, np.arange(0, 32_000, 320)) / 320
+    power = np.add.reduceat(patched**2, np.arange(0, 32_000, 320)) / 320
+    lost = loss.lost(101)[:100]
+    assert error[lost].mean() > 1e3 * np.median(error)
+    assert (power[3:-1] > 0.1 * np.median(power)).all()  # a gap would be silent: the decoder goes on with the vowel
+    # A codec with memory needs some packets until it is where it would have been.
+    calm = ~np.convolve(lost, np.ones(12), "full")[:100].astype(bool)
+    assert calm.sum() > 10 and error[calm].max() < 0.01 * power.mean()
+
+
+@pytest.mark.parametrize(
+    "codec", [Codec("mp3", 32), Codec("aac", 64), *UNSEEN_CODECS, *FURTHER_CODECS[2:4], *FURTHER_CODECS[5:]], ids=str
+)
 @pytest.mark.parametrize("samples", [0, 1, 127, 128, 1151, 1152, 1153, 2048])
 def test_any_length_comes_back(codec, samples):
     decoded = encode_decode(chirps(samples), codec)
@@ -72,12 +161,12 @@ def test_any_length_comes_back(codec, samples):
 def test_bit_rates_are_those_that_exist_at_16_khz(codec, kbps):
     rng = np.random.default_rng(0)
     samples = np.rint(3000 * rng.standard_normal(80_000)).clip(-32768, 32767).astype(np.int16)
-    packets, _ = module._encode(samples, codec)
+    packets, _ = module.CODERS[codec.name].library.encode(samples, codec, 16_000)
     assert sum(packet.size for packet in packets) * 8 / 5000 == pytest.approx(kbps, rel=0.12)
 
 
 def test_sbc_frames_say_what_the_paper_asks_for():
-    packets, _ = module._encode(np.zeros(16_000, np.int16), Codec("sbc", 56))
+    packets, _ = module.CODERS["sbc"].library.encode(np.zeros(16_000, np.int16), Codec("sbc", 56), 16_000)
     for packet in packets:
         # A2DP's header: sync word; 16 kHz, 16 blocks, mono, loudness, 8 subbands; bitpool 24.
         assert bytes(packet)[:3] == bytes([0x9C, 0b00_11_00_0_1, 24])
@@ -116,10 +205,11 @@ def test_samples_beyond_full_scale_are_clipped_not_wrapped():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (("gsm", 13), "name 'gsm' must be one of mp3, aac, opus, sbc"),
-        (("mp3", 0), "kbps 0 must be a whole number from 6 to 320"),
+        (("speex", 13), "name 'speex' must be one of mp3, aac, opus, sbc"),
+        (("mp3", 0), "kbps 0 of mp3 must be a whole number from 8 to 160"),
+        (("amr", 12), "kbps 12 of amr must be 4.75 or 5.15"),
+        (("mp3", 32, "default", PacketLoss(0.1)), "only opus has"),
         (("sbc", 55), "bitpool"),
-        (("mp3", 32, "best"), "search 'best'"),
     ],
 )
 def test_a_codec_that_does_not_exist_is_refused(fields, message):
@@ -128,8 +218,8 @@ def test_a_codec_that_does_not_exist_is_refused(fields, message):
 
 
 def test_require_names_what_this_build_lacks(monkeypatch):
-    lacking = module._CODERS["opus"]._replace(encoder="no_such_encoder")
-    monkeypatch.setitem(module._CODERS, "opus", lacking)
+    lacking = module.FFmpeg("no_such_encoder", "opus", "s16")
+    monkeypatch.setitem(module.CODERS, "opus", module.CODERS["opus"]._replace(library=lacking))
     assert available(Codec("mp3", 32)) and not available(Codec("opus", 24))
     with pytest.raises(RuntimeError, match=r"lacks opus 24k: .*leave these codecs out"):
         require(TRAINING_CODECS + UNSEEN_CODECS)
@@ -159,3 +249,14 @@ def test_narrowband_removes_the_upper_half_and_nothing_else():
     left = np.sum(np.abs(after)[removed] ** 2) / np.sum(np.abs(before)[removed] ** 2)
     assert 10 * np.log10(error) < -50
     assert 10 * np.log10(left) < -60
+
+
+def test_any_rate_is_brought_to_16_khz_first():
+    tone = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
+    heard = narrowband(tone, 44_100)
+    assert heard.shape == (16_000,) and heard.dtype == np.float32
+    expected = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    np.testing.assert_allclose(heard[500:-500], expected[500:-500], atol=2e-3)
+    for rate_hz in (0, -8_000, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="what rate was the wave sampled at"):
+            to_16_khz(tone, rate_hz)

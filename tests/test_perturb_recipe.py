@@ -8,15 +8,20 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
 from mdasr.perturb import (
     EVALUATION_ROOMS,
+    FURTHER_CODECS,
     TRAINING_CODECS,
     Codec,
+    MeasuredRoom,
+    PacketLoss,
     Policy,
     Recipe,
+    Room,
     RoomRanges,
     draw,
     encode_decode,
@@ -114,6 +119,27 @@ def test_a_recipe_survives_json():
         assert Recipe.from_json(text) == recipe
 
 
+def test_every_recipe_fits_the_schema_and_what_does_not_is_refused():
+    validator = jsonschema.Draft202012Validator(Recipe.json_schema())
+    measured = dataclasses.replace(POLICY, measured=("hall", "car"), codecs=(*FURTHER_CODECS, None))
+    recipes = [*drawn()[:100], *drawn(measured)[:100]]
+    assert {type(recipe.room) for recipe in recipes} == {Room, MeasuredRoom, type(None)}
+    assert any(recipe.codec and recipe.codec.loss for recipe in recipes)
+    for recipe in recipes:
+        validator.validate(json.loads(recipe.to_json()))
+        assert Recipe.from_json(recipe.to_json()) == recipe
+    fields = json.loads(next(r for r in recipes if r.room and r.codec).to_json())
+    for name, value in (("version", 1), ("narrowband", "yes"), ("codec", {"name": "mp3"}), ("room", 3), ("pitch", 1)):
+        assert not validator.is_valid(fields | {name: value}), name
+
+
+def test_lost_packets_are_drawn_afresh_on_every_visit():
+    policy = Policy(codecs=(Codec("opus", 24, loss=PacketLoss(0.2, 2.0)),))
+    seeds = {draw(policy, 0, "corpus/a", visit).codec.loss.seed for visit in range(50)}
+    assert len(seeds) == 50
+    assert draw(policy, 0, "corpus/a", 3) == draw(policy, 0, "corpus/a", 3)
+
+
 def test_replaying_a_recipe_in_a_new_process_gives_the_same_samples():
     recipe = next(r for r in drawn() if r.room and len(r.room.sources) > 1 and r.narrowband and r.codec)
     code = (
@@ -167,26 +193,27 @@ def test_evaluation_rooms_are_apart_from_training_rooms():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 2 cannot be replayed"),
+        ({"version": 3}, "version 3 cannot be replayed"),
         ({"version": None}, "version None"),
         ({"narrowband": "yes"}, "narrowband must be true or false, not 'yes'"),
         ({"pitch": 1}, "needs the fields"),
-        ({"warp": "long"}, "warp must lie between 0.5 and 2, not 'long'"),
+        ({"warp": "long"}, "warp must be a number, not 'long'"),
+        ({"warp": float("nan")}, "warp must be a number, not nan"),
         ({"warp": 9}, "warp must lie between 0.5 and 2, not 9"),
         ({"codec": {"name": "mp3"}}, r"codec: needs the fields .* but has \['name'\]"),
         (
-            {"codec": {"name": "mp3", "kbps": "32", "search": "default"}},
-            "codec: kbps must be a whole number, not '32'",
+            {"codec": {"name": "mp3", "kbps": "32", "search": "default", "loss": None}},
+            "codec: kbps must be a number, not '32'",
         ),
         ({"codec": "mp3"}, "codec: needs the fields .* but has str"),
         ({"room": {"size_m": [1, 2, 3]}}, "room: needs the fields"),
         ({"room.rt60_s": "long"}, "room: rt60_s must be a number, not 'long'"),
         ({"room.tail_seed": 0.5}, "room: tail_seed must be a whole number"),
-        ({"room.target_m": [1.0, 1.0]}, "target_m must be three numbers"),
+        ({"room.target_m": [1.0, 1.0]}, "target_m must be a list of 3"),
         ({"room.target_m": [1.0, 1.0, 99.0]}, "target_m .* must lie inside"),
         ({"room.sources": {}}, "sources must be a list"),
         ({"room.sources": [{"snippet": 3, "position_m": [1, 1, 1], "start": 0}]}, "snippet must be a text"),
-        ({"room.sources": [{"snippet": "a"}]}, "room: sources: needs the fields"),
+        ({"room.sources": [{"snippet": "a"}]}, r"room: sources\[0\]: needs the fields"),
     ],
 )
 def test_a_recipe_that_cannot_be_replayed_names_the_field(change, message):

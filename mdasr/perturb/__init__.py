@@ -1,29 +1,47 @@
 """§3.1-3.3: room and noise, bandwidth, codec, as pure functions behind recipes; free of jax."""
 
-from mdasr.perturb.bandwidth import narrowband
-from mdasr.perturb.codec import TRAINING_CODECS, UNSEEN_CODECS, Codec, available, encode_decode, require
+from mdasr.perturb.bandwidth import narrowband, to_16_khz
+from mdasr.perturb.codec import (
+    CODERS,
+    FURTHER_CODECS,
+    TRAINING_CODECS,
+    UNSEEN_CODECS,
+    Codec,
+    PacketLoss,
+    available,
+    encode_decode,
+    require,
+)
 from mdasr.perturb.recipe import Policy, Recipe, draw, perturb, substream
 from mdasr.perturb.room import (
     EVALUATION_ROOMS,
     PAPER_ROOMS,
     TRAINING_ROOMS,
+    MeasuredNoise,
+    MeasuredRoom,
     NoiseSource,
     Room,
     RoomRanges,
     add_room,
+    draw_measured_room,
     draw_room,
     impulse_responses,
 )
 from mdasr.perturb.streams import stream
 
 __all__ = [
+    "CODERS",
     "EVALUATION_ROOMS",
+    "FURTHER_CODECS",
     "PAPER_ROOMS",
     "TRAINING_CODECS",
     "TRAINING_ROOMS",
     "UNSEEN_CODECS",
     "Codec",
+    "MeasuredNoise",
+    "MeasuredRoom",
     "NoiseSource",
+    "PacketLoss",
     "Policy",
     "Recipe",
     "Room",
@@ -31,6 +49,7 @@ __all__ = [
     "add_room",
     "available",
     "draw",
+    "draw_measured_room",
     "draw_room",
     "encode_decode",
     "impulse_responses",
@@ -39,4 +58,5 @@ __all__ = [
     "require",
     "stream",
     "substream",
+    "to_16_khz",
 ]

@@ -11,12 +11,22 @@ from mdasr.spec import RATE_HZ
 NARROW_RATE_HZ = 8_000
 
 
-def narrowband(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    """Down to 8 kHz and back to 16 kHz: float32 of the same length, without delay, nothing left above 4 kHz.
+def to_16_khz(wave: Float[np.ndarray, " samples"], rate_hz: int | float) -> Float[np.ndarray, " resampled"]:
+    """A wave of any rate at the 16 kHz that everything here works at, float32; ValueError for a rate that is none."""
+    if not 1_000 <= rate_hz <= 1_000_000:
+        raise ValueError(f"rate_hz {rate_hz} must lie between 1,000 and 1,000,000; what rate was the wave sampled at?")
+    wave = wave.astype(np.float32, copy=False)
+    return wave if rate_hz == RATE_HZ else soxr.resample(wave, rate_hz, RATE_HZ, quality="HQ")
 
-    soxr's "HQ" filters, linear in phase: the band below 3.6 kHz stays as it was.
+
+def narrowband(wave: Float[np.ndarray, " samples"], rate_hz: int | float = RATE_HZ) -> Float[np.ndarray, " heard"]:
+    """Down to 8 kHz and back to 16 kHz: float32, without delay, nothing left above 4 kHz.
+
+    A wave of another rate than 16 kHz is brought to that first; one at 16 kHz keeps its length. soxr's "HQ" filters,
+    linear in phase: the band below 3.6 kHz stays as it was. ValueError for a rate that is none.
     """
-    narrow = soxr.resample(wave.astype(np.float32, copy=False), RATE_HZ, NARROW_RATE_HZ, quality="HQ")
+    wave = to_16_khz(wave, rate_hz)
+    narrow = soxr.resample(wave, RATE_HZ, NARROW_RATE_HZ, quality="HQ")
     wide = soxr.resample(narrow, NARROW_RATE_HZ, RATE_HZ, quality="HQ")
     # An odd number of samples comes back one longer or shorter.
     return np.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)]

@@ -1,34 +1,29 @@
-"""§3.1: a simulated room with a distant talker and up to four noise sources.
+"""§3.1: a room with a distant talker and up to four noise sources, simulated or measured.
 
-Early reflections come from the image method of Allen and Berkley (1979); the rest of a response is noise that
-decays exponentially with the energy that the images would have had on average. Everything of a room is drawn
-beforehand (`draw_room`), so that `add_room` holds no randomness.
+Everything of a room is drawn beforehand (`draw_room`, `draw_measured_room`), so that `add_room` holds no randomness.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.fft
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from mdasr.perturb import responses as simulator
+from mdasr.perturb.responses import LEAD, Position
 from mdasr.perturb.streams import stream
 from mdasr.spec import RATE_HZ
 
-SPEED_M_PER_S = 343.0
-LEAD = 40  # samples before the direct path in a response: the band limit makes it ring on both sides
 TRAINING_ROOMS = (0, 3_000_000)  # §3.1: "sampled from a collection of 3 million pre-generated configurations"
 EVALUATION_ROOMS = (3_000_000, 4_000_000)  # §4.1: "configurations and noise segments not used in training"
 
-Position = tuple[float, float, float]
-
-_NEAREST_M = 0.1  # a source at the microphone would be infinitely loud
-_IMAGES = 100  # a source; the tail follows. With more of them RT60s below 0.4 s miss what was asked for
-_FADE_S = 0.01  # from images to tail
-_OVERSAMPLING = 8  # with linear interpolation: delays are exact to -36 dB at 7 kHz
 _LOOP_FADE_S = 0.05  # at the seam of a snippet that is shorter than the utterance
+
+Sounds = Mapping[str, Float[np.ndarray, " _"]]  # noise snippets or measured responses, by id
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,8 @@ class Room:
 
     Positions and sizes are metres from a corner. `snr_db` is the ratio of the reverberant speech, where
     somebody speaks, to the sum of the reverberant noises. `tail_seed` fixes the diffuse part of the
-    responses. ValueError for what lies outside the room or the ranges that make sense.
+    responses. `tail_cut_db` ends them at their last sample within that of the loudest; Google's simulator does so at 20
+    dB (Kim et al., 2018). ValueError for what lies outside the room or the ranges that make sense.
     """
 
     size_m: Position
@@ -56,14 +52,16 @@ class Room:
     sources: tuple[NoiseSource, ...]
     snr_db: float
     tail_seed: int
+    tail_cut_db: float | None = None
 
     def __post_init__(self) -> None:
         if not all(0.5 <= side <= 100 for side in self.size_m):
             raise ValueError(f"room: size_m {self.size_m} must be three sides of 0.5 to 100 m")
         if not 0 <= self.rt60_s <= 10:
             raise ValueError(f"room: rt60_s {self.rt60_s} must lie between 0 and 10 s")
-        if not -50 <= self.snr_db <= 100:
-            raise ValueError(f"room: snr_db {self.snr_db} must lie between -50 and 100 dB")
+        _check_snr(self.snr_db)
+        if self.tail_cut_db is not None and not 0 < self.tail_cut_db <= 200:
+            raise ValueError(f"room: tail_cut_db {self.tail_cut_db} must lie between 0 and 200 dB")
         places = {"microphone_m": self.microphone_m, "target_m": self.target_m}
         for i, source in enumerate(self.sources):
             places[f"sources[{i}].position_m"] = source.position_m
@@ -75,8 +73,43 @@ class Room:
 
 
 @dataclass(frozen=True)
+class MeasuredNoise:
+    """A snippet of noise heard through the measured `response`, from `start` (a share of the snippet's length) on."""
+
+    response: str
+    snippet: str
+    start: float
+
+
+@dataclass(frozen=True)
+class MeasuredRoom:
+    """A room of which impulse responses were recorded: ids of the talker's and of each noise source's.
+
+    `snr_db` as in `Room`. ValueError for an SNR or a start out of range.
+    """
+
+    response: str
+    sources: tuple[MeasuredNoise, ...]
+    snr_db: float
+
+    def __post_init__(self) -> None:
+        _check_snr(self.snr_db)
+        for i, source in enumerate(self.sources):
+            if not 0 <= source.start < 1:
+                raise ValueError(f"room: sources[{i}].start {source.start} must be a share in [0, 1)")
+
+
+def _check_snr(snr_db: float) -> None:
+    if not -50 <= snr_db <= 100:
+        raise ValueError(f"room: snr_db {snr_db} must lie between -50 and 100 dB")
+
+
+@dataclass(frozen=True)
 class RoomRanges:
-    """What rooms are drawn from, uniformly between two ends each; the defaults are §3.1's."""
+    """What rooms are drawn from, uniformly between two ends each; the defaults are §3.1's.
+
+    `tail_cut_db` is every room's. ValueError for ends the wrong way round, or below zero.
+    """
 
     snr_db: tuple[float, float] = (0.0, 30.0)
     rt60_s: tuple[float, float] = (0.0, 0.9)
@@ -84,9 +117,11 @@ class RoomRanges:
     sources: tuple[int, int] = (0, 4)
     floor_m: tuple[float, float] = (3.0, 12.0)
     height_m: tuple[float, float] = (2.4, 4.5)
+    tail_cut_db: float | None = None
 
     def __post_init__(self) -> None:
-        for name, (low, high) in vars(self).items():
+        for name in ("snr_db", "rt60_s", "distance_m", "sources", "floor_m", "height_m"):
+            low, high = getattr(self, name)
             if not low <= high:
                 raise ValueError(f"room ranges: {name} ({low}, {high}) must run from low to high")
         if self.rt60_s[0] < 0 or self.sources[0] < 0 or self.distance_m[0] <= 0:
@@ -134,6 +169,7 @@ def draw_room(index: int, seed: int, snippets: Sequence[str], ranges: RoomRanges
         sources=tuple(sources),
         snr_db=round(float(snr_db), 2),
         tail_seed=int(rng.integers(2**32)),
+        tail_cut_db=ranges.tail_cut_db,
     )
 
 
@@ -143,116 +179,120 @@ def _position(place_m: np.ndarray) -> Position:
     return x, y, z
 
 
-def impulse_responses(room: Room) -> Float[np.ndarray, "sources taps"]:
+def draw_measured_room(
+    index: int, seed: int, measured: Sequence[str], snippets: Sequence[str], ranges: RoomRanges = PAPER_ROOMS
+) -> MeasuredRoom:
+    """Configuration `index` of a collection that combines measured responses; of `ranges` the SNR and sources count.
+
+    ValueError where there are no responses, or noise sources are drawn and there are no snippets.
+    """
+    if not len(measured):
+        raise ValueError("a measured room was drawn, but there are no responses: give some")
+    rng = stream("measured room", seed, index)
+    response, snr_db = measured[int(rng.random() * len(measured))], rng.uniform(*ranges.snr_db)
+    count = int(rng.integers(ranges.sources[0], ranges.sources[1] + 1))
+    if count and not len(snippets):
+        raise ValueError("a room with noise sources was drawn, but there are no noise snippets: give some")
+    sources = tuple(
+        MeasuredNoise(
+            measured[int(rng.random() * len(measured))],
+            snippets[int(rng.random() * len(snippets))],
+            float(np.floor(rng.random() * 1e4) / 1e4),
+        )
+        for _ in range(count)
+    )
+    return MeasuredRoom(response, sources, round(float(snr_db), 2))
+
+
+def impulse_responses(room: Room, backend: Literal["fast", "reference"] = "fast") -> Float[np.ndarray, "sources taps"]:
     """Responses from the talker (first) and from every noise source to the microphone, float32 at 16 kHz.
 
-    The direct path of each is at sample `LEAD` with gain 1/distance (metres). Walls absorb so that Eyring's
-    formula gives `rt60_s`; the tail ends where it has fallen by 60 dB.
+    The direct path of each is at sample `LEAD` with gain 1/distance (metres); walls absorb so that Eyring's formula
+    gives `rt60_s`. "reference" asks pyroomacoustics' image method for them, at hundreds of times the cost.
     """
     places_m = np.array([room.target_m, *(source.position_m for source in room.sources)])
-    direct_m = np.maximum(np.linalg.norm(places_m - room.microphone_m, axis=1), _NEAREST_M)
-    volume_m3 = float(np.prod(room.size_m))
-    reach_m = np.maximum((_IMAGES * volume_m3 * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
-    early = _early(room, places_m, direct_m, reach_m)
-    responses = np.zeros((len(places_m), LEAD + max(early.shape[1], round(room.rt60_s * RATE_HZ))), np.float32)
-    if room.rt60_s > 0:
-        time_s = (np.arange(responses.shape[1]) - LEAD) / RATE_HZ + direct_m[:, None] / SPEED_M_PER_S
-        # Images arrive 4 pi c^3 t^2 / V times a second with energy 1/(c t)^2, less what the walls took.
-        density = 4 * np.pi * SPEED_M_PER_S / (volume_m3 * RATE_HZ)
-        envelope = np.sqrt(density) * np.exp(-3 * np.log(10) / room.rt60_s * np.maximum(time_s, 0))
-        envelope *= np.sqrt(np.clip(1 + (time_s - reach_m[:, None] / SPEED_M_PER_S) / _FADE_S, 0, 1))
-        for i, row in enumerate(responses):  # a stream each: one source more changes no other response
-            stream("tail", room.tail_seed, i).standard_normal(dtype=np.float32, out=row)
-        np.multiply(responses, envelope, out=responses, casting="same_kind")
-    responses[:, : early.shape[1]] += early
-    return responses
+    box = room.size_m, room.rt60_s, room.microphone_m, places_m
+    found = simulator.simulate(*box, room.tail_seed) if backend == "fast" else simulator.reference(*box)
+    return found if room.tail_cut_db is None else simulator.cut_tails(found, room.tail_cut_db)
 
 
-def _early(
-    room: Room,
-    places_m: Float[np.ndarray, "sources 3"],
-    direct_m: Float[np.ndarray, " sources"],
-    reach_m: Float[np.ndarray, " sources"],
-) -> Float[np.ndarray, "sources samples"]:
-    """What arrives over paths shorter than `reach_m`, by source: the images within, faded out at its end."""
-    size_m = np.array(room.size_m)
-    surface_m2 = 2 * (size_m[0] * size_m[1] + size_m[1] * size_m[2] + size_m[2] * size_m[0])
-    # Eyring: rt60 = 24 ln 10 V / (-c S ln(1 - absorption)); a wall reflects sqrt(1 - absorption).
-    nepers = 12 * np.log(10) * size_m.prod() / (SPEED_M_PER_S * surface_m2)
-    wall_gain = np.exp(-nepers / room.rt60_s) if room.rt60_s else 0.0
-    squares, gains = [], []
-    for axis, side_m in enumerate(size_m):
-        last = int(reach_m.max() / (2 * side_m)) + 1
-        k = np.arange(-last, last + 1)
-        place_m = places_m[:, axis, None]
-        images_m = np.concatenate([2 * k * side_m + place_m, 2 * k * side_m - place_m], axis=1)
-        square = (images_m - room.microphone_m[axis]) ** 2
-        near = (square <= reach_m[:, None] ** 2).any(axis=0)
-        squares.append(square[:, near])
-        gains.append(wall_gain ** np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])[near])
-    lattice = squares[0][:, :, None, None] + squares[1][:, None, :, None] + squares[2][:, None, None, :]
-    lattice = lattice.reshape(len(places_m), -1)
-    source, image = np.nonzero(lattice <= reach_m[:, None] ** 2)
-    path_m = np.maximum(np.sqrt(lattice[source, image]), _NEAREST_M)
-    gain = (gains[0][:, None, None] * gains[1][:, None] * gains[2]).ravel()[image] / path_m
-    gain *= np.sqrt(np.clip((reach_m[source] - path_m) / SPEED_M_PER_S / _FADE_S, 0, 1))
-    delay = (path_m - direct_m[source]) / SPEED_M_PER_S * RATE_HZ
-    samples = scipy.fft.next_fast_len(2 * LEAD + int((reach_m - direct_m).max() / SPEED_M_PER_S * RATE_HZ), True)
-    return _band_limited(source, delay + LEAD, gain, (len(places_m), samples))
-
-
-def _band_limited(
-    row: Int[np.ndarray, " impulses"],
-    delay: Float[np.ndarray, " impulses"],
-    gain: Float[np.ndarray, " impulses"],
-    shape: tuple[int, int],
-) -> Float[np.ndarray, "rows samples"]:
-    """Impulses at fractional samples, limited to the band below 7.5 kHz (falling to nothing at 8 kHz)."""
-    rows, samples = shape
-    position = row * (samples * _OVERSAMPLING) + delay * _OVERSAMPLING
-    floor = position.astype(np.int64)
-    late = gain * (position - floor)
-    cells = rows * samples * _OVERSAMPLING
-    fine = np.bincount(floor, gain - late, cells) + np.bincount(floor + 1, late, cells + 1)[:cells]
-    spectrum = scipy.fft.rfft(fine.astype(np.float32).reshape(rows, -1))[:, : samples // 2 + 1]
-    hz = np.arange(samples // 2 + 1) * RATE_HZ / samples
-    spectrum *= 0.5 + 0.5 * np.cos(np.pi * np.clip((hz - 7500) / 500, 0, 1)).astype(np.float32)
-    return scipy.fft.irfft(spectrum, samples)
+def _measured_responses(room: MeasuredRoom, measured: Sounds) -> Float[np.ndarray, "sources taps"]:
+    """The room's responses with their direct paths at `LEAD`; ValueError where one is missing or unusable."""
+    aligned = []
+    for name in (room.response, *(source.response for source in room.sources)):
+        if name not in measured:
+            raise ValueError(f"room: response {name!r} is missing; give the measured responses too")
+        try:
+            aligned.append(simulator.align_measured(measured[name]))
+        except ValueError as error:
+            raise ValueError(f"room: response {name!r}: {error}") from None
+    taps = max(map(len, aligned))
+    return np.stack([np.pad(response, (0, taps - len(response))) for response in aligned])
 
 
 def add_room(
-    wave: Float[np.ndarray, " samples"], room: Room, noises: Mapping[str, Float[np.ndarray, " snippet"]]
+    wave: Float[np.ndarray, " samples"],
+    room: Room | MeasuredRoom,
+    noises: Sounds,
+    measured: Sounds | None = None,
+    backend: Literal["fast", "reference"] = "fast",
 ) -> Float[np.ndarray, " samples"]:
     """`wave` as the room's microphone hears it, with its noises: float32 of the same length.
 
     Aligned with `wave` by the direct path, and the speech as loud as in `wave`, or less where it would clip.
-    A noise shorter than the utterance is looped with a cross-fade; one that is silent there adds nothing.
-    ValueError where a snippet is missing or empty, or where a SNR is asked for and `wave` is digital silence.
+    A noise shorter than the utterance is looped with a cross-fade; one that is silent there adds nothing. `measured`
+    holds the responses that a `MeasuredRoom` names.
+    ValueError where a snippet or a response is missing or empty, or a SNR is asked for and `wave` is digital silence.
     """
-    responses = impulse_responses(room)
-    size = scipy.fft.next_fast_len(len(wave) + responses.shape[1], True)
-    signals = np.zeros((len(responses), size), np.float32)
-    signals[0, : len(wave)] = wave
-    for row, source in zip(signals[1:], room.sources):
-        if not len(noises.get(source.snippet, ())):
-            raise ValueError(f"room: noise snippet {source.snippet!r} is missing or empty; give its noises too")
-        row[:] = _excerpt(noises[source.snippet], source.start, size)
-    spectra = scipy.fft.rfft(signals)
-    spectra *= scipy.fft.rfft(responses, size)
-    heard = scipy.fft.irfft(spectra[0], size)[LEAD : LEAD + len(wave)]
+    if isinstance(room, MeasuredRoom):
+        responses = _measured_responses(room, measured or {})
+    else:
+        responses = impulse_responses(room, backend)
+    samples, taps = len(wave), responses.shape[1]
+    speech = np.zeros((1, samples + LEAD), np.float32)
+    speech[0, :samples] = wave
+    heard = _convolve(speech, responses[:1])[LEAD:]
     before, after = active_power(wave), active_power(heard)
     if after > 0:
-        heard *= np.sqrt(before / after)
-    if room.sources:
+        heard *= np.float32(np.sqrt(before / after))
+    sources: Sequence[NoiseSource | MeasuredNoise] = room.sources
+    if sources:
         if not before:
             raise ValueError("room: the wave is digital silence, so no SNR can be set; leave it out")
-        # The noise was there before the utterance: what wraps around falls on the samples that are cut off.
-        noise = scipy.fft.irfft(spectra[1:].sum(axis=0), size)[responses.shape[1] :][: len(wave)]
+        # The noise was there before the utterance: its first `taps` samples only fill the room.
+        playing = np.empty((len(sources), taps + samples), np.float32)
+        for row, source in zip(playing, sources):
+            if not len(noises.get(source.snippet, ())):
+                raise ValueError(f"room: noise snippet {source.snippet!r} is missing or empty; give its noises too")
+            row[:] = _excerpt(noises[source.snippet], source.start, taps + samples)
+        noise = _convolve(playing, responses[1:])[taps:]
         power = float(np.mean(noise**2, dtype=np.float64))
         if power > 0:
             heard += noise * np.float32(np.sqrt(before / power / 10 ** (room.snr_db / 10)))
     peak = float(np.abs(heard).max(initial=0))
     return heard * np.float32(0.999 / peak) if peak > 0.999 else heard
+
+
+def _convolve(
+    signals: Float[np.ndarray, "sources samples"], responses: Float[np.ndarray, "sources taps"]
+) -> Float[np.ndarray, " samples"]:
+    """The sum of each signal with its response, cut to the signals' length: by overlap-add where that is less work.
+
+    A block of four responses' length was the fastest; a signal not much longer is one transform.
+    """
+    (sources, samples), taps = signals.shape, responses.shape[1]
+    size = scipy.fft.next_fast_len(min(4 * taps, samples + taps), True)
+    step = size - taps + 1
+    blocks = -(-samples // step)
+    padded = np.zeros((sources, blocks * step), np.float32)
+    padded[:, :samples] = signals
+    spectra = scipy.fft.rfft(padded.reshape(sources, blocks, step), size)
+    spectra *= scipy.fft.rfft(responses, size)[:, None]
+    parts = scipy.fft.irfft(spectra.sum(axis=0), size)
+    total = np.zeros(blocks * step + taps - 1, np.float32)
+    for i, part in enumerate(parts):
+        total[i * step : i * step + size] += part
+    return total[:samples]
 
 
 def active_power(wave: Float[np.ndarray, " samples"]) -> float:

@@ -1,0 +1,94 @@
+"""Frozen dataclasses from JSON, and the JSON schema of what is taken: of numbers, texts, tuples and each other."""
+
+from __future__ import annotations
+
+import math
+import types
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+_NAMES = {str: ("string", "a text"), bool: ("boolean", "true or false"), int: ("integer", "a whole number")}
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def read(kind: type[T], value: Any, where: str) -> T:
+    """A dataclass from parsed JSON; ValueError names the field that is missing, unknown or of another type."""
+    expected = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    if not isinstance(value, dict) or value.keys() != expected:
+        found = sorted(value) if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f"{where}: needs the fields {sorted(expected)}, but has {found}")
+    hints = _hints(kind)  # type: ignore[arg-type]
+    return kind(**{name: _value(hint, value[name], f"{where}: {name}") for name, hint in hints.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint`, or ValueError."""
+    if is_dataclass(hint):
+        return read(hint, value, where)  # type: ignore[arg-type]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _one_of(inner, value, where)
+    if origin is tuple:
+        kinds = (inner[0],) * len(value) if inner[-1] is ... and isinstance(value, list) else inner
+        if not isinstance(value, list) or len(value) != len(kinds):
+            raise ValueError(f"{where} must be a list{'' if inner[-1] is ... else f' of {len(inner)}'}, not {value!r}")
+        return tuple(_value(kind, part, f"{where}[{i}]") for i, (kind, part) in enumerate(zip(kinds, value)))
+    if origin is Literal:
+        if value not in inner:
+            raise ValueError(f"{where} must be {' or '.join(map(repr, inner))}, not {value!r}")
+        return value
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{where} must be a number, not {value!r}")
+        return float(value)
+    if type(value) is not hint:
+        raise ValueError(f"{where} must be {_NAMES[hint][1]}, not {value!r}")
+    return value
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The first of several types that takes the value; of dataclasses the one that has its fields."""
+    if value is None and types.NoneType in kinds:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
+    if isinstance(value, dict):
+        same = [kind for kind in kinds if is_dataclass(kind) and value.keys() == {field.name for field in fields(kind)}]
+        return _value((same or kinds)[0], value, where)
+    for kind in kinds[:-1]:
+        try:
+            return _value(kind, value, where)
+        except ValueError:
+            continue
+    return _value(kinds[-1], value, where)
+
+
+def schema(kind: Any) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of what `read` takes for `kind`, ranges apart."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        properties = {name: schema(hint) for name, hint in _hints(kind).items()}  # type: ignore[arg-type]
+        summary = (kind.__doc__ or "").strip().split("\n")[0]
+        return {
+            "type": "object",
+            "description": summary,
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+    if origin in (Union, types.UnionType):
+        return {"anyOf": [schema(each) for each in inner]}
+    if origin is tuple:
+        if inner[-1] is ...:
+            return {"type": "array", "items": schema(inner[0])}
+        return {"type": "array", "prefixItems": [schema(each) for each in inner], "items": False}
+    if origin is Literal:
+        return {"enum": list(inner)}
+    if kind is types.NoneType:
+        return {"type": "null"}
+    return {"type": "number" if kind is float else _NAMES[kind][0]}
