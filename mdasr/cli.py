@@ -1,4 +1,4 @@
-"""The command `mdasr`: import, train, evaluate, transcribe, perturb."""
+"""The command `mdasr`: import, train, evaluate, transcribe, perturb, rooms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ from mdasr import frontend
 from mdasr.data.audio import read_audio
 from mdasr.data.manifest import import_manifest, to_int16
 from mdasr.data.records import Corpus
-from mdasr.perturb import TRAINING_CODECS, Policy, Recipe, RoomRanges, draw, perturb, require
+from mdasr.perturb import (
+    EVALUATION_ROOMS,
+    TRAINING_CODECS,
+    TRAINING_ROOMS,
+    Policy,
+    Recipe,
+    RoomRanges,
+    draw,
+    draw_room,
+    perturb,
+    require,
+)
 from mdasr.spec import RATE_HZ
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
@@ -104,19 +115,47 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
 
 def perturb_command(chosen: argparse.Namespace) -> int:
     """Distort a recording as in training, or as a recipe says; writes 16 kHz WAV or FLAC and prints the recipe."""
-    from mdasr.data.noises import make_noises, read_noises
+    from mdasr.data.noises import make_noises, read_noises, read_responses
 
+    if chosen.schema:
+        print(json.dumps(Recipe.json_schema(), indent=1))
+        return 0
+    if not (chosen.input and chosen.output):
+        raise ValueError("give a recording IN and where to write OUT, or --schema alone")
     wave, _ = read_audio(chosen.input, chosen.channel)
     noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
+    measured = read_responses(chosen.responses) if chosen.responses else {}
     if chosen.recipe:
         inline = chosen.recipe.lstrip().startswith("{")
         recipe = Recipe.from_json(chosen.recipe if inline else Path(chosen.recipe).read_text())
     else:
-        policy = Policy(1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS)
+        policy = Policy(
+            1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured))
+        )
         recipe = draw(policy, chosen.seed, chosen.input.name, 0)
     require([recipe.codec])
-    soundfile.write(chosen.output, to_int16(perturb(wave, recipe, noises)), RATE_HZ)
+    soundfile.write(chosen.output, to_int16(perturb(wave, recipe, noises, measured)), RATE_HZ)
     print(recipe.to_json())
+    return 0
+
+
+def rooms_command(chosen: argparse.Namespace) -> int:
+    """Export configurations of rooms (§3.1) as Parquet, and draw their distributions."""
+    from mdasr.data.noises import make_noises, read_noises
+    from mdasr.data.rooms import write_rooms
+
+    if chosen.first < 0 or chosen.count < 1:
+        raise ValueError(f"--first {chosen.first} --count {chosen.count}: give 0 or more, and 1 or more")
+    snippets = sorted(read_noises(chosen.noises) if chosen.noises else make_noises("train"))
+    indices = tqdm(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
+    rooms = ((i, draw_room(i, chosen.seed, snippets, RoomRanges(tail_cut_db=chosen.tail_cut_db))) for i in indices)
+    count = write_rooms(chosen.out, rooms)
+    print(f"{chosen.out}: {count} rooms")
+    if chosen.picture:
+        from mdasr.plots import draw_rooms
+
+        shown = range(chosen.first, chosen.first + min(chosen.count, 20_000))
+        draw_rooms(chosen.picture, [draw_room(i, chosen.seed, snippets) for i in shown])
     return 0
 
 
@@ -168,13 +207,27 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--channel", type=int, help="which channel of recordings with several, from 0")
 
     sub = command("perturb", perturb_command)
-    sub.add_argument("input", type=Path, metavar="IN")
-    sub.add_argument("output", type=Path, metavar="OUT")
+    sub.add_argument("input", type=Path, metavar="IN", nargs="?")
+    sub.add_argument("output", type=Path, metavar="OUT", nargs="?")
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--seed", type=int, default=0)
     how.add_argument("--recipe", metavar="JSON", help="a recipe as printed, or a file that holds one")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
+    sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses in the simulator's place")
     sub.add_argument("--channel", type=int, help="which channel of a recording with several, from 0")
+    sub.add_argument("--schema", action="store_true", help="print the JSON schema of recipes and stop")
+
+    sub = command("rooms", rooms_command)
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet, a row a room")
+    sub.add_argument("--first", type=int, default=TRAINING_ROOMS[0], metavar="INDEX")
+    sub.add_argument(
+        "--count", type=int, default=10_000, help=f"training draws from the first {TRAINING_ROOMS[1]:,}, tests from "
+        f"the {EVALUATION_ROOMS[1] - EVALUATION_ROOMS[0]:,} after them"
+    )  # fmt: skip
+    sub.add_argument("--seed", type=int, default=0, help="which collection")
+    sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
+    sub.add_argument("--tail-cut-db", type=float, help="cut responses so far below their maximum (Google's: 20)")
+    sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the distributions of the first 20,000")
     return top
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people: an utterance with its alignment, and what each perturbation does to it."""
+"""Pictures for people: an utterance with its alignment, what each perturbation does to it, rooms."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mdasr import frontend
 from mdasr.data.records import Alignment, Utterance
+from mdasr.data.rooms import distance_m
+from mdasr.perturb import PAPER_ROOMS, Room, impulse_responses
+from mdasr.perturb.responses import LEAD
 from mdasr.spec import RATE_HZ
 
 matplotlib.use("Agg")
@@ -75,3 +79,55 @@ def draw_perturbations(
         if i % columns:
             axes.set_ylabel("")
     figure.savefig(path, dpi=100)
+
+
+def draw_rooms(path: Path, rooms: Sequence[Room]) -> None:
+    """Distributions of a collection's RT60, SNR, distance and number of sources, beside the ranges of §3.1.
+
+    The paper states the ranges; of the distributions within them, those of Kim et al. (2017), only these are public.
+    """
+    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    panels = figure.subplots(2, 2).ravel()
+    columns = {
+        "RT60 (s)": ([room.rt60_s for room in rooms], PAPER_ROOMS.rt60_s),
+        "SNR (dB)": ([room.snr_db for room in rooms], PAPER_ROOMS.snr_db),
+        "talker to microphone (m)": ([distance_m(room) for room in rooms], PAPER_ROOMS.distance_m),
+    }
+    for axes, (name, (values, stated)) in zip(panels, columns.items()):
+        axes.hist(values, bins=40, color="#4878a8")
+        for x in stated:
+            axes.axvline(x, color="#c44e52", linestyle="--")
+        axes.set_xlabel(f"{name}: mean {np.mean(values):.2f}")
+    counts = np.bincount([len(room.sources) for room in rooms], minlength=PAPER_ROOMS.sources[1] + 1)
+    panels[3].bar(np.arange(len(counts)), counts, color="#4878a8")
+    for x in (PAPER_ROOMS.sources[0] - 0.5, PAPER_ROOMS.sources[1] + 0.5):
+        panels[3].axvline(x, color="#c44e52", linestyle="--")
+    panels[3].set_xlabel("noise sources")
+    panels[3].xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(f"{len(rooms):,} rooms; dashed: the ends of the ranges that the paper states (§3.1)", fontsize=10)
+    figure.savefig(path, dpi=110)
+
+
+def draw_response(path: Path, room: Room) -> None:
+    """A room's response from the talker, and its decay: Schroeder's backward integral beside the line of its RT60."""
+    response = impulse_responses(room)[0].astype(np.float64)
+    time_ms = (np.arange(len(response)) - LEAD) / RATE_HZ * 1000
+    energy = np.cumsum(response[::-1] ** 2)[::-1]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    wave, decay = figure.subplots(1, 2)
+    wave.plot(time_ms, response / np.abs(response).max(), linewidth=0.6, color="#4878a8")
+    wave.set_title(
+        f"response at {distance_m(room):.1f} m in a room of " + " × ".join(f"{x:.1f}" for x in room.size_m) + " m"
+    )
+    wave.set_xlabel("ms after the direct path")
+    decay.plot(time_ms, 10 * np.log10(energy / energy[0] + 1e-12), color="#4878a8", label="energy still to come")
+    start = 10 * np.log10(energy[LEAD + RATE_HZ // 20] / energy[0])  # the line begins where the direct path is past
+    decay.plot(
+        time_ms, start - 60 * (time_ms - 50) / (1000 * room.rt60_s), "--", color="#c44e52",
+        label=f"RT60 {room.rt60_s:.2f} s",
+    )  # fmt: skip
+    decay.set_ylim(-65, 3)
+    decay.set_ylabel("dB")
+    decay.set_xlabel("ms after the direct path")
+    decay.legend()
+    figure.savefig(path, dpi=110)

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import soundfile
 
 from mdasr.cli import main
-from mdasr.perturb import Recipe
+from mdasr.data.noises import make_noises
+from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
 
 
 @pytest.fixture
@@ -29,9 +31,47 @@ def test_perturb_prints_a_recipe_that_replays_to_the_same_samples(recording, tmp
     assert len(a) == 16_000  # the same second
 
 
+def test_perturb_hears_through_measured_responses(recording, tmp_path, capsys):
+    (tmp_path / "rooms").mkdir()
+    response = np.zeros((4_000, 2))
+    response[100, 0], response[900, 0] = 0.5, 0.25
+    soundfile.write(tmp_path / "rooms" / "hall.wav", response, 16_000)
+    out = tmp_path / "out.wav"
+    assert main(["perturb", str(recording), str(out), "--responses", str(tmp_path / "rooms")]) == 0
+    recipe = Recipe.from_json(capsys.readouterr().out)
+    assert isinstance(recipe.room, MeasuredRoom) and recipe.room.response == "hall.wav"
+    assert main(["perturb", str(recording), str(out), "--recipe", recipe.to_json()]) == 2
+    assert "response 'hall.wav' is missing" in capsys.readouterr().err
+
+
+def test_perturb_prints_its_schema(capsys):
+    assert main(["perturb", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == Recipe.json_schema()
+    assert main(["perturb", "in.wav"]) == 2
+    assert "give a recording IN and where to write OUT" in capsys.readouterr().err
+
+
+def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys):
+    out, picture = tmp_path / "rooms.parquet", tmp_path / "rooms.png"
+    arguments = ["rooms", "--out", str(out), "--first", "3000000", "--count", "40", "--seed", "3"]
+    assert main([*arguments, "--tail-cut-db", "20", "--picture", str(picture)]) == 0
+    assert "40 rooms" in capsys.readouterr().out
+    rows = pyarrow.parquet.read_table(out).to_pylist()
+    assert [row["index"] for row in rows] == list(range(3_000_000, 3_000_040))
+    snippets = sorted(make_noises("train"))
+    for row in rows:
+        room = draw_room(row["index"], 3, snippets, RoomRanges(tail_cut_db=20.0))
+        assert row["rt60_s"] == pytest.approx(room.rt60_s) and row["snr_db"] == pytest.approx(room.snr_db)
+        assert row["tail_cut_db"] == 20 and row["tail_seed"] == room.tail_seed
+        assert [s["snippet"] for s in row["sources"]] == [s.snippet for s in room.sources]
+        assert row["distance_m"] == pytest.approx(np.linalg.norm(np.subtract(row["target_m"], row["microphone_m"])))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["rooms", "--out", str(out), "--count", "0"]) == 2
+
+
 @pytest.mark.parametrize(
     ("recipe", "message"),
-    [("{", "not JSON"), ('{"version": 99}', "version 99"), ('{"version": 1, "room": null}', "needs the fields")],
+    [("{", "not JSON"), ('{"version": 99}', "version 99"), ('{"version": 2, "room": null}', "needs the fields")],
 )
 def test_a_broken_recipe_is_explained(recording, tmp_path, capsys, recipe, message):
     assert main(["perturb", str(recording), str(tmp_path / "out.wav"), "--recipe", recipe]) == 2

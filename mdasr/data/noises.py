@@ -46,28 +46,35 @@ def read_noises(directory: Path | str) -> dict[str, Float[np.ndarray, " samples"
     Channels are averaged and other rates resampled. ValueError names the file that is unreadable, empty,
     silent or holds samples that are not numbers; a folder without audio is an error too.
     """
-    root = Path(directory)
+    return {name: _read(path).mean(axis=1) for name, path in _audio_files(Path(directory), "noise recordings").items()}
+
+
+def read_responses(directory: Path | str) -> dict[str, Float[np.ndarray, " taps"]]:
+    """Every measured room response under `directory`, as `read_noises` reads noises, of several channels the first."""
+    return {name: _read(path)[:, 0].copy() for name, path in _audio_files(Path(directory), "room responses").items()}
+
+
+def _audio_files(root: Path, what: str) -> dict[str, Path]:
     if not root.is_dir():
-        raise ValueError(f"{root}: not a folder; give one that holds noise recordings (WAV, FLAC or Ogg)")
+        raise ValueError(f"{root}: not a folder; give one that holds {what} (WAV, FLAC or Ogg)")
     paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     if not paths:
-        raise ValueError(f"{root}: holds no WAV, FLAC or Ogg file; put noise recordings there")
-    return {path.relative_to(root).as_posix(): _read(path) for path in paths}
+        raise ValueError(f"{root}: holds no WAV, FLAC or Ogg file; put {what} there")
+    return {path.relative_to(root).as_posix(): path for path in paths}
 
 
-def _read(path: Path) -> Float[np.ndarray, " samples"]:
+def _read(path: Path) -> Float[np.ndarray, "samples channels"]:
     try:
         channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise ValueError(f"{path}: cannot be read as audio ({error}); replace or remove it") from error
-    wave = channels.mean(axis=1)
-    if not len(wave):
+    if not len(channels):
         raise ValueError(f"{path}: has no samples; remove it")
-    if not np.isfinite(wave).all():
+    if not np.isfinite(channels).all():
         raise ValueError(f"{path}: has samples that are not finite numbers; repair or remove it")
-    if not wave.any():
+    if not channels.any():
         raise ValueError(f"{path}: is digital silence, which no SNR can be set with; remove it")
-    return wave if rate_hz == RATE_HZ else soxr.resample(wave, rate_hz, RATE_HZ, quality="HQ")
+    return channels if rate_hz == RATE_HZ else soxr.resample(channels, rate_hz, RATE_HZ, quality="HQ")
 
 
 def _level(wave: np.ndarray) -> Float[np.ndarray, " samples"]:

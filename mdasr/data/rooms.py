@@ -1,0 +1,64 @@
+"""Room configurations as a table for other programs: any range of a collection, in Parquet (§3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdasr.perturb import Room
+
+_BATCH = 10_000  # rooms held at a time
+
+
+def write_rooms(path: Path, rooms: Iterable[tuple[int, Room]]) -> int:
+    """Write (index, room) pairs as Parquet, a row each, replacing `path` at the end only; returns how many.
+
+    Columns are the fields of `Room`, with `index` and `distance_m` (talker to microphone). ImportError without pyarrow.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ImportError("Parquet needs pyarrow: pip install 'mdasr[rooms]'") from error
+    place = pyarrow.list_(pyarrow.float32(), 3)
+    source = pyarrow.struct({"position_m": place, "snippet": pyarrow.string(), "start": pyarrow.float32()})
+    schema = pyarrow.schema(
+        {
+            "index": pyarrow.int64(),
+            "size_m": place,
+            "rt60_s": pyarrow.float32(),
+            "microphone_m": place,
+            "target_m": place,
+            "distance_m": pyarrow.float32(),
+            "sources": pyarrow.list_(source),
+            "snr_db": pyarrow.float32(),
+            "tail_seed": pyarrow.int64(),
+            "tail_cut_db": pyarrow.float32(),
+        }
+    )
+    partial, count = path.with_name(path.name + ".partial"), 0
+    with pyarrow.parquet.ParquetWriter(partial, schema) as writer:
+        for batch in _batches(rooms):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+            count += len(batch)
+    partial.replace(path)
+    return count
+
+
+def _batches(rooms: Iterable[tuple[int, Room]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for index, room in rooms:
+        batch.append({"index": index, "distance_m": distance_m(room), **asdict(room)})
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    yield batch
+
+
+def distance_m(room: Room) -> float:
+    """Metres from the talker to the microphone."""
+    return float(np.linalg.norm(np.subtract(room.target_m, room.microphone_m)))

@@ -1,0 +1,77 @@
+"""Each perturbation as a Grain transform, for a data pipeline of one's own (needs grain).
+
+Elements are dictionaries that hold a waveform, float32 at 16 kHz, under `key`; all else in them is left alone. Grain
+hands each element its own random generator, so that workers do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grain.python as grain
+import numpy as np
+
+from mdasr.perturb.bandwidth import narrowband
+from mdasr.perturb.codec import TRAINING_CODECS, Codec, encode_decode
+from mdasr.perturb.recipe import Policy, draw, perturb
+from mdasr.perturb.room import PAPER_ROOMS, TRAINING_ROOMS, RoomRanges, Sounds, add_room, draw_room
+
+Element = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AddRoom(grain.RandomMapTransform):
+    """A simulated room with noises (§3.1), with `probability`; ValueError for a silent waveform, as `add_room` says."""
+
+    noises: Sounds
+    probability: float = 1.0
+    ranges: RoomRanges = PAPER_ROOMS
+    key: str = "audio"
+
+    def random_map(self, element: Element, rng: np.random.Generator) -> Element:
+        if rng.random() >= self.probability:
+            return element
+        room = draw_room(int(rng.integers(*TRAINING_ROOMS)), 0, sorted(self.noises), self.ranges)
+        return {**element, self.key: add_room(element[self.key], room, self.noises)}
+
+
+@dataclass(frozen=True)
+class Narrowband(grain.RandomMapTransform):
+    """8 kHz and back (§3.2), with `probability`."""
+
+    probability: float = 0.5
+    key: str = "audio"
+
+    def random_map(self, element: Element, rng: np.random.Generator) -> Element:
+        if rng.random() >= self.probability:
+            return element
+        return {**element, self.key: narrowband(element[self.key])}
+
+
+@dataclass(frozen=True)
+class EncodeDecode(grain.RandomMapTransform):
+    """One of `codecs` (§3.3), each as likely as the others; None is no codec."""
+
+    codecs: Sequence[Codec | None] = TRAINING_CODECS
+    key: str = "audio"
+
+    def random_map(self, element: Element, rng: np.random.Generator) -> Element:
+        codec = self.codecs[int(rng.integers(len(self.codecs)))]
+        return element if codec is None else {**element, self.key: encode_decode(element[self.key], codec)}
+
+
+@dataclass(frozen=True)
+class Perturb(grain.RandomMapTransform):
+    """All of it, as a policy says, with the recipe's JSON left under "recipe"."""
+
+    policy: Policy
+    noises: Sounds
+    measured: Sounds = field(default_factory=dict)
+    key: str = "audio"
+
+    def random_map(self, element: Element, rng: np.random.Generator) -> Element:
+        recipe = draw(self.policy, int(rng.integers(2**63)), "grain", 0)
+        wave = perturb(element[self.key], recipe, self.noises, self.measured)
+        return {**element, self.key: wave, "recipe": recipe.to_json()}
