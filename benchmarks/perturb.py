@@ -1,6 +1,6 @@
 """How fast perturbations and features are made, in CPU seconds of one core, beside peers that are installed.
 
-python benchmarks/perturb.py [--json FILE] [--rounds N]
+make bench, or python benchmarks/perturb.py [--json FILE] [--rounds N]
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import dataclasses
 import json
 import os
 import platform
-import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: CPU seconds of one core
 
-import librosa
 import numpy as np
-import pyroomacoustics
+import peers
+from peers import Work
 
 from mdasr.data.noises import KINDS, make_noises
 from mdasr.frontend import log_mel
@@ -51,13 +53,20 @@ POLICY = Policy(1.0, RoomRanges(sources=(3, 3)), tuple(NOISES))
 PLAIN = [draw(POLICY, 0, f"benchmark/{i}", 0) for i in range(COUNT)]
 CODED = [dataclasses.replace(r, codec=TRAINING_CODECS[i % 7]) for i, r in enumerate(PLAIN)]
 FAST = [dataclasses.replace(r, codec=r.codec and dataclasses.replace(r.codec, search="fast")) for r in CODED]
+PACKAGES = (
+    "numpy", "scipy", "soxr", "av", "soundfile", "librosa", "pyroomacoustics", "lhotse", "audiomentations", "torch",
+    "rir-generator", "kaldi-native-fbank",
+)  # fmt: skip
 ROOMS = [dataclasses.replace(draw_room(i, 1, (), RoomRanges(sources=(0, 0))), rt60_s=0.9) for i in range(COUNT)]
 
 
-def chain(recipes: list[Recipe]) -> float:
-    for wave, recipe in zip(WAVES, recipes):
-        log_mel(perturb(wave, recipe, NOISES))
-    return COUNT * SECONDS
+def chain(recipes: list[Recipe]) -> Work:
+    def work() -> float:
+        for wave, recipe in zip(WAVES, recipes):
+            log_mel(perturb(wave, recipe, NOISES))
+        return COUNT * SECONDS
+
+    return work
 
 
 def responses() -> float:
@@ -66,67 +75,85 @@ def responses() -> float:
     return COUNT
 
 
-def pyroomacoustics_hybrid() -> float:
-    """Image method up to order 3, then ray tracing; its image method alone would take seconds a response."""
-    room = ROOMS[0]
-    absorption, _ = pyroomacoustics.inverse_sabine(room.rt60_s, room.size_m)
-    theirs = pyroomacoustics.ShoeBox(
-        room.size_m,
-        fs=16_000,
-        max_order=3,
-        ray_tracing=True,
-        materials=pyroomacoustics.Material(absorption),
-    )
-    theirs.add_source(room.target_m)
-    theirs.add_microphone(room.microphone_m)
-    theirs.compute_rir()
-    return 1
-
-
-def ours_log_mel() -> float:
+def features() -> float:
     for wave in WAVES:
         log_mel(wave)
     return COUNT * SECONDS
 
 
-def librosa_log_mel() -> float:
-    for wave in WAVES:
-        power = librosa.feature.melspectrogram(
-            y=wave, sr=16_000, n_fft=1024, win_length=512, hop_length=160, center=False, n_mels=128, fmin=125,
-            fmax=7500, htk=True, norm=None,
-        )  # fmt: skip
-        np.log(power + 1e-6)
-    return COUNT * SECONDS
+class Figure(NamedTuple):
+    unit: str
+    ours: Work
+    peers: dict[str, Callable[[], Work]]
 
 
 AUDIO, RESPONSES = "s of audio per CPU s", "responses per CPU s"
-FIGURES: dict[str, tuple[str, Callable[[], float], dict[str, Callable[[], float]]]] = {
-    "chain_codec": (AUDIO, lambda: chain(CODED), {}),
-    "chain_codec_fast_search": (AUDIO, lambda: chain(FAST), {}),
-    "chain_plain": (AUDIO, lambda: chain(PLAIN), {}),
-    "rir_rt60_0.9": (RESPONSES, responses, {"pyroomacoustics (hybrid)": pyroomacoustics_hybrid}),
-    "logmel": (AUDIO, ours_log_mel, {"librosa": librosa_log_mel}),
+CHAIN_PEERS = {"glue": peers.glue, "lhotse": peers.lhotse_chain, "audiomentations": peers.audiomentations_chain}
+FIGURES = {
+    "chain_codec": Figure(
+        AUDIO,
+        chain(CODED),
+        {name: partial(peer, WAVES, CODED, NOISES) for name, peer in CHAIN_PEERS.items()}
+        | {"ffmpeg subprocess, codecs alone": partial(peers.ffmpeg_codecs, WAVES, CODED)},
+    ),
+    "chain_codec_fast_search": Figure(AUDIO, chain(FAST), {}),
+    "chain_plain": Figure(
+        AUDIO, chain(PLAIN), {name: partial(peer, WAVES, PLAIN, NOISES) for name, peer in CHAIN_PEERS.items()}
+    ),
+    "rir_rt60_0.9": Figure(
+        RESPONSES,
+        responses,
+        {
+            "pyroomacoustics hybrid": partial(peers.pyroomacoustics_hybrid, ROOMS),
+            "rir-generator": partial(peers.rir_generator, ROOMS),
+            "lhotse statistical": partial(peers.lhotse_responses, ROOMS),
+        },
+    ),
+    "logmel": Figure(
+        AUDIO,
+        features,
+        {
+            "librosa": partial(peers.librosa_mel, WAVES),
+            "kaldi-native-fbank": partial(peers.kaldi_fbank, WAVES),
+            "lhotse": partial(peers.lhotse_fbank, WAVES),
+        },
+    ),
 }
 
 
-def measure(rounds: int) -> dict[str, dict]:
-    """The best of several rounds of each figure, ours and the peers' taking turns."""
+def cpu_seconds() -> float:
+    """Of this process and of the ones that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def measure(rounds: int) -> tuple[dict[str, dict], list[str]]:
+    """The best of several rounds of each figure, ours and the peers taking turns; and the peers not installed."""
     best: dict[tuple[str, str], float] = {}
+    missing: set[str] = set()
+    works: dict[tuple[str, str], Work] = {}
+    for name, figure in FIGURES.items():
+        works[name, "ours"] = figure.ours
+        for peer, make in figure.peers.items():
+            try:
+                works[name, peer] = make()
+                works[name, peer]()  # to warm it, and to see whether all that it needs is there
+            except (ImportError, OSError, RuntimeError) as error:
+                missing.add(f"{peer}: {error}")
+                works.pop((name, peer), None)
     for _ in range(rounds):
-        for figure, (_, ours, peers) in FIGURES.items():
-            for name, work in {"ours": ours, **peers}.items():
-                start = time.process_time()
-                amount = work()
-                speed = amount / (time.process_time() - start)
-                best[figure, name] = max(speed, best.get((figure, name), 0.0))
+        for key, work in works.items():
+            start = cpu_seconds()
+            amount = work()
+            best[key] = max(amount / (cpu_seconds() - start), best.get(key, 0.0))
     return {
-        figure: {
-            "unit": unit,
-            "ours": round(best[figure, "ours"], 1),
-            "peers": {name: round(best[figure, name], 2) for name in peers},
+        name: {
+            "unit": figure.unit,
+            "ours": round(best[name, "ours"], 1),
+            "peers": {peer: round(best[name, peer], 2) for peer in figure.peers if (name, peer) in best},
         }
-        for figure, (unit, _, peers) in FIGURES.items()
-    }
+        for name, figure in FIGURES.items()
+    }, sorted(missing)
 
 
 def main() -> None:
@@ -134,12 +161,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    figures = measure(options.rounds)
+    figures, missing = measure(options.rounds)
     for name, figure in figures.items():
         peers = ", ".join(f"{peer} {speed}" for peer, speed in figure["peers"].items())
         print(f"{name:25} {figure['ours']:9.1f} {figure['unit']:22} {peers}")
+    for peer in missing:
+        print(f"left out: {peer}")
     if options.json:
-        versions = {name: version(name) for name in ("numpy", "scipy", "soxr", "av", "librosa", "pyroomacoustics")}
+        versions = {name: version(name) for name in PACKAGES if find_spec(name.replace("-", "_"))}
         device = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
         content = {"figures": figures, "device": device, "versions": versions}
         options.json.write_text(json.dumps(content, indent=1) + "\n")

@@ -57,7 +57,7 @@ def room_ranges(scale: Scale) -> RoomRanges:
 
 
 def model_config(scale: Scale, num_outputs: int) -> ModelConfig:
-    return ModelConfig(scale.cells, num_outputs, scale.dropout)
+    return ModelConfig(scale.cells, num_outputs, scale.dropout, members=scale.members)
 
 
 def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> TrainOptions:
@@ -100,7 +100,7 @@ def train_recognizer(
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    rows = RowOptions(scale.row_steps, scale.output_delay)
+    rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps)
     noisy = any(source.policy.noise_probability > 0 for source in sources)
     options = train_options(scale, RowPlan(sources, rows, seed).rows_in_epoch(), noisy, seed)
     config = model_config(scale, language.tree.num_leaves)

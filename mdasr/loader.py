@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from mdasr import frontend
 from mdasr.data.records import Alignment, Corpus
 from mdasr.language.lexicon import SILENCE
-from mdasr.perturb import Policy, draw, perturb
+from mdasr.perturb import Policy, draw, perturb, stream
 from mdasr.spec import RATE_HZ
 
 Batch = dict[str, np.ndarray]
@@ -50,14 +50,21 @@ class Source:
 
 @dataclass(frozen=True)
 class RowOptions:
-    """The shape of a row: its steps (30 ms each) and by how many the network's output lags its input."""
+    """The shape of a row: its steps (30 ms each) and by how many the network's output lags its input.
+
+    `forget_steps` makes the network forget what it heard at random moments, on average that many steps apart, so that
+    it does not learn the few sentences of a small corpus by heart; 0 leaves its state alone.
+    """
 
     steps: int
     output_delay: int = 0
+    forget_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.output_delay < 0 or self.steps <= self.output_delay:
             raise ValueError(f"rows of {self.steps} steps cannot hold an output delay of {self.output_delay}")
+        if self.forget_steps < 0:
+            raise ValueError(f"forget_steps is {self.forget_steps}; it must be 0 (never) or a number of steps")
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,12 @@ class RowMaker(grain.MapTransform):
             labels[slot + delay : slot + delay + piece.steps] = y[part]
             weights[slot + delay : slot + delay + piece.steps] = 1
             keep[slot] = 0
+        if self.options.forget_steps:
+            moments = stream("forget", self.seed, int(row)).random(steps) < 1 / self.options.forget_steps
+            keep[moments] = 0
+            # What lies before such a moment and was still to be answered has been forgotten with it.
+            lost = np.convolve(moments, np.ones(delay))[:steps] > 0 if delay else np.zeros(steps, bool)
+            weights[lost] = 0
         return {"features": features, "labels": labels, "weights": weights, "keep": keep}
 
     def example(

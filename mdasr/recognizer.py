@@ -25,7 +25,7 @@ from flax import traverse_util
 from jaxtyping import Float, Float32
 
 from mdasr import frontend
-from mdasr.acoustic.model import AcousticModel, ModelConfig, init_params
+from mdasr.acoustic.model import ModelConfig, init_params, log_posteriors
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import Corpus, Utterance, write_atomically
 from mdasr.decode.graph import Graph
@@ -147,8 +147,7 @@ def _forward(config: ModelConfig):
     def forward(params, features):
         keep = np.ones(features.shape[:2], np.float32)
         keep[:, 0] = 0
-        logits, _ = AcousticModel(config).apply({"params": params}, features, keep)
-        return jax.nn.log_softmax(logits)
+        return log_posteriors(config, params, features, keep)
 
     return jax.jit(forward)
 

@@ -61,8 +61,9 @@ class Scale:
     """How large an experiment is: the network, the targets, the training, and the embedded corpus' share.
 
     A model trains for `epochs` over its data, times `noise_factor` where noise is simulated, within `min_steps` and
-    `max_steps`. The rooms' ranges serve training and noisy test sets alike. `batch` is the global batch, in rows of
-    `row_steps` steps of 30 ms.
+    `max_steps`. `forget_steps` and `members` are ways to learn more from little (`loader.RowOptions`,
+    `acoustic.model.ModelConfig`); with 0 and 1 they do nothing. The rooms' ranges serve training and noisy test sets
+    alike. `batch` is the global batch, in rows of `row_steps` steps of 30 ms.
     """
 
     name: str
@@ -71,6 +72,8 @@ class Scale:
     batch: int
     row_steps: int
     output_delay: int
+    forget_steps: int
+    members: int
     dropout: float
     learning_rate: float
     epochs: float

@@ -1,5 +1,6 @@
 """Rows: what they hold, that they depend on seed and number alone, and that their labels fit their features."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -112,6 +113,27 @@ def test_rows_hold_delayed_labels_and_flags(maker):
         np.testing.assert_array_equal(row["features"][piece.slot : piece.slot + piece.steps], x[part])
         np.testing.assert_array_equal(row["labels"][piece.slot + 3 : piece.slot + 3 + piece.steps], y[part])
         assert not row["weights"][piece.slot : piece.slot + 3].any()
+
+
+def test_moments_of_forgetting_excuse_what_was_still_to_be_answered(maker):
+    forgetful = dataclasses.replace(maker, options=RowOptions(100, 3, forget_steps=20))
+    moments = []
+    for row in range(20):
+        plain, found = maker.map(row), forgetful.map(row)
+        for name in ("features", "labels"):
+            np.testing.assert_array_equal(found[name], plain[name])
+        assert (found["keep"] <= plain["keep"]).all()
+        new = np.flatnonzero(found["keep"] < plain["keep"])
+        for step in new:
+            assert not found["weights"][step : step + 3].any()
+        excused = np.flatnonzero(found["weights"] < plain["weights"])
+        starts = np.flatnonzero(found["keep"] == 0)
+        assert all(((step - 2 <= starts) & (starts <= step)).any() for step in excused)
+        moments += [*new]
+        np.testing.assert_array_equal(forgetful.map(row)["keep"], found["keep"])
+    assert 60 < len(moments) < 140  # of 2,000 steps, a twentieth
+    with pytest.raises(ValueError, match="forget_steps"):
+        RowOptions(100, 3, -1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

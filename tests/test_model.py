@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdasr.acoustic.model import FEATURES, AcousticModel, ModelConfig, _dropout, init_params, recurrence
+from mdasr.acoustic.model import (
+    FEATURES,
+    AcousticModel,
+    Ensemble,
+    ModelConfig,
+    _dropout,
+    init_params,
+    log_posteriors,
+    recurrence,
+)
 from mdasr.scales import PAPER
 
 REFERENCE = Path(__file__).parent / "references" / "torch_lstm.npz"
@@ -117,6 +126,30 @@ def test_dropout_of_a_row_depends_on_its_key_alone(small):
     assert float((masks == 0).mean()) == pytest.approx(77 / 256, abs=0.02)
     without, _ = model.apply(params, x, keep)
     assert np.abs(np.asarray(whole) - np.asarray(without)).max() > 0.01
+
+
+def test_an_ensemble_is_its_members_side_by_side():
+    config = ModelConfig((8, 6), 5, dropout=0.3, members=3)
+    params = init_params(config, 3)
+    x = np.random.default_rng(4).standard_normal((2, 9, FEATURES)).astype(np.float32)
+    keep = np.ones((2, 9), np.float32)
+    logits, state = Ensemble(config).apply({"params": params}, x, keep)
+    alone = ModelConfig((8, 6), 5)
+    each = [jax.tree.map(lambda p, i=i: p[i], params["members"]) for i in range(3)]
+    for i, own in enumerate(each):
+        expected, _ = AcousticModel(alone).apply({"params": own}, x, keep)
+        np.testing.assert_allclose(logits[i], expected, atol=1e-6)
+    assert np.abs(logits[0] - logits[1]).max() > 0.1, "the members begin apart"
+    mean = sum(log_posteriors(alone, own, x, keep) for own in each) / 3
+    np.testing.assert_allclose(log_posteriors(config, params, x, keep), mean, atol=1e-6)
+    # The state carries on, and dropout differs from member to member.
+    half, state = Ensemble(config).apply({"params": params}, x[:, :5], keep[:, :5])
+    rest, _ = Ensemble(config).apply({"params": params}, x[:, 5:], keep[:, 5:], state)
+    np.testing.assert_allclose(np.concatenate([half, rest], axis=2), logits, atol=1e-6)
+    same = jax.tree.map(lambda p: jnp.broadcast_to(p[:1], p.shape), params)
+    keys = jax.random.split(jax.random.key(0), 2)
+    dropped, _ = Ensemble(config).apply({"params": same}, x, keep, None, keys)
+    assert np.abs(dropped[0] - dropped[1]).max() > 0.01
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from mdasr.acoustic.model import AcousticModel, ModelConfig, init_params
+from mdasr.acoustic.model import ModelConfig, init_params, network
 from mdasr.data.records import write_atomically
 from mdasr.loader import Batches, MakesRows, Share
 
@@ -70,15 +70,19 @@ def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
 
 
 def frame_loss(logits, labels, weights) -> tuple[jax.Array, jax.Array]:
-    """Summed cross-entropy and number of right frames over [batch, steps], where `weights` is 1."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    """Summed cross-entropy and number of right frames over [batch, steps], where `weights` is 1.
+
+    Both are sums over members, too, where an ensemble's logits [members, batch, steps, outputs] are given: every one is
+    trained as if it were alone.
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.broadcast_to(labels, logits.shape[:-1]))
     right = (logits.argmax(-1) == labels) * weights
     return (losses * weights).sum(), right.sum()
 
 
 def make_train_step(config: ModelConfig, options: TrainOptions) -> Callable:
     """The pmapped step: (replicated state, batch [devices, rows, ...]) -> (state, summed metrics)."""
-    model, optimizer = AcousticModel(config), make_optimizer(options)
+    model, optimizer = network(config), make_optimizer(options)
 
     def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
         step_key = jax.random.fold_in(jax.random.key(options.seed), state.step)
@@ -90,7 +94,7 @@ def make_train_step(config: ModelConfig, options: TrainOptions) -> Callable:
             return frame_loss(logits, batch["labels"], batch["weights"])
 
         (loss_sum, right), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-        sums = {"loss": loss_sum, "right": right, "frames": batch["weights"].sum()}
+        sums = {"loss": loss_sum / config.members, "right": right / config.members, "frames": batch["weights"].sum()}
         gradients, sums = jax.lax.psum((gradients, sums), DEVICES)
         gradients = jax.tree.map(lambda g: g / jnp.maximum(sums["frames"], 1), gradients)
         updates, opt_state = optimizer.update(gradients, state.optimizer, state.params)
