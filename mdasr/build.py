@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from mdasr import frontend
+from mdasr import accelerated, frontend
 from mdasr.acoustic import growth
 from mdasr.acoustic.align import align
 from mdasr.acoustic.model import ModelConfig
@@ -24,10 +25,13 @@ from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions
 from mdasr.language import espeak, ngram
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
+from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
 from mdasr.perturb import TRAINING_CODECS, Policy, RoomRanges, require
 from mdasr.recognizer import Language, Recognizer, tune
 from mdasr.spec import Scale, digest
+
+FeaturesOn = Literal["host", "accelerator"]
+ROW_PIECES = 4  # utterances that a row of packed waves may hold
 
 
 def make_language(directory: Path, lexicon: Lexicon, tree: Tree, sentences: Iterable[str], order: int) -> Language:
@@ -91,16 +95,19 @@ def train_recognizer(
     *,
     seed: int = 0,
     workers: int = 1,
+    features_on: FeaturesOn = "host",
     label: str = "train",
 ) -> Recognizer:
     """Train on `sources`, tune the search on `dev`, and write the model directory; returns at once what is there.
 
-    Killed, it goes on from its last checkpoint. Raises ValueError where `directory` holds another training.
+    Killed, it goes on from its last checkpoint. Raises ValueError where `directory` holds another training, or where
+    features are to be made on the accelerator and a policy asks for what it cannot do.
     """
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps)
+    pieces = ROW_PIECES if features_on == "accelerator" else 0
+    rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
     noisy = any(source.policy.noise_probability > 0 for source in sources)
     options = train_options(scale, RowPlan(sources, rows, seed).rows_in_epoch(), noisy, seed)
     config = model_config(scale, language.tree.num_leaves)
@@ -112,8 +119,16 @@ def train_recognizer(
         "policies": [digest(source.policy) for source in sources],
         "tree": digest(language.tree),
     }
-    maker = RowMaker(sources, language.tree, stats, noises, rows, seed)
-    trained = train(config, options, maker, directory, workers=workers, described=described, label=label)
+    make = PackedRowMaker if features_on == "accelerator" else RowMaker
+    maker = make(sources, language.tree, stats, noises, rows, seed)
+    featurize = (
+        accelerated.featurizer(rows.steps, stats.mean, stats.std, maker.shapes)
+        if isinstance(maker, PackedRowMaker)
+        else None
+    )
+    trained = train(
+        config, options, maker, directory, workers=workers, described=described, featurize=featurize, label=label
+    )
     facts = {
         "scale": dataclasses.asdict(scale),
         "seed": seed,
@@ -153,6 +168,7 @@ class TrainRequest:
     noises: Path | None = None
     seed: int = 0
     workers: int = 1
+    features_on: FeaturesOn = "host"
 
     def policy(self, snippets: Iterable[str]) -> Policy:
         return Policy(
@@ -189,7 +205,15 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     language = make_language(directory, lexicon, tree, sentences, request.scale.ngram_order)
     dev = [corpus[int(i)] for corpus, held in zip(request.corpora, kept) for i in np.flatnonzero(held)]
     return train_recognizer(
-        directory, sources, language, request.scale, noises, dev, seed=request.seed, workers=request.workers
+        directory,
+        sources,
+        language,
+        request.scale,
+        noises,
+        dev,
+        seed=request.seed,
+        workers=request.workers,
+        features_on=request.features_on,
     )
 
 

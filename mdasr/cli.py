@@ -58,6 +58,7 @@ def train_command(chosen: argparse.Namespace) -> int:
         noises=chosen.noises,
         seed=chosen.seed,
         workers=chosen.workers,
+        features_on=chosen.features_on,
     )
     recognizer = train_on(request, chosen.out)
     facts = recognizer.facts
@@ -191,9 +192,15 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
     sub.add_argument("--epochs", type=float, help="how often to see the data (twice that with noise)")
-    sub.add_argument("--scale", default="mini", choices=["mini", "base", "paper"])
+    sub.add_argument("--scale", default="small", choices=["mini", "small", "base", "paper"])
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")
+    sub.add_argument(
+        "--features-on",
+        default="host",
+        choices=["host", "accelerator"],
+        help="where rooms, bandwidth and features are made; codecs need the host",
+    )
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
 
     sub = command("evaluate", evaluate_command)

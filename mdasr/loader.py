@@ -21,7 +21,8 @@ from jaxtyping import Float, Int
 from mdasr import frontend
 from mdasr.data.records import Alignment, Corpus
 from mdasr.language.lexicon import SILENCE
-from mdasr.perturb import Policy, draw, perturb, stream
+from mdasr.perturb import Policy, Recipe, draw, perturb, stream
+from mdasr.perturb.packed import Shapes, pack
 from mdasr.spec import RATE_HZ
 
 Batch = dict[str, np.ndarray]
@@ -53,12 +54,14 @@ class RowOptions:
     """The shape of a row: its steps (30 ms each) and by how many the network's output lags its input.
 
     `forget_steps` makes the network forget what it heard at random moments, on average that many steps apart, so that
-    it does not learn the few sentences of a small corpus by heart; 0 leaves its state alone.
+    it does not learn the few sentences of a small corpus by heart; 0 leaves its state alone. `pieces` is the most
+    utterances that a row may hold; 0 sets no bound.
     """
 
     steps: int
     output_delay: int = 0
     forget_steps: int = 0
+    pieces: int = 0
 
     def __post_init__(self) -> None:
         if self.output_delay < 0 or self.steps <= self.output_delay:
@@ -117,12 +120,13 @@ class RowPlan:
         """First-fit packing of a shuffled epoch: a row is closed when ten later pieces did not fit it."""
         order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self._pool))
         delay, capacity = self.options.output_delay, self.options.steps
+        most = self.options.pieces or capacity
         rows: list[list[Piece]] = []
         opened: list[list[int]] = []  # [row, slots used, misses]
         for i in order:
             (source, utterance), total = self._pool[i], int(self._steps[i])
             for first, steps in _pieces(total, capacity - delay) if total > 0 else []:
-                place = next((p for p in opened if p[1] + steps + delay <= capacity), None)
+                place = next((p for p in opened if p[1] + steps + delay <= capacity and len(rows[p[0]]) < most), None)
                 for row in opened[: opened.index(place) if place else len(opened)]:
                     row[2] += 1
                 if place is None:
@@ -175,15 +179,21 @@ class RowMaker(grain.MapTransform):
 
     def map(self, row: int) -> Batch:
         """Arrays of `options.steps`: features [steps, 512], labels, weights (1 where a label counts), keep."""
-        steps, delay = self.options.steps, self.options.output_delay
-        features = np.zeros((steps, frontend.STACK * frontend.BANDS), np.float32)
-        labels, weights = np.zeros(steps, np.int32), np.zeros(steps, np.float32)
-        keep = np.ones(steps, np.float32)
+        features = np.zeros((self.options.steps, frontend.STACK * frontend.BANDS), np.float32)
         visit, pieces = self._plan.locate(int(row))
         for piece in pieces:
-            x, y = self.example(piece.source, piece.utterance, visit)
+            x = self.features(piece.source, piece.utterance, visit)
+            features[piece.slot : piece.slot + piece.steps] = x[piece.first : piece.first + piece.steps]
+        return {"features": features, **self.targets(row)}
+
+    def targets(self, row: int) -> Batch:
+        """A row's labels, weights and keep, without its features."""
+        steps, delay = self.options.steps, self.options.output_delay
+        labels, weights = np.zeros(steps, np.int32), np.zeros(steps, np.float32)
+        keep = np.ones(steps, np.float32)
+        for piece in self._plan.locate(int(row))[1]:
+            y = self.labels(piece.source, piece.utterance)
             part, slot = slice(piece.first, piece.first + piece.steps), piece.slot
-            features[slot : slot + piece.steps] = x[part]
             labels[slot + delay : slot + delay + piece.steps] = y[part]
             weights[slot + delay : slot + delay + piece.steps] = 1
             keep[slot] = 0
@@ -193,17 +203,59 @@ class RowMaker(grain.MapTransform):
             # What lies before such a moment and was still to be answered has been forgotten with it.
             lost = np.convolve(moments, np.ones(delay))[:steps] > 0 if delay else np.zeros(steps, bool)
             weights[lost] = 0
-        return {"features": features, "labels": labels, "weights": weights, "keep": keep}
+        return {"labels": labels, "weights": weights, "keep": keep}
 
-    def example(
-        self, source: int, utterance: int, visit: int
-    ) -> tuple[Float[np.ndarray, "steps 512"], Int[np.ndarray, " steps"]]:
-        """Features of one utterance as distorted on this visit, and the labels of its undistorted alignment."""
+    def features(self, source: int, utterance: int, visit: int) -> Float[np.ndarray, "steps 512"]:
+        """Features of one utterance as distorted on this visit."""
         spoken = self.sources[source].corpus[utterance]
         recipe = draw(self.sources[source].policy, self.seed, spoken.key, visit)
         wave = perturb(spoken.samples, recipe, self.noises)
-        x = frontend.stack(frontend.normalize(frontend.log_mel(wave, recipe.warp), self.stats))
-        return x, step_labels(self._alignments[source][utterance], self.tree, len(x))
+        return frontend.stack(frontend.normalize(frontend.log_mel(wave, recipe.warp), self.stats))
+
+    def labels(self, source: int, utterance: int) -> Int[np.ndarray, " steps"]:
+        """Labels of one utterance, from its undistorted alignment."""
+        steps = frontend.num_steps(int(self.sources[source].corpus.num_samples[utterance]))
+        return step_labels(self._alignments[source][utterance], self.tree, steps)
+
+
+@dataclass
+class PackedRowMaker(RowMaker):
+    """The same rows with waves and recipes in the place of features, for `mdasr.accelerated` to distort and transform.
+
+    ValueError for policies with codecs, warps or measured rooms, and for utterances longer than a row.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.options.pieces:
+            raise ValueError("rows of packed waves need a bound: set RowOptions.pieces")
+        for source in self.sources:
+            policy = source.policy
+            if policy.codecs != (None,) or policy.warp != (1.0, 1.0) or policy.measured:
+                raise ValueError("features on the accelerator: codecs, warps and measured rooms need the host's")
+            usable = source.usable()
+            longest = int(source.corpus.num_samples[usable].max()) if len(usable) else 0
+            if frontend.num_steps(longest) > self.options.steps - self.options.output_delay:
+                raise ValueError(
+                    f"features on the accelerator: {source.corpus.info['corpus']} has an utterance of "
+                    f"{longest / RATE_HZ:.1f} s, which is longer than a row; set row_steps higher"
+                )
+        ranges = [source.policy.rooms for source in self.sources]
+        if any(each != ranges[0] for each in ranges):
+            raise ValueError("features on the accelerator: all corpora need the same ranges of rooms")
+        samples = frontend.HOP * frontend.STRIDE * (self.options.steps + 1) + frontend.WINDOW
+        self.shapes = Shapes.of(samples, ranges[0])
+
+    def map(self, row: int) -> Batch:
+        """Labels, weights and keep of a row; the fields of `Packed` for its utterances, and the slots they begin at."""
+        visit, pieces = self._plan.locate(int(row))
+        spoken = [self.sources[piece.source].corpus[piece.utterance] for piece in pieces]
+        recipes = [draw(self.sources[p.source].policy, self.seed, u.key, visit) for p, u in zip(pieces, spoken)]
+        empty = self.options.pieces - len(pieces)
+        waves = [u.wave for u in spoken] + [np.zeros(0, np.int16)] * empty
+        packed = pack(waves, recipes + [Recipe()] * empty, self.noises, self.shapes)
+        slots = np.array([piece.slot for piece in pieces] + [0] * empty, np.int32)
+        return {**packed._asdict(), "slots": slots, **self.targets(row)}
 
 
 def measure_stats(

@@ -1,4 +1,7 @@
-"""The three sizes at which everything runs (§3.5): `mini` on a laptop, `base` on one GPU, `paper` on a pod."""
+"""The sizes at which everything runs (§3.5): `mini` on a laptop, `base` on one GPU, `paper` on a pod.
+
+`small` is for an hour or so of one's own recordings on two CPU cores, where learning more from little counts.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,18 @@ MINI = Scale(
     dev_words=800,
 )
 
+SMALL = dataclasses.replace(
+    MINI,
+    name="small",
+    cells=(256, 256),
+    leaves=60,
+    forget_steps=10,
+    members=2,
+    dropout=0.2,
+    epochs=20.0,
+    max_steps=10_000,
+)
+
 BASE = dataclasses.replace(
     MINI,
     name="base",
@@ -60,7 +75,7 @@ PAPER = dataclasses.replace(
     ngram_order=5,
 )
 
-SCALES = {scale.name: scale for scale in (MINI, BASE, PAPER)}
+SCALES = {scale.name: scale for scale in (MINI, SMALL, BASE, PAPER)}
 
 
 def override(scale: Scale, settings: Iterable[str]) -> Scale:

@@ -88,7 +88,7 @@ def test_epochs_differ_and_any_row_can_be_asked_for_first(sources):
 def test_labels_follow_the_sound(maker):
     """Where the label says silence, the level is low; where it says a tone, the low bands are louder than the high."""
     stats = maker.stats
-    features, labels = maker.example(0, 40, visit=0)
+    features, labels = maker.features(0, 40, visit=0), maker.labels(0, 40)
     level = features.reshape(len(features), 4, 128)[:, frontend.LABEL_FRAME] * stats.std + stats.mean
     assert (level[labels == 0].max(axis=1) < -13).mean() > 0.95
     tone, hiss = level[labels == 1], level[labels == 2]
@@ -108,7 +108,7 @@ def test_rows_hold_delayed_labels_and_flags(maker):
     assert row["weights"].sum() == sum(piece.steps for piece in pieces)
     assert {int(slot) for slot in np.flatnonzero(row["keep"] == 0)} == {piece.slot for piece in pieces}
     for piece in pieces:
-        x, y = maker.example(piece.source, piece.utterance, 0)
+        x, y = maker.features(piece.source, piece.utterance, 0), maker.labels(piece.source, piece.utterance)
         part = slice(piece.first, piece.first + piece.steps)
         np.testing.assert_array_equal(row["features"][piece.slot : piece.slot + piece.steps], x[part])
         np.testing.assert_array_equal(row["labels"][piece.slot + 3 : piece.slot + 3 + piece.steps], y[part])
@@ -151,9 +151,9 @@ def test_batches_do_not_depend_on_workers_hosts_or_where_they_start(maker, worke
 
 
 def test_a_visit_is_distorted_anew_and_a_seed_changes_it(sources, maker):
-    first, again, later = (maker.example(0, 40, visit)[0] for visit in (0, 0, 1))
+    first, again, later = (maker.features(0, 40, visit) for visit in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
-    narrow = [maker.example(0, 40, visit)[0][200:, 500:].mean() for visit in range(12)]
+    narrow = [maker.features(0, 40, visit)[200:, 500:].mean() for visit in range(12)]
     assert max(narrow) - min(narrow) > 0.5, "some of twelve visits are narrow band and some are not"
     assert first.shape == later.shape
 

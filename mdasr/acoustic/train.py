@@ -26,6 +26,8 @@ from mdasr.acoustic.model import ModelConfig, init_params, network
 from mdasr.data.records import write_atomically
 from mdasr.loader import Batches, MakesRows, Share
 
+Featurize = Callable[[dict[str, jax.Array]], jax.Array]
+
 DEVICES = "devices"
 REPORT_EVERY = 20  # steps between two readings of the metrics, so that the host does not wait on each step
 
@@ -80,8 +82,11 @@ def frame_loss(logits, labels, weights) -> tuple[jax.Array, jax.Array]:
     return (losses * weights).sum(), right.sum()
 
 
-def make_train_step(config: ModelConfig, options: TrainOptions) -> Callable:
-    """The pmapped step: (replicated state, batch [devices, rows, ...]) -> (state, summed metrics)."""
+def make_train_step(config: ModelConfig, options: TrainOptions, featurize: Featurize | None = None) -> Callable:
+    """The pmapped step: (replicated state, batch [devices, rows, ...]) -> (state, summed metrics).
+
+    `featurize` makes the features of a batch that holds none.
+    """
     model, optimizer = network(config), make_optimizer(options)
 
     def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -89,8 +94,10 @@ def make_train_step(config: ModelConfig, options: TrainOptions) -> Callable:
         # A key for each row of the global batch: which device holds the row changes no mask.
         keys = jax.vmap(lambda row: jax.random.fold_in(step_key, row))(batch["row"])
 
+        features = batch["features"] if featurize is None else featurize(batch)
+
         def loss(params):
-            logits, _ = model.apply({"params": params}, batch["features"], batch["keep"], dropout_keys=keys)
+            logits, _ = model.apply({"params": params}, features, batch["keep"], dropout_keys=keys)
             return frame_loss(logits, batch["labels"], batch["weights"])
 
         (loss_sum, right), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
@@ -176,12 +183,14 @@ def train(
     workers: int = 1,
     start_from: Any = None,
     described: dict | None = None,
+    featurize: Featurize | None = None,
     label: str = "train",
 ) -> Trained:
     """Train in `directory`, going on from its last checkpoint, bit for bit as if it had never stopped.
 
     `start_from` are parameters to begin with (adaptation); `described` is whatever else makes this run what it is, and
-    is compared, as are `config` and `options`, with what an earlier start left there.
+    is compared, as are `config` and `options`, with what an earlier start left there. `featurize` makes features on the
+    accelerator from the batches of a `PackedRowMaker`.
     """
     share = host_share(options.batch)
     check_run(
@@ -196,7 +205,7 @@ def train(
     with checkpoint_manager(directory / "checkpoints") as manager:
         state = replicate(restore_or_init(manager, config, options, start_from))
         first = int(local_value(state.step))
-        step_fn = make_train_step(config, options)
+        step_fn = make_train_step(config, options, featurize)
         batches = Batches(maker, share, first, options.steps, workers)
         progress = tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True)
         began = time.perf_counter()

@@ -7,11 +7,14 @@ average. In every response here the direct path is at sample `LEAD`.
 
 from __future__ import annotations
 
+from functools import cache
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 import scipy.fft
 from jaxtyping import Float, Int
 
-from mdasr.perturb.streams import stream
 from mdasr.spec import RATE_HZ
 
 SPEED_M_PER_S = 343.0
@@ -19,10 +22,9 @@ LEAD = 40  # samples before the direct path in a response: the band limit makes 
 
 Position = tuple[float, float, float]
 
-_NEAREST_M = 0.1  # a source at the microphone would be infinitely loud
-_IMAGES = 100  # a source; the tail follows
-_FADE_S = 0.01  # from images to tail
-_OVERSAMPLING = 8  # with linear interpolation: delays are exact to -36 dB at 7 kHz
+NEAREST_M = 0.1  # a source at the microphone would be infinitely loud
+IMAGES = 100  # a source; the tail follows
+FADE_S = 0.01  # from images to tail
 
 
 def simulate(
@@ -33,9 +35,9 @@ def simulate(
     The direct path has gain 1/distance (metres). Walls absorb so that Eyring's formula gives `rt60_s`; the tail ends
     where it has fallen by 60 dB, and its noise is drawn from `tail_seed`.
     """
-    direct_m = np.maximum(np.linalg.norm(places_m - microphone_m, axis=1), _NEAREST_M)
+    direct_m = np.maximum(np.linalg.norm(places_m - microphone_m, axis=1), NEAREST_M)
     volume_m3 = float(np.prod(size_m))
-    reach_m = np.maximum((_IMAGES * volume_m3 * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
+    reach_m = np.maximum((IMAGES * volume_m3 * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
     early = _early(np.array(size_m), reflection(size_m, rt60_s), np.array(microphone_m), places_m, direct_m, reach_m)
     responses = np.zeros((len(places_m), LEAD + max(early.shape[1], round(rt60_s * RATE_HZ))), np.float32)
     if rt60_s > 0:
@@ -43,12 +45,29 @@ def simulate(
         # Images arrive 4 pi c^3 t^2 / V times a second with energy 1/(c t)^2, less what the walls took.
         density = 4 * np.pi * SPEED_M_PER_S / (volume_m3 * RATE_HZ)
         envelope = np.sqrt(density) * np.exp(-3 * np.log(10) / rt60_s * np.maximum(time_s, 0))
-        envelope *= np.sqrt(np.clip(1 + (time_s - reach_m[:, None] / SPEED_M_PER_S) / _FADE_S, 0, 1))
-        for i, row in enumerate(responses):  # a stream each: one source more changes no other response
-            stream("tail", tail_seed, i).standard_normal(dtype=np.float32, out=row)
+        envelope *= np.sqrt(np.clip(1 + (time_s - reach_m[:, None] / SPEED_M_PER_S) / FADE_S, 0, 1))
+        responses[:] = tail_noise(np.uint32(tail_seed), *responses.shape)
         np.multiply(responses, envelope, out=responses, casting="same_kind")
     responses[:, : early.shape[1]] += early
     return responses
+
+
+def tail_noise(seed: Any, sources: int, taps: int, xp: ModuleType = np) -> Any:
+    """White noise of unit variance, [sources, taps] float32, from a 32-bit seed: the same in numpy and in jax.numpy.
+
+    Each sample is a hash of its place (Wellons' lowbias32), uniform because a response's fine structure is heard
+    through a convolution, after which all distributions sound alike. One source more changes no other's.
+    """
+    place = xp.arange(taps, dtype=xp.uint32)
+    source = xp.arange(sources, dtype=xp.uint32)[:, None] + xp.uint32(1)
+    bits = _hash(place ^ _hash(seed ^ _hash(source, xp), xp), xp)
+    return ((bits >> 8).astype(xp.float32) * xp.float32(2.0**-23) - 1) * xp.float32(np.sqrt(3))
+
+
+def _hash(x: Any, xp: ModuleType) -> Any:
+    x = (x ^ (x >> 16)) * xp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * xp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
 
 
 def reflection(size_m: Position, rt60_s: float) -> float:
@@ -84,31 +103,42 @@ def _early(
     lattice = squares[0][:, :, None, None] + squares[1][:, None, :, None] + squares[2][:, None, None, :]
     lattice = lattice.reshape(len(places_m), -1)
     source, image = np.nonzero(lattice <= reach_m[:, None] ** 2)
-    path_m = np.maximum(np.sqrt(lattice[source, image]), _NEAREST_M)
+    path_m = np.maximum(np.sqrt(lattice[source, image]), NEAREST_M)
     gain = (gains[0][:, None, None] * gains[1][:, None] * gains[2]).ravel()[image] / path_m
-    gain *= np.sqrt(np.clip((reach_m[source] - path_m) / SPEED_M_PER_S / _FADE_S, 0, 1))
+    gain *= np.sqrt(np.clip((reach_m[source] - path_m) / SPEED_M_PER_S / FADE_S, 0, 1))
     delay = (path_m - direct_m[source]) / SPEED_M_PER_S * RATE_HZ
-    samples = scipy.fft.next_fast_len(2 * LEAD + int((reach_m - direct_m).max() / SPEED_M_PER_S * RATE_HZ), True)
-    return _band_limited(source, delay + LEAD, gain, (len(places_m), samples))
+    samples = 2 * LEAD + 1 + int((reach_m - direct_m).max() / SPEED_M_PER_S * RATE_HZ)
+    return _laid_out(source, delay + LEAD, gain, (len(places_m), samples))
 
 
-def _band_limited(
+def _laid_out(
     row: Int[np.ndarray, " impulses"],
     delay: Float[np.ndarray, " impulses"],
     gain: Float[np.ndarray, " impulses"],
     shape: tuple[int, int],
 ) -> Float[np.ndarray, "rows samples"]:
-    """Impulses at fractional samples, limited to the band below 7.5 kHz (falling to nothing at 8 kHz)."""
+    """Impulses at fractions of samples, each as the pulse that a band below 8 kHz leaves of it."""
     rows, samples = shape
-    position = row * (samples * _OVERSAMPLING) + delay * _OVERSAMPLING
-    floor = position.astype(np.int64)
-    late = gain * (position - floor)
-    cells = rows * samples * _OVERSAMPLING
-    fine = np.bincount(floor, gain - late, cells) + np.bincount(floor + 1, late, cells + 1)[:cells]
-    spectrum = scipy.fft.rfft(fine.astype(np.float32).reshape(rows, -1))[:, : samples // 2 + 1]
-    hz = np.arange(samples // 2 + 1) * RATE_HZ / samples
-    spectrum *= 0.5 + 0.5 * np.cos(np.pi * np.clip((hz - 7500) / 500, 0, 1)).astype(np.float32)
-    return scipy.fft.irfft(spectrum, samples)
+    floor = delay.astype(np.int64)
+    phase = (delay - floor) * PHASES
+    before = phase.astype(np.int64)
+    late = (phase - before)[:, None]
+    pulses = gain[:, None] * ((1 - late) * pulse()[before] + late * pulse()[before + 1])
+    places = (row * samples + floor)[:, None] + PULSE
+    return np.bincount(places.ravel(), pulses.ravel(), rows * samples).reshape(rows, samples)
+
+
+PHASES = 64  # of a sample at which the pulse is stored; between them it is interpolated, which errs by -80 dB
+PULSE = np.arange(1 - LEAD, LEAD + 1)  # samples around an impulse's own that its pulse covers
+
+
+@cache
+def pulse() -> Float[np.ndarray, "phases samples"]:
+    """A low-pass at 7.7 kHz under a Hann window of `LEAD` samples on either side, by fractions of a sample."""
+    time = PULSE - np.arange(PHASES + 1)[:, None] / PHASES
+    window = np.cos(np.pi / 2 * np.clip(time / LEAD, -1, 1)) ** 2
+    found = np.sinc(2 * 7700 / RATE_HZ * time) * window
+    return found / found[0].sum()
 
 
 def reference(

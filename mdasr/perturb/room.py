@@ -21,6 +21,7 @@ from mdasr.spec import RATE_HZ
 TRAINING_ROOMS = (0, 3_000_000)  # §3.1: "sampled from a collection of 3 million pre-generated configurations"
 EVALUATION_ROOMS = (3_000_000, 4_000_000)  # §4.1: "configurations and noise segments not used in training"
 
+LOUDEST = 0.999  # louder mixtures are scaled down to this
 _LOOP_FADE_S = 0.05  # at the seam of a snippet that is shorter than the utterance
 
 Sounds = Mapping[str, Float[np.ndarray, " _"]]  # noise snippets or measured responses, by id
@@ -62,6 +63,8 @@ class Room:
         _check_snr(self.snr_db)
         if self.tail_cut_db is not None and not 0 < self.tail_cut_db <= 200:
             raise ValueError(f"room: tail_cut_db {self.tail_cut_db} must lie between 0 and 200 dB")
+        if not 0 <= self.tail_seed < 2**32:
+            raise ValueError(f"room: tail_seed {self.tail_seed} must lie between 0 and 2**32")
         places = {"microphone_m": self.microphone_m, "target_m": self.target_m}
         for i, source in enumerate(self.sources):
             places[f"sources[{i}].position_m"] = source.position_m
@@ -260,17 +263,13 @@ def add_room(
         if not before:
             raise ValueError("room: the wave is digital silence, so no SNR can be set; leave it out")
         # The noise was there before the utterance: its first `taps` samples only fill the room.
-        playing = np.empty((len(sources), taps + samples), np.float32)
-        for row, source in zip(playing, sources):
-            if not len(noises.get(source.snippet, ())):
-                raise ValueError(f"room: noise snippet {source.snippet!r} is missing or empty; give its noises too")
-            row[:] = _excerpt(noises[source.snippet], source.start, taps + samples)
+        playing = np.stack([excerpt(noises, source, taps, samples) for source in sources])
         noise = _convolve(playing, responses[1:])[taps:]
         power = float(np.mean(noise**2, dtype=np.float64))
         if power > 0:
             heard += noise * np.float32(np.sqrt(before / power / 10 ** (room.snr_db / 10)))
     peak = float(np.abs(heard).max(initial=0))
-    return heard * np.float32(0.999 / peak) if peak > 0.999 else heard
+    return heard * np.float32(LOUDEST / peak) if peak > LOUDEST else heard
 
 
 def _convolve(
@@ -304,13 +303,22 @@ def active_power(wave: Float[np.ndarray, " samples"]) -> float:
     return float(loud.mean(dtype=np.float64)) if len(loud) else 0.0
 
 
-def _excerpt(snippet: Float[np.ndarray, " snippet"], start: float, samples: int) -> Float[np.ndarray, " samples"]:
-    """`samples` of a snippet from a share of its length on, looped with a cross-fade if it ends too soon."""
-    first = int(start * len(snippet))
-    if first + samples <= len(snippet):
-        return snippet[first : first + samples]
+def excerpt(
+    noises: Sounds, source: NoiseSource | MeasuredNoise, before: int, samples: int
+) -> Float[np.ndarray, " playing"]:
+    """A source's noise from `before` samples earlier than its start to `samples` later, float32.
+
+    The snippet is a loop whose end fades into its beginning. ValueError where it is missing or empty.
+    """
+    snippet = noises.get(source.snippet, np.empty(0, np.float32))
+    if not len(snippet):
+        raise ValueError(f"room: noise snippet {source.snippet!r} is missing or empty; give its noises too")
     fade = min(int(_LOOP_FADE_S * RATE_HZ), len(snippet) // 4)
-    loop = snippet[: len(snippet) - fade].copy()
+    period = len(snippet) - fade
+    first = (int(source.start * len(snippet)) - before) % period
+    if first >= fade and first + before + samples <= period:
+        return snippet[first : first + before + samples]
+    loop = snippet[:period].copy()
     rise = np.sqrt((np.arange(fade) + 0.5) / fade).astype(np.float32)
-    loop[:fade] = rise * loop[:fade] + rise[::-1] * snippet[len(snippet) - fade :]
-    return np.resize(np.roll(loop, -first), samples)
+    loop[:fade] = rise * loop[:fade] + rise[::-1] * snippet[period:]
+    return np.resize(np.roll(loop, -first), before + samples)

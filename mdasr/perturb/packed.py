@@ -1,0 +1,109 @@
+"""Waves and recipes as arrays of fixed shape: what a host sends to an accelerator that distorts them itself.
+
+`mdasr.accelerated` holds the other side. This one is free of jax, so that a loader's workers can pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int16, Int32, UInt32
+
+from mdasr.perturb import responses
+from mdasr.perturb.recipe import Recipe
+from mdasr.perturb.responses import LEAD, SPEED_M_PER_S
+from mdasr.perturb.room import Room, RoomRanges, Sounds, excerpt
+from mdasr.spec import RATE_HZ
+
+AnyArray = Any  # numpy's on the host, jax's on the accelerator
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What is fixed beforehand: samples of a wave, taps of a response, noise sources, and how far images are sought.
+
+    `early` is the length in which images are laid out, `mirrors` the number of reflections at a pair of walls.
+    """
+
+    samples: int
+    taps: int
+    sources: int
+    early: int
+    mirrors: int
+
+    @classmethod
+    def of(cls, samples: int, ranges: RoomRanges) -> Shapes:
+        """Shapes that hold every wave of up to `samples` and every room drawn from `ranges`."""
+        far_m = ranges.distance_m[1] + 1.3  # `draw_room` makes a room as large as the distance asks for
+        floor_m, height_m = max(ranges.floor_m[1], far_m), max(ranges.height_m[1], far_m)
+        diagonal_m = (2 * floor_m**2 + height_m**2) ** 0.5
+        reach_m = max((responses.IMAGES * floor_m**2 * height_m * 3 / (4 * np.pi)) ** (1 / 3), diagonal_m + 4)
+        early = 2 * LEAD + 1 + int(reach_m / SPEED_M_PER_S * RATE_HZ)
+        taps = LEAD + max(early, round(ranges.rt60_s[1] * RATE_HZ))
+        smallest_m = min(ranges.floor_m[0], ranges.height_m[0])
+        return cls(samples, taps, ranges.sources[1], early, int(reach_m / (2 * smallest_m)) + 1)
+
+
+class Packed(NamedTuple):
+    """A batch of waves with their recipes, as it is sent: rooms[i] counts where `reverberant[i]`."""
+
+    waves: Int16[AnyArray, "batch samples"]
+    lengths: Int32[AnyArray, " batch"]
+    narrowband: Bool[AnyArray, " batch"]
+    reverberant: Bool[AnyArray, " batch"]
+    size_m: Float[AnyArray, "batch 3"]
+    rt60_s: Float[AnyArray, " batch"]
+    microphone_m: Float[AnyArray, "batch 3"]
+    places_m: Float[AnyArray, "batch places 3"]
+    present: Bool[AnyArray, "batch places"]
+    snr_db: Float[AnyArray, " batch"]
+    tail_seed: UInt32[AnyArray, " batch"]
+    noises: Int16[AnyArray, "batch sources playing"]  # each as loud as 16 bits allow
+    loudness: Float[AnyArray, "batch sources"]  # what to multiply them by
+
+
+def pack(waves: Sequence[Int16[np.ndarray, " _"]], recipes: Sequence[Recipe], noises: Sounds, shapes: Shapes) -> Packed:
+    """What the host sends for these waves; ValueError for a recipe that the accelerator cannot carry out."""
+    batch, places = len(waves), 1 + shapes.sources
+    found = Packed(
+        waves=np.zeros((batch, shapes.samples), np.int16),
+        lengths=np.array([len(wave) for wave in waves], np.int32),
+        narrowband=np.array([recipe.narrowband for recipe in recipes], bool),
+        reverberant=np.array([recipe.room is not None for recipe in recipes], bool),
+        size_m=np.full((batch, 3), 5, np.float32),
+        rt60_s=np.zeros(batch, np.float32),
+        microphone_m=np.full((batch, 3), 1, np.float32),
+        places_m=np.full((batch, places, 3), 2, np.float32),
+        present=np.zeros((batch, places), bool),
+        snr_db=np.zeros(batch, np.float32),
+        tail_seed=np.zeros(batch, np.uint32),
+        noises=np.zeros((batch, shapes.sources, shapes.taps + shapes.samples), np.int16),
+        loudness=np.zeros((batch, shapes.sources), np.float32),
+    )
+    for i, (wave, recipe) in enumerate(zip(waves, recipes, strict=True)):
+        if recipe.codec is not None or recipe.warp != 1 or not isinstance(recipe.room, Room | None):
+            raise ValueError("features on the accelerator: codecs, warps and measured rooms need the host's")
+        if len(wave) > shapes.samples:
+            raise ValueError(f"a wave of {len(wave)} samples does not fit the {shapes.samples} that were planned for")
+        found.waves[i, : len(wave)] = wave
+        if recipe.room is not None:
+            _pack_room(found, i, recipe.room, noises, shapes)
+    return found
+
+
+def _pack_room(found: Packed, i: int, room: Room, noises: Sounds, shapes: Shapes) -> None:
+    if room.tail_cut_db is not None or len(room.sources) > shapes.sources:
+        raise ValueError(
+            "features on the accelerator: rooms with tail_cut_db, or more sources than planned, need the host"
+        )
+    found.size_m[i], found.rt60_s[i], found.microphone_m[i] = room.size_m, room.rt60_s, room.microphone_m
+    found.snr_db[i], found.tail_seed[i] = room.snr_db, room.tail_seed
+    found.places_m[i, 0], found.present[i, : 1 + len(room.sources)] = room.target_m, True
+    for k, source in enumerate(room.sources):
+        found.places_m[i, 1 + k] = source.position_m
+        playing = excerpt(noises, source, shapes.taps, shapes.samples)
+        found.loudness[i, k] = max(float(np.abs(playing).max()), 1e-9) / 32767
+        found.noises[i, k] = np.rint(playing / found.loudness[i, k])
