@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from mdasr.acoustic.align import align
 from mdasr.acoustic.model import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.acoustic.tying import Tree
-from mdasr.data.noises import make_noises, read_noises
+from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.data.records import Corpus, Utterance
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions
@@ -27,6 +27,7 @@ from mdasr.language import espeak, ngram
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
 from mdasr.perturb import TRAINING_CODECS, Policy, RoomRanges, require
+from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, tune
 from mdasr.spec import Scale, digest
 
@@ -90,9 +91,10 @@ def train_recognizer(
     sources: Sequence[Source],
     language: Language,
     scale: Scale,
-    noises: Mapping[str, np.ndarray],
+    noises: Sounds,
     dev: Sequence[Utterance],
     *,
+    measured: Sounds | None = None,
     seed: int = 0,
     workers: int = 1,
     features_on: FeaturesOn = "host",
@@ -111,7 +113,8 @@ def train_recognizer(
     noisy = any(source.policy.noise_probability > 0 for source in sources)
     options = train_options(scale, RowPlan(sources, rows, seed).rows_in_epoch(), noisy, seed)
     config = model_config(scale, language.tree.num_leaves)
-    stats = measure_stats(sources, noises, seed)
+    measured = measured or {}
+    stats = measure_stats(sources, noises, seed, measured)
     described = {
         "domains": [source.corpus.domain for source in sources],
         "data": [source.corpus.info["sha256"] for source in sources],
@@ -120,7 +123,7 @@ def train_recognizer(
         "tree": digest(language.tree),
     }
     make = PackedRowMaker if features_on == "accelerator" else RowMaker
-    maker = make(sources, language.tree, stats, noises, rows, seed)
+    maker = make(sources, language.tree, stats, noises, rows, seed, measured)
     featurize = (
         accelerated.featurizer(rows.steps, stats.mean, stats.std, maker.shapes)
         if isinstance(maker, PackedRowMaker)
@@ -157,24 +160,37 @@ FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker wou
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What `mdasr train` is asked for: corpora with transcripts alone, and which perturbations to simulate."""
+    """What `mdasr train` is asked for: corpora with transcripts alone, and which perturbations to simulate.
+
+    Noise goes on every domain, or on those of `noise_on` alone (§4.3.4 leaves some out); `noises` and `responses` are
+    folders of one's own recordings. ValueError where `noise_on` names a domain that none of the corpora has.
+    """
 
     corpora: tuple[Corpus, ...]
     scale: Scale
     noise: bool = False
+    noise_on: tuple[str, ...] = ()
     codec: bool = False
     warp: bool = False
     lexicon: Path | None = None
     noises: Path | None = None
+    responses: Path | None = None
     seed: int = 0
     workers: int = 1
     features_on: FeaturesOn = "host"
 
-    def policy(self, snippets: Iterable[str]) -> Policy:
+    def __post_init__(self) -> None:
+        domains = {corpus.domain for corpus in self.corpora}
+        if strange := sorted(set(self.noise_on) - domains):
+            raise ValueError(f"noise on {', '.join(strange)}: the corpora's domains are {', '.join(sorted(domains))}")
+
+    def policy(self, domain: str, snippets: Iterable[str], measured: Iterable[str]) -> Policy:
+        noisy = self.noise and (not self.noise_on or domain in self.noise_on)
         return Policy(
-            noise_probability=self.scale.noise_probability if self.noise else 0.0,
+            noise_probability=self.scale.noise_probability if noisy else 0.0,
             rooms=room_ranges(self.scale),
-            noises=tuple(sorted(snippets)) if self.noise else (),
+            noises=tuple(sorted(snippets)) if noisy else (),
+            measured=tuple(sorted(measured)) if noisy else (),
             codecs=FAST_CODECS if self.codec else (None,),
             warp=WARP if self.warp else (1.0, 1.0),
         )
@@ -188,8 +204,9 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
     noises = (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
-    policy = request.policy(noises)
-    require(policy.codecs)
+    measured = read_responses(request.responses) if request.noise and request.responses else {}
+    policies = [request.policy(corpus.domain, noises, measured) for corpus in request.corpora]
+    require(codec for policy in policies for codec in policy.codecs)
     words = {word for corpus in request.corpora for utterance in corpus for word in utterance.text.split()}
     given = Lexicon.read(request.lexicon) if request.lexicon else Lexicon({})
     lexicon = Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(words, espeak.pronounce)
@@ -198,7 +215,7 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     kept = [held_out(corpus, request.seed) for corpus in request.corpora]
     sources = [
         Source(corpus, aligned.name, policy, tuple(np.flatnonzero(~held).tolist()))
-        for corpus, held in zip(request.corpora, kept)
+        for corpus, policy, held in zip(request.corpora, policies, kept)
     ]
     tree = grow_tree([(source.corpus, source.alignment) for source in sources], lexicon.phones, request.scale.leaves)
     sentences = [source.corpus[i].text for source in sources for i in source.indices or ()]
@@ -211,6 +228,7 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
         request.scale,
         noises,
         dev,
+        measured=measured,
         seed=request.seed,
         workers=request.workers,
         features_on=request.features_on,

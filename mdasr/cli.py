@@ -51,11 +51,13 @@ def train_command(chosen: argparse.Namespace) -> int:
     request = TrainRequest(
         corpora=tuple(Corpus(directory) for directory in chosen.corpora),
         scale=override(SCALES[chosen.scale], settings),
-        noise=chosen.noise,
+        noise=chosen.noise or bool(chosen.noise_on),
+        noise_on=tuple(chosen.noise_on),
         codec=chosen.codec,
         warp=chosen.warp,
         lexicon=chosen.lexicon,
         noises=chosen.noises,
+        responses=chosen.responses,
         seed=chosen.seed,
         workers=chosen.workers,
         features_on=chosen.features_on,
@@ -184,13 +186,17 @@ def parser() -> argparse.ArgumentParser:
     sub = command("train", train_command)
     sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`")
     sub.add_argument("--out", type=Path, required=True, metavar="MODEL")
-    sub.add_argument("--noise", action="store_true", help="simulate rooms and noise (§3.1)")
+    sub.add_argument("--noise", action="store_true", help="simulate rooms and noise (§3.1) on every domain")
+    sub.add_argument(
+        "--noise-on", action="append", default=[], metavar="DOMAIN", help="or on this one; may be repeated"
+    )
     sub.add_argument("--codec", action="store_true", help="simulate codecs (§3.3)")
     sub.add_argument(
         "--warp", action="store_true", help="imitate other vocal tracts (not in the paper; for few speakers)"
     )
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
+    sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses in the simulator's place")
     sub.add_argument("--epochs", type=float, help="how often to see the data (twice that with noise)")
     sub.add_argument("--scale", default="small", choices=["mini", "small", "base", "paper"])
     sub.add_argument("--seed", type=int, default=0)

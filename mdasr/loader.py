@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -23,6 +23,7 @@ from mdasr.data.records import Alignment, Corpus
 from mdasr.language.lexicon import SILENCE
 from mdasr.perturb import Policy, Recipe, draw, perturb, stream
 from mdasr.perturb.packed import Shapes, pack
+from mdasr.perturb.room import Sounds
 from mdasr.spec import RATE_HZ
 
 Batch = dict[str, np.ndarray]
@@ -169,9 +170,10 @@ class RowMaker(grain.MapTransform):
     sources: Sequence[Source]
     tree: PhoneTree
     stats: frontend.FeatureStats
-    noises: Mapping[str, np.ndarray]
+    noises: Sounds
     options: RowOptions
     seed: int
+    measured: Sounds = field(default_factory=dict)  # room responses, where policies name some
 
     def __post_init__(self) -> None:
         self._plan = RowPlan(self.sources, self.options, self.seed)
@@ -209,7 +211,7 @@ class RowMaker(grain.MapTransform):
         """Features of one utterance as distorted on this visit."""
         spoken = self.sources[source].corpus[utterance]
         recipe = draw(self.sources[source].policy, self.seed, spoken.key, visit)
-        wave = perturb(spoken.samples, recipe, self.noises)
+        wave = perturb(spoken.samples, recipe, self.noises, self.measured)
         return frontend.stack(frontend.normalize(frontend.log_mel(wave, recipe.warp), self.stats))
 
     def labels(self, source: int, utterance: int) -> Int[np.ndarray, " steps"]:
@@ -259,7 +261,7 @@ class PackedRowMaker(RowMaker):
 
 
 def measure_stats(
-    sources: Sequence[Source], noises: Mapping[str, np.ndarray], seed: int, limit: int = 400
+    sources: Sequence[Source], noises: Sounds, seed: int, measured: Sounds | None = None, limit: int = 400
 ) -> frontend.FeatureStats:
     """Global mean and variance (§3.4) over at most `limit` utterances of the pool, distorted as in training."""
     pool = [(source, int(u)) for source in sources for u in source.usable()]
@@ -269,7 +271,7 @@ def measure_stats(
         for source, u in (pool[i] for i in order):
             spoken = source.corpus[u]
             recipe = draw(source.policy, seed, spoken.key, 0)
-            yield frontend.log_mel(perturb(spoken.samples, recipe, noises))
+            yield frontend.log_mel(perturb(spoken.samples, recipe, noises, measured))
 
     return frontend.feature_stats(features())
 

@@ -19,7 +19,7 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source
 from mdasr.perturb import Policy
 from mdasr.recognizer import Recognizer, evaluate, recognize, scores, tune
-from mdasr.scales import MINI
+from mdasr.scales import MINI, SMALL
 from mdasr.score.wer import Errors
 from tests.test_loader import toy_corpus
 
@@ -110,11 +110,24 @@ def test_held_out_speakers_are_wholly_held_out(tmp_path):
     np.testing.assert_array_equal(held_out(few, 0), held_out(few, 0))
 
 
+def test_noise_goes_on_the_domains_that_are_named(corpus):
+    request = TrainRequest((corpus,), MINI, noise=True, noise_on=("Toy",), codec=True)
+    noisy, other = (request.policy(domain, ("a", "b"), ("hall",)) for domain in ("Toy", "Telephony"))
+    assert noisy.noise_probability == MINI.noise_probability and noisy.measured == ("hall",)
+    assert other.noise_probability == 0 and other.codecs == noisy.codecs
+    everywhere = TrainRequest((corpus,), MINI, noise=True).policy("Telephony", ("a",), ())
+    assert everywhere.noise_probability == MINI.noise_probability and not everywhere.measured
+    with pytest.raises(ValueError, match="noise on Farfield: the corpora's domains are Toy"):
+        TrainRequest((corpus,), MINI, noise=True, noise_on=("Farfield",))
+
+
 def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     """From recordings with words to words from recordings: alignment, tree, language, training, decoding."""
     lexicon = tmp_path / "lexicon.txt"
     LEXICON.write(lexicon)
-    scale = dataclasses.replace(MINI, cells=(16,), leaves=3, batch=4, row_steps=120, min_steps=80, max_steps=80)
+    scale = dataclasses.replace(
+        SMALL, cells=(16,), leaves=3, batch=4, row_steps=120, min_steps=80, max_steps=80, noise_factor=1.0
+    )
     request = TrainRequest((corpus,), scale, lexicon=lexicon, workers=0)
     recognizer = train_on(request, tmp_path / "model")
     assert recognizer.facts["frame_accuracy"] > 0.85
