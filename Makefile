@@ -4,7 +4,7 @@ SCALE ?= mini
 WORKDIR ?= runs
 BIN := .venv/bin
 
-.PHONY: demo env test test-slow lint clean
+.PHONY: demo env test test-slow bench lint clean
 
 demo: env  ## Train Table 3's two models on the embedded corpus and print the table beside the paper's.
 	$(BIN)/python -m experiments table3 --scale $(SCALE) --workdir $(WORKDIR)
@@ -23,6 +23,15 @@ test: lint  ## Lint, check types and layers, run every test that is not slow.
 test-slow: env  ## The checks that take minutes.
 	$(BIN)/python -m pytest -m slow
 
+bench: env .venv-bench/done  ## Speed of the perturbations beside that of peers, which get an environment of their own.
+	.venv-bench/bin/python benchmarks/perturb.py --json $(WORKDIR)/bench_perturb.json
+
+.venv-bench/done: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python --editable '.[codecs,rooms]' \
+		audiomentations fast-mp3-augment imageio-ffmpeg kaldi-native-fbank lhotse rir-generator
+	touch $@
+
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,4 +39,4 @@ lint: env
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-bench runs

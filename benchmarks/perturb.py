@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import platform
+import resource
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -98,7 +99,10 @@ FIGURES = {
     ),
     "chain_codec_fast_search": Figure(AUDIO, chain(FAST), {}),
     "chain_plain": Figure(
-        AUDIO, chain(PLAIN), {name: partial(peer, WAVES, PLAIN, NOISES) for name, peer in CHAIN_PEERS.items()}
+        AUDIO,
+        chain(PLAIN),
+        {name: partial(peer, WAVES, PLAIN, NOISES) for name, peer in CHAIN_PEERS.items()}
+        | {"ours, jitted": partial(peers.jitted_chain, WAVES, PLAIN, NOISES, POLICY.rooms)},
     ),
     "rir_rt60_0.9": Figure(
         RESPONSES,
@@ -123,8 +127,8 @@ FIGURES = {
 
 def cpu_seconds() -> float:
     """Of this process and of the ones that it waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def measure(rounds: int) -> tuple[dict[str, dict], list[str]]:
@@ -171,6 +175,7 @@ def main() -> None:
         versions = {name: version(name) for name in PACKAGES if find_spec(name.replace("-", "_"))}
         device = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
         content = {"figures": figures, "device": device, "versions": versions}
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -1,13 +1,22 @@
 """Draw the README's pictures, after `make env`: `.venv/bin/python docs/make_pictures.py`."""
 
+import dataclasses
 from pathlib import Path
 
 from mdasr.acoustic.align import agreement, align
 from mdasr.data import synth
 from mdasr.data.noises import make_noises
 from mdasr.language.lexicon import Lexicon
-from mdasr.perturb import EVALUATION_ROOMS, TRAINING_CODECS, UNSEEN_CODECS, Recipe, draw_room, perturb
-from mdasr.plots import draw_alignment, draw_perturbations
+from mdasr.perturb import (
+    EVALUATION_ROOMS,
+    FURTHER_CODECS,
+    TRAINING_CODECS,
+    UNSEEN_CODECS,
+    Recipe,
+    draw_room,
+    perturb,
+)
+from mdasr.plots import draw_alignment, draw_perturbations, draw_response
 
 HERE = Path(__file__).parent
 
@@ -33,6 +42,9 @@ def main() -> None:
             recipes.append((f"{codec.name.upper()} {codec.kbps} kbps{unseen}", Recipe(codec=codec)))
     waves = [(title, perturb(utterance.samples, recipe, noises)) for title, recipe in recipes]
     draw_perturbations(HERE / "perturbations.png", waves)
+    heard = [(str(codec), perturb(utterance.samples, Recipe(codec=codec), {})) for codec in FURTHER_CODECS]
+    draw_perturbations(HERE / "codecs.png", [("as recorded", utterance.samples), *heard])
+    draw_response(HERE / "room.png", dataclasses.replace(draw_room(5, 0, sorted(noises)), rt60_s=0.5))
 
 
 if __name__ == "__main__":

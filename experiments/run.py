@@ -27,7 +27,9 @@ from mdasr.score.wer import Errors
 from mdasr.spec import Model, Scale, Table, TestSet, digest
 
 TREE_DOMAINS = ("Voicesearch", "Dictation", "Other search")  # §3.5: "a subset of the application domains"
-TEST_SEED = 1  # what the conditions of the test sets are drawn from; training draws from the experiment's seed
+# What test sets are drawn from: sentences, speakers, noises and conditions. Another one whenever settings were changed
+# after a look at test results.
+TEST_SEED = 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Laboratory:
         """The embedded corpus' shards of one domain and split."""
         words = {"train": None, "dev": self.scale.dev_words, "test": self.scale.test_words}[split]
         name = domain.lower().replace(" ", "-")
-        return synth.make(self.root / "corpus" / f"{name}-{split}", domain, split, words=words, workers=self.workers)
+        seed = TEST_SEED if split == "test" else 0
+        directory = self.root / "corpus" / f"{name}-{split}"
+        return synth.make(directory, domain, split, seed, words=words, workers=self.workers)
 
     @cached_property
     def noises(self) -> dict[str, np.ndarray]:
@@ -55,7 +59,7 @@ class Laboratory:
 
     @cached_property
     def test_noises(self) -> dict[str, np.ndarray]:
-        return make_noises("test")
+        return make_noises("test", TEST_SEED)
 
     @cached_property
     def language(self) -> Language:
