@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import soundfile
 from tqdm import tqdm
@@ -28,6 +29,11 @@ from mdasr.perturb import (
     require,
 )
 from mdasr.spec import RATE_HZ
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mdasr.recognizer import Recognizer
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
 
@@ -97,23 +103,54 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
 
 
 def transcribe_command(chosen: argparse.Namespace) -> int:
-    """Print what is said in each recording, a line each."""
-    from mdasr.recognizer import Recognizer, recognize
+    """Print what is said in each recording, or in a stream of samples while it comes."""
+    from mdasr.recognizer import Recognizer
+    from mdasr.transcript import FORMATS, transcribe
 
     recognizer = Recognizer.read(chosen.model)
+    if chosen.stream:
+        if chosen.files:
+            raise ValueError("--stream reads standard input; give no files")
+        return listen_to_stdin(recognizer, chosen.rate_hz)
+    if not chosen.files:
+        raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
     status = 0
     for path in chosen.files:
         try:
             wave, _ = read_audio(path, chosen.channel)
             if not frontend.num_steps(len(wave)):
                 raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
-            hypothesis = recognize(recognizer, [wave])[0]
+            pieces = [*tqdm(transcribe(recognizer, wave), desc=path.name, unit="piece", delay=2)]
         except (ValueError, OSError) as error:
             print(f"mdasr transcribe: {error}", file=sys.stderr)
             status = 3
             continue
-        print(hypothesis.text if len(chosen.files) == 1 else f"{path}\t{hypothesis.text}", flush=True)
+        written = FORMATS[chosen.format](path.stem, pieces)
+        named = chosen.format == "text" and len(chosen.files) > 1
+        print(f"{path}\t{written}" if named else written, flush=True)
     return status
+
+
+def listen_to_stdin(recognizer: Recognizer, rate_hz: int) -> int:
+    """Hear raw 16-bit samples of one channel; sentences go to standard output, on a terminal the words so far above."""
+    import numpy as np
+    import soxr
+
+    from mdasr.stream import listen
+
+    resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32") if rate_hz != RATE_HZ else None
+
+    def chunks() -> Iterator[np.ndarray]:
+        while block := sys.stdin.buffer.read(2 * (rate_hz // 10)):
+            samples = np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 32768
+            yield resampler.resample_chunk(samples) if resampler else samples
+
+    for heard in listen(recognizer, chunks()):
+        if heard.final:
+            print(" ".join(heard.words), flush=True)
+        elif sys.stderr.isatty():
+            print("\r\033[K" + " ".join(heard.words[-12:]), end="", file=sys.stderr, flush=True)
+    return 0
 
 
 def perturb_command(chosen: argparse.Namespace) -> int:
@@ -216,8 +253,11 @@ def parser() -> argparse.ArgumentParser:
 
     sub = command("transcribe", transcribe_command)
     sub.add_argument("model", type=Path, metavar="MODEL")
-    sub.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    sub.add_argument("files", type=Path, nargs="*", metavar="FILE")
     sub.add_argument("--channel", type=int, help="which channel of recordings with several, from 0")
+    sub.add_argument("--format", default="text", choices=["text", "ctm", "srt", "json"])
+    sub.add_argument("--stream", action="store_true", help="read raw 16-bit samples from standard input as they come")
+    sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="of the stream's samples")
 
     sub = command("perturb", perturb_command)
     sub.add_argument("input", type=Path, metavar="IN", nargs="?")

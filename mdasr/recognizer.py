@@ -147,7 +147,7 @@ def _forward(config: ModelConfig):
     def forward(params, features):
         keep = np.ones(features.shape[:2], np.float32)
         keep[:, 0] = 0
-        return log_posteriors(config, params, features, keep)
+        return log_posteriors(config, params, features, keep)[0]
 
     return jax.jit(forward)
 

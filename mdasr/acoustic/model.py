@@ -247,11 +247,15 @@ def log_posteriors(
     params: dict,
     features: Float[AnyArray, "batch steps 512"],
     keep: Float[AnyArray, "batch steps"],
-) -> Float[Array, "batch steps outputs"]:
-    """Log probability of every CDPhone; members are averaged in the logarithm, and what that loses is not restored."""
-    logits, _ = network(config).apply({"params": params}, features, keep)
+    state: Any = None,
+) -> tuple[Float[Array, "batch steps outputs"], Any]:
+    """Log probability of every CDPhone, and the state to carry on with.
+
+    Members are averaged in the logarithm, and what that loses is not restored.
+    """
+    logits, state = network(config).apply({"params": params}, features, keep, state)
     found = jax.nn.log_softmax(logits)
-    return found if config.members == 1 else found.mean(0)
+    return (found if config.members == 1 else found.mean(0)), state
 
 
 def init_params(config: ModelConfig, seed: int) -> dict:

@@ -95,6 +95,47 @@ def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: Se
     return _hypothesis(graph, decoder, settings.beam)
 
 
+class Search:
+    """A search that is fed scores as they come, with the words so far at any time; at the end the words of `decode`."""
+
+    def __init__(self, graph: Graph, options: SearchOptions) -> None:
+        self._whole = graph
+        self._graph, self._options = _priced(graph, options.insertion_penalty), options
+        settings = kaldi_decoder.FasterDecoderOptions(
+            beam=options.beam, max_active=options.max_active, min_active=options.min_active
+        )
+        self._decoder = kaldi_decoder.FasterDecoder(self._graph.fst, settings)
+        self._decoder.init_decoding()
+        self._heard: list[Float[np.ndarray, "_ outputs"]] = []
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been heard."""
+        return sum(map(len, self._heard))
+
+    def accept(self, scores: Float[np.ndarray, "_ outputs"]) -> None:
+        """Go on over more steps, as `decode` takes them."""
+        if not len(scores):
+            return
+        labels = _label_scores(self._graph, scores, self._options.acoustic_scale)
+        self._decoder.advance_decoding(kaldi_decoder.DecodableCtc(labels, offset=self.steps))
+        self._heard.append(scores)
+
+    def best(self) -> Hypothesis:
+        """The likeliest words so far; ValueError before the first step."""
+        if not self._heard:
+            raise ValueError("no steps to decode yet")
+        return _hypothesis(self._graph, self._decoder, self._options.beam)
+
+    def finish(self) -> Hypothesis:
+        """The words of all that was heard, searched anew with a wider beam where no end of a sentence was found."""
+        if self._heard and self._decoder.reached_final():
+            return self.best()
+        return decode(
+            self._whole, np.concatenate(self._heard or [np.empty((0, self._whole.num_outputs))]), self._options
+        )
+
+
 def _label_scores(
     graph: Graph, scores: Float[np.ndarray, "steps outputs"], scale: float
 ) -> Float[np.ndarray, "steps labels"]:
@@ -111,13 +152,14 @@ def _hypothesis(graph: Graph, decoder: kaldi_decoder.FasterDecoder, beam: float)
     if not linear or len(steps) != decoder.num_frames_decoded():
         raise RuntimeError(f"the best path has {len(steps)} steps of {decoder.num_frames_decoded()}")
     starts, ends = _spans(graph, steps)
-    if len(starts) < len(words) or (reached_final and len(starts) > len(words)):
+    if reached_final and len(starts) != len(words):
         raise RuntimeError(f"the best path starts {len(starts)} words and names {len(words)}")
-    # A word cut off by the end of the scores may have started and not be named yet.
+    # Where the scores break off, a word may have started and not be named yet, or be named and not have started.
+    count = min(len(starts), len(words))
     return Hypothesis(
-        words=tuple(graph.words[label - 1] for label in words),
-        starts=tuple(starts[: len(words)]),
-        ends=tuple(ends[: len(words)]),
+        words=tuple(graph.words[label - 1] for label in words[:count]),
+        starts=tuple(starts[:count]),
+        ends=tuple(ends[:count]),
         graph_cost=weight.value1,
         acoustic_cost=weight.value2,
         reached_final=reached_final,

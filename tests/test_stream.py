@@ -1,0 +1,119 @@
+"""Streaming against the whole recording, and long recordings against their pieces."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from mdasr.cli import main
+from mdasr.decode.lattice import word_times
+from mdasr.decode.search import Search, decode
+from mdasr.recognizer import features_of, recognize, scores
+from mdasr.stream import Listener, listen
+from mdasr.transcript import Piece, as_ctm, as_json, as_srt, as_text, cuts, transcribe
+from tests.test_recognizer import corpus, language, untrained  # noqa: F401  fixtures
+
+
+def heard(recognizer, wave, rng, pause_s=np.inf):
+    listener, found, first = Listener(recognizer, pause_s), [], 0
+    while first < len(wave):
+        size = int(rng.integers(1, 5_000))
+        found += listener.accept(wave[first : first + size])
+        first += size
+    return [*found, *listener.finish()]
+
+
+def test_words_of_a_stream_are_those_of_the_whole(untrained, corpus):  # noqa: F811
+    rng = np.random.default_rng(0)
+    for utterance in [corpus[i] for i in range(8)]:
+        (whole,) = recognize(untrained, [utterance.samples])
+        found = heard(untrained, utterance.samples, rng)
+        assert [each.final for each in found] == [False] * (len(found) - 1) + [True]
+        assert found[-1].words == whole.words
+        for mine, theirs in zip(found[-1].times, word_times(whole), strict=True):
+            assert mine == pytest.approx(theirs)
+        assert all(a.time_s < b.time_s for a, b in itertools.pairwise(found[:-1]))
+
+
+def test_a_search_in_parts_is_the_search_of_the_whole(untrained, corpus):  # noqa: F811
+    graph = untrained.language.graph
+    (found,) = scores(untrained, [features_of(untrained, corpus[3].samples)])
+    search = Search(graph, untrained.search)
+    with pytest.raises(ValueError, match="no steps"):
+        search.best()
+    for first in range(0, len(found), 7):
+        search.accept(found[first : first + 7])
+        assert search.best().ends == tuple(sorted(search.best().ends))
+    assert search.steps == len(found)
+    assert search.finish().words == decode(graph, found, untrained.search).words
+
+
+def test_pauses_end_sentences(untrained, corpus):  # noqa: F811
+    pause = np.zeros(40_000, np.float32)
+    wave = np.concatenate([corpus[1].samples, pause, corpus[2].samples, pause])
+    chunks = np.array_split(wave, 50)
+    finals = [each for each in listen(untrained, chunks, pause_s=0.5) if each.final]
+    assert len(finals) >= 1
+    assert not Listener(untrained).finish()
+
+
+def test_long_recordings_are_cut_where_it_is_quiet():
+    rng = np.random.default_rng(1)
+    wave = (0.1 * rng.standard_normal(16_000 * 95)).astype(np.float32)
+    quiet_s = [12.0, 27.5, 44.0, 61.2, 78.0]
+    for at in quiet_s:
+        wave[round(at * 16_000) : round((at + 0.3) * 16_000)] *= 0.01
+    found = cuts(wave)
+    assert found[0] == 0 and found[-1] == len(wave)
+    for at, cut in zip(quiet_s, found[1:-1], strict=True):
+        assert at < cut / 16_000 < at + 0.3
+    assert cuts(wave[:1000]) == [0, 1000]
+
+
+def test_pieces_keep_their_times(untrained, corpus):  # noqa: F811
+    gap = np.zeros(16_000 * 9, np.float32)
+    wave = np.concatenate([part for i in range(4) for part in (corpus[i].samples, gap)])
+    pieces = list(transcribe(untrained, wave))
+    assert len(pieces) >= 3
+    assert [p.end_s for p in pieces[:-1]] == [p.start_s for p in pieces[1:]]
+    for piece in pieces:
+        (alone,) = recognize(untrained, [wave[round(piece.start_s * 16_000) : round(piece.end_s * 16_000)]])
+        assert piece.text == alone.text
+        assert all(piece.start_s <= start < end <= piece.end_s + 0.03 for _, start, end in piece.words)
+
+
+PIECES = [
+    Piece(0.0, 4.0, (("good", 0.5, 0.82), ("morning", 0.9, 1.4))),
+    Piece(4.0, 8.0, ()),
+    Piece(3600.0, 3604.0, (("bye", 3601.0004, 3601.5),)),
+]
+
+
+def test_formats():
+    assert as_text("talk", PIECES) == "good morning bye"
+    assert as_ctm("my talk", PIECES).split("\n") == [
+        "my_talk 1 0.500 0.320 good",
+        "my_talk 1 0.900 0.500 morning",
+        "my_talk 1 3601.000 0.500 bye",
+    ]
+    assert as_srt("talk", PIECES) == (
+        "1\n00:00:00,500 --> 00:00:01,400\ngood morning\n\n2\n01:00:01,000 --> 01:00:01,500\nbye\n"
+    )
+    found = json.loads(as_json("talk", PIECES))
+    assert found["text"] == "good morning bye" and found["pieces"][0]["words"][1] == ["morning", 0.9, 1.4]
+
+
+def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811
+    untrained.write(tmp_path / "model")
+    samples = corpus[1].wave.astype("<i2")
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO(samples.tobytes())}))
+    assert main(["transcribe", str(tmp_path / "model"), "--stream"]) == 0
+    expected = [" ".join(h.words) for h in listen(untrained, [corpus[1].samples]) if h.final]
+    assert capsys.readouterr().out.splitlines() == expected
+    assert main(["transcribe", str(tmp_path / "model")]) == 2
+    assert "give recordings to transcribe" in capsys.readouterr().err
