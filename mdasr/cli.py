@@ -79,15 +79,21 @@ def train_command(chosen: argparse.Namespace) -> int:
 
 
 def evaluate_command(chosen: argparse.Namespace) -> int:
-    """Recognise a corpus and print its word error rate with the 95% interval over speakers."""
+    """Recognise a corpus and print its word error rate with the 95% interval over speakers (or utterances of one)."""
     from mdasr.recognizer import Recognizer, evaluate
-    from mdasr.report import cell, describe
+    from mdasr.report import cell, compared, describe, most_confused
 
     recognizer, corpus = Recognizer.read(chosen.model), Corpus(chosen.corpus)
     scored = evaluate(recognizer, corpus, [u.samples for u in tqdm(corpus, desc="reading", unit="utt")])
     found = cell(scored)
     counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
+    if found["ci95_over"] == "utterances":
+        counts += "; one speaker, so the interval is over utterances"
     print(f"{corpus.info['corpus']} ({corpus.domain}): WER {describe(found)} % ({counts})")
+    if chosen.against:
+        print(f"against {chosen.against}: {compared(json.loads(chosen.against.read_text()), scored)}")
+    for line in most_confused(scored, chosen.confusions):
+        print(line)
     if chosen.json:
         utterances = [
             {"id": s.id, "speaker": s.speaker, "reference": s.reference, "hypothesis": s.hypothesis} for s in scored
@@ -250,6 +256,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("model", type=Path, metavar="MODEL")
     sub.add_argument("corpus", type=Path, metavar="DIR")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result and every utterance's words")
+    sub.add_argument("--against", type=Path, metavar="FILE", help="compare with another model's --json on this corpus")
+    sub.add_argument("--confusions", type=int, default=0, metavar="N", help="print the N most frequent word errors")
 
     sub = command("transcribe", transcribe_command)
     sub.add_argument("model", type=Path, metavar="MODEL")

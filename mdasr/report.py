@@ -12,18 +12,32 @@ import jax
 import numpy as np
 
 from mdasr.recognizer import Scored
-from mdasr.score.wer import Errors, bootstrap_interval
+from mdasr.score.wer import (
+    GAP,
+    Errors,
+    bootstrap_interval,
+    confusions,
+    count_errors,
+    mapsswe,
+    paired_interval,
+)
 from mdasr.spec import Table
 
 
 def cell(scored: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
-    """Word error rate of a test set with its 95% interval over speakers, and the counts behind it."""
+    """Word error rate of a test set with its 95% interval, and the counts behind it.
+
+    The interval is over speakers; over utterances where there is a single speaker, which "ci95_over" says.
+    """
     errors = [s.errors for s in scored]
     total = sum(errors, Errors())
-    low, high = bootstrap_interval(errors, [s.speaker for s in scored], np.random.default_rng(seed))
+    over = "speakers" if len({s.speaker for s in scored}) > 1 else "utterances"
+    groups = [s.speaker if over == "speakers" else s.id for s in scored]
+    low, high = bootstrap_interval(errors, groups, np.random.default_rng(seed))
     return {
         "wer": round(total.wer, 2),
         "ci95": [round(low, 2), round(high, 2)],
+        "ci95_over": over,
         "ref_words": total.ref_words,
         "sub": total.sub,
         "ins": total.ins,
@@ -34,6 +48,41 @@ def cell(scored: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
 def describe(found: Mapping[str, Any]) -> str:
     """A cell as "12.3 [11.8, 12.9]"."""
     return f"{found['wer']:.1f} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]"
+
+
+def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0) -> str:
+    """How `scored` differs from an earlier result of `mdasr evaluate --json` on the same utterances, in a sentence.
+
+    ValueError where the utterances or their references are others.
+    """
+    before = {each["id"]: each for each in earlier["utterances"]}
+    if before.keys() != {s.id for s in scored} or any(before[s.id]["reference"] != s.reference for s in scored):
+        raise ValueError("the earlier result is that of other utterances; evaluate both models on the same corpus")
+    references = [s.reference.split() for s in scored]
+    theirs, ours = [before[s.id]["hypothesis"].split() for s in scored], [s.hypothesis.split() for s in scored]
+    old = [count_errors(*pair) for pair in zip(references, theirs)]
+    speakers = len({s.speaker for s in scored}) > 1
+    groups = [s.speaker if speakers else s.id for s in scored]
+    low, high = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(seed))
+    test = mapsswe(references, theirs, ours)
+    wer_a, wer_b = sum(old, Errors()).wer, sum((s.errors for s in scored), Errors()).wer
+    return (
+        f"from {wer_a:.1f} to {wer_b:.1f} %: {wer_b - wer_a:+.1f} points [{low:+.1f}, {high:+.1f}]; matched pairs over "
+        f"{test.segments} segments: p = {test.p:.2g}"
+    )
+
+
+def most_confused(scored: Sequence[Scored], count: int) -> list[str]:
+    """The most frequent word errors, a line each."""
+    found = confusions((s.reference.split(), s.hypothesis.split()) for s in scored)
+
+    def line(pair: tuple[str, str], times: int) -> str:
+        said, heard = pair
+        if said == GAP:
+            return f"{times:5d}  {heard} put in"
+        return f"{times:5d}  {said} " + ("lost" if heard == GAP else f"heard as {heard}")
+
+    return [line(pair, times) for pair, times in sorted(found.items(), key=lambda item: (-item[1], item[0]))[:count]]
 
 
 def commit(root: Path) -> str:

@@ -50,6 +50,14 @@ def test_a_tables_json_and_text():
     assert len({len(line) for line in lines[2:]}) == 1, "columns line up"
 
 
+def test_one_speakers_interval_is_over_utterances():
+    spoken = [Scored(f"u{i}", "s", "a b", "a c", Errors(sub=1, ref_words=2)) for i in range(5)]
+    assert report.cell(spoken)["ci95_over"] == "utterances"
+    two = [*spoken, Scored("v", "t", "a b", "a b", Errors(ref_words=2))]
+    assert report.cell(two)["ci95_over"] == "speakers"
+    assert report.most_confused(spoken, 3) == ["    5  b heard as c"]
+
+
 def test_verdicts():
     found = {claim.id: claim.verdict(CELLS)["verdict"] for claim in CLAIMS}
     # Dictation is 50% worse; noisy Dictation's interval holds zero; the 8 kHz row is the same.

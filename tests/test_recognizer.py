@@ -138,6 +138,13 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     assert f"WER {result['wer']:.1f}" in printed
     assert result["wer"] < 15
     assert result["ref_words"] == 2 * len(corpus)
+    again = ["evaluate", str(tmp_path / "model"), str(corpus.directory), "--confusions", "3"]
+    assert main([*again, "--against", str(tmp_path / "r.json")]) == 0
+    assert "+0.0 points [+0.0, +0.0]; matched pairs over" in capsys.readouterr().out
+    result["utterances"][0]["reference"] = "s s s"
+    (tmp_path / "other.json").write_text(json.dumps(result))
+    assert main([*again, "--against", str(tmp_path / "other.json")]) == 2
+    assert "other utterances" in capsys.readouterr().err
     found = scores(recognizer, [np.zeros((0, 512), np.float32)])
     with pytest.raises(ValueError, match="no steps to decode"):
         decode(recognizer.language.graph, found[0], recognizer.search)

@@ -6,7 +6,16 @@ import kaldialign
 import numpy as np
 import pytest
 
-from mdasr.score.wer import Errors, bootstrap_interval, count_errors, paired_interval
+from mdasr.score.wer import (
+    GAP,
+    Errors,
+    align_words,
+    bootstrap_interval,
+    confusions,
+    count_errors,
+    mapsswe,
+    paired_interval,
+)
 
 
 def cheapest(reference: tuple[str, ...], hypothesis: tuple[str, ...]) -> int:
@@ -136,3 +145,43 @@ def test_an_interval_that_cannot_be_is_refused():
         bootstrap_interval([Errors(1, 0, 0, 5)] * 2, ["anna", "ben"], rng, confidence=95.0)
     with pytest.raises(ValueError, match="same utterances"):
         paired_interval([Errors(ref_words=3)] * 2, [Errors(ref_words=4)] * 2, ["anna", "ben"], rng)
+
+
+def test_confusions_hand_worked():
+    pairs = [(["the", "cat", "sat"], ["a", "cat", "sat", "down"]), (["the", "mat"], ["a"])]
+    found = confusions(pairs)
+    assert found["the", "a"] == 2 and found[GAP, "down"] == 1 and found["mat", GAP] == 1
+    assert sum(found.values()) == 4
+    assert align_words([], ["so"]) == [(GAP, "so")]
+
+
+def test_matched_pairs_hand_worked():
+    """Two right words end a segment, one does not; an insertion belongs to the word before it."""
+    reference = ["a", "b", "c", "d", "e", "f", "g"]
+    first = ["a", "x", "c", "d", "e", "y", "g"]  # wrong at b and f: segments {b}, {f}
+    second = ["a", "b", "c", "d", "e", "f", "g", "z"]  # puts a word in after g
+    found = mapsswe([reference], [first], [second])
+    # b (1 against 0); f, g and what follows (1 against 1) are one segment.
+    assert (found.segments, found.difference) == (2, -1)
+    differences = np.array([-1, 0])
+    z = differences.mean() / (differences.std(ddof=1) / np.sqrt(2))
+    assert found.z == pytest.approx(z)
+    same = mapsswe([reference], [first], [first])
+    assert (same.difference, same.z, same.p) == (0, 0, 1)
+    assert mapsswe([], [], []).p == 1
+    with pytest.raises(ValueError):
+        mapsswe([reference], [first], [])
+
+
+def test_matched_pairs_find_a_difference_as_often_as_they_should():
+    """No more false alarms than asked for, and a true difference of a factor of two is seen."""
+    rng = np.random.default_rng(0)
+    reference = [[f"w{i}" for i in range(10)] for _ in range(150)]
+
+    def spoilt(rate: float) -> list[list[str]]:
+        return [[w if rng.random() > rate else "x" for w in words] for words in reference]
+
+    alarms = sum(mapsswe(reference, spoilt(0.1), spoilt(0.1)).p < 0.05 for _ in range(100))
+    assert alarms <= 12
+    found = mapsswe(reference, spoilt(0.2), spoilt(0.1))
+    assert found.p < 1e-4 and found.difference < 0 and found.z < 0
