@@ -84,6 +84,22 @@ class NGram:
         total[unresolved] += self.levels[0].log10_probability[tokens[unresolved]]
         return total[position > 0]
 
+    def log10_conditional(self, ngrams: Int64[np.ndarray, "ngrams order"]) -> Float[np.ndarray, " ngrams"]:
+        """The log10 probability of the last word of each n-gram given those before it, by back-off where it has to."""
+        length = ngrams.shape[1]
+        total, unresolved = np.zeros(len(ngrams)), np.ones(len(ngrams), bool)
+        for first in range(max(0, length - self.order), length):
+            history, place = np.full(len(ngrams), -1), ngrams[:, first]
+            for level, column in zip(self.levels[1:], range(first + 1, length)):
+                history, place = place, level.find(place, ngrams[:, column])
+            level = self.levels[length - first - 1]
+            hit = unresolved & (place >= 0)
+            total[hit] += level.log10_probability[place[hit]]
+            unresolved &= ~hit
+            backs_off = unresolved & (history >= 0)
+            total[backs_off] += self.levels[length - first - 2].log10_backoff[history[backs_off]]
+        return total
+
     def log10_probability(self, sentence: Sequence[str]) -> float:
         """The log10 probability of a sentence, its end included."""
         return float(self.log10_probabilities([sentence]).sum())
