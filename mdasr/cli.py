@@ -240,7 +240,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
     sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses in the simulator's place")
-    sub.add_argument("--epochs", type=float, help="how often to see the data (twice that with noise)")
+    sub.add_argument("--epochs", type=float, help="how often to see the data (with noise, more often)")
     sub.add_argument("--scale", default="small", choices=["mini", "small", "base", "paper"])
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")

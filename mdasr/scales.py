@@ -23,7 +23,7 @@ MINI = Scale(
     dropout=0.15,
     learning_rate=6e-3,
     epochs=8.0,
-    noise_factor=2.0,
+    noise_factor=1.5,
     min_steps=300,
     max_steps=3000,
     noise_probability=0.5,
@@ -46,6 +46,7 @@ SMALL = dataclasses.replace(
     members=2,
     dropout=0.2,
     epochs=20.0,
+    noise_factor=2.0,
     max_steps=10_000,
 )
 
