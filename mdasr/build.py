@@ -163,7 +163,8 @@ class TrainRequest:
     """What `mdasr train` is asked for: corpora with transcripts alone, and which perturbations to simulate.
 
     Noise goes on every domain, or on those of `noise_on` alone (§4.3.4 leaves some out); `noises` and `responses` are
-    folders of one's own recordings. ValueError where `noise_on` names a domain that none of the corpora has.
+    folders of one's own recordings. `alignment` names one that the corpora have (`mdasr align`); without it they are
+    aligned from a flat start. ValueError where `noise_on` names a domain that none of the corpora has.
     """
 
     corpora: tuple[Corpus, ...]
@@ -178,6 +179,7 @@ class TrainRequest:
     seed: int = 0
     workers: int = 1
     features_on: FeaturesOn = "host"
+    alignment: str = ""
 
     def __post_init__(self) -> None:
         domains = {corpus.domain for corpus in self.corpora}
@@ -207,14 +209,17 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     measured = read_responses(request.responses) if request.noise and request.responses else {}
     policies = [request.policy(corpus.domain, noises, measured) for corpus in request.corpora]
     require(codec for policy in policies for codec in policy.codecs)
-    words = {word for corpus in request.corpora for utterance in corpus for word in utterance.text.split()}
-    given = Lexicon.read(request.lexicon) if request.lexicon else Lexicon({})
-    lexicon = Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(words, espeak.pronounce)
-    aligned = align(request.corpora, lexicon)
-    print(aligned, file=sys.stderr)
+    lexicon = covering_lexicon(request.corpora, request.lexicon)
+    if request.alignment:
+        name = request.alignment
+        check_phones(request.corpora, name, lexicon)
+    else:
+        aligned = align(request.corpora, lexicon)
+        print(aligned, file=sys.stderr)
+        name = aligned.name
     kept = [held_out(corpus, request.seed) for corpus in request.corpora]
     sources = [
-        Source(corpus, aligned.name, policy, tuple(np.flatnonzero(~held).tolist()))
+        Source(corpus, name, policy, tuple(np.flatnonzero(~held).tolist()))
         for corpus, policy, held in zip(request.corpora, policies, kept)
     ]
     tree = grow_tree([(source.corpus, source.alignment) for source in sources], lexicon.phones, request.scale.leaves)
@@ -233,6 +238,23 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
         workers=request.workers,
         features_on=request.features_on,
     )
+
+
+def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
+    """Pronunciations of all words of the corpora: those of a file, and eSpeak's for words that it lacks."""
+    words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
+    given = Lexicon.read(path) if path else Lexicon({})
+    return Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(words, espeak.pronounce)
+
+
+def check_phones(corpora: Iterable[Corpus], name: str, lexicon: Lexicon) -> None:
+    """ValueError where an alignment has phones that no word of the lexicon has: its tree could not answer for words."""
+    found = {phone for corpus in corpora for alignment in corpus.alignments(name) for phone in alignment.phones}
+    if strange := sorted(found - set(lexicon.phones)):
+        raise ValueError(
+            f"alignment {name!r} has the phones {', '.join(strange[:10])}, which the lexicon has not: give the lexicon "
+            "that it was made with (--lexicon)"
+        )
 
 
 def held_out(corpus: Corpus, seed: int) -> Bool[np.ndarray, " utterances"]:

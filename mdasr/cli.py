@@ -1,4 +1,4 @@
-"""The command `mdasr`: import, train, evaluate, transcribe, perturb, rooms."""
+"""The command `mdasr`: import, align, train, evaluate, transcribe, perturb, rooms."""
 
 from __future__ import annotations
 
@@ -48,6 +48,34 @@ def import_command(chosen: argparse.Namespace) -> int:
     return report.exit_status
 
 
+def align_command(chosen: argparse.Namespace) -> int:
+    """Align corpora from a flat start, or take over alignments of other tools; and write them as files."""
+    from mdasr.acoustic.align import align
+    from mdasr.build import covering_lexicon
+    from mdasr.data.timings import ctm_lines, import_alignments, write_textgrid
+
+    corpora, name = [Corpus(directory) for directory in chosen.corpora], chosen.name
+    if chosen.read:
+        if len(corpora) != 1 or not name:
+            raise ValueError("--read takes one corpus, and --name, what the alignment shall be called")
+        usable = import_alignments(corpora[0], chosen.read, name).usable
+        print(f"alignment {name}: {usable.sum()} utterances aligned, {(~usable).sum()} not")
+    elif not name:
+        report = align(corpora, covering_lexicon(corpora, chosen.lexicon))
+        name = report.name
+        print(report)
+    for corpus in corpora if chosen.export else ():
+        pairs = [(u, a) for u, a in zip(corpus, corpus.alignments(name)) if a.phones]
+        if chosen.format == "ctm":
+            path = chosen.export / f"{corpus.info['corpus']}.ctm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{line}\n" for _, a in pairs for line in ctm_lines(a)), encoding="utf-8")
+        else:
+            for utterance, alignment in tqdm(pairs, desc="writing", unit="utt"):
+                write_textgrid(chosen.export / f"{utterance.id}.TextGrid", alignment, utterance.seconds)
+    return 0
+
+
 def train_command(chosen: argparse.Namespace) -> int:
     """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
     from mdasr.build import TrainRequest, train_on
@@ -67,6 +95,7 @@ def train_command(chosen: argparse.Namespace) -> int:
         seed=chosen.seed,
         workers=chosen.workers,
         features_on=chosen.features_on,
+        alignment=chosen.alignment,
     )
     recognizer = train_on(request, chosen.out)
     facts = recognizer.facts
@@ -226,6 +255,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=int, default=2, help="processes")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    sub = command("align", align_command)
+    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR")
+    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
+    sub.add_argument("--read", type=Path, metavar="PATH", help="a phone CTM, or a folder of TextGrids called by ids")
+    sub.add_argument("--name", default="", help="of the alignment to read in, or of one that is there, to export")
+    sub.add_argument("--export", type=Path, metavar="DIR", help="write the alignment there, too")
+    sub.add_argument("--format", default="textgrid", choices=["textgrid", "ctm"])
+
     sub = command("train", train_command)
     sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`")
     sub.add_argument("--out", type=Path, required=True, metavar="MODEL")
@@ -240,6 +277,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
     sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses in the simulator's place")
+    sub.add_argument("--alignment", default="", metavar="NAME", help="use this alignment (`mdasr align`), make none")
     sub.add_argument("--epochs", type=float, help="how often to see the data (with noise, more often)")
     sub.add_argument("--scale", default="small", choices=["mini", "small", "base", "paper"])
     sub.add_argument("--seed", type=int, default=0)
