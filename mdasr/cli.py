@@ -188,6 +188,20 @@ def listen_to_stdin(recognizer: Recognizer, rate_hz: int) -> int:
     return 0
 
 
+def tree_command(chosen: argparse.Namespace) -> int:
+    """Walk a model's tree of tied triphones (§3.5) for one of them, such as B-AE+T."""
+    from mdasr.acoustic.tying import Tree
+
+    path = chosen.model / "tree.txt" if chosen.model.is_dir() else chosen.model
+    left, minus, rest = chosen.triphone.upper().partition("-")
+    centre, plus, right = rest.partition("+")
+    if not (minus and plus and left and centre and right):
+        raise ValueError(f"{chosen.triphone!r} is no triphone: write left-centre+right, such as B-AE+T")
+    for line in Tree.read(path).walk(left, centre, right):
+        print(line)
+    return 0
+
+
 def perturb_command(chosen: argparse.Namespace) -> int:
     """Distort a recording as in training, or as a recipe says; writes 16 kHz WAV or FLAC and prints the recipe."""
     from mdasr.data.noises import make_noises, read_noises, read_responses
@@ -304,6 +318,11 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--format", default="text", choices=["text", "ctm", "srt", "json"])
     sub.add_argument("--stream", action="store_true", help="read raw 16-bit samples from standard input as they come")
     sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="of the stream's samples")
+
+    sub = command("tree", tree_command)
+    sub.add_argument("verb", choices=["show"])
+    sub.add_argument("model", type=Path, metavar="MODEL", help="a model directory, or a tree.txt")
+    sub.add_argument("triphone", metavar="L-C+R")
 
     sub = command("perturb", perturb_command)
     sub.add_argument("input", type=Path, metavar="IN", nargs="?")

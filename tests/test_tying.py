@@ -10,6 +10,7 @@ import pytest
 from mdasr.acoustic import growth
 from mdasr.acoustic.growth import Statistics, accumulate, add_up, derive_questions, frame_ends, grow
 from mdasr.acoustic.tying import Split, Tree, monophones
+from mdasr.cli import main
 from mdasr.frontend import num_frames
 from mdasr.language.lexicon import ARPABET, SILENCE
 
@@ -263,3 +264,18 @@ def test_growth_that_cannot_be_is_refused():
         grow(planted(), 5)
     with pytest.raises(ValueError, match="phone 'Q'"):
         grow(planted(), 8, questions=[("AA", "Q")])
+
+
+def test_the_command_walks_a_tree(tmp_path, capsys):
+    phones, questions = ("AE", "B", "SIL", "T"), (("B",), ("B", "T"))
+    tree = Tree(phones, questions, (Split("left", 0, 0, Split("right", 1, 1, 2)), 3, 4, 5))
+    tree.write(tmp_path / "tree.txt")
+    assert main(["tree", "show", str(tmp_path), "t-ae+sil"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "left neighbour T in {B}? no", "right neighbour SIL in {B T}? no", "CDPhone 2",
+    ]  # fmt: skip
+    for left, right in itertools.product(phones, repeat=2):
+        assert [*tree.walk(left, "AE", right)][-1] == f"CDPhone {tree.leaf(left, 'AE', right)}"
+    assert main(["tree", "show", str(tmp_path / "tree.txt"), "b-ae"]) == 2
+    assert main(["tree", "show", str(tmp_path), "x-ae+t"]) == 2
+    assert "no triphone" in (errors := capsys.readouterr().err) and "X" in errors

@@ -99,6 +99,19 @@ class Tree:
             raise ValueError(_unknown(error.args[0], self.phones)) from None
         return self.table[ids[:-2], ids[1:-1], ids[2:]]
 
+    def walk(self, left: str, centre: str, right: str) -> Iterator[str]:
+        """The way from a triphone's root to its leaf, a line a question, in words; ValueError for an unknown phone."""
+        for phone in (left, centre, right):
+            if phone not in self._index:
+                raise ValueError(_unknown(phone, self.phones))
+        node, neighbours = self.roots[self._index[centre]], {"left": left, "right": right}
+        while isinstance(node, Split):
+            question = self.questions[node.question]
+            yes = neighbours[node.side] in question
+            yield f"{node.side} neighbour {neighbours[node.side]} in {{{' '.join(question)}}}? {'yes' if yes else 'no'}"
+            node = node.yes if yes else node.no
+        yield f"CDPhone {node}"
+
     def write(self, path: Path | str) -> None:
         """Write text that can be walked by eye: a node a line, the yes branch before the no branch."""
         lines = [HEADER, " ".join(("phones", *self.phones))]
