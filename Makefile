@@ -29,7 +29,7 @@ bench: env .venv-bench/done  ## Speed of the perturbations beside that of peers,
 .venv-bench/done: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python --editable '.[codecs,rooms]' \
-		audiomentations fast-mp3-augment imageio-ffmpeg kaldi-native-fbank lhotse rir-generator
+		audiomentations fast-mp3-augment imageio-ffmpeg kaldi-native-fbank librosa pyroomacoustics rir-generator
 	touch $@
 
 lint: env
