@@ -1,8 +1,8 @@
 """What others offer for the same work, each peer only where it is installed.
 
-`make bench` installs all but Lhotse, which brings torch. Each function here makes a peer: it prepares what the peer needs
-and returns the work to be timed, which gives back how much it did. What a peer lacks is left out of its work, and its
-name or docstring says so.
+`make bench` installs all but Lhotse, which brings torch. Each function here makes a peer: it prepares what the peer
+needs and returns the work to be timed, which gives back how much it did. What a peer lacks is left out of its work,
+and its name or docstring says so.
 """
 
 from __future__ import annotations
