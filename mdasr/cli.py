@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 import soundfile
 from tqdm import tqdm
 
-from mdasr import frontend
+from mdasr import frontend, options
 from mdasr.data.audio import read_audio
 from mdasr.data.manifest import import_manifest, to_int16
 from mdasr.data.records import Corpus
 from mdasr.perturb import (
-    EVALUATION_ROOMS,
     TRAINING_CODECS,
-    TRAINING_ROOMS,
     Policy,
     Recipe,
     RoomRanges,
@@ -248,104 +246,25 @@ def rooms_command(chosen: argparse.Namespace) -> int:
     return 0
 
 
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
+    "import": (import_command, options.import_options),
+    "align": (align_command, options.align_options),
+    "train": (train_command, options.train_options),
+    "evaluate": (evaluate_command, options.evaluate_options),
+    "transcribe": (transcribe_command, options.transcribe_options),
+    "tree": (tree_command, options.tree_options),
+    "perturb": (perturb_command, options.perturb_options),
+    "rooms": (rooms_command, options.rooms_options),
+}
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="mdasr", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    for name, (function, add_options) in COMMANDS.items():
         sub = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
         sub.set_defaults(function=function)
-        return sub
-
-    sub = command("import", import_command)
-    sub.add_argument("format", choices=["manifest"], help="manifest: JSON lines with id, audio, text, speaker, domain")
-    sub.add_argument("manifest", type=Path)
-    sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
-    sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
-    sub.add_argument("--domain", help="instead of the manifest's")
-    sub.add_argument(
-        "--spell-numbers", action="store_true", help="write digits as words instead of setting lines aside"
-    )
-    sub.add_argument("--workers", type=int, default=2, help="processes")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
-
-    sub = command("align", align_command)
-    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR")
-    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
-    sub.add_argument("--read", type=Path, metavar="PATH", help="a phone CTM, or a folder of TextGrids called by ids")
-    sub.add_argument("--name", default="", help="of the alignment to read in, or of one that is there, to export")
-    sub.add_argument("--export", type=Path, metavar="DIR", help="write the alignment there, too")
-    sub.add_argument("--format", default="textgrid", choices=["textgrid", "ctm"])
-
-    sub = command("train", train_command)
-    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`")
-    sub.add_argument("--out", type=Path, required=True, metavar="MODEL")
-    sub.add_argument("--noise", action="store_true", help="simulate rooms and noise (§3.1) on every domain")
-    sub.add_argument(
-        "--noise-on", action="append", default=[], metavar="DOMAIN", help="or on this one; may be repeated"
-    )
-    sub.add_argument("--codec", action="store_true", help="simulate codecs (§3.3)")
-    sub.add_argument(
-        "--warp", action="store_true", help="imitate other vocal tracts (not in the paper; for few speakers)"
-    )
-    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
-    sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
-    sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses in the simulator's place")
-    sub.add_argument("--alignment", default="", metavar="NAME", help="use this alignment (`mdasr align`), make none")
-    sub.add_argument("--epochs", type=float, help="how often to see the data (with noise, more often)")
-    sub.add_argument("--scale", default="small", choices=["mini", "small", "base", "paper"])
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")
-    sub.add_argument(
-        "--features-on",
-        default="host",
-        choices=["host", "accelerator"],
-        help="where rooms, bandwidth and features are made; codecs need the host",
-    )
-    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
-
-    sub = command("evaluate", evaluate_command)
-    sub.add_argument("model", type=Path, metavar="MODEL")
-    sub.add_argument("corpus", type=Path, metavar="DIR")
-    sub.add_argument("--json", type=Path, metavar="FILE", help="write the result and every utterance's words")
-    sub.add_argument("--against", type=Path, metavar="FILE", help="compare with another model's --json on this corpus")
-    sub.add_argument("--confusions", type=int, default=0, metavar="N", help="print the N most frequent word errors")
-
-    sub = command("transcribe", transcribe_command)
-    sub.add_argument("model", type=Path, metavar="MODEL")
-    sub.add_argument("files", type=Path, nargs="*", metavar="FILE")
-    sub.add_argument("--channel", type=int, help="which channel of recordings with several, from 0")
-    sub.add_argument("--format", default="text", choices=["text", "ctm", "srt", "json"])
-    sub.add_argument("--stream", action="store_true", help="read raw 16-bit samples from standard input as they come")
-    sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="of the stream's samples")
-
-    sub = command("tree", tree_command)
-    sub.add_argument("verb", choices=["show"])
-    sub.add_argument("model", type=Path, metavar="MODEL", help="a model directory, or a tree.txt")
-    sub.add_argument("triphone", metavar="L-C+R")
-
-    sub = command("perturb", perturb_command)
-    sub.add_argument("input", type=Path, metavar="IN", nargs="?")
-    sub.add_argument("output", type=Path, metavar="OUT", nargs="?")
-    how = sub.add_mutually_exclusive_group()
-    how.add_argument("--seed", type=int, default=0)
-    how.add_argument("--recipe", metavar="JSON", help="a recipe as printed, or a file that holds one")
-    sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
-    sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses in the simulator's place")
-    sub.add_argument("--channel", type=int, help="which channel of a recording with several, from 0")
-    sub.add_argument("--schema", action="store_true", help="print the JSON schema of recipes and stop")
-
-    sub = command("rooms", rooms_command)
-    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="Parquet, a row a room")
-    sub.add_argument("--first", type=int, default=TRAINING_ROOMS[0], metavar="INDEX")
-    sub.add_argument(
-        "--count", type=int, default=10_000, help=f"training draws from the first {TRAINING_ROOMS[1]:,}, tests from "
-        f"the {EVALUATION_ROOMS[1] - EVALUATION_ROOMS[0]:,} after them"
-    )  # fmt: skip
-    sub.add_argument("--seed", type=int, default=0, help="which collection")
-    sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
-    sub.add_argument("--tail-cut-db", type=float, help="cut responses so far below their maximum (Google's: 20)")
-    sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the distributions of the first 20,000")
+        add_options(sub)
     return top
 
 

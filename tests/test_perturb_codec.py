@@ -221,7 +221,7 @@ def test_require_names_what_this_build_lacks(monkeypatch):
     lacking = module.FFmpeg("no_such_encoder", "opus", "s16")
     monkeypatch.setitem(module.CODERS, "opus", module.CODERS["opus"]._replace(library=lacking))
     assert available(Codec("mp3", 32)) and not available(Codec("opus", 24))
-    with pytest.raises(RuntimeError, match=r"lacks opus 24k: .*leave these codecs out"):
+    with pytest.raises(ImportError, match=r"lacks opus 24k: .*leave these codecs out"):
         require(TRAINING_CODECS + UNSEEN_CODECS)
 
 

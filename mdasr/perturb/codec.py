@@ -118,10 +118,10 @@ def available(codec: Codec) -> bool:
 
 
 def require(codecs: Iterable[Codec | None]) -> None:
-    """Check before a long job that every codec will work: RuntimeError names those that this machine lacks."""
+    """Check before a long job that every codec will work: ImportError names those that this machine lacks."""
     lacking = sorted({str(codec) for codec in codecs if codec is not None and not available(codec)})
     if lacking:
-        raise RuntimeError(
+        raise ImportError(
             f"this build of PyAV or libsndfile lacks {', '.join(lacking)}: install the wheels from PyPI "
             "(pip install --force-reinstall --only-binary :all: av soundfile) or leave these codecs out"
         )
