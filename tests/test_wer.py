@@ -169,6 +169,10 @@ def test_matched_pairs_hand_worked():
     same = mapsswe([reference], [first], [first])
     assert (same.difference, same.z, same.p) == (0, 0, 1)
     assert mapsswe([], [], []).p == 1
+    # One segment proves nothing, and six that all say the same not much.
+    one = mapsswe([["a"]], [["b"]], [["a"]])
+    assert (one.segments, one.difference, one.p) == (1, -1, 1)
+    assert mapsswe([["a"]] * 6, [["b"]] * 6, [["a"]] * 6).p == pytest.approx(2 / 64)
     with pytest.raises(ValueError):
         mapsswe([reference], [first], [])
 

@@ -126,17 +126,21 @@ def mapsswe(
     """Test whether two systems differ, over segments that `right` words which both got right set apart.
 
     The matched-pairs sentence-segment word error test (Gillick and Cox, 1989), with sclite's two words between
-    segments; the normal distribution that p comes from asks for some thirty segments. Raises ValueError where the
-    numbers of utterances differ.
+    segments; the normal distribution that p comes from asks for some thirty segments. Where all segments differ alike
+    there is no variance to go by, and p is that of the sign test. Raises ValueError where the numbers of utterances
+    differ.
     """
     differences: list[int] = []
     for words in zip(references, hypotheses_a, hypotheses_b, strict=True):
         a, b = (_errors_by_place(words[0], hypothesis) for hypothesis in words[1:])
         differences += _segment_differences(a, b, right)
     found = np.array(differences, np.float64)
-    if not len(found) or (found == found[0]).all():
-        alike = not len(found) or not found[0]
-        return Mapsswe(len(found), 0.0 if alike else float(found.sum()), 0.0, 1.0 if alike else 0.0)
+    if not found.any():
+        return Mapsswe(len(found), 0.0, 0.0, 1.0)
+    if (found == found[0]).all():
+        return Mapsswe(
+            len(found), float(found.sum()), float(np.sign(found[0]) * np.inf), min(1.0, 2 * 0.5 ** len(found))
+        )
     z = float(found.mean() / (found.std(ddof=1) / np.sqrt(len(found))))
     return Mapsswe(len(found), float(found.sum()), z, float(2 * scipy.stats.norm.sf(abs(z))))
 
