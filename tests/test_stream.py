@@ -16,7 +16,7 @@ from mdasr.decode.search import Search, decode
 from mdasr.recognizer import features_of, recognize, scores
 from mdasr.stream import Listener, listen
 from mdasr.transcript import Piece, as_ctm, as_json, as_srt, as_text, cuts, transcribe
-from tests.test_recognizer import corpus, language, untrained  # noqa: F401  fixtures
+from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F401  fixtures
 
 
 def heard(recognizer, wave, rng, pause_s=np.inf):
@@ -53,12 +53,29 @@ def test_a_search_in_parts_is_the_search_of_the_whole(untrained, corpus):  # noq
     assert search.finish().words == decode(graph, found, untrained.search).words
 
 
-def test_pauses_end_sentences(untrained, corpus):  # noqa: F811
+def test_pauses_end_sentences(untrained, corpus, monkeypatch):  # noqa: F811
+    """With scores made up from the level (a tone is AA, a hiss S, quiet is silence) every pause ends one."""
+
+    def answer(self, features):
+        bands = features.reshape(len(features), 4, 128).mean(axis=1)
+        low, high = bands[:, :40].mean(axis=1), bands[:, 60:].mean(axis=1)
+        quiet = np.maximum(low, high) < bands.min() + 1
+        kinds = np.where(quiet, 2, np.where(low > high, 0, 1))
+        leaves = TREE.leaves(("AA", "S", "SIL"))
+        scores = np.full((len(features), TREE.num_leaves), -20.0, np.float32)
+        scores[np.arange(len(features)), leaves[kinds]] = 0
+        early = min(self._unanswered, len(scores))
+        self._unanswered -= early
+        self._search.accept(scores[early:])
+
+    monkeypatch.setattr(Listener, "_answer", answer)
     pause = np.zeros(40_000, np.float32)
-    wave = np.concatenate([corpus[1].samples, pause, corpus[2].samples, pause])
-    chunks = np.array_split(wave, 50)
-    finals = [each for each in listen(untrained, chunks, pause_s=0.5) if each.final]
-    assert len(finals) >= 1
+    wave = np.concatenate([corpus[1].samples, pause, corpus[2].samples, pause, corpus[4].samples])
+    finals = [each for each in listen(untrained, np.array_split(wave, 60), pause_s=0.5) if each.final]
+    assert [each.words for each in finals] == [("ah", "s")] * 3
+    starts = [each.times[0][1] for each in finals]
+    gaps = [later.times[0][1] - before.times[-1][2] for before, later in itertools.pairwise(finals)]
+    assert starts == sorted(starts) and min(gaps) > 2.5  # the pause, and the silence that an utterance begins with
     assert not Listener(untrained).finish()
 
 
