@@ -122,13 +122,13 @@ def train_recognizer(
         "policies": [digest(source.policy) for source in sources],
         "tree": digest(language.tree),
     }
-    make = PackedRowMaker if features_on == "accelerator" else RowMaker
-    maker = make(sources, language.tree, stats, noises, rows, seed, measured)
-    featurize = (
-        accelerated.featurizer(rows.steps, stats.mean, stats.std, maker.shapes)
-        if isinstance(maker, PackedRowMaker)
-        else None
-    )
+    maker: RowMaker
+    featurize = None
+    if features_on == "accelerator":
+        maker = PackedRowMaker(sources, language.tree, stats, noises, rows, seed)
+        featurize = accelerated.featurizer(rows.steps, stats.mean, stats.std, maker.shapes)
+    else:
+        maker = RowMaker(sources, language.tree, stats, noises, rows, seed, measured)
     trained = train(
         config, options, maker, directory, workers=workers, described=described, featurize=featurize, label=label
     )
