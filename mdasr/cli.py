@@ -49,8 +49,8 @@ def import_command(chosen: argparse.Namespace) -> int:
 def align_command(chosen: argparse.Namespace) -> int:
     """Align corpora from a flat start, or take over alignments of other tools; and write them as files."""
     from mdasr.acoustic.align import align
-    from mdasr.build import covering_lexicon
     from mdasr.data.timings import ctm_lines, import_alignments, write_textgrid
+    from mdasr.jobs import covering_lexicon
 
     corpora, name = [Corpus(directory) for directory in chosen.corpora], chosen.name
     if chosen.read:
@@ -76,7 +76,7 @@ def align_command(chosen: argparse.Namespace) -> int:
 
 def train_command(chosen: argparse.Namespace) -> int:
     """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
-    from mdasr.build import TrainRequest, train_on
+    from mdasr.jobs import TrainRequest, train_on
     from mdasr.scales import SCALES, override
 
     settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]

@@ -49,6 +49,10 @@ class Source:
         aligned = np.flatnonzero(self.corpus.alignments(self.alignment).usable)
         return aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
 
+    def seconds(self) -> float:
+        """How much audio it has to train on."""
+        return float(self.corpus.num_samples[self.usable()].sum()) / RATE_HZ
+
 
 @dataclass(frozen=True)
 class RowOptions:

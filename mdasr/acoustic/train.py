@@ -56,12 +56,32 @@ class TrainState(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """Parameters after the last step, with what the run was like."""
+    """Parameters after `steps` steps, with what the run was like."""
 
     params: Any
+    steps: int
     frame_accuracy: float
     seconds: float
     waited_share: float
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Keep the parameters that `loss` likes best, and stop when it has liked none better `patience` times in a row.
+
+    It is asked at every checkpoint, and before the first step, so that training never makes matters worse.
+    """
+
+    loss: Callable[[Any], float]
+    patience: int = 4
+
+
+class Best(NamedTuple):
+    """The best parameters so far, after how many steps, and their loss."""
+
+    params: Any
+    step: Any
+    loss: Any
 
 
 def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
@@ -163,15 +183,33 @@ def checkpoint_manager(directory: Path) -> ocp.CheckpointManager:
 
 
 def restore_or_init(
-    manager: ocp.CheckpointManager, config: ModelConfig, options: TrainOptions, start: Any
-) -> TrainState:
+    manager: ocp.CheckpointManager,
+    config: ModelConfig,
+    options: TrainOptions,
+    start: Any,
+    stopping: EarlyStopping | None,
+) -> tuple[TrainState, Best | None]:
+    """The state to go on from and, with early stopping, the best parameters so far."""
     params = init_params(config, options.seed) if start is None else start
     state = TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
     step = manager.latest_step()
     if step is None:
-        return state
-    saved = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(state._asdict())))
-    return TrainState(**saved["state"])
+        return state, Best(params, np.int32(0), np.float32(stopping.loss(params))) if stopping else None
+    wanted = {"state": state._asdict()}
+    if stopping:
+        wanted["best"] = Best(params, np.int32(0), np.float32(0))._asdict()
+    saved = manager.restore(
+        step, args=ocp.args.Composite(**{name: ocp.args.StandardRestore(item) for name, item in wanted.items()})
+    )
+    return TrainState(**saved["state"]), Best(**saved["best"]) if stopping else None
+
+
+def save(manager: ocp.CheckpointManager, step: int, state: TrainState, best: Best | None) -> None:
+    items = {"state": state} | ({"best": best} if best else {})
+    manager.save(
+        step,
+        args=ocp.args.Composite(**{name: ocp.args.StandardSave(item._asdict()) for name, item in items.items()}),
+    )
 
 
 def train(
@@ -182,15 +220,16 @@ def train(
     *,
     workers: int = 1,
     start_from: Any = None,
+    stopping: EarlyStopping | None = None,
     described: dict | None = None,
     featurize: Featurize | None = None,
     label: str = "train",
 ) -> Trained:
     """Train in `directory`, going on from its last checkpoint, bit for bit as if it had never stopped.
 
-    `start_from` are parameters to begin with (adaptation); `described` is whatever else makes this run what it is, and
-    is compared, as are `config` and `options`, with what an earlier start left there. `featurize` makes features on the
-    accelerator from the batches of a `PackedRowMaker`.
+    `start_from` are parameters to begin with (adaptation), and `stopping` keeps the best that come of them. `described`
+    is whatever else makes this run what it is, and is compared, as are `config` and `options`, with what an earlier
+    start left there. `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`.
     """
     share = host_share(options.batch)
     check_run(
@@ -202,9 +241,11 @@ def train(
             **(described or {}),
         },
     )
+    every = options.checkpoint_every
     with checkpoint_manager(directory / "checkpoints") as manager:
-        state = replicate(restore_or_init(manager, config, options, start_from))
-        first = int(local_value(state.step))
+        start, best = restore_or_init(manager, config, options, start_from, stopping)
+        first = int(start.step)
+        state = replicate(start)
         step_fn = make_train_step(config, options, featurize)
         batches = Batches(maker, share, first, options.steps, workers)
         progress = tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True)
@@ -213,6 +254,8 @@ def train(
         with SummaryWriter(str(directory / "tensorboard")) as writer:
             pending: list[dict[str, jax.Array]] = []
             for step in range(first, options.steps):
+                if stopping and best and step - int(best.step) >= stopping.patience * every:
+                    break
                 state, sums = step_fn(state, shard_batch(next(batches), share, step))
                 pending.append(sums)
                 done = step + 1
@@ -222,15 +265,25 @@ def train(
                     accuracy = report(writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began))
                     pending = []
                 progress.update()
-                if done % options.checkpoint_every == 0 or done == options.steps:
+                if done % every == 0 or done == options.steps:
                     host_state = jax.tree.map(local_value, state)
-                    manager.save(done, args=ocp.args.Composite(state=ocp.args.StandardSave(host_state._asdict())))
+                    best = better(best, host_state, stopping)
+                    save(manager, done, host_state, best)
         batches.close()
         progress.close()
         seconds = time.perf_counter() - began
-        return Trained(
-            jax.tree.map(local_value, state.params), accuracy, seconds, batches.waited_s / max(seconds, 1e-9)
+        params, steps = (
+            (best.params, int(best.step)) if best else (jax.tree.map(local_value, state.params), options.steps)
         )
+        return Trained(params, steps, accuracy, seconds, batches.waited_s / max(seconds, 1e-9))
+
+
+def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None) -> Best | None:
+    """The best parameters now that those of `state` are known."""
+    if stopping is None or best is None:
+        return None
+    loss = np.float32(stopping.loss(state.params))
+    return Best(state.params, state.step, loss) if loss < best.loss else best
 
 
 def report(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
