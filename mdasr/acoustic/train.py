@@ -83,6 +83,10 @@ class Best(NamedTuple):
     step: Any
     loss: Any
 
+    @classmethod
+    def at(cls, params: Any, step: int, stopping: EarlyStopping) -> Best:
+        return cls(params, np.array(step, np.int32), np.array(stopping.loss(params), np.float32))
+
 
 def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
     schedule = optax.warmup_cosine_decay_schedule(
@@ -194,10 +198,12 @@ def restore_or_init(
     state = TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
     step = manager.latest_step()
     if step is None:
-        return state, Best(params, np.int32(0), np.float32(stopping.loss(params))) if stopping else None
+        return state, Best(
+            params, np.zeros((), np.int32), np.array(stopping.loss(params), np.float32)
+        ) if stopping else None
     wanted = {"state": state._asdict()}
     if stopping:
-        wanted["best"] = Best(params, np.int32(0), np.float32(0))._asdict()
+        wanted["best"] = Best(params, np.zeros((), np.int32), np.zeros((), np.float32))._asdict()
     saved = manager.restore(
         step, args=ocp.args.Composite(**{name: ocp.args.StandardRestore(item) for name, item in wanted.items()})
     )
@@ -282,8 +288,8 @@ def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None)
     """The best parameters now that those of `state` are known."""
     if stopping is None or best is None:
         return None
-    loss = np.float32(stopping.loss(state.params))
-    return Best(state.params, state.step, loss) if loss < best.loss else best
+    now = Best.at(state.params, int(state.step), stopping)
+    return now if now.loss < best.loss else best
 
 
 def report(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
