@@ -123,10 +123,20 @@ def corpus(laboratory: Laboratory) -> None:
     print(aligned([["Sub-domain", "minutes", "%"], *shares]))
 
 
+def phones(laboratory: Laboratory) -> None:
+    """Choose the number of CDPhones on the development sets, and print what it brings on the test sets."""
+    from experiments.phones import study
+
+    print(study(laboratory))
+
+
+OTHERS = {"corpus": corpus, "phones": phones}
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     top.add_argument(
-        "tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}, all of them, or corpus; none lists them"
+        "tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}, all, {', '.join(OTHERS)}; none lists them"
     )
     top.add_argument("--scale", default="mini", choices=SCALES)
     top.add_argument("--workdir", type=Path, default=Path("runs"))
@@ -140,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
-    unknown = [name for name in chosen.tables if name not in (*TABLES, "all", "corpus")]
+    unknown = [name for name in chosen.tables if name not in (*TABLES, "all", *OTHERS)]
     if unknown:
         parser().error(f"no table {unknown[0]!r}; there are {', '.join(TABLES)}")
     try:
@@ -153,10 +163,11 @@ def main(arguments: list[str] | None = None) -> int:
         Laboratory(chosen.workdir, scale, seed, map=chosen.corpora, split="dev" if chosen.dev else "test")
         for seed in range(chosen.seed, chosen.seed + chosen.seeds)
     ]
-    names = [*TABLES] if "all" in chosen.tables else [name for name in chosen.tables if name != "corpus"]
+    names = [*TABLES] if "all" in chosen.tables else [name for name in chosen.tables if name in TABLES]
     try:
-        if "corpus" in chosen.tables:
-            corpus(laboratories[0])
+        for name, job in OTHERS.items():
+            if name in chosen.tables:
+                job(laboratories[0])
         if names:
             run(names, laboratories)
     except (ValueError, OSError, ImportError) as error:
