@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from flax import traverse_util
 from jaxtyping import Float32
 
 from mdasr import accelerated, frontend
@@ -27,7 +25,7 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
 from mdasr.perturb import TRAINING_CODECS, RoomRanges
 from mdasr.perturb.room import Sounds
-from mdasr.recognizer import Language, Recognizer, tune
+from mdasr.recognizer import Language, Recognizer, params_digest, tune
 from mdasr.spec import Scale, digest
 
 FeaturesOn = Literal["host", "accelerator"]
@@ -184,12 +182,3 @@ def train_recognizer(
     tuned = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
     tuned.write(directory)
     return tuned
-
-
-def params_digest(params: Any) -> str:
-    """Twelve hex digits that name a network's parameters."""
-    flat = traverse_util.flatten_dict(dict(params), sep="/")
-    found = hashlib.sha256()
-    for name in sorted(flat):
-        found.update(name.encode() + np.ascontiguousarray(flat[name]).tobytes())
-    return found.hexdigest()[:12]

@@ -11,6 +11,7 @@ It can be moved to another machine; only the last line is needed for training al
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -139,6 +140,15 @@ def read_params(path: Path, config: ModelConfig) -> dict:
                 "configuration. Put the two files of one training together again."
             )
     return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def params_digest(params: Any) -> str:
+    """Twelve hex digits that name a network's parameters."""
+    flat = traverse_util.flatten_dict(dict(params), sep="/")
+    found = hashlib.sha256()
+    for name in sorted(flat):
+        found.update(name.encode() + np.ascontiguousarray(flat[name]).tobytes())
+    return found.hexdigest()[:12]
 
 
 @lru_cache(maxsize=8)

@@ -380,8 +380,8 @@ def test_a_boundary_lies_halfway_between_the_frames_around_it(toy):
     utterance = replace(toy[0][0], text="i", wave=toy[0][0].wave[:2000])  # 10 frames
     silence, vowel = (next(s for s in range(3) if graph.segments[graph.segment_of[s]].word == w) for w in (SILENT, 0))
     path = np.array([silence] * 4 + [vowel] * 6)
-    alignment = segments(path, graph, utterance)
     centres = 160 * np.arange(10) + 256
+    alignment = segments(path, graph, utterance, centres - 80)
     assert alignment.phones == (SILENCE, "I")
     assert alignment.ends_s == ((centres[3] + centres[4]) / 2 / 16000, 2000 / 16000)
     assert alignment.words == (("i", 1, 2),)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from mdasr import frontend
+from mdasr.acoustic.align import boundary_errors
 from mdasr.acoustic.model import ModelConfig, init_params
-from mdasr.acoustic.tying import monophones
+from mdasr.acoustic.tying import Split, Tree, monophones
 from mdasr.build import log_priors, make_language
 from mdasr.cli import main
 from mdasr.decode.search import SearchOptions, decode
@@ -19,6 +20,7 @@ from mdasr.jobs import TrainRequest, held_out, train_on
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source
 from mdasr.perturb import Policy
+from mdasr.realign import phone_scores, realign
 from mdasr.recognizer import Recognizer, evaluate, recognize, scores, tune
 from mdasr.scales import MINI, SMALL
 from mdasr.score.wer import Errors
@@ -146,6 +148,22 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     (tmp_path / "other.json").write_text(json.dumps(result))
     assert main([*again, "--against", str(tmp_path / "other.json")]) == 2
     assert "other utterances" in capsys.readouterr().err
+    exact, by_network = corpus.alignments("exact"), corpus.alignments(realign(recognizer, corpus, LEXICON))
+    assert [a.phones for a in by_network] == [a.phones for a in exact]
+    errors = np.concatenate([boundary_errors(*pair) for pair in zip(exact, by_network)])
+    assert np.mean(np.abs(errors) <= 0.05) > 0.9
     found = scores(recognizer, [np.zeros((0, 512), np.float32)])
     with pytest.raises(ValueError, match="no steps to decode"):
         decode(recognizer.language.graph, found[0], recognizer.search)
+
+
+def test_a_phones_score_is_that_of_its_cdphones_together():
+    tree = Tree(("SIL", "A"), (("A",),), (0, Split("left", 0, 1, 2)))
+    posteriors, priors = np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8]]), np.array([0.2, 0.3, 0.5])
+    found = phone_scores(tree, np.log(posteriors / priors), np.log(priors))
+    np.testing.assert_allclose(np.exp(found), [[0.5 / 0.2, 0.5 / 0.8], [0.1 / 0.2, 0.9 / 0.8]])
+
+
+def test_phones_that_a_network_does_not_know_are_named(untrained, corpus):
+    with pytest.raises(ValueError, match="does not know the phones 'ZZ'"):
+        realign(untrained, corpus, Lexicon({"ah": ((("ZZ",), 1.0),)}))

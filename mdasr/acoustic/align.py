@@ -130,15 +130,17 @@ def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Ali
     if (misfit := aligner.misfit(x, graph, path)) > aligner.most_misfit:
         reason = f"the words do not fit the sound: misfit {misfit:.1f}, at most {aligner.most_misfit:.1f}"
         return Alignment(utterance.id, (), (), reason=reason)
-    return segments(path, graph, utterance)
+    return segments(path, graph, utterance, np.arange(len(path)) * frontend.HOP + _BOUNDARY)
 
 
-def segments(path: Int[np.ndarray, " frames"], graph: Graph, utterance: Utterance) -> Alignment:
-    """The phones along a path; a boundary lies halfway between the centres of the frames around it."""
+def segments(
+    path: Int[np.ndarray, " frames"], graph: Graph, utterance: Utterance, begins: Int[np.ndarray, " frames"]
+) -> Alignment:
+    """The phones along a path, whose frames begin at samples `begins`: halfway between the centres around that."""
     of_frame = graph.segment_of[path]
     starts = np.flatnonzero(np.diff(of_frame, prepend=-1))
     chosen = [graph.segments[i] for i in of_frame[starts]]
-    ends = [*(starts[1:] * frontend.HOP + _BOUNDARY), len(utterance.wave)]
+    ends = [*begins[starts[1:]], len(utterance.wave)]
     spans: dict[int, tuple[int, int]] = {}
     for i, segment in enumerate(chosen):
         if segment.word != SILENT:
