@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from mdasr.language.arpa import read_arpa
+from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, ngram_rows, prune
-from mdasr.language.ngram import Level, NGram, train
+from mdasr.language.levels import Level
+from mdasr.language.ngram import train
 from tests.test_ngram import made_up
 
 WORDS = "abcdef"

@@ -10,7 +10,8 @@ import scipy.optimize
 import scipy.special
 from jaxtyping import Float, Int64
 
-from mdasr.language.ngram import NEVER, SHIFT, Level, NGram
+from mdasr.language.backoff import NEVER, NGram
+from mdasr.language.levels import SHIFT, Level
 
 How = Literal["bayesian", "linear"]
 _LN10 = np.log(10)
