@@ -1,4 +1,4 @@
-"""The command `mdasr`: import, align, train, evaluate, transcribe, perturb, rooms."""
+"""The command `mdasr`: import, align, train, evaluate, transcribe, perturb, rooms, lm."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import soundfile
 from tqdm import tqdm
 
 from mdasr import frontend, options
+from mdasr.commands_lm import lm_command
 from mdasr.data.audio import read_audio
 from mdasr.data.manifest import import_manifest, to_int16
 from mdasr.data.records import Corpus
@@ -255,6 +256,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpars
     "tree": (tree_command, options.tree_options),
     "perturb": (perturb_command, options.perturb_options),
     "rooms": (rooms_command, options.rooms_options),
+    "lm": (lm_command, options.lm_options),
 }
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 
 from mdasr.language.backoff import NEVER, NGram
 from mdasr.language.levels import SHIFT, Level
+from mdasr.language.vocabulary import BEGIN, END
 
 How = Literal["bayesian", "linear"]
 _LN10 = np.log(10)
@@ -169,3 +170,28 @@ def ngram_rows(model: NGram, n: int) -> Int64[np.ndarray, "ngrams order"]:
     for level in model.levels[1:n]:
         rows = np.column_stack([rows[level.history], level.word])
     return rows
+
+
+def widen(models: Sequence[NGram]) -> list[NGram]:
+    """The models over all words of all of them; a word that a model lacks has probability 0 (10^-99) in it.
+
+    So do words that it would take for <unk>: that probability is of all other words together, and stays with <unk>.
+    Sums over the words remain 1, and in Bayesian interpolation a model has no say where the history has a word that
+    it lacks.
+    """
+    words = (BEGIN, END, *sorted({word for model in models for word in model.words[2:]}))
+    places = {word: i for i, word in enumerate(words)}
+    return [_widened(model, words, np.array([places[word] for word in model.words])) for model in models]
+
+
+def _widened(model: NGram, words: tuple[str, ...], place: Int64[np.ndarray, " words"]) -> NGram:
+    """A model over more words, of which its own are at `place`, in the same order: that of its n-grams holds, too."""
+    unigrams, *longer = model.levels
+    probability, backoff = np.full(len(words), NEVER, np.float32), np.zeros(len(words), np.float32)
+    probability[place], backoff[place] = unigrams.log10_probability, unigrams.log10_backoff
+    levels = [Level(np.arange(len(words)), probability, backoff)]
+    for n, level in enumerate(longer, start=2):
+        history = place[level.history] if n == 2 else level.history
+        keys = (history << SHIFT) | place[level.word]
+        levels.append(Level(keys, level.log10_probability, level.log10_backoff))
+    return NGram(words, tuple(levels))
