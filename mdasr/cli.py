@@ -13,7 +13,6 @@ import soundfile
 from tqdm import tqdm
 
 from mdasr import frontend, options
-from mdasr.commands_lm import lm_command
 from mdasr.data.audio import read_audio
 from mdasr.data.manifest import import_manifest, to_int16
 from mdasr.data.records import Corpus
@@ -245,6 +244,13 @@ def rooms_command(chosen: argparse.Namespace) -> int:
         shown = range(chosen.first, chosen.first + min(chosen.count, 20_000))
         draw_rooms(chosen.picture, [draw_room(i, chosen.seed, snippets) for i in shown])
     return 0
+
+
+def lm_command(chosen: argparse.Namespace) -> int:
+    """Train, mix, prune or measure n-gram models; ends with 3 where lines of text were set aside."""
+    from mdasr.commands_lm import run
+
+    return run(chosen)
 
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {

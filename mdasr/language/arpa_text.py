@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from mdasr.language.levels import SHIFT, WORD, Level
+from mdasr.language.levels import Level, ngram_words
 
 _BLOCK = 1 << 16
 
@@ -27,7 +27,7 @@ def arpa_blocks(words: Sequence[str], levels: Sequence[Level]) -> Iterator[str]:
         yield f"\n\\{n}-grams:\n"
         for begin in range(0, len(level.keys), _BLOCK):
             block = slice(begin, begin + _BLOCK)
-            texts = map(" ".join, zip(*(table[column].tolist() for column in _columns(levels[:n], block))))
+            texts = map(" ".join, table[ngram_words(levels[: n - 1], level.keys[block])].tolist())
             numbers = [*zip(level.log10_probability[block], level.log10_backoff[block])]
             yield "".join(
                 [f"{p!s}\t{text}\t{b!s}\n" if b else f"{p!s}\t{text}\n" for text, (p, b) in zip(texts, numbers)]
@@ -35,13 +35,3 @@ def arpa_blocks(words: Sequence[str], levels: Sequence[Level]) -> Iterator[str]:
             progress.update(len(numbers))
     progress.close()
     yield "\n\\end\\\n"
-
-
-def _columns(levels: Sequence[Level], block: slice) -> list[np.ndarray]:
-    """The words of a block of the last level's n-grams, from the first to the last."""
-    keys = levels[-1].keys[block]
-    columns = []
-    for level in reversed(levels[:-1]):
-        columns.append(keys & WORD)
-        keys = level.keys[keys >> SHIFT]
-    return [keys & WORD, *reversed(columns)]

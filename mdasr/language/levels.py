@@ -7,6 +7,7 @@ look-up is a binary search, and looking up a whole text is one `searchsorted` a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,3 +42,12 @@ class Level:
         wanted = (history << SHIFT) | word
         place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.where((history >= 0) & (self.keys[place] == wanted), place, -1)
+
+
+def ngram_words(levels: Sequence[Level], keys: Int64[np.ndarray, " ngrams"]) -> Int64[np.ndarray, "ngrams order"]:
+    """The words, first to last, of n-grams that are one longer than `levels` has, given their keys."""
+    columns = [keys & WORD]
+    for level in reversed(levels):
+        keys = level.keys[keys >> SHIFT]
+        columns.append(keys & WORD)
+    return np.column_stack(columns[::-1])
