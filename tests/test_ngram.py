@@ -12,6 +12,7 @@ from nltk.lm import KneserNeyInterpolated
 from nltk.util import everygrams
 
 from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_text import decimals
 from mdasr.language.backoff import NGram
 from mdasr.language.ngram import train
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
@@ -225,7 +226,7 @@ def test_training_on_nonsense_is_refused():
         train([[]], 2)
     with pytest.raises(TypeError, match="split the string first"):
         train(["a b"], 2)
-    for word in ("", "a b", "a\u00a0b", "</s>"):
+    for word in ("", "a b", "a\u00a0b", "a\0", "</s>"):
         with pytest.raises(ValueError, match="cannot be a word"):
             train([["a", word]], 2)
         with pytest.raises(ValueError, match="cannot be a word"):
@@ -245,6 +246,20 @@ def test_arpa_reads_back_to_the_same_bits(order, tmp_path):
         for field in ("keys", "log10_probability", "log10_backoff"):
             np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
     assert [p.name for p in tmp_path.iterdir()] == ["model.arpa"]
+
+
+def test_decimals_are_the_shortest_that_read_back():
+    rng = np.random.default_rng(0)
+    sizes = 10.0 ** rng.uniform(-12, 5, 20_000)
+    few = rng.integers(-9999, 9999, 5_000) / 10.0 ** rng.integers(0, 5, 5_000)
+    edges = [0, -0.0, 0.1, -99, 99.99999, 100, -100.5, 1e-9, 5e-10, 1.5e-7, 3.4e38, 1e-45, 0.99999994, 9.9999998e-10]
+    values = np.concatenate([sizes, -sizes, few, edges]).astype(np.float32)
+    texts = [text.decode() for text in decimals(values).tolist()]
+    np.testing.assert_array_equal(np.array(texts, np.float64).astype(np.float32), values)
+    for text, value in zip(texts, values):
+        if 1e-4 <= abs(value) < 1e15:  # where NumPy has no exponent either
+            assert text == str(value)
+    assert decimals(values[:0]).tolist() == []
 
 
 def test_another_toolkits_arpa_in_another_order(tmp_path):
@@ -346,7 +361,8 @@ def test_files_that_are_no_text_or_cut_off(tmp_path):
         b"": "not a model",
         b"\\data\\\n": "ends before its 1-grams",
         b"\\data\\\nngram 1=2\n": "ends before its 1-grams",
-        b"\xff\xfe\x00": "not UTF-8",
+        b"\xff\xfe\x00": "1: not UTF-8",
+        b"\\data\\\nngram 1=2\0\n": "2: a NUL byte",
     }.items():
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message):

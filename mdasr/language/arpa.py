@@ -41,6 +41,8 @@ def _fields(file: Iterable[bytes]) -> Lines:
             fields = line.decode().split()
         except UnicodeDecodeError:
             raise ValueError(f"{number}: not UTF-8; save the model as UTF-8") from None
+        if b"\0" in line:
+            raise ValueError(f"{number}: a NUL byte; is this a text file?")
         if fields:
             yield number, fields
 

@@ -83,12 +83,12 @@ class NGram:
 
     def to_arpa(self) -> str:
         """The model in ARPA's format, as one string."""
-        return "".join(arpa_blocks(self.words, self.levels))
+        return b"".join(arpa_blocks(self.words, self.levels)).decode()
 
     def write_arpa(self, path: Path | str) -> None:
         """Write the model in ARPA's format, replacing `path` in one step; `arpa.read_arpa` reads it back."""
         path = Path(path)
         partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("wb") as file:
             file.writelines(arpa_blocks(self.words, self.levels))
         partial.rename(path)

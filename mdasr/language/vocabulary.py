@@ -28,7 +28,7 @@ def with_marks(vocabulary: Iterable[str]) -> tuple[str, ...]:
     """<s>, </s> and the words, sorted; ValueError for what ARPA's format cannot hold."""
     words = sorted(set(vocabulary))
     for word in words:
-        if word in (BEGIN, END) or word.split() != [word]:
+        if word in (BEGIN, END) or word.split() != [word] or "\0" in word:
             raise ValueError(f"{word!r} cannot be a word of an n-gram model: it is empty, has white space or is a mark")
     return (BEGIN, END, *words)
 
