@@ -10,7 +10,7 @@ from pathlib import Path
 from mdasr.language.arpa import read_arpa
 from mdasr.language.backoff import NEVER, NGram
 from mdasr.language.combine import fit_weights, interpolate, prune, widen
-from mdasr.language.ngram import train
+from mdasr.language.ngram import Discounting, train
 from mdasr.language.sentences import read_sentences, read_vocabulary
 from mdasr.language.vocabulary import UNKNOWN
 
@@ -37,8 +37,15 @@ def _train(chosen: Namespace, set_aside: list[str]) -> None:
     vocabulary = read_vocabulary(chosen.vocabulary) if chosen.vocabulary else None
     known = None if vocabulary is None else frozenset(vocabulary)
     text = read_sentences(chosen.texts, set_aside, known, chosen.spell_numbers)
-    discounting = chosen.discount if chosen.discount in ("modified", "single") else float(chosen.discount)
-    _write(train(text, chosen.order, vocabulary, discounting), chosen)
+    _write(train(text, chosen.order, vocabulary, _discounting(chosen.discount)), chosen)
+
+
+def _discounting(text: str) -> Discounting:
+    named: dict[str, Discounting] = {"modified": "modified", "single": "single"}
+    try:
+        return named.get(text) or float(text)
+    except ValueError:
+        raise ValueError(f"--discount {text}: give modified, single or a number between 0 and 1") from None
 
 
 def _mix(chosen: Namespace, set_aside: list[str]) -> None:

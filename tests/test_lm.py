@@ -131,7 +131,7 @@ def test_a_vocabulary_file_closes_or_opens_the_vocabulary(tmp_path, capsys):
         (["train", "none.txt", "--out", "x.arpa"], "none.txt"),
         (["train", "digits.txt", "--out", "x.arpa"], "no sentences"),
         (["train", "good.txt", "--order", "0", "--out", "x.arpa"], "at least 1"),
-        (["train", "good.txt", "--discount", "much", "--out", "x.arpa"], "much"),
+        (["train", "good.txt", "--discount", "much", "--out", "x.arpa"], "give modified, single or a number"),
         (["prune", "good.txt", "--out", "x.arpa"], "good.txt:1: no line"),
         (["prune", "good.arpa", "--threshold", "-1", "--out", "x.arpa"], "threshold"),
         (["perplexity", "good.arpa", "digits.txt"], "no line of the text is of use"),

@@ -355,6 +355,17 @@ def test_an_ngram_without_its_history_is_refused(tmp_path):
         read_arpa(path)
 
 
+def test_a_file_that_lacks_its_rest_or_a_line_is_refused(tmp_path):
+    whole, path = train(SMALL, 3).to_arpa(), tmp_path / "model.arpa"
+    lines = whole.splitlines(keepends=True)
+    cut = [whole[:i] for i in range(whole.index("\\end\\") + 5)]
+    without = ["".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines)) if lines[i].strip()]
+    for content in [*cut, *without]:
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"model\.arpa:\d+: "):
+            read_arpa(path)
+
+
 def test_files_that_are_no_text_or_cut_off(tmp_path):
     path = tmp_path / "model.arpa"
     for content, message in {
