@@ -116,9 +116,11 @@ def lm_options(sub: ArgumentParser) -> None:
     train.add_argument("--vocabulary", type=Path, metavar="FILE", help="a line a word; may have <unk>, for all others")
     train.add_argument("--discount", default="modified", metavar="modified|single|NUMBER", help="of Kneser-Ney")
     mix = verbs.add_parser(
-        "mix", help="one model of several, with the weights that suit held-out text best", description="Where vocabularies "
-        "differ, the mixture has all words; one that a source lacks has probability 0 in it, also where it has <unk>."
-    )  # fmt: skip
+        "mix",
+        help="one model of several, with the weights that suit held-out text best",
+        description="Where vocabularies differ, the mixture has all words; one that a source lacks has probability 0 in it, "
+        "also where it has <unk>.",
+    )
     mix.add_argument("models", type=Path, nargs="+", metavar="ARPA")
     mix.add_argument("--held-out", type=Path, nargs="+", required=True, metavar="TEXT")
     mix.add_argument("--how", default="bayesian", choices=["bayesian", "linear"], help="which to write; both are tried")
