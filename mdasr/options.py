@@ -118,8 +118,8 @@ def lm_options(sub: ArgumentParser) -> None:
     mix = verbs.add_parser(
         "mix",
         help="one model of several, with the weights that suit held-out text best",
-        description="Where vocabularies differ, the mixture has all words; one that a source lacks has probability 0 in it, "
-        "also where it has <unk>.",
+        description="Where vocabularies differ, the mixture has all words; one that a source lacks has probability 0 "
+        "in it, also where it has <unk>.",
     )
     mix.add_argument("models", type=Path, nargs="+", metavar="ARPA")
     mix.add_argument("--held-out", type=Path, nargs="+", required=True, metavar="TEXT")
