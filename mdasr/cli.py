@@ -1,4 +1,4 @@
-"""The command `mdasr`: import, align, train, evaluate, transcribe, perturb, rooms."""
+"""The command `mdasr`: import, align, train, evaluate, transcribe, perturb, rooms, lm."""
 
 from __future__ import annotations
 
@@ -246,6 +246,13 @@ def rooms_command(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def lm_command(chosen: argparse.Namespace) -> int:
+    """Train, mix, prune or measure n-gram models; ends with 3 where lines of text were set aside."""
+    from mdasr.commands_lm import run
+
+    return run(chosen)
+
+
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
     "import": (import_command, options.import_options),
     "align": (align_command, options.align_options),
@@ -255,6 +262,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpars
     "tree": (tree_command, options.tree_options),
     "perturb": (perturb_command, options.perturb_options),
     "rooms": (rooms_command, options.rooms_options),
+    "lm": (lm_command, options.lm_options),
 }
 
 

@@ -106,3 +106,31 @@ def rooms_options(sub: ArgumentParser) -> None:
     sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
     sub.add_argument("--tail-cut-db", type=float, help="cut responses so far below their maximum (Google's: 20)")
     sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the distributions of the first 20,000")
+
+
+def lm_options(sub: ArgumentParser) -> None:
+    verbs = sub.add_subparsers(dest="verb", required=True, metavar="VERB")
+    train = verbs.add_parser("train", help="an n-gram model of text, by modified Kneser-Ney smoothing")
+    train.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="a line a sentence, normalised as at import")
+    train.add_argument("--order", type=int, default=5)
+    train.add_argument("--vocabulary", type=Path, metavar="FILE", help="a line a word; may have <unk>, for all others")
+    train.add_argument("--discount", default="modified", metavar="modified|single|NUMBER", help="of Kneser-Ney")
+    mix = verbs.add_parser(
+        "mix",
+        help="one model of several, with the weights that suit held-out text best",
+        description="Where vocabularies differ, the mixture has all words; one that a source lacks has probability 0 "
+        "in it, also where it has <unk>.",
+    )
+    mix.add_argument("models", type=Path, nargs="+", metavar="ARPA")
+    mix.add_argument("--held-out", type=Path, nargs="+", required=True, metavar="TEXT")
+    mix.add_argument("--how", default="bayesian", choices=["bayesian", "linear"], help="which to write; both are tried")
+    prune = verbs.add_parser("prune", help="leave out n-grams that hardly matter to perplexity (Stolcke, 1998)")
+    prune.add_argument("model", type=Path, metavar="ARPA")
+    prune.add_argument("--threshold", type=float, default=1e-8, help="by what share perplexity may grow for one n-gram")
+    perplexity = verbs.add_parser("perplexity", help="of text, sentence ends included")
+    perplexity.add_argument("model", type=Path, metavar="ARPA")
+    perplexity.add_argument("texts", type=Path, nargs="+", metavar="TEXT")
+    for verb in (train, mix, prune):
+        verb.add_argument("--out", type=Path, required=True, metavar="ARPA")
+    for verb in (train, mix, perplexity):
+        verb.add_argument("--spell-numbers", action="store_true", help="write digits as words, not set lines aside")

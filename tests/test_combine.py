@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from mdasr.language.arpa import read_arpa
+from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, ngram_rows, prune
-from mdasr.language.ngram import Level, NGram, train
+from mdasr.language.levels import Level
+from mdasr.language.ngram import train
 from tests.test_ngram import made_up
 
 WORDS = "abcdef"
@@ -96,6 +98,19 @@ def test_models_of_two_orders_mix(models):
     np.testing.assert_allclose(sums(mixture, 3), 1, atol=1e-4)
 
 
+def test_pruned_models_mix_though_n_grams_lack_their_suffixes(models):
+    pruned = [prune(model, 3e-3) for model in models]
+    listed = {tuple(row) for model in pruned for row in ngram_rows(model, 2)}
+    assert any(tuple(row[1:]) not in listed for model in pruned for row in ngram_rows(model, 3))
+    mixture = interpolate(pruned, [0.3, 0.7], "linear")
+    np.testing.assert_allclose(sums(mixture, 3), 1, atol=1e-4)
+    for n in (2, 3):
+        rows = ngram_rows(mixture, n)
+        mixed = sum(w * 10 ** model.log10_conditional(rows) for w, model in zip((0.3, 0.7), pruned))
+        np.testing.assert_allclose(10 ** mixture.log10_conditional(rows), mixed, rtol=1e-4)
+    np.testing.assert_allclose(sums(prune(mixture, 1e-3), 3), 1, atol=1e-4)
+
+
 def test_pruning_nothing_changes_nothing(models):
     text = made_up(9)
     same = prune(models[0], 0.0)
@@ -119,15 +134,16 @@ def test_pruning_keeps_sums_and_costs_little_at_first(models):
 
 def test_the_loss_is_the_divergence_that_leaving_out_makes():
     """Stolcke's formula against the definition: the relative entropy of the model without one bigram."""
-    from mdasr.language.combine import _loss, _with_backoff
+    from mdasr.language.combine import _losses, _with_backoff
 
     model = train(made_up(4), 2, vocabulary=WORDS)
-    losses, rows, level = _loss(model, 2), ngram_rows(model, 2), model.levels[1]
+    losses, rows, level = next(_losses(model)), ngram_rows(model, 2), model.levels[1]
     words = np.arange(1, len(model.words))
     for i in range(0, len(rows), 5):
         keep = np.arange(len(rows)) != i
         probability = 10 ** level.log10_probability[keep].astype(np.float64)
-        lower = _with_backoff(model.words, model.levels[:1], rows[keep], level.history[keep], probability)
+        shorter = 10 ** model.log10_conditional(rows[keep, 1:])
+        lower = _with_backoff(model.levels[0], level.history[keep], probability, shorter)
         without = NGram(
             model.words, (lower, Level(level.keys[keep], level.log10_probability[keep], level.log10_backoff[keep]))
         )

@@ -8,9 +8,14 @@ from pathlib import Path
 import kaldilm
 import numpy as np
 import pytest
+from nltk.lm import KneserNeyInterpolated
+from nltk.util import everygrams
 
 from mdasr.language.arpa import read_arpa
-from mdasr.language.ngram import BEGIN, END, UNKNOWN, NGram, train
+from mdasr.language.arpa_text import decimals
+from mdasr.language.backoff import NGram
+from mdasr.language.ngram import train
+from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 
 SMALL = [["a", "b"], ["a", "b"], ["a", "c"]]
 
@@ -28,7 +33,7 @@ def made_up(seed: int, sentences: int = 120, words: str = "abcdef") -> list[list
     return text
 
 
-def plain_kneser_ney(text: list[list[str]], order: int, vocabulary: set[str]):
+def plain_kneser_ney(text: list[list[str]], order: int, vocabulary: set[str], discounting="modified"):
     """p(word, history) by the book, one dictionary an order: no arrays, no back-off form."""
     raw = [Counter() for _ in range(order + 1)]
     for sentence in text:
@@ -43,7 +48,7 @@ def plain_kneser_ney(text: list[list[str]], order: int, vocabulary: set[str]):
         for gram, count in raw[n].items():
             counts[n][gram] = count if n == order or gram[0] == BEGIN else len(before[gram])
     del counts[1][(BEGIN,)]
-    discounts = [None, *(plain_discounts(counts[n]) for n in range(1, order + 1))]
+    discounts = [None, *(plain_discounts(counts[n], discounting) for n in range(1, order + 1))]
 
     def probability(word: str, history: tuple[str, ...]) -> float:
         n = len(history) + 1
@@ -59,9 +64,12 @@ def plain_kneser_ney(text: list[list[str]], order: int, vocabulary: set[str]):
     return probability
 
 
-def plain_discounts(counts: Counter) -> dict[int, float]:
+def plain_discounts(counts: Counter, discounting) -> dict[int, float]:
     seen = Counter(counts.values())
     share = seen[1] / (seen[1] + 2 * seen[2]) if seen[1] else 0
+    if discounting != "modified":
+        single = share if seen[1] and seen[2] else 0.5
+        return dict.fromkeys((1, 2, 3), single if discounting == "single" else discounting)
     found = {}
     for k in (1, 2, 3):
         found[k] = k / 2
@@ -92,12 +100,15 @@ def test_hand_worked_case():
     assert "\n-0.65757734\ta\t-0.2138" in model.to_arpa()  # log10 of 0.22 and of 11/18
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_equals_a_plain_implementation(order):
+@pytest.mark.parametrize(
+    ("order", "discounting"),
+    [(1, "modified"), (2, "modified"), (3, "modified"), (5, "modified"), (1, 0.5), (3, 0.75), (3, "single")],
+)
+def test_equals_a_plain_implementation(order, discounting):
     text = made_up(order)
     vocabulary = {*"abcdef", "unseen"}
-    model = train(text, order, vocabulary)
-    probability = plain_kneser_ney(text, order, vocabulary)
+    model = train(text, order, vocabulary, discounting)
+    probability = plain_kneser_ney(text, order, vocabulary, discounting)
     sentences = [*made_up(9, 10), ["unseen", "a", "unseen"], [*"aaaaaaaa"]]
     expected = []
     for sentence in sentences:
@@ -107,9 +118,46 @@ def test_equals_a_plain_implementation(order):
     np.testing.assert_allclose(model.log10_probabilities(sentences), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_a_single_discount_is_nltks_kneser_ney(order):
+    """Where the definitions agree, to seven digits.
+
+    Both take a constant from every count, true counts at the highest order and numbers of preceding words below,
+    and give it to the next shorter history. Ours discounts single words too, for the sake of unseen ones; where all
+    words of the vocabulary were seen, they get back in equal parts what was taken, so that it makes no difference.
+    NLTK's own padding would put several <s> and </s> around a sentence, and count </s> as a word that follows </s>;
+    it is given n-grams of sentences marked once. Below its order NLTK has no probability after a history that begins
+    with <s>, since no word stands before that; we take true counts there, as Chen and Goodman do.
+    """
+    text, words = made_up(order, 60), [*"abcdef", END]
+    theirs = KneserNeyInterpolated(order, discount=0.6)
+    theirs.fit((everygrams([BEGIN, *sentence, END], max_len=order) for sentence in text), [BEGIN, *words])
+    model = train(text, order, discounting=0.6)
+    compared = 0
+    for history in itertools.chain.from_iterable(itertools.product(words[:-1], repeat=k) for k in range(order)):
+        begins = [(BEGIN, *history)] if len(history) == order - 2 else []
+        for before in [history, *begins]:
+            ids = np.array([[model.words.index(word) for word in (*before, last)] for last in words])
+            expected = [theirs.score(word, before) for word in words]
+            np.testing.assert_allclose(10 ** model.log10_conditional(ids), expected, rtol=2e-6)
+            compared += len(words)
+    assert compared >= 7 * (6 ** (order - 1) + 6 ** (order - 2))
+
+
+def test_one_discount_is_estimated_for_each_order():
+    # Bigrams seen once and twice: 2 and 2. D = 1/3, and two of three times that stays with the history "a".
+    model = train(SMALL, 2, discounting="single")
+    assert 10 ** float(model.levels[0].log10_backoff[2]) == pytest.approx(2 / 3 * 1 / 3, rel=1e-6)
+    assert min(next_word(train([["a"]] * 3, 2, ["a", "b"], "single"), ["a"]).values()) > 0  # nothing seen once
+    for value in (0.0, 1.0, -0.5, math.nan):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            train(SMALL, 2, discounting=value)
+
+
+@pytest.mark.parametrize("discounting", ["modified", "single", 0.9])
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
-def test_probabilities_of_every_history_sum_to_one(order):
-    model = train(made_up(0), order, [*"abcdefg", UNKNOWN])
+def test_probabilities_of_every_history_sum_to_one(order, discounting):
+    model = train(made_up(0), order, [*"abcdefg", UNKNOWN], discounting)
     for history in itertools.chain.from_iterable(itertools.product("abg", repeat=k) for k in (1, 2, 3)):
         assert sum(next_word(model, [*history]).values()) == pytest.approx(1, abs=1e-5)
 
@@ -178,7 +226,7 @@ def test_training_on_nonsense_is_refused():
         train([[]], 2)
     with pytest.raises(TypeError, match="split the string first"):
         train(["a b"], 2)
-    for word in ("", "a b", "a\u00a0b", "</s>"):
+    for word in ("", "a b", "a\u00a0b", "a\0", "</s>"):
         with pytest.raises(ValueError, match="cannot be a word"):
             train([["a", word]], 2)
         with pytest.raises(ValueError, match="cannot be a word"):
@@ -198,6 +246,20 @@ def test_arpa_reads_back_to_the_same_bits(order, tmp_path):
         for field in ("keys", "log10_probability", "log10_backoff"):
             np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
     assert [p.name for p in tmp_path.iterdir()] == ["model.arpa"]
+
+
+def test_decimals_are_the_shortest_that_read_back():
+    rng = np.random.default_rng(0)
+    sizes = 10.0 ** rng.uniform(-12, 5, 20_000)
+    few = rng.integers(-9999, 9999, 5_000) / 10.0 ** rng.integers(0, 5, 5_000)
+    edges = [0, -0.0, 0.1, -99, 99.99999, 100, -100.5, 1e-9, 5e-10, 1.5e-7, 3.4e38, 1e-45, 0.99999994, 9.9999998e-10]
+    values = np.concatenate([sizes, -sizes, few, edges]).astype(np.float32)
+    texts = [text.decode() for text in decimals(values).tolist()]
+    np.testing.assert_array_equal(np.array(texts, np.float64).astype(np.float32), values)
+    for text, value in zip(texts, values):
+        if 1e-4 <= abs(value) < 1e15:  # where NumPy has no exponent either
+            assert text == str(value)
+    assert decimals(values[:0]).tolist() == []
 
 
 def test_another_toolkits_arpa_in_another_order(tmp_path):
@@ -255,14 +317,20 @@ def test_kaldilm_reads_the_arpa_and_gives_the_same_probabilities(tmp_path):
         ("\\2-grams:", "\\3-grams:", 12, "after 5 1-grams"),
         ("\tb </s>", "\tb", 16, "expected a log10 probability, 2 words"),
         ("\tb </s>", "\tb c d e", 16, "expected a log10 probability, 2 words"),
-        ("\tb </s>", "\tb zebra", 16, "not among the 1-grams"),
+        ("\tb </s>", "\tb zebra", 16, "'zebra', a word of this 2-gram, is not among the 1-grams"),
+        ("\tb </s>", "\t</s>", 16, "expected a log10 probability, 2 words"),
+        ("\tb </s>", "\tb </s>\t1e99", 16, "1e99 is not finite"),
+        ("\tb </s>", "\tb </s>\tb", 16, "'b' is not a number"),
+        ("\t<s>\t", "\ta\t", 10, "the 1-grams lack <s>"),
+        ("\ta\t", "\tb\t", 9, "this 1-gram stands on an earlier line already"),
         ("\tb </s>", "\t</s> b", None, None),
         ("\tb </s>", "\ta c", 16, "stands on an earlier line"),
         ("-99.0\t", "minus\t", 6, "'minus' is not a number"),
         ("-99.0\t", "nan\t", 6, "nan is not finite"),
         ("-99.0\t", "0.5\t", 6, "0.5 is above 0"),
         ("\t<s>\t", "\tstart\t", 10, "the 1-grams lack <s>"),
-        ("\n\\end\\\n", "", 17, "the file ends before"),
+        ("\n\\end\\\n", "", 17, r"the file ends before \\end\\; was it cut off"),
+        ("\\end\\", "\\end", 19, r"'\\\\end' after 5 2-grams"),
     ],
 )
 def test_a_broken_arpa_names_file_and_line(old, new, line, message, tmp_path):
@@ -287,13 +355,25 @@ def test_an_ngram_without_its_history_is_refused(tmp_path):
         read_arpa(path)
 
 
+def test_a_file_that_lacks_its_rest_or_a_line_is_refused(tmp_path):
+    whole, path = train(SMALL, 3).to_arpa(), tmp_path / "model.arpa"
+    lines = whole.splitlines(keepends=True)
+    cut = [whole[:i] for i in range(whole.index("\\end\\") + 5)]
+    without = ["".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines)) if lines[i].strip()]
+    for content in [*cut, *without]:
+        path.write_text(content)
+        with pytest.raises(ValueError, match=r"model\.arpa:\d+: "):
+            read_arpa(path)
+
+
 def test_files_that_are_no_text_or_cut_off(tmp_path):
     path = tmp_path / "model.arpa"
     for content, message in {
         b"": "not a model",
         b"\\data\\\n": "ends before its 1-grams",
         b"\\data\\\nngram 1=2\n": "ends before its 1-grams",
-        b"\xff\xfe\x00": "not UTF-8",
+        b"\xff\xfe\x00": "1: not UTF-8",
+        b"\\data\\\nngram 1=2\0\n": "2: a NUL byte",
     }.items():
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message):

@@ -10,7 +10,7 @@ from pathlib import Path
 import kaldifst
 
 from mdasr.language.arpa import read_arpa
-from mdasr.language.ngram import BEGIN, END, UNKNOWN
+from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 
 BACKOFF = "#0"
 NOT_WORDS = frozenset({BEGIN, END, UNKNOWN, UNKNOWN.upper()})

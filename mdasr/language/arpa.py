@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64
+from tqdm import tqdm
 
-from mdasr.language.ngram import BEGIN, END, SHIFT, Level, NGram
+from mdasr.language.backoff import NGram
+from mdasr.language.levels import SHIFT, Level
+from mdasr.language.vocabulary import BEGIN, END
 
 Lines = Iterator[tuple[int, list[str]]]
 """The fields of each line that has any, with the line's number."""
+
+_BLOCK = 1 << 14
 
 
 def read_arpa(path: Path | str) -> NGram:
@@ -25,26 +29,45 @@ def read_arpa(path: Path | str) -> NGram:
     """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8") as file:
-            return _parse(file)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save the model as UTF-8") from None
+        with path.open("rb") as file:
+            return _parse(_fields(file))
     except ValueError as error:
         raise ValueError(f"{path}:{error}") from None
 
 
-def _parse(file: Iterable[str]) -> NGram:
+def _fields(file: Iterable[bytes]) -> Lines:
+    for number, line in enumerate(file, start=1):
+        try:
+            fields = line.decode().split()
+        except UnicodeDecodeError:
+            raise ValueError(f"{number}: not UTF-8; save the model as UTF-8") from None
+        if b"\0" in line:
+            raise ValueError(f"{number}: a NUL byte; is this a text file?")
+        if fields:
+            yield number, fields
+
+
+def _parse(lines: Lines) -> NGram:
     """The model that an ARPA file spells; raises ValueError that begins with a line's number."""
-    lines = ((number, line.split()) for number, line in enumerate(file, start=1) if line.strip())
     counts = _parse_counts(lines)
-    places: dict[str, int] = {}
-    levels: list[Level] = []
-    for n, count in enumerate(counts, start=1):
-        following = f"\\{n + 1}-grams:" if n < len(counts) else "\\end\\"
-        rows = _parse_section(lines, n, count, following)
-        places = places or _vocabulary(rows)
-        levels.append(_level(rows, n, levels, places))
+    following = [*(f"\\{n}-grams:" for n in range(2, len(counts) + 1)), "\\end\\"]
+    with tqdm(total=sum(counts), desc="reading", unit=" n-grams", unit_scale=True, delay=5) as progress:
+        found = _Numbers()
+        unigrams = _parse_section(lines, 1, counts[0], following[0], found.__getitem__, progress)
+        places = _vocabulary(found, unigrams)
+        unigrams.ids[:] = np.array([places[word] for word in found], np.int32)[unigrams.ids]
+        levels = [_level(unigrams, [])]
+        for n, count in enumerate(counts[1:], start=2):
+            rows = _parse_section(lines, n, count, following[n - 1], places.__getitem__, progress)
+            levels.append(_level(rows, levels))
     return NGram(tuple(places), tuple(levels))
+
+
+class _Numbers(dict):
+    """Words numbered as they come."""
+
+    def __missing__(self, word: str) -> int:
+        return self.setdefault(word, len(self))
 
 
 def _parse_counts(lines: Lines) -> list[int]:
@@ -63,73 +86,99 @@ def _parse_counts(lines: Lines) -> list[int]:
     raise ValueError(f"{number}: the file ends before its 1-grams; was it cut off?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Rows:
-    """The lines of one section; each adds n to `words`."""
+    """Lines of one section as columns."""
 
-    numbers: array
-    words: list[str]
-    log10_probability: array
-    log10_backoff: array
-
-
-def _parse_section(lines: Lines, n: int, count: int, following: str) -> _Rows:
-    rows = _Rows(array("q"), [], array("f"), array("f"))
-    number = 0
-    for number, fields in lines:
-        done = len(rows.numbers)
-        if fields == [following] and done == count:
-            return rows
-        if fields[0].startswith("\\") or done == count:
-            found = " ".join(fields)
-            raise ValueError(f"{number}: {found!r} after {done} {n}-grams, but \\data\\ announces {count}")
-        if len(fields) not in (n + 1, n + 2):
-            raise ValueError(f"{number}: expected a log10 probability, {n} words and at most one weight")
-        rows.numbers.append(number)
-        rows.words.extend(sys.intern(word) for word in fields[1 : n + 1])
-        rows.log10_probability.append(_number(number, fields[0]))
-        rows.log10_backoff.append(_number(number, fields[n + 1]) if len(fields) > n + 1 else 0.0)
-        if rows.log10_probability[-1] > 0:
-            raise ValueError(f"{number}: the log10 probability {fields[0]} is above 0")
-    raise ValueError(f"{number}: the file ends before {following}; was it cut off?")
+    numbers: Int64[np.ndarray, " lines"]
+    ids: Int32[np.ndarray, "lines n"]
+    log10_probability: Float32[np.ndarray, " lines"]
+    log10_backoff: Float32[np.ndarray, " lines"]
 
 
-def _number(line: int, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f"{line}: {text!r} is not a number") from None
-    if not isfinite(value):
-        raise ValueError(f"{line}: {text} is not finite")
-    return value
+def _parse_section(
+    lines: Lines, n: int, count: int, following: str, place: Callable[[str], int], progress: tqdm
+) -> _Rows:
+    """A section's lines, many at a time; only where something is amiss with them, one by one to say what."""
+    blocks = [_columns([], n, place)]
+    done, number = 0, 0
+    while block := [*islice(lines, min(count - done, _BLOCK))]:
+        try:
+            blocks.append(_columns(block, n, place))
+        except (ValueError, KeyError):
+            for k, line in enumerate(block):
+                _complain(*line, n, place, f"after {done + k} {n}-grams, but \\data\\ announces {count}")
+            raise
+        done, number = done + len(block), block[-1][0]
+        progress.update(len(block))
+    number, fields = next(lines, (number, []))
+    if not fields:
+        raise ValueError(f"{number}: the file ends before {following}; was it cut off?")
+    if fields != [following]:
+        found = " ".join(fields)
+        raise ValueError(f"{number}: {found!r} after {done} {n}-grams, but \\data\\ announces {count}")
+    each = ("numbers", "ids", "log10_probability", "log10_backoff")
+    return _Rows(*(np.concatenate([getattr(block, name) for block in blocks]) for name in each))
 
 
-def _vocabulary(unigrams: _Rows) -> dict[str, int]:
+def _columns(block: Sequence[tuple[int, list[str]]], n: int, place: Callable[[str], int]) -> _Rows:
+    """Lines as columns; ValueError or KeyError where any of them is not as it should be."""
+    if not all(n + 1 <= len(fields) <= n + 2 for _, fields in block):
+        raise ValueError("another number of fields")
+    ids = np.array([place(word) for _, fields in block for word in fields[1 : n + 1]], np.int32)
+    numbers = np.array([[float(f[0]), float(f[n + 1]) if len(f) > n + 1 else 0.0] for _, f in block]).reshape(-1, 2)
+    with np.errstate(over="ignore"):
+        probability, backoff = numbers.T.astype(np.float32)
+    if not np.isfinite([probability, backoff]).all() or probability.max(initial=0) > 0:
+        raise ValueError("a number that is no weight")
+    return _Rows(np.array([number for number, _ in block], np.int64), ids.reshape(-1, n), probability, backoff)
+
+
+def _complain(number: int, fields: list[str], n: int, place: Callable[[str], int], where: str) -> None:
+    """Raise ValueError if a line is broken."""
+    if fields[0].startswith("\\"):
+        raise ValueError(f"{number}: {' '.join(fields)!r} {where}")
+    if not n + 1 <= len(fields) <= n + 2:
+        raise ValueError(f"{number}: expected a log10 probability, {n} words and at most one weight")
+    for text in (fields[0], *fields[n + 1 :]):
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"{number}: {text!r} is not a number") from None
+        if not abs(value) <= float(np.finfo(np.float32).max):
+            raise ValueError(f"{number}: {text} is not finite")
+    if float(fields[0]) > 0:
+        raise ValueError(f"{number}: the log10 probability {fields[0]} is above 0")
+    for word in fields[1 : n + 1]:
+        try:
+            place(word)
+        except KeyError:
+            raise ValueError(f"{number}: {word!r}, a word of this {n}-gram, is not among the 1-grams") from None
+
+
+def _vocabulary(found: Mapping[str, int], unigrams: _Rows) -> dict[str, int]:
     """The place of each word: the two marks first, then the words sorted."""
-    known = set(unigrams.words)
     for mark in (BEGIN, END):
-        if mark not in known:
-            raise ValueError(f"{unigrams.numbers[-1] if known else 1}: the 1-grams lack {mark}")
-    return {word: i for i, word in enumerate((BEGIN, END, *sorted(known - {BEGIN, END})))}
+        if mark not in found:
+            raise ValueError(f"{unigrams.numbers.max(initial=1)}: the 1-grams lack {mark}")
+    return {word: i for i, word in enumerate((BEGIN, END, *sorted(found.keys() - {BEGIN, END})))}
 
 
-def _level(rows: _Rows, n: int, shorter: Sequence[Level], places: Mapping[str, int]) -> Level:
-    """The section's n-grams as arrays, in the order of their keys."""
-    ids = np.array([places.get(word, -1) for word in rows.words], np.int64).reshape(-1, n)
-    _refuse_first(ids.min(axis=1, initial=0) < 0, rows, f"a word of this {n}-gram is not among the 1-grams")
-    history = ids[:, 0] if n > 1 else np.zeros(len(ids), np.int64)
+def _level(rows: _Rows, shorter: Sequence[Level]) -> Level:
+    """The section's n-grams in the order of their keys."""
+    n = len(shorter) + 1
+    history = rows.ids[:, 0].astype(np.int64) if shorter else np.zeros(len(rows.ids), np.int64)
     for k, level in enumerate(shorter[1:], start=1):
-        history = level.find(history, ids[:, k])
+        history = level.find(history, rows.ids[:, k])
     _refuse_first(history < 0, rows, f"the first {n - 1} words of this {n}-gram are no {n - 1}-gram here")
-    keys = (history << SHIFT) | ids[:, -1]
+    keys = (history << SHIFT) | rows.ids[:, -1]
     order = np.argsort(keys, kind="stable")
     repeated = np.zeros(len(keys), bool)
     repeated[order[1:]] = np.diff(keys[order]) == 0
     _refuse_first(repeated, rows, f"this {n}-gram stands on an earlier line already")
-    probability, backoff = (np.array(a, np.float32) for a in (rows.log10_probability, rows.log10_backoff))
-    return Level(keys[order], probability[order], backoff[order])
+    return Level(keys[order], rows.log10_probability[order], rows.log10_backoff[order])
 
 
-def _refuse_first(bad: np.ndarray, rows: _Rows, why: str) -> None:
+def _refuse_first(bad: Bool[np.ndarray, " lines"], rows: _Rows, why: str) -> None:
     if bad.any():
-        raise ValueError(f"{rows.numbers[int(bad.argmax())]}: {why}")
+        raise ValueError(f"{rows.numbers[bad.argmax()]}: {why}")

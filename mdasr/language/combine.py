@@ -1,8 +1,13 @@
-"""Combining n-gram models (Bayesian or linear interpolation) and pruning them by entropy (§3.6), on whole arrays."""
+"""Combining n-gram models (Bayesian or linear interpolation) and pruning them by entropy (§3.6), on whole arrays.
+
+Both go through the levels from the shortest up, and need at each the probability of an n-gram's last word without
+the n-gram's first. That of a whole level is looked up in the level below, by the place of each n-gram's suffix there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,10 +15,13 @@ import scipy.optimize
 import scipy.special
 from jaxtyping import Float, Int64
 
-from mdasr.language.ngram import NEVER, SHIFT, Level, NGram
+from mdasr.language.backoff import NEVER, NGram
+from mdasr.language.levels import SHIFT, WORD, Level, ngram_words
+from mdasr.language.vocabulary import BEGIN, END
 
 How = Literal["bayesian", "linear"]
 _LN10 = np.log(10)
+_NONE = 1e-12  # where every word is listed nothing is left to back off to; rounding must not make a weight of it
 
 
 def interpolate(models: Sequence[NGram], weights: Sequence[float], how: How = "bayesian") -> NGram:
@@ -21,63 +29,108 @@ def interpolate(models: Sequence[NGram], weights: Sequence[float], how: How = "b
 
     Linear interpolation has constant weights. In Bayesian interpolation (Allauzen and Riley, 2011) they are those of
     the sources given the history, w_i(h) proportional to w_i p_i(h), so that a source counts where the text is its own.
-    Back-off weights are computed anew. Raises ValueError for other vocabularies, or weights that are no distribution.
+    Back-off weights are computed anew. Raises ValueError for other vocabularies (`widen` mends that), or weights that
+    are no distribution.
     """
     shares = np.asarray(weights, np.float64)
     if len(models) != len(shares) or not len(models) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(f"{len(models)} models need as many weights, none below 0 and 1 together, not {list(weights)}")
     if any(model.words != models[0].words for model in models):
         raise ValueError("models to interpolate need the same vocabulary: train each with all words of all of them")
-    order = max(model.order for model in models)
-    rows = np.arange(len(models[0].words))[:, None]
-    places = [rows[:, 0] for _ in models]  # of each model's n-grams in the union's level
-    levels: list[Level] = []
-    joint = np.zeros((len(models), 1))  # ln p_i(history)
-    for n in range(1, order + 1):
-        keys = rows[:, 0]
-        if n > 1:
-            found = [
-                (place[level.history] << SHIFT) | level.word
-                for place, level in ((p, m.levels[n - 1]) for p, m in zip(places, models) if m.order >= n)
-            ]
-            keys = np.unique(np.concatenate(found))
-            mapped = iter(np.searchsorted(keys, each) for each in found)
-            places = [next(mapped) if m.order >= n else np.empty(0, np.int64) for m in models]
-            rows = np.column_stack([rows[keys >> SHIFT], keys & ((1 << SHIFT) - 1)])
-        history = keys >> SHIFT if n > 1 else np.zeros(len(keys), np.int64)
-        own = np.stack([model.log10_conditional(rows) * _LN10 for model in models])
-        with np.errstate(divide="ignore"):
-            evidence = np.log(shares)[:, None] + (joint[:, history] if how == "bayesian" else 0)
-        probability = np.exp(
-            scipy.special.logsumexp(own + evidence, axis=0) - scipy.special.logsumexp(evidence, axis=0)
-        )
-        probability = np.broadcast_to(probability, len(keys)).copy()
-        joint = (joint[:, history] if n > 1 else 0) + np.where(rows[:, -1] == 0, 0, own)  # <s> is given
-        if n > 1:
-            levels[-1] = _with_backoff(models[0].words, levels, rows, history, probability)
-        else:
-            probability[0] = 10**NEVER
-        levels.append(Level(keys, np.log10(probability).astype(np.float32), np.zeros(len(keys), np.float32)))
-    return NGram(models[0].words, tuple(levels))
+    with np.errstate(divide="ignore"):
+        prior = np.log(shares)[:, None]
+    words, keys = models[0].words, np.arange(len(models[0].words))
+    sources = [_Source(model, keys, model.levels[0].log10_probability * _LN10) for model in models]
+    own = np.stack([source.own for source in sources])
+    joint = np.where(keys == 0, 0, own)  # ln p_i of each n-gram; <s> is given
+    probability = _mixed(own, np.broadcast_to(prior, own.shape))
+    probability[0] = 10**NEVER
+    levels, suffix = [_bare(keys, np.log10(probability))], np.zeros_like(keys)
+    for n in range(2, max(model.order for model in models) + 1):
+        listed = [source.keys(n) for source in sources]
+        keys = np.unique(np.concatenate(listed))
+        history = keys >> SHIFT
+        suffix = levels[-1].find(suffix[history], keys & WORD)
+        sources = [_longer(each, n, levels, keys, suffix, np.searchsorted(keys, k)) for each, k in zip(sources, listed)]
+        own = np.stack([source.own for source in sources])
+        probability = _mixed(own, prior + (joint[:, history] if how == "bayesian" else np.zeros_like(own)))
+        joint = joint[:, history] + np.where(keys & WORD == 0, 0, own)
+        shorter = 10 ** _shorter(NGram(words, tuple(levels)), keys, suffix)
+        levels[-1] = _with_backoff(levels[-1], history, probability, shorter)
+        levels.append(_bare(keys, np.log10(probability)))
+    return NGram(words, tuple(levels))
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A model beside a level of the union of several: where its n-grams are there, and ln p of all that are there."""
+
+    model: NGram
+    places: Int64[np.ndarray, " listed"]
+    own: Float[np.ndarray, " ngrams"]
+
+    def keys(self, n: int) -> Int64[np.ndarray, " listed"]:
+        """The keys that the model's n-grams, one longer, have in the union."""
+        if n > self.model.order:
+            return np.empty(0, np.int64)
+        level = self.model.levels[n - 1]
+        return (self.places[level.history] << SHIFT) | level.word
+
+
+def _longer(
+    source: _Source,
+    n: int,
+    union: Sequence[Level],
+    keys: Int64[np.ndarray, " ngrams"],
+    suffix: Int64[np.ndarray, " ngrams"],
+    places: Int64[np.ndarray, " listed"],
+) -> _Source:
+    """A source beside the union's next level: what it does not list, it has by back-off from its suffix."""
+    model = source.model
+    backoff = np.zeros(len(source.own))
+    if n <= model.order:
+        backoff[source.places] = model.levels[n - 2].log10_backoff * _LN10
+    own = backoff[keys >> SHIFT] + source.own[suffix]
+    if (lost := np.flatnonzero(suffix < 0)).size:
+        own[lost] = model.log10_conditional(ngram_words(union, keys[lost])) * _LN10
+    if n <= model.order:
+        own[places] = model.levels[n - 1].log10_probability * _LN10
+    return _Source(model, places, own)
+
+
+def _mixed(
+    own: Float[np.ndarray, "models ngrams"], evidence: Float[np.ndarray, "models ngrams"]
+) -> Float[np.ndarray, " ngrams"]:
+    """Probabilities mixed by weights that are proportional to exp(evidence)."""
+    return np.exp(scipy.special.logsumexp(own + evidence, axis=0) - scipy.special.logsumexp(evidence, axis=0))
+
+
+def _bare(keys: Int64[np.ndarray, " ngrams"], log10_probability: Float[np.ndarray, " ngrams"]) -> Level:
+    return Level(keys, log10_probability.astype(np.float32), np.zeros(len(keys), np.float32))
+
+
+def _shorter(
+    model: NGram, keys: Int64[np.ndarray, " ngrams"], suffix: Int64[np.ndarray, " ngrams"]
+) -> Float[np.ndarray, " ngrams"]:
+    """log10 p of the last word of n-grams one longer than the model, without their first; `suffix` is of `find`."""
+    found = model.levels[-1].log10_probability[suffix].astype(np.float64)
+    if (lost := np.flatnonzero(suffix < 0)).size:
+        found[lost] = model.log10_conditional(ngram_words(model.levels, keys[lost])[:, 1:])
+    return found
 
 
 def _with_backoff(
-    words: tuple[str, ...],
-    levels: Sequence[Level],
-    rows: Int64[np.ndarray, "ngrams order"],
+    level: Level,
     history: Int64[np.ndarray, " ngrams"],
     probability: Float[np.ndarray, " ngrams"],
+    shorter: Float[np.ndarray, " ngrams"],
 ) -> Level:
-    """The last of `levels` with back-off weights, so that with the n-grams `rows`, one order longer, all sums are 1."""
-    size = len(levels[-1].keys)
-    shorter = 10 ** NGram(words, tuple(levels)).log10_conditional(rows[:, 1:])
-    left = 1 - np.bincount(history, probability, size)
-    lower = 1 - np.bincount(history, shorter, size)
-    # Where every word is listed nothing is left to back off to, and rounding must not make a weight of it.
-    weight = np.divide(np.maximum(left, 1e-12), np.maximum(lower, 1e-12))
+    """A level with the back-off weights that make sums 1, given what is listed one order above it."""
+    size = len(level.keys)
+    left = np.maximum(1 - np.bincount(history, probability, size), _NONE)
+    below = np.maximum(1 - np.bincount(history, shorter, size), _NONE)
     has = np.bincount(history, minlength=size) > 0
-    backoff = np.where(has, np.log10(weight), 0).astype(np.float32)
-    return Level(levels[-1].keys, levels[-1].log10_probability, backoff)
+    return Level(level.keys, level.log10_probability, np.where(has, np.log10(left / below), 0).astype(np.float32))
 
 
 def fit_weights(models: Sequence[NGram], held_out: Iterable[Sequence[str]], how: How = "bayesian") -> list[float]:
@@ -118,53 +171,69 @@ def prune(model: NGram, threshold: float) -> NGram:
     From the highest order down; what a longer n-gram that is kept begins with is kept. Back-off weights are computed
     anew. ValueError for a negative threshold.
     """
-    if threshold < 0:
+    if not threshold >= 0:
         raise ValueError(f"threshold {threshold} must be 0 or more: a relative change of perplexity")
-    kept: list[np.ndarray] = [np.ones(len(level.keys), bool) for level in model.levels]
-    for n in range(model.order, 1, -1):
-        level = model.levels[n - 1]
-        keep = _loss(model, n) >= threshold
-        if n < model.order:
-            keep[model.levels[n].history[kept[n]]] = True
-        kept[n - 1] = keep
-    levels: list[Level] = [model.levels[0]]
-    rows, place = np.arange(len(model.words))[:, None], np.arange(len(model.words))
-    for n in range(2, model.order + 1):
-        level, keep = model.levels[n - 1], kept[n - 1]
-        keys = (place[level.history[keep]] << SHIFT) | level.word[keep]
-        probability = level.log10_probability[keep]
-        history = keys >> SHIFT
-        rows = np.column_stack([rows[history], level.word[keep]])
-        levels[-1] = _with_backoff(model.words, levels, rows, history, 10 ** probability.astype(np.float64))
-        levels.append(Level(keys, probability, np.zeros(len(keys), np.float32)))
+    kept = [np.ones(len(model.words), bool), *(loss >= threshold for loss in _losses(model))]
+    for level, keep, shorter in zip(model.levels[:0:-1], kept[:0:-1], kept[-2::-1]):
+        shorter[level.history[keep]] = True
+    levels, suffix, place = [model.levels[0]], np.zeros(len(model.words), np.int64), np.arange(len(model.words))
+    for level, keep in zip(model.levels[1:], kept[1:]):
+        if not keep.any():
+            levels[-1] = _bare(levels[-1].keys, levels[-1].log10_probability.astype(np.float64))
+            break
+        history = place[level.history[keep]]
+        keys = (history << SHIFT) | level.word[keep]
+        suffix = levels[-1].find(suffix[history], keys & WORD)
+        probability = level.log10_probability[keep].astype(np.float64)
+        shorter = 10 ** _shorter(NGram(model.words, tuple(levels)), keys, suffix)
+        levels[-1] = _with_backoff(levels[-1], history, 10**probability, shorter)
+        levels.append(_bare(keys, probability))
         place = np.cumsum(keep) - 1
-    while len(levels) > 1 and not len(levels[-1].keys):
-        levels.pop()
     return NGram(model.words, tuple(levels))
 
 
-def _loss(model: NGram, n: int) -> Float[np.ndarray, " ngrams"]:
-    """By what share perplexity grows if each n-gram of order n alone is left to back-off."""
-    rows = ngram_rows(model, n)
-    level, lower = model.levels[n - 1], model.levels[n - 2]
-    own = 10 ** level.log10_probability.astype(np.float64)
-    shorter = 10 ** model.log10_conditional(rows[:, 1:])
-    history, size = level.history, len(lower.keys)
-    left = np.maximum(1 - np.bincount(history, own, size), 1e-12)
-    below = np.maximum(1 - np.bincount(history, shorter, size), 1e-12)
-    weight = (left / below)[history]
-    after = (left[history] + own) / (below[history] + shorter)
-    change = own * (np.log(shorter) + np.log(after) - np.log(own)) + left[history] * (np.log(after) - np.log(weight))
-    joint = np.zeros(size)
-    for k in range(1, n):
-        prefix = ngram_rows(model, n - 1)[:, :k]
-        joint += np.where(prefix[:, -1] == 0, 0, model.log10_conditional(prefix) * _LN10)
-    return np.exp(np.maximum(-np.exp(joint)[history] * change, 0)) - 1
+def _losses(model: NGram) -> Iterator[Float[np.ndarray, " ngrams"]]:
+    """By what share perplexity grows if each n-gram alone is left to back-off; for order 2, for order 3, and so on."""
+    suffix = np.zeros(len(model.words), np.int64)
+    joint = np.where(np.arange(len(model.words)) == 0, 0, model.levels[0].log10_probability * _LN10)
+    for n, level in enumerate(model.levels[1:], start=2):
+        history, size = level.history, len(joint)
+        suffix = model.levels[n - 2].find(suffix[history], level.word)
+        shorter = _shorter(NGram(model.words, model.levels[: n - 1]), level.keys, suffix) * _LN10
+        own = level.log10_probability * _LN10
+        left = np.maximum(1 - np.bincount(history, np.exp(own), size), _NONE)
+        below = np.maximum(1 - np.bincount(history, np.exp(shorter), size), _NONE)
+        after = np.log((left[history] + np.exp(own)) / (below[history] + np.exp(shorter)))
+        change = np.exp(own) * (shorter + after - own) + left[history] * (after - np.log(left / below)[history])
+        yield np.expm1(np.maximum(-np.exp(joint[history]) * change, 0))
+        joint = joint[history] + np.where(level.word == 0, 0, own)
 
 
 def ngram_rows(model: NGram, n: int) -> Int64[np.ndarray, "ngrams order"]:
     """The words of every n-gram of one order, as places in `model.words`."""
-    rows = np.arange(len(model.words))[:, None]
-    for level in model.levels[1:n]:
-        rows = np.column_stack([rows[level.history], level.word])
-    return rows
+    return ngram_words(model.levels[: n - 1], model.levels[n - 1].keys)
+
+
+def widen(models: Sequence[NGram]) -> list[NGram]:
+    """The models over all words of all of them; a word that a model lacks has probability 0 (10^-99) in it.
+
+    So do words that it would take for <unk>: that probability is of all other words together, and stays with <unk>.
+    Sums over the words remain 1, and in Bayesian interpolation a model has no say where the history has a word that
+    it lacks.
+    """
+    words = (BEGIN, END, *sorted({word for model in models for word in model.words[2:]}))
+    places = {word: i for i, word in enumerate(words)}
+    return [_widened(model, words, np.array([places[word] for word in model.words])) for model in models]
+
+
+def _widened(model: NGram, words: tuple[str, ...], place: Int64[np.ndarray, " words"]) -> NGram:
+    """A model over more words, of which its own are at `place`, in the same order: that of its n-grams holds, too."""
+    unigrams, *longer = model.levels
+    probability, backoff = np.full(len(words), NEVER, np.float32), np.zeros(len(words), np.float32)
+    probability[place], backoff[place] = unigrams.log10_probability, unigrams.log10_backoff
+    levels = [Level(np.arange(len(words)), probability, backoff)]
+    for n, level in enumerate(longer, start=2):
+        history = place[level.history] if n == 2 else level.history
+        keys = (history << SHIFT) | place[level.word]
+        levels.append(Level(keys, level.log10_probability, level.log10_backoff))
+    return NGram(words, tuple(levels))

@@ -1,0 +1,136 @@
+"""How fast n-gram models of order 5 are trained, written and read: `benchmarks/ngram.py [--json FILE]`.
+
+Text is made up: a random walk over words drawn by Zipf's law, in which a word is often followed by one of its few
+usual successors, so that most 5-grams are seen once, as in real text. It is read from a file with a line a sentence.
+Times are CPU seconds. The peer is NLTK's interpolated Kneser-Ney (one discount, counts in dictionaries), where it is
+installed: its training only counts, and all smoothing is done at each query. `--large` trains on 50 M tokens
+instead, alone, and takes minutes, 8 GB of memory and 4 GB of disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from mdasr.language.arpa import read_arpa
+from mdasr.language.ngram import train
+
+ORDER = 5
+LENGTH = 20
+TEST_SENTENCES = 2
+
+
+@dataclass(frozen=True)
+class Size:
+    words: int
+    sentences: int  # of LENGTH words each
+
+
+SMALL = Size(5_000, 10_000)
+LARGE = Size(100_000, 2_500_000)
+
+
+def make_text(size: Size, rng: np.random.Generator) -> Iterator[list[str]]:
+    """A walk in which a word is followed by one of its 200 usual successors two times in three."""
+    names = np.array([f"w{i}" for i in range(size.words)], object)
+    share = np.cumsum(1 / np.arange(1, size.words + 1))
+    share /= share[-1]
+    followers = np.searchsorted(share, rng.random((size.words, 200)))
+    for begin in range(0, size.sentences, 10_000):
+        walk = np.searchsorted(share, rng.random((min(10_000, size.sentences - begin), LENGTH)))
+        stays = rng.random(walk.shape) < 2 / 3
+        usual = (200 ** rng.random(walk.shape)).astype(int) - 1  # the first successors more often
+        for i in range(1, LENGTH):
+            walk[stays[:, i], i] = followers[walk[:, i - 1], usual[:, i]][stays[:, i]]
+        yield from names[walk].tolist()
+
+
+def measure(size: Size, directory: Path) -> dict[str, dict]:
+    text, arpa = directory / "text.txt", directory / "lm.arpa"
+    with text.open("w", encoding="utf-8") as file:
+        file.writelines(" ".join(sentence) + "\n" for sentence in make_text(size, np.random.default_rng(0)))
+    begin = process_time()
+    with text.open(encoding="utf-8") as file:
+        model = train((line.split() for line in file), ORDER)
+    trained = process_time()
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    model.write_arpa(arpa)
+    written = process_time()
+    counts = [len(level.keys) for level in model.levels]
+    del model
+    read_arpa(arpa)
+    read = process_time()
+    tokens = size.sentences * LENGTH
+    what = f"{tokens} tokens, {counts} n-grams, {trained - begin:.1f} CPU s, {peak_gb:.1f} GB at the most"
+    return {
+        "ngram_tokens": figure("tokens per CPU s, order 5", tokens / (trained - begin), what),
+        "ngram_write": figure("n-grams per CPU s", sum(counts) / (written - trained), f"{written - trained:.1f} CPU s"),
+        "ngram_read": figure("n-grams per CPU s", sum(counts) / (read - written), f"{read - written:.1f} CPU s"),
+    }
+
+
+def figure(unit: str, ours: float, what: str) -> dict[str, Any]:
+    return {"unit": unit, "ours": round(ours), "peers": {}, "what": what}
+
+
+def measure_peer(size: Size, figures: dict[str, dict]) -> dict[str, dict]:
+    """The same text counted by NLTK; and how many words a CPU second each then gives a probability."""
+    try:
+        from nltk.lm import KneserNeyInterpolated
+        from nltk.util import everygrams
+    except ImportError:
+        print("NLTK is not installed, so there is no peer")
+        return figures
+    sentences = [*make_text(size, np.random.default_rng(0))]
+    marked = [["<s>", *sentence, "</s>"] for sentence in sentences]
+    words = sorted({word for sentence in marked for word in sentence})
+    theirs = KneserNeyInterpolated(ORDER)
+    begin = process_time()
+    theirs.fit((everygrams(sentence, max_len=ORDER) for sentence in marked), words)
+    figures["ngram_tokens"]["peers"]["nltk"] = round(size.sentences * LENGTH / (process_time() - begin))
+    ours, queries = train(sentences, ORDER), TEST_SENTENCES * (LENGTH - ORDER)
+    begin = process_time()
+    for sentence in sentences[:TEST_SENTENCES]:
+        for i in range(ORDER, LENGTH):
+            theirs.score(sentence[i], sentence[i - ORDER + 1 : i])
+    nltk_s, begin = process_time() - begin, process_time()
+    ours.log10_probabilities(sentences)
+    found = figure("probabilities per CPU s", len(sentences) * (LENGTH + 1) / (process_time() - begin), "")
+    return figures | {"ngram_queries": found | {"peers": {"nltk": round(queries / nltk_s, 1)}}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--large", action="store_true", help="50 M tokens, without the peer")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        figures = measure(LARGE if arguments.large else SMALL, Path(directory))
+    if not arguments.large:
+        figures = measure_peer(SMALL, figures)
+    for name, each in figures.items():
+        print(f"{name:16} {each['ours']:12} {each['unit']:26} {each['peers'] or ''} {each['what']}")
+    if arguments.json:
+        versions = {"python": platform.python_version(), "numpy": version("numpy")}
+        with suppress(PackageNotFoundError):
+            versions["nltk"] = version("nltk")
+        device = f"{platform.machine()} CPU, {os.cpu_count()} cores"
+        report = {"figures": figures, "device": device, "versions": versions}
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
