@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mdasr.acoustic.align import align
-from mdasr.build import grow_tree, make_language
+from mdasr.build import grow_tree, make_language, train_ngram
 from mdasr.data import synth
 from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.data.records import Corpus
@@ -78,7 +78,7 @@ class Embedded:
         if not (directory / "graph" / "graph.json").exists():
             lexicon = Lexicon.from_counts(pronunciations(corpora))
             tree = grow_tree([(corpus, synth.ALIGNMENT) for corpus in corpora], (*ARPABET, "SIL"), scale.leaves)
-            make_language(directory, lexicon, tree, lm_sentences(scale), scale.ngram_order)
+            make_language(directory, lexicon, tree, train_ngram(lm_sentences(scale), scale.ngram_order, lexicon))
         return Language.read(directory)
 
     def noises(self, split: Split) -> Sounds:
@@ -183,7 +183,7 @@ class Mapped:
             lexicon = self._lexicon()
             tree = grow_tree([(corpus, self._aligned) for corpus in corpora], lexicon.phones, scale.leaves)
             texts = (utterance.text for corpus in corpora for utterance in corpus)
-            make_language(directory, lexicon, tree, texts, scale.ngram_order)
+            make_language(directory, lexicon, tree, train_ngram(texts, scale.ngram_order, lexicon))
         return Language.read(directory)
 
     def noises(self, split: Split) -> Sounds:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from experiments.corpora import TEST_SEED, Collection, Embedded, Mapped, Split
 from mdasr.build import FAST_CODECS, room_ranges, train_recognizer
 from mdasr.data.records import Corpus, write_atomically
-from mdasr.loader import Source
+from mdasr.loader import Source, subset
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard
@@ -74,7 +74,7 @@ class Laboratory:
         for domain in model.domains:
             corpus = self.corpus(domain, "train")
             source = Source(corpus, self.collection.alignment(domain, "train"), self.policy(model, domain))
-            found.append(dataclasses.replace(source, indices=subset(source, model.share)))
+            found.append(subset(source, model.share))
         return found
 
     def policy(self, model: Model, domain: str) -> Policy:
@@ -166,17 +166,6 @@ class Laboratory:
 
 def read_scored(path: Path) -> list[Scored]:
     return [Scored(**row | {"errors": Errors(**row["errors"])}) for row in json.loads(path.read_text())]
-
-
-def subset(source: Source, share: float) -> tuple[int, ...] | None:
-    """A share of a source's utterances by duration: the first of an order that never changes, so shares are nested."""
-    if share == 1:
-        return None
-    usable = source.usable()
-    order = usable[np.random.Generator(np.random.Philox(key=[0, 2**34])).permutation(len(usable))]
-    length = np.cumsum(source.corpus.num_samples[order])
-    count = int(np.searchsorted(length, share * length[-1])) + 1
-    return tuple(sorted(order[:count].tolist()))
 
 
 def ancestors(model: Model) -> Iterator[Model]:

@@ -21,6 +21,7 @@ from mdasr.data.records import Corpus, Utterance
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions
 from mdasr.language import ngram
+from mdasr.language.backoff import NGram
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
 from mdasr.perturb import TRAINING_CODECS, RoomRanges
@@ -34,9 +35,13 @@ ROW_PIECES = 4  # utterances that a row of packed waves may hold
 FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
 
 
-def make_language(directory: Path, lexicon: Lexicon, tree: Tree, sentences: Iterable[str], order: int) -> Language:
-    """Train the n-gram model on `sentences` over the lexicon's words, compose the graph, write all to `directory`."""
-    model = ngram.train((sentence.split() for sentence in sentences), order, vocabulary=lexicon.words)
+def train_ngram(sentences: Iterable[str], order: int, lexicon: Lexicon) -> NGram:
+    """An n-gram model of sentences over the lexicon's words."""
+    return ngram.train((sentence.split() for sentence in sentences), order, vocabulary=lexicon.words)
+
+
+def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram) -> Language:
+    """Compose the graph of an n-gram model over the lexicon's words, and write all to `directory`."""
     arpa = model.to_arpa()
     language = Language(lexicon, tree, build_graph(lexicon, arpa, tree), arpa, directory)
     language.write(directory)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import soundfile
 from tqdm import tqdm
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mdasr import frontend, options
 from mdasr.data.audio import read_audio
 from mdasr.data.manifest import import_manifest, to_int16
-from mdasr.data.records import Corpus
+from mdasr.data.records import Corpus, write_atomically
 from mdasr.perturb import (
     TRAINING_CODECS,
     Policy,
@@ -31,6 +31,7 @@ from mdasr.spec import RATE_HZ
 if TYPE_CHECKING:
     import numpy as np
 
+    from mdasr.jobs import TrainRequest
     from mdasr.recognizer import Recognizer
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
@@ -74,13 +75,13 @@ def align_command(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def train_command(chosen: argparse.Namespace) -> int:
-    """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
-    from mdasr.jobs import TrainRequest, train_on
+def training_request(chosen: argparse.Namespace) -> TrainRequest:
+    """What `train` and `adapt` ask for."""
+    from mdasr.jobs import TrainRequest
     from mdasr.scales import SCALES, override
 
     settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
-    request = TrainRequest(
+    return TrainRequest(
         corpora=tuple(Corpus(directory) for directory in chosen.corpora),
         scale=override(SCALES[chosen.scale], settings),
         noise=chosen.noise or bool(chosen.noise_on),
@@ -95,13 +96,44 @@ def train_command(chosen: argparse.Namespace) -> int:
         features_on=chosen.features_on,
         alignment=chosen.alignment,
     )
-    recognizer = train_on(request, chosen.out)
-    facts = recognizer.facts
+
+
+def print_training(directory: Path, facts: Mapping[str, Any]) -> None:
     print(
-        f"{chosen.out}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it "
+        f"{directory}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it "
         f"waiting for input), {facts['frame_accuracy']:.1%} of frames right, WER {facts['dev_wer']:.1f} % on held-out "
         "speech"
     )
+
+
+def train_command(chosen: argparse.Namespace) -> int:
+    """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
+    from mdasr.jobs import train_on
+
+    print_training(chosen.out, train_on(training_request(chosen), chosen.out).facts)
+    return 0
+
+
+def adapt_command(chosen: argparse.Namespace) -> int:
+    """Fine-tune a model on a new domain (§4.4); with --report, print and draw what how much of its speech buys."""
+    from mdasr.jobs import adapt_on
+    from mdasr.recognizer import Recognizer
+
+    request = training_request(chosen)
+    if not chosen.report:
+        adapted = adapt_on(request, Recognizer.read(chosen.model), chosen.out, chosen.share)
+        print_training(chosen.out, adapted.facts)
+        return 0
+    from mdasr.curve import adaptation_curve, curve_text
+    from mdasr.plots import draw_adaptation
+
+    if not chosen.test:
+        raise ValueError("--report needs test speech: --test DIR, the new domain's first, others to see what they lose")
+    curve = adaptation_curve(request, chosen.model, chosen.out, [Corpus(directory) for directory in chosen.test])
+    print(curve_text(curve))
+    write_atomically(chosen.out / "curve.json", json.dumps(curve, indent=1) + "\n")
+    draw_adaptation(chosen.out / "curve.png", curve)
+    print(f"{chosen.out / 'curve.png'}, {chosen.out / 'curve.json'}")
     return 0
 
 
@@ -257,6 +289,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpars
     "import": (import_command, options.import_options),
     "align": (align_command, options.align_options),
     "train": (train_command, options.train_options),
+    "adapt": (adapt_command, options.adapt_options),
     "evaluate": (evaluate_command, options.evaluate_options),
     "transcribe": (transcribe_command, options.transcribe_options),
     "tree": (tree_command, options.tree_options),

@@ -1,9 +1,9 @@
-"""What `mdasr train` does: from transcribed recordings to a model directory."""
+"""What `mdasr train` and `mdasr adapt` do: from transcribed recordings to a model directory."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,26 @@ import numpy as np
 from jaxtyping import Bool
 
 from mdasr.acoustic.align import align
-from mdasr.build import FAST_CODECS, FeaturesOn, grow_tree, make_language, room_ranges, train_recognizer
+from mdasr.build import (
+    FAST_CODECS,
+    FeaturesOn,
+    grow_tree,
+    make_language,
+    room_ranges,
+    train_ngram,
+    train_recognizer,
+)
 from mdasr.data.noises import make_noises, read_noises, read_responses
-from mdasr.data.records import Corpus
+from mdasr.data.records import Corpus, Utterance
 from mdasr.language import espeak
+from mdasr.language.arpa import read_arpa
+from mdasr.language.combine import fit_weights, interpolate, widen
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import Source
+from mdasr.loader import Source, subset
 from mdasr.perturb import Policy, require
-from mdasr.recognizer import Recognizer
+from mdasr.perturb.room import Sounds
+from mdasr.realign import realign
+from mdasr.recognizer import Language, Recognizer
 from mdasr.spec import Scale
 
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
@@ -67,6 +79,40 @@ class TrainRequest:
         )
 
 
+@dataclass(frozen=True)
+class Pool:
+    """What a request comes to: utterances to train on, utterances held out, and the sounds that distort the first."""
+
+    sources: tuple[Source, ...]
+    dev: tuple[Source, ...]
+    noises: Sounds
+    measured: Sounds
+
+    def sentences(self) -> list[str]:
+        return [source.corpus[i].text for source in self.sources for i in source.indices or ()]
+
+    def dev_utterances(self) -> list[Utterance]:
+        return [source.corpus[i] for source in self.dev for i in source.indices or ()]
+
+
+def gather(request: TrainRequest, name_of: Callable[[Corpus], str], share: float = 1.0) -> Pool:
+    """Hold utterances out of each corpus, whose alignment is `name_of` it; train on a share of the others."""
+    noises = (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
+    measured = read_responses(request.responses) if request.noise and request.responses else {}
+    policies = [request.policy(corpus.domain, noises, measured) for corpus in request.corpora]
+    require(codec for policy in policies for codec in policy.codecs)
+    sources, dev = [], []
+    for corpus, policy in zip(request.corpora, policies):
+        held, name = held_out(corpus, request.seed), name_of(corpus)
+        sources.append(subset(Source(corpus, name, policy, _numbers(~held)), share))
+        dev.append(Source(corpus, name, Policy(narrowband_probability=0.0), _numbers(held)))
+    return Pool(tuple(sources), tuple(dev), noises, measured)
+
+
+def _numbers(chosen: Bool[np.ndarray, " utterances"]) -> tuple[int, ...]:
+    return tuple(np.flatnonzero(chosen).tolist())
+
+
 def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     """Train a recogniser from transcribed recordings: align, hold out, grow the tree, train the language, the network.
 
@@ -74,39 +120,51 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     """
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
-    noises = (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
-    measured = read_responses(request.responses) if request.noise and request.responses else {}
-    policies = [request.policy(corpus.domain, noises, measured) for corpus in request.corpora]
-    require(codec for policy in policies for codec in policy.codecs)
     lexicon = covering_lexicon(request.corpora, request.lexicon)
-    if request.alignment:
-        name = request.alignment
+    name = request.alignment
+    if name:
         check_phones(request.corpora, name, lexicon)
     else:
         aligned = align(request.corpora, lexicon)
         print(aligned, file=sys.stderr)
         name = aligned.name
-    kept = [held_out(corpus, request.seed) for corpus in request.corpora]
-    sources = [
-        Source(corpus, name, policy, tuple(np.flatnonzero(~held).tolist()))
-        for corpus, policy, held in zip(request.corpora, policies, kept)
-    ]
-    tree = grow_tree([(source.corpus, source.alignment) for source in sources], lexicon.phones, request.scale.leaves)
-    sentences = [source.corpus[i].text for source in sources for i in source.indices or ()]
-    language = make_language(directory, lexicon, tree, sentences, request.scale.ngram_order)
-    dev = [corpus[int(i)] for corpus, held in zip(request.corpora, kept) for i in np.flatnonzero(held)]
+    pool = gather(request, lambda _: name)
+    tree = grow_tree([(s.corpus, s.alignment) for s in pool.sources], lexicon.phones, request.scale.leaves)
+    model = train_ngram(pool.sentences(), request.scale.ngram_order, lexicon)
+    language = make_language(directory, lexicon, tree, model)
+    return _trained(request, pool, language, directory)
+
+
+def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: float = 1.0) -> Recognizer:
+    """Fine-tune a model on a share of transcribed recordings of a new domain (§4.4): network and language model.
+
+    The parent aligns the recordings. Its words are joined by theirs, and its n-gram model is interpolated with that of
+    their transcripts, the weights fitted on what is held out; its CDPhones stay. Raises as `train_on`, and for words
+    whose phones the parent does not know.
+    """
+    if (directory / "model.json").exists():
+        return Recognizer.read(directory)
+    own, known = covering_lexicon(request.corpora, request.lexicon), parent.language.lexicon
+    lexicon = Lexicon({**own.entries, **known.entries})
+    if request.alignment:
+        check_phones(request.corpora, request.alignment, lexicon)
+    pool = gather(request, lambda corpus: request.alignment or realign(parent, corpus, lexicon), share)
+    before = read_arpa(parent.language.directory / "lm.arpa")
+    models = widen([before, train_ngram(pool.sentences(), before.order, own)])
+    held = [utterance.text.split() for utterance in pool.dev_utterances()]
+    mixed = interpolate(models, fit_weights(models, held))
+    language = make_language(directory, lexicon, parent.language.tree, mixed)
+    return _trained(request, pool, language, directory, parent)
+
+
+def _trained(
+    request: TrainRequest, pool: Pool, language: Language, directory: Path, parent: Recognizer | None = None
+) -> Recognizer:
     return train_recognizer(
-        directory,
-        sources,
-        language,
-        request.scale,
-        noises,
-        dev,
-        measured=measured,
-        seed=request.seed,
-        workers=request.workers,
-        features_on=request.features_on,
-    )
+        directory, pool.sources, language, request.scale, pool.noises, pool.dev_utterances(),
+        parent=parent, stop_on=pool.dev if parent else (), measured=pool.measured, seed=request.seed,
+        workers=request.workers, features_on=request.features_on,
+    )  # fmt: skip
 
 
 def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:

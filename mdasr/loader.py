@@ -7,6 +7,7 @@ the seed and r alone: neither workers, devices nor hosts enter it, and the itera
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,17 @@ class Source:
     def seconds(self) -> float:
         """How much audio it has to train on."""
         return float(self.corpus.num_samples[self.usable()].sum()) / RATE_HZ
+
+
+def subset(source: Source, share: float) -> Source:
+    """A share of a source's utterances by duration: the first of an order that never changes, so shares are nested."""
+    if share == 1:
+        return source
+    usable = source.usable()
+    order = usable[np.random.Generator(np.random.Philox(key=[0, 2**34])).permutation(len(usable))]
+    length = np.cumsum(source.corpus.num_samples[order])
+    count = int(np.searchsorted(length, share * length[-1])) + 1
+    return dataclasses.replace(source, indices=tuple(sorted(order[:count].tolist())))
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,17 @@ def train_options(sub: ArgumentParser) -> None:
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
 
 
+def adapt_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL", help="what to start from")
+    train_options(sub)
+    sub.add_argument("--share", type=float, default=1.0, help="of the data, by duration")
+    sub.add_argument("--report", action="store_true", help="adapt on 1/8, 1/4, 1/2 and all of it, and from scratch")
+    sub.add_argument(
+        "--test", type=Path, action="append", default=[], metavar="DIR",
+        help="test speech for the report: the new domain's, then other domains', to see what they lose",
+    )  # fmt: skip
+
+
 def evaluate_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL")
     sub.add_argument("corpus", type=Path, metavar="DIR")

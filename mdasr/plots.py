@@ -1,9 +1,10 @@
-"""Pictures for people: an utterance with its alignment, what each perturbation does to it, rooms."""
+"""Pictures for people: an utterance with its alignment, what each perturbation does to it, rooms, adaptation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -131,3 +132,31 @@ def draw_response(path: Path, room: Room) -> None:
     decay.set_xlabel("ms after the direct path")
     decay.legend()
     figure.savefig(path, dpi=110)
+
+
+def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
+    """Save WER against the amount of a new domain's speech (`curve.adaptation_curve`), a line a test corpus."""
+    figure = Figure(figsize=(7.5, 4.2), layout="constrained")
+    axes = figure.subplots()
+    points = curve["points"]
+    most = max(p["seconds"] for p in points)
+    for i, test in enumerate(points[0]["wer"]):
+        colour = f"C{i}"
+        found = [(p["seconds"] / 60, p["wer"][test]) for p in points if p["start"] == "adapted"]
+        minutes, cells = [m for m, _ in found], [c for _, c in found]
+        axes.plot(minutes, [c["wer"] for c in cells], "o-", color=colour, label=test)
+        axes.fill_between(
+            minutes, [c["ci95"][0] for c in cells], [c["ci95"][1] for c in cells], color=colour, alpha=0.15, lw=0
+        )
+        for p in points:
+            if p["start"] != "adapted":
+                line = ":" if p["start"] == "before" else "--"
+                axes.axhline(p["wer"][test]["wer"], color=colour, ls=line, lw=1)
+    axes.plot([], [], "k:", lw=1, label="before adaptation")
+    axes.plot([], [], "k--", lw=1, label=f"from scratch, {most / 60:.0f} min")
+    axes.set_xscale("log")
+    axes.set_xlabel("minutes of the new domain's speech")
+    axes.set_ylabel("word error rate in %, 95% interval")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)

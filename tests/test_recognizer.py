@@ -1,6 +1,7 @@
 """A model directory: written, read, moved, damaged; and what its recogniser hears."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -13,7 +14,7 @@ from mdasr import frontend
 from mdasr.acoustic.align import boundary_errors
 from mdasr.acoustic.model import ModelConfig, init_params
 from mdasr.acoustic.tying import Split, Tree, monophones
-from mdasr.build import log_priors, make_language
+from mdasr.build import log_priors, make_language, train_ngram
 from mdasr.cli import main
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.jobs import TrainRequest, held_out, train_on
@@ -21,7 +22,7 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source
 from mdasr.perturb import Policy
 from mdasr.realign import phone_scores, realign
-from mdasr.recognizer import Recognizer, evaluate, recognize, scores, tune
+from mdasr.recognizer import Recognizer, evaluate, params_digest, recognize, scores, tune
 from mdasr.scales import MINI, SMALL
 from mdasr.score.wer import Errors
 from tests.test_loader import toy_corpus
@@ -32,7 +33,8 @@ TREE = monophones(LEXICON.phones)
 
 @pytest.fixture(scope="module")
 def language(tmp_path_factory):
-    return make_language(tmp_path_factory.mktemp("language"), LEXICON, TREE, ["ah s", "ah s", "s", "ah"], order=2)
+    model = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)
+    return make_language(tmp_path_factory.mktemp("language"), LEXICON, TREE, model)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +154,19 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     assert [a.phones for a in by_network] == [a.phones for a in exact]
     errors = np.concatenate([boundary_errors(*pair) for pair in zip(exact, by_network)])
     assert np.mean(np.abs(errors) <= 0.05) > 0.9
+    curve = [str(tmp_path / "model"), str(corpus.directory), "--lexicon", str(lexicon), "--workers", "0", "--report"]
+    changed = [f"--set={k}={v}" for k, v in {"cells": "16", "batch": 4, "row_steps": 120, "min_steps": 40, "leaves": 3,
+               "adapt_steps": 40, "max_steps": 40}.items()]  # fmt: skip
+    assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve")]) == 2
+    assert "--report needs test speech" in capsys.readouterr().err
+    assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve"), "--test", str(corpus.directory)]) == 0
+    printed = capsys.readouterr().out
+    points = json.loads((tmp_path / "curve" / "curve.json").read_text())["points"]
+    assert [p["share"] for p in points] == [0, 1 / 8, 1 / 4, 1 / 2, 1, 1]
+    assert all(a["seconds"] < b["seconds"] for a, b in itertools.pairwise(points[:-1]))
+    assert points[-2]["wer"]["toy (Toy)"]["wer"] < 15 and "adapted" in printed
+    assert (tmp_path / "curve" / "curve.png").stat().st_size > 5000
+    assert Recognizer.read(tmp_path / "curve" / "adapted-1.000").facts["parent"] == params_digest(recognizer.params)
     found = scores(recognizer, [np.zeros((0, 512), np.float32)])
     with pytest.raises(ValueError, match="no steps to decode"):
         decode(recognizer.language.graph, found[0], recognizer.search)
