@@ -10,13 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from mdasr.acoustic.align import align
 from mdasr.build import grow_tree, make_language, train_ngram
 from mdasr.data import synth
 from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.data.records import Corpus
-from mdasr.jobs import covering_lexicon
+from mdasr.jobs import covering_lexicon, held_out
 from mdasr.language.lexicon import ARPABET, Lexicon
+from mdasr.loader import Source
+from mdasr.perturb import Policy
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language
 from mdasr.spec import Scale, digest
@@ -27,16 +31,17 @@ TREE_DOMAINS = ("Voicesearch", "Dictation", "Other search")  # §3.5: "a subset 
 # What the embedded corpus' test sets are drawn from: sentences, speakers, noises and conditions. Another one whenever
 # settings were changed after a look at test results.
 TEST_SEED = 2
+STILL = Policy(narrowband_probability=0.0)  # nothing happens to an utterance
 
 
 class Collection(Protocol):
-    """Corpora by domain and split with their alignment, the language over them, and what distorts them."""
+    """Corpora by domain and split, the language over them, and what distorts them; a `source` is aligned."""
 
     def domains(self) -> tuple[str, ...]: ...
 
     def corpus(self, domain: str, split: Split) -> Corpus: ...
 
-    def alignment(self, domain: str, split: Split) -> str: ...
+    def source(self, domain: str, split: Split) -> Source: ...
 
     def language(self, scale: Scale) -> Language: ...
 
@@ -62,8 +67,8 @@ class Embedded:
         seed = TEST_SEED if split == "test" else 0
         return synth.make(directory, domain, split, seed, words=words, workers=self.workers)
 
-    def alignment(self, domain: str, split: Split) -> str:
-        return synth.ALIGNMENT
+    def source(self, domain: str, split: Split) -> Source:
+        return Source(self.corpus(domain, split), synth.ALIGNMENT, STILL)
 
     def language(self, scale: Scale) -> Language:
         """Lexicon, tree and n-gram model: the same in all experiments (§3.6)."""
@@ -119,7 +124,8 @@ class Mapped:
         [responses]         # measured room responses; without them, simulated ones
         test = "rir/test"
 
-    Paths are relative to the file. Domains' names are the paper's, or your own where no table asks for them.
+    Paths are relative to the file. Domains' names are the paper's, or your own where no table asks for them. Where a
+    domain has no dev, some speakers of its train are held out instead.
     """
 
     path: Path
@@ -154,25 +160,30 @@ class Mapped:
         return self.path.parent / found
 
     def corpus(self, domain: str, split: Split) -> Corpus:
-        return Corpus(self.directory(domain, split))
+        return Corpus(self.directory(domain, "train" if split == "dev" and self._holds_out(domain) else split))
 
+    def _holds_out(self, domain: str) -> bool:
+        return "dev" not in self.content["domains"].get(domain, {})
+
+    def _to_align(self) -> list[Corpus]:
+        splits: tuple[Split, ...] = ("train", "dev")
+        given = [(domain, split) for domain in self.domains() for split in splits]
+        return [self.corpus(*each) for each in given if each[1] in self.content["domains"][each[0]]]
+
+    @cached_property
     def _lexicon(self) -> Lexicon:
-        named = [(domain, split) for domain in self.domains() for split in self.content["domains"][domain]]
-        return covering_lexicon([self.corpus(domain, split) for domain, split in named if split != "test"], None)
+        return covering_lexicon(self._to_align(), None)
 
     @cached_property
     def _aligned(self) -> str:
-        splits: tuple[Split, ...] = ("train", "dev")
-        corpora = [
-            self.corpus(domain, split)
-            for domain in self.domains()
-            for split in splits
-            if split in self.content["domains"][domain]
-        ]
-        return align(corpora, self._lexicon()).name
+        return align(self._to_align(), self._lexicon).name
 
-    def alignment(self, domain: str, split: Split) -> str:
-        return self._aligned
+    def source(self, domain: str, split: Split) -> Source:
+        corpus, chosen = self.corpus(domain, split), None
+        if split != "test" and self._holds_out(domain):
+            held = held_out(corpus, 0)
+            chosen = tuple(np.flatnonzero(held if split == "dev" else ~held).tolist())
+        return Source(corpus, self._aligned, STILL, chosen)
 
     def language(self, scale: Scale) -> Language:
         """Lexicon, tree and n-gram model over the training transcripts of all domains."""
@@ -180,10 +191,9 @@ class Mapped:
         described = {"leaves": scale.leaves, "order": scale.ngram_order, "data": [c.info["sha256"] for c in corpora]}
         directory = self.root / "language" / digest(described)
         if not (directory / "graph" / "graph.json").exists():
-            lexicon = self._lexicon()
-            tree = grow_tree([(corpus, self._aligned) for corpus in corpora], lexicon.phones, scale.leaves)
-            texts = (utterance.text for corpus in corpora for utterance in corpus)
-            make_language(directory, lexicon, tree, train_ngram(texts, scale.ngram_order, lexicon))
+            tree = grow_tree([(corpus, self._aligned) for corpus in corpora], self._lexicon.phones, scale.leaves)
+            texts = (utterance.text for domain in self.domains() for utterance in self.source(domain, "train"))
+            make_language(directory, self._lexicon, tree, train_ngram(texts, scale.ngram_order, self._lexicon))
         return Language.read(directory)
 
     def noises(self, split: Split) -> Sounds:

@@ -26,7 +26,6 @@ from mdasr.spec import Model, Scale, Table, TestSet, digest
 
 Pair = tuple[Model, TestSet]
 Results = Mapping[Pair, Sequence[Scored]]
-STILL = Policy(narrowband_probability=0.0)  # nothing happens to an utterance
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ class Laboratory:
     def sources(self, model: Model) -> list[Source]:
         found = []
         for domain in model.domains:
-            corpus = self.corpus(domain, "train")
-            source = Source(corpus, self.collection.alignment(domain, "train"), self.policy(model, domain))
+            source = dataclasses.replace(self.collection.source(domain, "train"), policy=self.policy(model, domain))
             found.append(subset(source, model.share))
         return found
 
@@ -100,10 +98,10 @@ class Laboratory:
         if (directory / "model.json").exists():
             return Recognizer.read(directory)
         noises, measured = self._train_sounds if model.noise_on else ({}, {})
-        dev = [Source(self.corpus(d, "dev"), self.collection.alignment(d, "dev"), STILL) for d in model.domains]
+        dev = [self.collection.source(domain, "dev") for domain in model.domains]
         return train_recognizer(
             directory, self.sources(model), self.language, self.scale, noises,
-            [utterance for source in dev for utterance in source.corpus],
+            [utterance for source in dev for utterance in source],
             parent=self.recognizer(model.parent) if model.parent else None, stop_on=dev if model.parent else (),
             measured=measured, seed=self.seed, workers=self.workers - 1, label=model.name,
         )  # fmt: skip

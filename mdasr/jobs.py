@@ -89,10 +89,10 @@ class Pool:
     measured: Sounds
 
     def sentences(self) -> list[str]:
-        return [source.corpus[i].text for source in self.sources for i in source.indices or ()]
+        return [utterance.text for source in self.sources for utterance in source]
 
     def dev_utterances(self) -> list[Utterance]:
-        return [source.corpus[i] for source in self.dev for i in source.indices or ()]
+        return [utterance for source in self.dev for utterance in source]
 
 
 def gather(request: TrainRequest, name_of: Callable[[Corpus], str], share: float = 1.0) -> Pool:

@@ -20,7 +20,7 @@ from absl import flags
 from jaxtyping import Float, Int
 
 from mdasr import frontend
-from mdasr.data.records import Alignment, Corpus
+from mdasr.data.records import Alignment, Corpus, Utterance
 from mdasr.language.lexicon import SILENCE
 from mdasr.perturb import Policy, Recipe, draw, perturb, stream
 from mdasr.perturb.packed import Shapes, pack
@@ -49,6 +49,11 @@ class Source:
     def usable(self) -> Int[np.ndarray, " utterances"]:
         aligned = np.flatnonzero(self.corpus.alignments(self.alignment).usable)
         return aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
+
+    def __iter__(self) -> Iterator[Utterance]:
+        """The utterances that were chosen, aligned or not."""
+        chosen = range(len(self.corpus)) if self.indices is None else self.indices
+        return (self.corpus[i] for i in chosen)
 
     def seconds(self) -> float:
         """How much audio it has to train on."""

@@ -181,7 +181,7 @@ def test_a_map_says_what_it_lacks(tmp_path):
     path.write_text('[domains.Voicesearch]\ntrain = "a"\n')
     with pytest.raises(ValueError, match="corpora are wanting") as caught:
         Laboratory(tmp_path, MINI, map=path).results([TABLE])
-    for wanting in ("[domains.Voicesearch] has no 'test'", "[domains.Dictation] has no 'dev'", f"{tmp_path / 'a'}"):
+    for wanting in ("[domains.Voicesearch] has no 'test'", "[domains.Dictation] has no 'train'", f"{tmp_path / 'a'}"):
         assert wanting in str(caught.value)
 
 
