@@ -16,6 +16,7 @@ from mdasr.data.records import write_atomically
 from mdasr.spec import Model, Table
 
 PAPER_TABLES = tuple(f"table{number}" for number in range(2, 8))
+NOT_JUDGED = "not judged yet"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _list(value: Any) -> list:
 
 def _claims(folder: Path) -> list[Mapping[str, str]]:
     """The verdicts on disk, and the claims that wait for one."""
-    waiting = {claim.id: {"id": claim.id, "claim": claim.text, "verdict": "not judged yet"} for claim in CLAIMS}
+    waiting = {claim.id: {"id": claim.id, "claim": claim.text, "verdict": NOT_JUDGED} for claim in CLAIMS}
     judged = {claim["id"]: claim for claim in _read(folder / "claims.json") or []}
     return sorted((waiting | judged).values(), key=lambda claim: claim["id"])
 

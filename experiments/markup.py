@@ -15,20 +15,24 @@ STYLE = """
 body { margin: 0 auto; max-width: 62rem; padding: 0 1rem 4rem; background: var(--page); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { margin-top: 2.5rem; font-size: 1.25rem; } h3 { font-size: 1.05rem; }
-nav ul { columns: 14rem; padding-left: 1.2rem; }
+nav ul { columns: 18rem; padding-left: 1.2rem; } nav li { break-inside: avoid; }
 dt { color: var(--faint); } dd { margin: 0 0 0.5rem; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; margin: 0.75rem 0; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { font-weight: 600; } thead th { background: var(--box); } td.text { text-align: left; }
-th[scope=row] { position: sticky; left: 0; max-width: 11rem; background: var(--page); text-align: left;
+th { font-weight: 600; } thead th { background: var(--box); }
+th[scope=colgroup] { text-align: center; } thead th:first-child { text-align: left; }
+td.text { min-width: 9rem; text-align: left; white-space: normal; }
+th[scope=row] { position: sticky; left: 0; max-width: 9rem; background: var(--page); text-align: left;
   white-space: normal; font-weight: 400; }
 small, figcaption, .faint { color: var(--faint); } figcaption { font-size: 0.85rem; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; } img { width: min(100%, 38rem); height: auto; }
 summary { cursor: pointer; color: var(--faint); font-size: 0.9rem; }
 .claim { padding: 0.5rem 0; border-bottom: 1px solid var(--line); } .claim p { margin: 0; }
 .verdict { font-weight: 700; } .holds { color: var(--holds); } .fails { color: var(--fails); }
 .undecided { color: var(--undecided); }
+@media (min-width: 40rem) { dl { display: grid; grid-template-columns: max-content 1fr; column-gap: 1.5rem; }
+  th[scope=row] { max-width: 18rem; } }
 """
 
 

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
-from experiments.contents import Contents, Trained
+from experiments.contents import NOT_JUDGED, Contents, Trained
 from experiments.markup import document, figure, grid, heads, section, tag
 from experiments.models import IN_DOMAIN
 from mdasr.plots import Adaptation, Course, Point, draw_adaptation, draw_errors, draw_training
 
+VERDICTS = ("holds", "fails", "undecided", NOT_JUDGED)
 IN_DOMAIN_HOURS = 700  # of the paper's Telephony (§4.4)
 
 
@@ -61,8 +62,8 @@ def _about(contents: Contents) -> Iterator[Element]:
         "Scale": contents.scale,
         "Evaluated on": f"the {contents.evaluated_on} sets",
         "Seeds": ", ".join(map(str, seeds)),
-        "Commit of the tables": ", ".join(sorted({str(found.get("commit", "unknown")) for found in tables})),
-        "Device of the tables": ", ".join(sorted({str(found.get("device", "unknown")) for found in tables})),
+        "Commit of the tables": ", ".join(sorted({found["commit"] for found in tables if "commit" in found})),
+        "Device of the tables": ", ".join(sorted({found["device"] for found in tables if "device" in found})),
         "Trained": f"{done} of {len(contents.models)} models, in {seconds:,.0f} s",
     }
     yield tag(
@@ -78,13 +79,14 @@ def _about(contents: Contents) -> Iterator[Element]:
     }
     if hashes:
         yield tag("h3", "Training data")
-        yield grid(heads("Domain", "SHA-256"), [(name, tag("td", tag("code", each))) for name, each in hashes])
+        yield grid(
+            heads("Domain", "SHA-256"), [(name, tag("td", tag("code", each), class_="text")) for name, each in hashes]
+        )
 
 
 def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     counts = Counter(claim["verdict"] for claim in claims)
-    said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
-    yield tag("p", f"{len(claims)} claims: {said}." if claims else "None yet.")
+    yield tag("p", f"Of {len(claims)} claims: " + ", ".join(f"{counts[each]} {each}" for each in VERDICTS) + ".")
     for claim in claims:
         verdict = tag("span", claim["verdict"], class_=f"verdict {claim['verdict']}")
         judged = tag("p", tag("strong", claim["id"]), " ", verdict, " ", claim.get("claim", ""))
@@ -155,7 +157,7 @@ def _beside(cells: Sequence[Mapping[str, Any]]) -> Element:
         return [ours, entry.paper] if paper else [ours]
 
     top = [
-        tag("tr", tag("td"), *(tag("th", name, scope="colgroup", colspan=str(1 + paper)) for name in columns)),
+        tag("tr", tag("th"), *(tag("th", name, scope="colgroup", colspan=str(1 + paper)) for name in columns)),
         *(heads("", *("ours", "paper") * len(columns)) if paper else ()),
     ]
     return grid(top, [[row, *(each for column in columns for each in numbers(row, column))] for row in rows])
@@ -217,40 +219,36 @@ def _training(models: Sequence[Trained]) -> Iterator[Element]:
     if lacking := dict.fromkeys(each.model.name for each in models if each.model.name not in courses):
         yield tag("p", f"No curves of {', '.join(lacking)}: not trained, or without event files.", class_="faint")
     if courses:
-        yield _drawn("Loss and share of right frames of each model over its training", draw_training, courses)
+        yield _drawn(
+            "Loss and share of right frames of each model over its training; dotted: the step that was kept",
+            draw_training,
+            courses,
+        )
 
 
 def _models(models: Sequence[Trained]) -> Iterator[Element]:
-    names = heads(
-        "Model", "seed", "trained on", "simulated", "from", "audio (s)", "steps", "seconds", "waiting for input",
-        "frames right", "dev WER (%)", "device",
-    )  # fmt: skip
-    yield grid(names, [_model(each) for each in models])
+    numbers = ("seed", "audio (s)", "steps", "seconds", "waiting for input", "frames right", "dev WER (%)")
+    yield grid(heads("Model", *numbers, "device", "started from", "trained on", "simulated"), map(_model, models))
 
 
 def _model(trained: Trained) -> list[Element | str]:
     model, facts = trained.model, trained.facts
+    numbers: list[Element | str] = [tag("td", "not trained yet", class_="text", colspan="7")]
+    if facts:
+        audio = facts.get("seconds_of_audio")
+        numbers = [
+            "not recorded" if audio is None else f"{sum(audio):,.1f}",
+            f"{facts['steps']:,}",
+            f"{facts['seconds']:,.1f}",
+            f"{facts['waited_for_input']:.1%}",
+            f"{facts['frame_accuracy']:.1%}",
+            str(facts["dev_wer"]),
+            tag("td", facts.get("device", "not recorded"), class_="text"),
+        ]
     share = f" ({model.share:.1%})" if model.share < 1 else ""
     simulated = ([f"noise on {', '.join(model.noise_on)}"] if model.noise_on else []) + ["codecs"] * model.codecs
-    what = [
-        tag("td", ", ".join(model.domains) + share, class_="text"),
-        tag("td", "; ".join(simulated), class_="text"),
-    ]
-    start = tag("td", model.parent.name if model.parent else "", class_="text")
-    first: list[Element | str] = [model.name, str(trained.seed), *what, start]
-    if not facts:
-        return [*first, tag("td", "not trained yet", class_="text", colspan="7")]
-    audio = facts.get("seconds_of_audio")
-    return [
-        *first,
-        "not recorded" if audio is None else f"{sum(audio):,.1f}",
-        f"{facts['steps']:,}",
-        f"{facts['seconds']:,.1f}",
-        f"{facts['waited_for_input']:.1%}",
-        f"{facts['frame_accuracy']:.1%}",
-        str(facts["dev_wer"]),
-        tag("td", facts.get("device", "not recorded"), class_="text"),
-    ]
+    texts = (model.parent.name if model.parent else "scratch", ", ".join(model.domains) + share, "; ".join(simulated))
+    return [model.name, str(trained.seed), *numbers, *(tag("td", text, class_="text") for text in texts)]
 
 
 def _drawn(caption: str, draw: Callable[[io.BytesIO, Any], None], data: Any) -> Element:

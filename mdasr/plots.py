@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -163,37 +164,39 @@ def draw_response(path: Path, room: Room) -> None:
 
 def _narrow(points: float) -> AbstractContextManager[None]:
     """Settings of pictures 5 inches wide, which can be read on a phone; the same bytes for the same data."""
-    return matplotlib.rc_context({"font.size": points, "svg.hashsalt": "mdasr"})
+    return matplotlib.rc_context({"font.size": points, "svg.hashsalt": "mdasr", "text.parse_math": False})
 
 
-def draw_errors(file: BinaryIO, cells: Sequence[Mapping[str, Any]]) -> None:
+def draw_errors(file: BytesIO, cells: Sequence[Mapping[str, Any]]) -> None:
     """Write word error rates as bars with their 95% intervals: a group a row, a colour a column, all as SVG.
 
     `cells` are those of a table's JSON; diamonds are the paper's.
     """
     rows, columns = ([*dict.fromkeys(cell[name] for cell in cells)] for name in ("row", "column"))
     thick = 0.8 / len(columns)
+    shown: dict[str, Any] = {}
+    marks: list[Any] = []
     with _narrow(8.0):
         figure = Figure(figsize=(5, 0.8 + 0.19 * len(cells) + 0.06 * len(rows)), layout="constrained")
         axes = figure.subplots()
         for i, column in enumerate(columns):
             own = [cell for cell in cells if cell["column"] == column]
             at = [rows.index(cell["row"]) + (i - (len(columns) - 1) / 2) * thick for cell in own]
-            axes.barh(at, [cell["wer"] for cell in own], 0.9 * thick, color=_COLOURS[i % 4], label=column)
+            shown[column] = axes.barh(at, [cell["wer"] for cell in own], 0.9 * thick, color=_COLOURS[i % 4], alpha=0.75)
             axes.hlines(at, *zip(*(cell["ci95"] for cell in own)), color="k", linewidth=0.9)
-            paper = [(cell["paper"], y) for cell, y in zip(own, at) if cell["paper"] is not None]
-            axes.plot(*np.reshape(paper, (-1, 2)).T, "D", color="w", markeredgecolor="k", markersize=3.5)
-        if any(cell["paper"] is not None for cell in cells):
-            axes.plot([], [], "D", color="w", markeredgecolor="k", markersize=3.5, label="the paper's")
+            if paper := [(cell["paper"], y) for cell, y in zip(own, at) if cell["paper"] is not None]:
+                marks = axes.plot(*zip(*paper), "D", color="w", markeredgecolor="k", markersize=3.5)
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(left=0)
         axes.set_xlabel("word error rate (%), 95% interval")
-        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+        if marks:
+            shown["the paper's"] = marks[0]
+        figure.legend([*shown.values()], [*shown], loc="outside upper center", ncols=2, frameon=False)
         figure.savefig(file, format="svg", metadata={"Date": None})
 
 
-def draw_adaptation(file: BinaryIO, panels: Mapping[str, Adaptation]) -> None:
+def draw_adaptation(file: BytesIO, panels: Mapping[str, Adaptation]) -> None:
     """Write word error rates against the amount of in-domain audio (logarithmic), a curve a start, as SVG."""
     with _narrow(8.0):
         figure = Figure(figsize=(5, 2.7 * len(panels)), layout="constrained")
@@ -219,7 +222,7 @@ def draw_adaptation(file: BinaryIO, panels: Mapping[str, Adaptation]) -> None:
         figure.savefig(file, format="svg", metadata={"Date": None})
 
 
-def draw_training(file: BinaryIO, courses: Mapping[str, Sequence[Course]]) -> None:
+def draw_training(file: BytesIO, courses: Mapping[str, Sequence[Course]]) -> None:
     """Write each model's loss and share of right frames over its steps, a panel a model, a line a seed, as SVG.
 
     A dotted line is the step whose parameters early stopping kept.
