@@ -22,7 +22,7 @@ table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabu
 th, td { padding: 0.25rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { font-weight: 600; } thead th { background: var(--box); }
 th[scope=colgroup] { text-align: center; } thead th:first-child { text-align: left; }
-td.text { min-width: 9rem; text-align: left; white-space: normal; }
+td.text { min-width: 14rem; text-align: left; white-space: normal; }
 th[scope=row] { position: sticky; left: 0; max-width: 9rem; background: var(--page); text-align: left;
   white-space: normal; font-weight: 400; }
 small, figcaption, .faint { color: var(--faint); } figcaption { font-size: 0.85rem; }

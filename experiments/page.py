@@ -197,7 +197,7 @@ def _curves(
     """Table 7's cells as curves, one for each model to start from, and what training without a start comes to."""
     starts: dict[str, list[Point]] = {}
     scratch = None
-    for cell in (cell for cell in cells if cell[measure] is not None):
+    for cell in (cell for cell in cells if cell.get(measure) is not None):
         trained, wer = known[cell["row"]], float(cell[measure])
         low, high = cell["ci95"] if measure == "wer" else (wer, wer)
         in_domain = trained.model.domains == (IN_DOMAIN,)
