@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 from experiments.contents import NOT_JUDGED, Contents, Trained
 from experiments.markup import document, figure, grid, heads, section, tag
 from experiments.models import IN_DOMAIN
-from mdasr.plots import Adaptation, Course, Point, draw_adaptation, draw_errors, draw_training
+from mdasr.charts import Adaptation, Course, Point, draw_errors, draw_starts, draw_training
 
 VERDICTS = ("holds", "fails", "undecided", NOT_JUDGED)
 IN_DOMAIN_HOURS = 700  # of the paper's Telephony (§4.4)
@@ -184,7 +184,7 @@ def _adaptation(cells: Sequence[Mapping[str, Any]], models: Sequence[Trained]) -
     ours = _curves("s", drawn, known, lambda each: sum(each.facts["seconds_of_audio"]), "wer")
     paper = _curves("h", drawn, known, lambda each: IN_DOMAIN_HOURS * each.model.share, "paper")
     panels = {"here": ours} | ({"in the paper": paper} if paper.starts else {})
-    yield _drawn("Word error rate on Telephony against the amount of in-domain audio", draw_adaptation, panels)
+    yield _drawn("Word error rate on Telephony against the amount of in-domain audio", draw_starts, panels)
 
 
 def _curves(
