@@ -48,22 +48,24 @@ def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     for claim in write_claims(runs, laboratories[0].results_folder):
         print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
     print(f"\n{time.perf_counter() - began:.0f} s; {laboratories[0].results_folder}")
+    report(laboratories[0])
 
 
 def write_tables(name: str, runs: Sequence[Results], laboratories: Sequence[Laboratory]) -> list[tuple[Table, dict]]:
     """Write what stands under one name as JSON: its table, and those that belong to it as "more"."""
-    from mdasr import report
+    from mdasr.acoustic.train import device
     from mdasr.data.records import write_atomically
+    from mdasr.report import commit, table_json
 
     first = laboratories[0]
     seeds = [laboratory.seed for laboratory in laboratories]
     facts = {
         "scale": first.scale.name,
         "seed": seeds[0] if len(seeds) == 1 else seeds,
-        "commit": report.commit(Path(__file__).parent),
-        "device": report.device(),
+        "commit": commit(Path(__file__).parent),
+        "device": device(),
     }
-    made = [report.table_json(table, runs, **facts) for table in TABLES[name]]
+    made = [table_json(table, runs, **facts) for table in TABLES[name]]
     content = made[0] | ({"more": made[1:]} if made[1:] else {})
     write_atomically(first.results_folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return list(zip(TABLES[name], made))
@@ -130,7 +132,14 @@ def phones(laboratory: Laboratory) -> None:
     print(study(laboratory))
 
 
-OTHERS = {"corpus": corpus, "phones": phones}
+def report(laboratory: Laboratory) -> None:
+    """Write one page of whatever results there are, and print where it is."""
+    from experiments.contents import write_report
+
+    print(write_report(laboratory, TABLES))
+
+
+OTHERS = {"corpus": corpus, "phones": phones, "report": report}
 
 
 def parser() -> argparse.ArgumentParser:

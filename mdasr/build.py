@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from mdasr import accelerated, frontend
 from mdasr.acoustic import growth
 from mdasr.acoustic.model import ModelConfig, network
-from mdasr.acoustic.train import EarlyStopping, TrainOptions, frame_loss, train
+from mdasr.acoustic.train import EarlyStopping, TrainOptions, device, frame_loss, train
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import Corpus, Utterance
 from mdasr.decode.graph import build_graph
@@ -177,6 +177,7 @@ def train_recognizer(
         "seed": seed,
         "steps": trained.steps,
         "seconds": round(trained.seconds, 1),
+        "device": device(),
         "waited_for_input": round(trained.waited_share, 3),
         "frame_accuracy": round(trained.frame_accuracy, 4),
         **described,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from mdasr.recognizer import Scored
@@ -101,13 +99,6 @@ def commit(root: Path) -> str:
     return run[0].strip() + ("+" if run[1].strip() else "")
 
 
-def device() -> str:
-    """What it ran on, in words."""
-    devices = jax.devices()
-    kind = platform.processor() or platform.machine() if devices[0].platform == "cpu" else devices[0].device_kind
-    return f"{len(devices)} x {devices[0].platform} ({kind})"
-
-
 def table_json(
     table: Table, runs: Sequence[Mapping[tuple[Model, TestSet], Sequence[Scored]]], **facts: Any
 ) -> dict[str, Any]:
@@ -115,6 +106,7 @@ def table_json(
     columns = list(table.columns)
     return {
         "table": table.number,
+        "title": table.title,
         **facts,
         "cells": [
             {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -161,6 +162,13 @@ def host_share(batch: int) -> Share:
             f"a batch of {batch} rows cannot be shared by {devices} devices; choose a multiple of {devices}"
         )
     return Share(batch, jax.process_index() * (batch // hosts), batch // hosts)
+
+
+def device() -> str:
+    """What it runs on, in words."""
+    devices = jax.devices()
+    kind = platform.processor() or platform.machine() if devices[0].platform == "cpu" else devices[0].device_kind
+    return f"{len(devices)} x {devices[0].platform} ({kind})"
 
 
 def check_run(path: Path, described: dict) -> None:

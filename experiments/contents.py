@@ -1,0 +1,91 @@
+"""What there is to report of a laboratory: tables, claims, models with their curves, pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.claims import CLAIMS
+from experiments.run import Laboratory, trained_in
+from mdasr.acoustic.curves import Curve, read_curves
+from mdasr.data.records import write_atomically
+from mdasr.spec import Model, Table
+
+PAPER_TABLES = tuple(f"table{number}" for number in range(2, 8))
+NOT_JUDGED = "not judged yet"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with one seed: what its `model.json` says and its training curves; no facts where it is yet to train."""
+
+    model: Model
+    seed: int
+    facts: Mapping[str, Any]
+    curves: Mapping[str, Curve]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What there is to show: tables by name, as their files hold them or None, and the claims, judged or not yet."""
+
+    scale: str
+    evaluated_on: str
+    tables: Mapping[str, Mapping[str, Any] | None]
+    claims: Sequence[Mapping[str, str]]
+    models: Sequence[Trained]
+    pictures: Mapping[str, bytes]  # PNG files by the name of the table that they belong to, and what sets them apart
+
+
+def write_report(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) -> Path:
+    """Write the page of all that a laboratory has made so far; ValueError where a file of it is damaged."""
+    from experiments.page import page
+
+    name = "report.html" if laboratory.split == "test" else f"report-{laboratory.split}.html"
+    write_atomically(laboratory.root / name, page(read_contents(laboratory, tables)))
+    return laboratory.root / name
+
+
+def read_contents(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) -> Contents:
+    """All that `tables` call for, as far as it is there; with the seeds that the results were made with."""
+    folder = laboratory.results_folder
+    found = {name: _read(folder / f"{name}.json") for name in dict.fromkeys((*PAPER_TABLES, *tables))}
+    seeds = {seed for content in found.values() if content for seed in _list(content["seed"])} or {laboratory.seed}
+    models = [
+        _trained(dataclasses.replace(laboratory, seed=seed), model)
+        for model in trained_in(laboratory, [table for each in tables.values() for table in each])
+        for seed in sorted(seeds)
+    ]
+    pictures = {path.stem: path.read_bytes() for path in sorted(folder.glob("table*.png"))}
+    return Contents(laboratory.scale.name, laboratory.split, found, _claims(folder), models, pictures)
+
+
+def _read(path: Path) -> Any:
+    """The content of a JSON file; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); delete it and make the table again") from None
+
+
+def _list(value: Any) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def _claims(folder: Path) -> list[Mapping[str, str]]:
+    """The verdicts on disk, and the claims that wait for one."""
+    waiting = {claim.id: {"id": claim.id, "claim": claim.text, "verdict": NOT_JUDGED} for claim in CLAIMS}
+    judged = {claim["id"]: claim for claim in _read(folder / "claims.json") or []}
+    return sorted((waiting | judged).values(), key=lambda claim: claim["id"])
+
+
+def _trained(laboratory: Laboratory, model: Model) -> Trained:
+    directory = laboratory.directory(model)
+    facts = _read(directory / "model.json") or {}
+    return Trained(model, laboratory.seed, facts, read_curves(directory / "tensorboard"))

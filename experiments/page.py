@@ -1,0 +1,257 @@
+"""One page that needs nothing else: every table beside the paper's, the claims, pictures, and what it was made with.
+
+python -m experiments report --scale mini --workdir runs
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from xml.etree.ElementTree import Element
+
+from experiments.contents import NOT_JUDGED, Contents, Trained
+from experiments.markup import document, figure, grid, heads, section, tag
+from experiments.models import IN_DOMAIN
+from mdasr.charts import Adaptation, Course, Point, draw_errors, draw_starts, draw_training
+
+VERDICTS = ("holds", "fails", "undecided", NOT_JUDGED)
+IN_DOMAIN_HOURS = 700  # of the paper's Telephony (§4.4)
+
+
+class Entry(NamedTuple):
+    """A number of a table, beside the paper's where the paper has one."""
+
+    row: str
+    column: str
+    value: str
+    interval: str
+    paper: str
+
+
+def page(contents: Contents) -> str:
+    """The whole page as HTML, the same for the same contents."""
+    sections = [
+        section("about", "What this is", *_about(contents)),
+        section("claims", "The paper's claims", *_claims(contents.claims)),
+        *(
+            section(name, _heading(name, found), *_table(name, found, contents))
+            for name, found in contents.tables.items()
+        ),
+        section("training", "Training curves", *_training(contents.models)),
+        section("models", "Models", *_models(contents.models)),
+    ]
+    title = f"Domain-invariant speech recognition: results at scale {contents.scale}"
+    links = [tag("li", tag("a", section[0].text or "", href=f"#{section.get('id')}")) for section in sections]
+    return document(title, tag("nav", tag("ul", *links), aria_label="Contents"), tag("main", *sections))
+
+
+def _about(contents: Contents) -> Iterator[Element]:
+    yield tag(
+        "p",
+        "Narayanan et al., “Toward domain-invariant speech recognition via large scale training” (2018), rebuilt: "
+        "its tables and its claims, from models trained here, beside its numbers.",
+    )
+    tables = [found for found in contents.tables.values() if found]
+    seeds = sorted({trained.seed for trained in contents.models})
+    seconds = sum(trained.facts.get("seconds", 0.0) for trained in contents.models)
+    done = sum(bool(trained.facts) for trained in contents.models)
+    facts = {
+        "Scale": contents.scale,
+        "Evaluated on": f"the {contents.evaluated_on} sets",
+        "Seeds": ", ".join(map(str, seeds)),
+        "Commit of the tables": ", ".join(sorted({found["commit"] for found in tables if "commit" in found})),
+        "Device of the tables": ", ".join(sorted({found["device"] for found in tables if "device" in found})),
+        "Trained": f"{done} of {len(contents.models)} models, in {seconds:,.0f} s",
+    }
+    yield tag(
+        "dl",
+        *(each for name, text in facts.items() for each in (tag("dt", name), tag("dd", text or "nothing yet"))),
+    )
+    if missing := [_number(name) for name, found in contents.tables.items() if not found]:
+        yield tag("p", f"Not made yet: {', '.join(missing)}.")
+    hashes = {
+        pair: None
+        for trained in contents.models
+        for pair in zip(trained.facts.get("domains", ()), trained.facts.get("data", ()))
+    }
+    if hashes:
+        yield tag("h3", "Training data")
+        yield grid(
+            heads("Domain", "SHA-256"), [(name, tag("td", tag("code", each), class_="text")) for name, each in hashes]
+        )
+
+
+def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
+    counts = Counter(claim["verdict"] for claim in claims)
+    yield tag("p", f"Of {len(claims)} claims: " + ", ".join(f"{counts[each]} {each}" for each in VERDICTS) + ".")
+    for claim in claims:
+        verdict = tag("span", claim["verdict"], class_=f"verdict {claim['verdict']}")
+        judged = tag("p", tag("strong", claim["id"]), " ", verdict, " ", claim.get("claim", ""))
+        evidence = [tag("li", each) for each in claim.get("evidence", "").split("; ") if each]
+        shown = [tag("details", tag("summary", "Evidence"), tag("ul", *evidence))] if evidence else []
+        yield tag("div", judged, *shown, class_="claim")
+
+
+def _number(name: str) -> str:
+    return name.replace("table", "Table ")
+
+
+def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A table and those that its file holds beside it, each with its title."""
+    yield found.get("title", ""), found
+    for key, value in found.items():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, Mapping) and "cells" in part:
+                yield part.get("title", key.replace("_", " ")), part
+
+
+def _heading(name: str, found: Mapping[str, Any] | None) -> str:
+    return f"{_number(name)}: {found['title']}" if found and "title" in found else _number(name)
+
+
+def _table(name: str, found: Mapping[str, Any] | None, contents: Contents) -> Iterator[Element]:
+    """A table beside the paper's, as a picture, and with its counts; and those that belong to it."""
+    if not found:
+        yield tag("p", "Not made yet: ", tag("code", f"python -m experiments {name} --scale {contents.scale}"), ".")
+        return
+    for title, part in _parts(found):
+        if part is not found:
+            yield tag("h3", title)
+        yield _beside(part["cells"])
+        if name == "table7" and part is found:
+            yield from _adaptation(part["cells"], contents.models)
+        elif drawn := [cell for cell in part["cells"] if "wer" in cell]:
+            yield _drawn("Word error rates by test set and model, with 95% intervals", draw_errors, drawn)
+        yield _counts(part["cells"])
+    for picture, content in contents.pictures.items():
+        if picture.startswith(name):
+            yield figure(content, "png", f"{_number(name)} as a picture ({picture})")
+    if name == "table2" and not any(picture.startswith(name) for picture in contents.pictures):
+        yield tag("p", "There is no picture of the domains among the results.", class_="faint")
+
+
+def _entries(cell: Mapping[str, Any]) -> Iterator[Entry]:
+    """A cell's numbers: its word error rate, or each of its measures that has an interval (Table 2)."""
+    if "wer" in cell:
+        low, high = cell["ci95"]
+        paper = "" if cell.get("paper") is None else f"{cell['paper']:.1f}"
+        yield Entry(cell["row"], cell["column"], f"{cell['wer']:.1f}", f"[{low:.1f}, {high:.1f}]", paper)
+        return
+    for measure in (name for name in cell if f"{name}_ci95" in cell):
+        paper = str((cell.get("paper") or {}).get(measure, ""))
+        yield Entry(cell["row"], measure, str(cell[measure]), json.dumps(cell[f"{measure}_ci95"]), paper)
+
+
+def _beside(cells: Sequence[Mapping[str, Any]]) -> Element:
+    """Ours beside the paper's, with 95% intervals."""
+    found = {(entry.row, entry.column): entry for cell in cells for entry in _entries(cell)}
+    rows, columns = ([*dict.fromkeys(key[i] for key in found)] for i in (0, 1))
+    paper = any(entry.paper for entry in found.values())
+
+    def numbers(row: str, column: str) -> list[Element | str]:
+        entry = found.get((row, column), Entry(row, column, "–", "", ""))
+        ours = tag("td", entry.value, " ", tag("small", entry.interval))
+        return [ours, entry.paper] if paper else [ours]
+
+    top = [
+        tag("tr", tag("th"), *(tag("th", name, scope="colgroup", colspan=str(1 + paper)) for name in columns)),
+        *(heads("", *("ours", "paper") * len(columns)) if paper else ()),
+    ]
+    return grid(top, [[row, *(each for column in columns for each in numbers(row, column))] for row in rows])
+
+
+def _counts(cells: Sequence[Mapping[str, Any]]) -> Element:
+    """Everything that cells say of themselves, unrounded."""
+    names = [*dict.fromkeys(key for cell in cells for key in cell if key != "row" and not isinstance(cell[key], dict))]
+
+    def text(value: Any) -> str:
+        return value if isinstance(value, str) else "" if value is None else json.dumps(value)
+
+    rows = [[cell["row"], *(text(cell.get(name)) for name in names)] for cell in cells]
+    return tag("details", tag("summary", "Counts"), grid(heads("row", *names), rows))
+
+
+def _adaptation(cells: Sequence[Mapping[str, Any]], models: Sequence[Trained]) -> Iterator[Element]:
+    known = {trained.model.name: trained for trained in models if "seconds_of_audio" in trained.facts}
+    if lacking := [cell["row"] for cell in cells if cell["row"] not in known]:
+        yield tag("p", f"Not in the picture, since their models are not here: {', '.join(lacking)}.", class_="faint")
+    drawn = [cell for cell in cells if cell["row"] in known]
+    if not drawn:
+        return
+    ours = _curves("s", drawn, known, lambda each: sum(each.facts["seconds_of_audio"]), "wer")
+    paper = _curves("h", drawn, known, lambda each: IN_DOMAIN_HOURS * each.model.share, "paper")
+    panels = {"here": ours} | ({"in the paper": paper} if paper.starts else {})
+    yield _drawn("Word error rate on Telephony against the amount of in-domain audio", draw_starts, panels)
+
+
+def _curves(
+    unit: str,
+    cells: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Trained],
+    amount: Callable[[Trained], float],
+    measure: str,
+) -> Adaptation:
+    """Table 7's cells as curves, one for each model to start from, and what training without a start comes to."""
+    starts: dict[str, list[Point]] = {}
+    scratch = None
+    for cell in (cell for cell in cells if cell.get(measure) is not None):
+        trained, wer = known[cell["row"]], float(cell[measure])
+        low, high = cell["ci95"] if measure == "wer" else (wer, wer)
+        in_domain = trained.model.domains == (IN_DOMAIN,)
+        point = Point(float(amount(trained)) if in_domain else 0.0, wer, (float(low), float(high)))
+        start = trained.model.parent or trained.model
+        if in_domain and start is trained.model:
+            scratch = point
+        else:
+            starts.setdefault(start.name, []).append(point)
+    return Adaptation(unit, starts, scratch)
+
+
+def _training(models: Sequence[Trained]) -> Iterator[Element]:
+    courses: dict[str, list[Course]] = {}
+    for each in models:
+        if each.facts and {"train/loss", "train/frame_accuracy"} <= each.curves.keys():
+            course = Course(each.curves["train/loss"], each.curves["train/frame_accuracy"], each.facts["steps"])
+            courses.setdefault(each.model.name, []).append(course)
+    if lacking := dict.fromkeys(each.model.name for each in models if each.model.name not in courses):
+        yield tag("p", f"No curves of {', '.join(lacking)}: not trained, or without event files.", class_="faint")
+    if courses:
+        yield _drawn(
+            "Loss and share of right frames of each model over its training; dotted: the step that was kept",
+            draw_training,
+            courses,
+        )
+
+
+def _models(models: Sequence[Trained]) -> Iterator[Element]:
+    numbers = ("seed", "audio (s)", "steps", "seconds", "waiting for input", "frames right", "dev WER (%)")
+    yield grid(heads("Model", *numbers, "device", "started from", "trained on", "simulated"), map(_model, models))
+
+
+def _model(trained: Trained) -> list[Element | str]:
+    model, facts = trained.model, trained.facts
+    numbers: list[Element | str] = [tag("td", "not trained yet", class_="text", colspan="7")]
+    if facts:
+        audio = facts.get("seconds_of_audio")
+        numbers = [
+            "not recorded" if audio is None else f"{sum(audio):,.1f}",
+            f"{facts['steps']:,}",
+            f"{facts['seconds']:,.1f}",
+            f"{facts['waited_for_input']:.1%}",
+            f"{facts['frame_accuracy']:.1%}",
+            str(facts["dev_wer"]),
+            tag("td", facts.get("device", "not recorded"), class_="text"),
+        ]
+    share = f" ({model.share:.1%})" if model.share < 1 else ""
+    simulated = ([f"noise on {', '.join(model.noise_on)}"] if model.noise_on else []) + ["codecs"] * model.codecs
+    texts = (model.parent.name if model.parent else "scratch", ", ".join(model.domains) + share, "; ".join(simulated))
+    return [model.name, str(trained.seed), *numbers, *(tag("td", text, class_="text") for text in texts)]
+
+
+def _drawn(caption: str, draw: Callable[[io.BytesIO, Any], None], data: Any) -> Element:
+    content = io.BytesIO()
+    draw(content, data)
+    return figure(content.getvalue(), "svg+xml", caption)

@@ -1,0 +1,57 @@
+"""Training curves, read back from the event files that `train` writes for TensorBoard."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
+
+_HEADER = struct.Struct("<QI")  # length of the event, checksum of the length; the event follows, then its checksum
+
+
+class Curve(NamedTuple):
+    """A value after so many steps of training each."""
+
+    steps: Int64[np.ndarray, " points"]
+    values: Float64[np.ndarray, " points"]
+
+
+def read_curves(directory: Path) -> dict[str, Curve]:
+    """All scalars in a folder of event files, by tag; empty where it has none.
+
+    Where a training was killed and went on from a checkpoint, the later file has the say. ValueError names a file that
+    is damaged.
+    """
+    points: dict[str, dict[int, float]] = {}
+    for path in sorted(directory.glob("events.out.tfevents.*")):  # the time of the start is part of the name
+        for event in _events(path):
+            for value in event.summary.value:
+                points.setdefault(value.tag, {})[event.step] = value.simple_value
+    return {
+        tag: Curve(np.array(sorted(found), np.int64), np.array([found[step] for step in sorted(found)], np.float64))
+        for tag, found in points.items()
+    }
+
+
+def _events(path: Path) -> Iterator[Event]:
+    """The events of a file of TFRecords; one that is cut short at the end, as a killed training leaves it, is left out.
+
+    Source: TensorFlow's record_writer.h, which gives the frames' format.
+    """
+    content, at = path.read_bytes(), 0
+    while len(content) - at >= _HEADER.size:
+        length, checksum = _HEADER.unpack_from(content, at)
+        start, end = at + _HEADER.size, at + _HEADER.size + length
+        whole = checksum == masked_crc32c(content[at : at + 8])
+        if whole and end + 4 > len(content):
+            return
+        if not whole or content[end : end + 4] != struct.pack("<I", masked_crc32c(content[start:end])):
+            raise ValueError(f"{path}: damaged after byte {at}; delete it, and its part of the curves is left out")
+        yield Event.FromString(content[start:end])
+        at = end + 4
