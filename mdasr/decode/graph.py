@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -23,10 +25,14 @@ import kaldifst
 import numpy as np
 from jaxtyping import Int
 
-from mdasr.decode.grammar import build_grammar
+from mdasr.decode.cost import estimate, memory_at_hand_gb
+from mdasr.decode.grammar import announced, build_grammar
+from mdasr.decode.stages import Made, Progress, Stage, run
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
+from mdasr.spec import digest
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # 1 did not say what a graph was made of, and had another kind of OpenFst's files
 
 
 @runtime_checkable
@@ -59,12 +65,14 @@ class Graph:
     """HCLG. Input label i is `labels[i - 1]`, output label i is `words[i - 1]`; costs are -log p.
 
     Label 0 is nothing on either side. `num_outputs` is the number of network outputs that `labels` speak of.
+    `made_of` are the digests of lexicon, language model and tree (`ingredients`); graphs of format 1 had none.
     """
 
     fst: kaldifst.StdConstFst
     labels: tuple[Label, ...]
     words: tuple[str, ...]
     num_outputs: int
+    made_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def outputs(self) -> Int[np.ndarray, " labels"]:
@@ -76,12 +84,12 @@ class Graph:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "graph.json").unlink(missing_ok=True)
-        if not kaldifst.StdVectorFst(self.fst).write(str(directory / "HCLG.fst")):
+        if not self.fst.write(str(directory / "HCLG.fst")):
             raise OSError(f"{directory / 'HCLG.fst'} could not be written; is the disk full?")
         symbols = "".join(f"{word} {i}\n" for i, word in enumerate(("<eps>", *self.words)))
         (directory / "words.txt").write_text(symbols, encoding="utf-8")
         labels = [[label.output, label.phone, int(label.starts)] for label in self.labels]
-        info = {"format": FORMAT, "num_outputs": self.num_outputs, "labels": labels}
+        info = {"format": FORMAT, "num_outputs": self.num_outputs, "labels": labels, "made_of": dict(self.made_of)}
         (directory / "graph.json").write_text(json.dumps(info) + "\n", encoding="utf-8")
 
     @classmethod
@@ -92,31 +100,72 @@ class Graph:
             if not (directory / name).exists():
                 raise FileNotFoundError(f"{directory / name} is missing: no complete graph there; build it again")
         info = json.loads((directory / "graph.json").read_text(encoding="utf-8"))
-        if (found := info.get("format")) != FORMAT:
+        if (found := info.get("format")) not in READABLE:
             raise ValueError(
-                f"{directory}: a graph of format {found!r}, but this version reads {FORMAT}; build it again"
+                f"{directory}: a graph of format {found!r}, but this version reads {READABLE}; build it again "
+                "(`mdasr graph MODEL`)"
             )
-        fst = kaldifst.StdVectorFst.read(str(directory / "HCLG.fst"))
+        fst = kaldifst.StdConstFst.read(str(directory / "HCLG.fst"))
         if fst is None:
             raise ValueError(f"{directory / 'HCLG.fst'}: not a whole transducer; build the graph again")
         rows = (directory / "words.txt").read_text(encoding="utf-8").split("\n")[1:-1]
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in info["labels"])
         words = tuple(row.split(" ")[0] for row in rows)
-        return cls(kaldifst.StdConstFst(fst), labels, words, info["num_outputs"])
+        if not isinstance(fst, kaldifst.StdConstFst):
+            fst = kaldifst.StdConstFst(fst)
+        return cls(fst, labels, words, info["num_outputs"], info.get("made_of", {}))
 
 
-def build_graph(lexicon: Lexicon, arpa: str | Path, tree: Tying, silence_probability: float = 0.5) -> Graph:
+def build_graph(
+    lexicon: Lexicon, arpa: str | Path, tree: Tying, silence_probability: float = 0.5, cache: Path | None = None
+) -> Graph:
     """Compose H, C, L and G over the words of the n-gram model `arpa` (a Path, or the text itself).
 
     Between words, and at both ends, there is silence with `silence_probability`. Words that the lexicon has
     and `arpa` has not cannot be recognised and are left out. The likeliest pronunciation of a word costs
-    nothing, as is usual where the search follows one path and does not add up. Raises ValueError for a
-    broken `arpa` (with its line), for its words without pronunciation, and for phones that the tree does
-    not know.
+    nothing, as is usual where the search follows one path and does not add up. What is done is kept in the
+    directory `cache`, if one is given: a construction that was killed goes on from there, and one for another
+    tree uses all that depends on the words alone. Raises ValueError for a broken `arpa` (with its line), for
+    its words without pronunciation, for phones that the tree does not know, and, before it starts, for a
+    graph that will not fit into memory.
     """
     if not 0 < silence_probability < 1:
         raise ValueError(f"silence_probability is {silence_probability}; it must lie between 0 and 1")
-    grammar, words = build_grammar(arpa)
+    head = announced(arpa)
+    spoken = _spoken(lexicon, head.words, tree)
+    cost = estimate(head.ngrams, sum(map(len, spoken.entries.values())))
+    cost.require(memory_at_hand_gb())
+    made_of = ingredients(lexicon, arpa, tree, head.words)
+    phones = spoken.phones
+    pronunciations, highest = _disambiguated(spoken)
+    marks = [2 * len(phones) + 1 + k for k in range(highest + 1)]
+    pronouncer = partial(_pronouncer, pronunciations, head.words, phones, marks, silence_probability)
+    with Progress(cost.seconds) as progress:
+        stages = (
+            Stage("G", made_of["lm.arpa"], lambda _: Made(_grammar(arpa, head.words))),
+            Stage("LG", (made_of["lexicon.txt"], silence_probability),
+                  lambda g: Made(_pronounced(pronouncer(), g.fst, progress))),
+            Stage("CLG", None, lambda lg: Made(*kaldifst.compose_context(marks, 3, 1, lg.fst))),
+            Stage("tied", made_of["tree.txt"], lambda clg: _tied(clg, phones, tree, progress)),
+        )  # fmt: skip
+        graph, notes = run(stages, progress, cache)
+        labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in notes["labels"])
+        # Constant: a search over arcs that lie side by side is a quarter faster.
+        graph = kaldifst.StdConstFst(_compose(_steps(labels, notes["highest"]), graph))
+        progress.done("HCLG", graph)
+    return Graph(graph, labels, head.words, tree.num_leaves, made_of)
+
+
+def ingredients(lexicon: Lexicon, arpa: str | Path, tree: Tying, words: Iterable[str]) -> dict[str, str]:
+    """What a graph over `words` is made of, by the names of a model directory's files: equal parts, equal digests."""
+    spoken = Lexicon({word: lexicon.entries[word] for word in words if word in lexicon})
+    text = arpa.read_bytes() if isinstance(arpa, Path) else arpa.encode()
+    lm = hashlib.sha256(text).hexdigest()[:12]
+    return {"lexicon.txt": digest(spoken.text), "lm.arpa": lm, "tree.txt": digest(tree)}
+
+
+def _spoken(lexicon: Lexicon, words: Sequence[str], tree: Tying) -> Lexicon:
+    """The lexicon of `words` alone; ValueError for words that it lacks, and for phones that the tree does not know."""
     if missing := [word for word in words if word not in lexicon]:
         raise ValueError(
             f"{len(missing)} words of the language model are not in the lexicon: {listed(missing)}. Add "
@@ -124,18 +173,37 @@ def build_graph(lexicon: Lexicon, arpa: str | Path, tree: Tying, silence_probabi
         )
     spoken = Lexicon({word: lexicon.entries[word] for word in words})
     if unknown := {*spoken.phones} - {*tree.phones}:
-        raise ValueError(f"phones that the tree does not know: {listed(sorted(unknown))}")
-    phones = spoken.phones
-    pronunciations, highest = _disambiguated(spoken)
-    marks = [2 * len(phones) + 1 + k for k in range(highest + 1)]
-    graph = _pronouncer(pronunciations, words, phones, marks, silence_probability)
-    graph = _optimized(_compose(graph, grammar))
-    graph, windows = kaldifst.compose_context(marks, 3, 1, graph)
-    labels, renumbered = _labels(windows, phones, tree)
-    graph = _optimized(_compose(_relabeller(renumbered), graph))
-    graph = _compose(_steps(labels, max(renumbered)), graph)
-    # Constant: a search over arcs that lie side by side is a quarter faster.
-    return Graph(kaldifst.StdConstFst(graph), labels, words, tree.num_leaves)
+        having = [w for w, variants in spoken.entries.items() if any(unknown.intersection(v) for v, _ in variants)]
+        raise ValueError(
+            f"phones that the tree does not know: {listed(sorted(unknown))} in {listed(having)}. Give these words "
+            f"pronunciations in its phones: {' '.join(sorted({*tree.phones} - {SILENCE}))}"
+        )
+    return spoken
+
+
+def _grammar(arpa: str | Path, words: Sequence[str]) -> kaldifst.StdVectorFst:
+    grammar, found = build_grammar(arpa)
+    if found != words:
+        raise RuntimeError(f"the model has {len(found)} words, but its first lines announced {len(words)} others")
+    return grammar
+
+
+def _pronounced(
+    pronouncer: kaldifst.StdVectorFst, grammar: kaldifst.StdVectorFst, progress: Progress
+) -> kaldifst.StdVectorFst:
+    """L composed with G, deterministic and minimal."""
+    graph = _compose(pronouncer, grammar)
+    progress.done("L∘G", graph)
+    return _optimized(graph, "LG", progress)
+
+
+def _tied(clg: Made, phones: Phones, tree: Tying, progress: Progress) -> Made:
+    """C composed with LG with the acoustic model's labels, deterministic and minimal; the notes say what they are."""
+    labels, renumbered = _labels(clg.notes, phones, tree)
+    graph = _compose(_relabeller(renumbered), clg.fst)
+    progress.done("relabelled", graph)
+    graph = _optimized(graph, "tied", progress)
+    return Made(graph, {"labels": [*map(dataclasses.astuple, labels)], "highest": max(renumbered)})
 
 
 def _disambiguated(lexicon: Lexicon) -> tuple[list[tuple[str, Phones, float, int]], int]:
@@ -231,9 +299,10 @@ def _compose(left: kaldifst.StdVectorFst, right: kaldifst.StdVectorFst) -> kaldi
     return kaldifst.compose(left, right, match_side="left")
 
 
-def _optimized(graph: kaldifst.StdVectorFst) -> kaldifst.StdVectorFst:
+def _optimized(graph: kaldifst.StdVectorFst, name: str, progress: Progress) -> kaldifst.StdVectorFst:
     """The same relation, made deterministic and minimal in place."""
     if kaldifst.determinize_star(graph):
         raise RuntimeError("determinisation stopped before its end")
+    progress.done(f"{name} determinised", graph)
     kaldifst.minimize_encoded(graph)
     return graph
