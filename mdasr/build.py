@@ -21,14 +21,14 @@ from mdasr.acoustic.train import TrainOptions, train
 from mdasr.acoustic.tying import Tree
 from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.data.records import Corpus, Utterance
-from mdasr.decode.graph import build_graph
+from mdasr.decode.graph import Graph, ingredients
 from mdasr.decode.search import SearchOptions
 from mdasr.language import espeak, ngram
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
 from mdasr.perturb import TRAINING_CODECS, Policy, RoomRanges, require
 from mdasr.perturb.room import Sounds
-from mdasr.recognizer import Language, Recognizer, tune
+from mdasr.recognizer import Language, Recognizer, compose_language, tune
 from mdasr.spec import Scale, digest
 
 FeaturesOn = Literal["host", "accelerator"]
@@ -36,12 +36,17 @@ ROW_PIECES = 4  # utterances that a row of packed waves may hold
 
 
 def make_language(directory: Path, lexicon: Lexicon, tree: Tree, sentences: Iterable[str], order: int) -> Language:
-    """Train the n-gram model on `sentences` over the lexicon's words, compose the graph, write all to `directory`."""
+    """Train the n-gram model on `sentences` over the lexicon's words, compose the graph, write all to `directory`.
+
+    A graph that is there and made of the same is taken, so that a training that was killed need not compose it again.
+    """
     model = ngram.train((sentence.split() for sentence in sentences), order, vocabulary=lexicon.words)
     arpa = model.to_arpa()
-    language = Language(lexicon, tree, build_graph(lexicon, arpa, tree), arpa, directory)
-    language.write(directory)
-    return language
+    if (directory / "graph" / "graph.json").exists():
+        graph = Graph.read(directory / "graph")
+        if graph.made_of == ingredients(lexicon, arpa, tree, graph.words):
+            return Language(lexicon, tree, graph, arpa, directory)
+    return compose_language(directory, lexicon, tree, arpa)
 
 
 def grow_tree(aligned: Sequence[tuple[Corpus, str]], phones: Sequence[str], leaves: int) -> Tree:
