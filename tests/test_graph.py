@@ -21,7 +21,7 @@ from mdasr.cli import main
 from mdasr.decode import graph as graphs
 from mdasr.decode import stages
 from mdasr.decode.cost import estimate, memory_at_hand_gb
-from mdasr.decode.grammar import announced, build_grammar
+from mdasr.decode.grammar import Announced, announced, build_grammar
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.language import espeak, ngram
@@ -125,32 +125,43 @@ def test_size_and_words_are_read_from_the_first_lines(tmp_path):
     path.write_text(ARPA)
     for arpa in (ARPA, path):
         head = announced(arpa)
-        assert head.ngrams == sum(len(level.keys) for level in read_arpa(path).levels) == 15
+        assert head.counts == tuple(len(level.keys) for level in read_arpa(path).levels) == (6, 6, 3)
         assert head.words == build_grammar(arpa)[1]
-    assert announced("no model").ngrams == 0
+    assert announced("no model") == Announced((), ())
 
 
 def test_a_graph_that_does_not_fit_is_refused_before_the_work(monkeypatch):
     """The advice holds: so many n-grams do fit, and one in ten more do not."""
     huge = ARPA.replace("ngram 3=3", "ngram 3=100000000")
     monkeypatch.setattr(graphs, "memory_at_hand_gb", lambda: 12.0)
-    with pytest.raises(
-        ValueError, match=r"100,000,012 n-grams.* 12\.0 GB are at hand. Prune .* to (\d|,)+ n-grams"
-    ) as e:
+    with pytest.raises(ValueError, match=r"100,000,012 n-grams.* 12\.0 GB are at hand\. Prune ") as refused:
         build_graph(LEXICON, huge, TREE)
-    advised = int(str(e.value).split("model to ")[1].split(" n-grams")[0].replace(",", ""))
-    estimate(advised, 5).require(12.0)
+    advised = int(str(refused.value).split("model to ")[1].split(" n-grams")[0].replace(",", ""))
+    shares = [n / 100_000_012 for n in announced(huge).counts]
+    estimate([int(advised * share) for share in shares], LEXICON).require(12.0)
     with pytest.raises(ValueError, match="machine with more memory"):
-        estimate(advised * 11 // 10, 5).require(12.0)
-    with pytest.raises(ValueError, match="model to 0 n-grams"):  # the words alone are too many
-        estimate(10, 10**8).require(12.0)
+        estimate([int(1.1 * advised * share) for share in shares], LEXICON).require(12.0)
+    with pytest.raises(ValueError, match="model to 0 n-grams"):
+        estimate([100], LEXICON).require(0.01)
+
+
+def test_the_estimate_grows_with_histories_phones_and_pronunciations():
+    def seconds(counts: list[int], lexicon: Lexicon) -> float:
+        return sum(estimate(counts, lexicon).seconds.values())
+
+    short, long = (Lexicon({"a": ((("X",) * n, 1.0),)}) for n in (3, 6))
+    both = Lexicon({"a": ((("X",) * 3, 0.5), (("X",) * 6, 0.5))})
+    base = seconds([100, 1000, 2000], short)
+    assert seconds([200, 2000, 4000], short) == pytest.approx(2 * base)
+    assert seconds([100, 2000, 1000], short) > base  # as many n-grams, more histories
+    assert seconds([100, 1000, 2000], both) > seconds([100, 1000, 2000], long) > base
 
 
 def test_long_work_is_announced(capsys):
-    estimate(20_000, 600).require(1e3)
+    estimate([600, 20_000], LEXICON).require(1e3)
     assert capsys.readouterr().err == ""
-    estimate(2_000_000, 50_000).require(1e3)
-    assert "2,000,000 n-grams and 50,000 pronunciations takes about" in capsys.readouterr().err
+    estimate([50_000, 500_000, 1_450_000], LEXICON).require(1e3)
+    assert "2,000,000 n-grams and 6 pronunciations takes about 4 min" in capsys.readouterr().err
 
 
 def test_memory_at_hand_is_the_least_of_all_limits(tmp_path):

@@ -5,30 +5,37 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# CPU seconds of each step for a million n-grams and for a million pronunciations, in the order of the steps.
-STEPS_S = {
-    "G": (7.0, 0.0),
-    "L∘G": (4.0, 60.0),
-    "LG determinised": (6.0, 20.0),
-    "LG": (17.0, 100.0),
-    "CLG": (11.0, 120.0),
-    "relabelled": (5.0, 50.0),
-    "tied determinised": (9.0, 150.0),
-    "tied": (22.0, 350.0),
-    "HCLG": (20.0, 200.0),
+from mdasr.language.lexicon import Lexicon
+
+# LG has a copy of a word's phones for every history that ends in it, and an arc for every n-gram and pronunciation.
+# What a million of such phones and arcs cost, fitted to `benchmarks/decode.py`'s graphs (5,000 words and 1.0 M n-grams,
+# 50,000 and 1.5 M) and tried on words twice as long, two pronunciations a word, bigrams and 5-grams: CPU seconds of a
+# busy x86-64 of 2026, within 20%; and memory at its peak.
+SECONDS = (50.0, 50.0)
+PEAK_GB = (0.6, 0.25)
+OWN_GB = 0.1  # Python and its libraries
+# How the time is divided among the steps, in their order.
+SHARES = {
+    "G": 0.06,
+    "L∘G": 0.04,
+    "LG determinised": 0.06,
+    "LG": 0.17,
+    "CLG": 0.11,
+    "relabelled": 0.05,
+    "tied determinised": 0.09,
+    "tied": 0.23,
+    "HCLG": 0.19,
 }
-# Peak memory: of the process itself, of a million n-grams, of a million pronunciations.
-PEAK_GB = (0.1, 0.85, 9.0)
 LONG_S = 60.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What `ngrams` over `pronunciations` cost: CPU seconds of each step, and memory at its peak in GB (10^9 bytes)."""
+    """What a graph costs: CPU seconds of each step, and memory at its peak in GB (10^9 bytes)."""
 
     ngrams: int
     pronunciations: int
@@ -44,12 +51,10 @@ class Cost:
     def require(self, at_hand_gb: float) -> None:
         """Say what is to come if it is long; raises ValueError with a way out if it is more than `at_hand_gb`."""
         if self.gb > at_hand_gb:
-            own, per_ngram, per_pronunciation = PEAK_GB
-            fitting = ((at_hand_gb - own) * 1e6 - per_pronunciation * self.pronunciations) / per_ngram
+            fitting = int(self.ngrams * max(0.0, at_hand_gb - OWN_GB) / (self.gb - OWN_GB))
             raise ValueError(
-                f"{self}, but {at_hand_gb:.1f} GB are at hand. Prune the language model to {max(0, int(fitting)):,} "
-                "n-grams (mdasr.language.combine.prune, with a higher threshold), leave out rare words, or use a "
-                "machine with more memory"
+                f"{self}, but {at_hand_gb:.1f} GB are at hand. Prune the language model to {fitting:,} n-grams "
+                "(mdasr.language.combine.prune, with a higher threshold), or use a machine with more memory"
             )
         if sum(self.seconds.values()) > LONG_S:
             print(self, file=sys.stderr, flush=True)
@@ -61,11 +66,18 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def estimate(ngrams: int, pronunciations: int) -> Cost:
-    """CPU seconds and memory of a graph of so many n-grams (of all orders) and pronunciations."""
-    seconds = {step: (a * ngrams + b * pronunciations) / 1e6 for step, (a, b) in STEPS_S.items()}
-    own, per_ngram, per_pronunciation = PEAK_GB
-    return Cost(ngrams, pronunciations, seconds, own + (per_ngram * ngrams + per_pronunciation * pronunciations) / 1e6)
+def estimate(counts: Sequence[int], lexicon: Lexicon) -> Cost:
+    """What a graph of `counts[n-1]` n-grams of each order n, over the words of `lexicon`, will cost.
+
+    Measured up to 50,000 words and 1.5 M n-grams, and taken to grow in proportion. The number of outputs hardly counts.
+    """
+    said = [phones for variants in lexicon.entries.values() for phones, _ in variants]
+    words = max(1, len(lexicon))
+    phones = sum(counts[:-1]) * sum(map(len, said)) / words / 1e6
+    arcs = sum(counts) * len(said) / words / 1e6
+    total_s = SECONDS[0] * phones + SECONDS[1] * arcs
+    gb = OWN_GB + PEAK_GB[0] * phones + PEAK_GB[1] * arcs
+    return Cost(sum(counts), len(said), {step: share * total_s for step, share in SHARES.items()}, gb)
 
 
 def memory_at_hand_gb(root: Path = Path("/")) -> float:

@@ -26,9 +26,9 @@ _CONVERT = (
 
 @dataclass(frozen=True)
 class Announced:
-    """What the beginning of an ARPA file tells: how many n-grams there are of all orders, and the words, sorted."""
+    """What the beginning of an ARPA file tells: how many n-grams there are of each order, and the words, sorted."""
 
-    ngrams: int
+    counts: tuple[int, ...]
     words: tuple[str, ...]
 
 
@@ -44,7 +44,7 @@ def announced(arpa: str | Path) -> Announced:
         counts = [int(m[1]) for f in head if (m := re.fullmatch(r"ngram\d+=(\d{1,15})", "".join(f), re.ASCII))]
         rows = itertools.takewhile(lambda fields: not fields or not fields[0].startswith("\\"), lines)
         words = {fields[1] for fields in rows if len(fields) in (2, 3)}
-    return Announced(sum(counts), tuple(sorted(words - NOT_WORDS)))
+    return Announced(tuple(counts), tuple(sorted(words - NOT_WORDS)))
 
 
 def build_grammar(arpa: str | Path) -> tuple[kaldifst.StdVectorFst, tuple[str, ...]]:

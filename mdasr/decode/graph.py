@@ -105,7 +105,7 @@ def build_graph(
         raise ValueError(f"silence_probability is {silence_probability}; it must lie between 0 and 1")
     head = announced(arpa)
     spoken = _spoken(lexicon, head.words, tree)
-    cost = estimate(head.ngrams, sum(map(len, spoken.entries.values())))
+    cost = estimate(head.counts, spoken)
     cost.require(memory_at_hand_gb())
     made_of = ingredients(lexicon, arpa, tree, head.words)
     phones = spoken.phones
