@@ -13,11 +13,7 @@ from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.recognizer import Language, check_tree, compose_language
 
-NETWORK = (
-    "params.npz",
-    "stats.json",
-    "priors.npy",
-)  # what is the model's, whatever its language; model.json comes last
+NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same whatever the language
 
 
 def regraph(

@@ -40,7 +40,7 @@ class Graph:
     `made_of` are the digests of lexicon, language model and tree (`ingredients`); graphs of format 1 had none.
     """
 
-    fst: kaldifst.StdConstFst
+    fst: kaldifst.StdConstFst = dataclasses.field(repr=False)  # whose repr spells out every arc
     labels: tuple[Label, ...]
     words: tuple[str, ...]
     num_outputs: int
