@@ -18,7 +18,7 @@ from mdasr.acoustic.model import ModelConfig, network
 from mdasr.acoustic.train import EarlyStopping, TrainOptions, device, frame_loss, train
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import Corpus, Utterance
-from mdasr.decode.graph import build_graph
+from mdasr.decode.graph import Graph, ingredients
 from mdasr.decode.search import SearchOptions
 from mdasr.language import ngram
 from mdasr.language.backoff import NGram
@@ -26,7 +26,7 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
 from mdasr.perturb import TRAINING_CODECS, RoomRanges
 from mdasr.perturb.room import Sounds
-from mdasr.recognizer import Language, Recognizer, params_digest, tune
+from mdasr.recognizer import Language, Recognizer, compose_language, params_digest, tune
 from mdasr.spec import Scale, digest
 
 FeaturesOn = Literal["host", "accelerator"]
@@ -41,11 +41,16 @@ def train_ngram(sentences: Iterable[str], order: int, lexicon: Lexicon) -> NGram
 
 
 def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram) -> Language:
-    """Compose the graph of an n-gram model over the lexicon's words, and write all to `directory`."""
+    """Compose the graph of an n-gram model over the lexicon's words, and write all to `directory`.
+
+    A graph that is there and made of the same is taken, so that a training that was killed need not compose it again.
+    """
     arpa = model.to_arpa()
-    language = Language(lexicon, tree, build_graph(lexicon, arpa, tree), arpa, directory)
-    language.write(directory)
-    return language
+    if (directory / "graph" / "graph.json").exists():
+        graph = Graph.read(directory / "graph")
+        if graph.made_of == ingredients(lexicon, arpa, tree, graph.words):
+            return Language(lexicon, tree, graph, arpa, directory)
+    return compose_language(directory, lexicon, tree, arpa)
 
 
 def grow_tree(aligned: Sequence[tuple[Corpus, str]], phones: Sequence[str], leaves: int) -> Tree:

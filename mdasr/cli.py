@@ -1,4 +1,4 @@
-"""The command `mdasr`: import, align, train, evaluate, transcribe, perturb, rooms, lm."""
+"""The command `mdasr` and what it does with the words after it."""
 
 from __future__ import annotations
 
@@ -218,6 +218,18 @@ def listen_to_stdin(recognizer: Recognizer, rate_hz: int) -> int:
     return 0
 
 
+def graph_command(chosen: argparse.Namespace) -> int:
+    """Compose a model's decoding graph anew (§3.6), with another language model or other pronunciations."""
+    from mdasr.regraph import regraph
+
+    out = chosen.out or chosen.model
+    graph = regraph(chosen.model, out, chosen.lm, chosen.lexicon, chosen.cache).graph
+    print(
+        f"{out}: {len(graph.words):,} words, a graph of {graph.fst.num_states:,} states; the search is as it was tuned"
+    )
+    return 0
+
+
 def tree_command(chosen: argparse.Namespace) -> int:
     """Walk a model's tree of tied triphones (§3.5) for one of them, such as B-AE+T."""
     from mdasr.acoustic.tying import Tree
@@ -292,6 +304,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpars
     "adapt": (adapt_command, options.adapt_options),
     "evaluate": (evaluate_command, options.evaluate_options),
     "transcribe": (transcribe_command, options.transcribe_options),
+    "graph": (graph_command, options.graph_options),
     "tree": (tree_command, options.tree_options),
     "perturb": (perturb_command, options.perturb_options),
     "rooms": (rooms_command, options.rooms_options),

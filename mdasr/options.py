@@ -88,6 +88,14 @@ def transcribe_options(sub: ArgumentParser) -> None:
     sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="of the stream's samples")
 
 
+def graph_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("--lm", type=Path, metavar="FILE", help="an n-gram model (ARPA) in place of the model's own")
+    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace the model's")
+    sub.add_argument("--out", type=Path, metavar="MODEL", help="write a model there, and leave this one as it is")
+    sub.add_argument("--cache", type=Path, metavar="DIR", help="keep the stages, for other trees over the same words")
+
+
 def tree_options(sub: ArgumentParser) -> None:
     sub.add_argument("verb", choices=["show"])
     sub.add_argument("model", type=Path, metavar="MODEL", help="a model directory, or a tree.txt")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -29,12 +30,13 @@ from mdasr import frontend
 from mdasr.acoustic.model import ModelConfig, init_params, log_posteriors
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import Corpus, Utterance, write_atomically
-from mdasr.decode.graph import Graph
+from mdasr.decode.graph import Graph, build_graph, ingredients
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Policy, draw, perturb
 from mdasr.perturb.room import Sounds
 from mdasr.score.wer import Errors, count_errors
+from mdasr.spec import digest
 
 FORMAT = 1
 ROWS, STEPS = 16, 64  # utterances are scored so many at once, padded to a multiple of so many steps
@@ -63,13 +65,35 @@ class Language:
 
     @classmethod
     def read(cls, directory: Path) -> Language:
-        return cls(
-            Lexicon.read(directory / "lexicon.txt"),
-            Tree.read(directory / "tree.txt"),
-            Graph.read(directory / "graph"),
-            (directory / "lm.arpa").read_text(encoding="utf-8"),
-            directory,
-        )
+        """Read what `write` wrote; raises ValueError naming a file that is not the one that the graph was made of."""
+        lexicon, tree = Lexicon.read(directory / "lexicon.txt"), Tree.read(directory / "tree.txt")
+        graph, arpa = Graph.read(directory / "graph"), (directory / "lm.arpa").read_bytes().decode("utf-8")
+        found = ingredients(lexicon, arpa, tree, graph.words)
+        for name, named in graph.made_of.items():
+            if found[name] != named:
+                raise ValueError(
+                    f"{directory / name} is not the one that {directory / 'graph'} was made of: put that one back, or "
+                    f"make the graph anew (`mdasr graph {directory}`)"
+                )
+        return cls(lexicon, tree, graph, arpa, directory)
+
+
+def compose_language(
+    directory: Path, lexicon: Lexicon, tree: Tree, arpa: str | Path, cache: Path | None = None
+) -> Language:
+    """Compose the graph of the n-gram model `arpa` (a Path, or the text itself) and write all to `directory`.
+
+    Finished stages lie in `cache` if that is given; otherwise in `directory`, from where a call that comes after one
+    that was killed goes on, until all is written. Raises ValueError as `build_graph` does.
+    """
+    stages = cache or directory / "stages"
+    graph = build_graph(lexicon, arpa, tree, cache=stages)
+    text = arpa.read_bytes().decode("utf-8") if isinstance(arpa, Path) else arpa
+    language = Language(lexicon, tree, graph, text, directory)
+    language.write(directory)
+    if not cache:
+        shutil.rmtree(stages)
+    return language
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +136,8 @@ class Recognizer:
         facts = json.loads(path.read_text())
         if facts.pop("format", None) != FORMAT:
             raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; train again")
+        language = Language.read(directory)
+        check_tree(directory, language.tree, facts)
         network = facts.pop("network")
         config = ModelConfig(**network | {"cells": tuple(network["cells"])})
         return cls(
@@ -120,10 +146,16 @@ class Recognizer:
             read_params(directory / "params.npz", config),
             frontend.FeatureStats.read(directory / "stats.json"),
             np.load(directory / "priors.npy", allow_pickle=False),
-            Language.read(directory),
+            language,
             SearchOptions(**facts.pop("search")),
             facts,
         )
+
+
+def check_tree(directory: Path, tree: Tree, described: Mapping[str, Any]) -> None:
+    """ValueError where `tree`, that of a model directory, is not the one that its model.json names."""
+    if described.get("tree", trained := digest(tree)) != trained:
+        raise ValueError(f"{directory / 'tree.txt'} is not the tree that the network was trained with; put that back")
 
 
 def read_params(path: Path, config: ModelConfig) -> dict:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import re
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import kaldifst
@@ -20,14 +24,38 @@ _CONVERT = (
 )
 
 
+@dataclass(frozen=True)
+class Announced:
+    """What the beginning of an ARPA file tells: how many n-grams there are of each order, and the words, sorted."""
+
+    counts: tuple[int, ...]
+    words: tuple[str, ...]
+
+
+def announced(arpa: str | Path) -> Announced:
+    """The size of an n-gram model, told by its first lines alone, however many follow.
+
+    `arpa` is a Path to an ARPA file, or the text itself. Checks nothing, which is `build_grammar`'s business:
+    lines that are broken are passed over.
+    """
+    with io.StringIO(arpa) if isinstance(arpa, str) else arpa.open(encoding="utf-8", errors="replace") as file:
+        lines = (line.split() for line in file)
+        head = itertools.takewhile(lambda fields: fields != ["\\1-grams:"], lines)
+        counts = [int(m[1]) for f in head if (m := re.fullmatch(r"ngram\d+=(\d{1,15})", "".join(f), re.ASCII))]
+        rows = itertools.takewhile(lambda fields: not fields or not fields[0].startswith("\\"), lines)
+        words = {fields[1] for fields in rows if len(fields) in (2, 3)}
+    return Announced(tuple(counts), tuple(sorted(words - NOT_WORDS)))
+
+
 def build_grammar(arpa: str | Path) -> tuple[kaldifst.StdVectorFst, tuple[str, ...]]:
     """G of an n-gram model, and the words that it can say, sorted.
 
     `arpa` is a Path to an ARPA file, or the text itself. G accepts word sequences at the cost -log p. Word
     i has the label i + 1; on the input side, back-off arcs have the label len(words) + 1. <unk> is left
     out: without a pronunciation it cannot be heard. Raises ValueError with file and line where the ARPA
-    format is broken, RuntimeError where kaldilm fails all the same.
+    format is broken, or is what kaldilm does not read; RuntimeError where kaldilm fails all the same.
     """
+    name = str(arpa) if isinstance(arpa, Path) else "ARPA text"
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         path = arpa if isinstance(arpa, Path) else directory / "model.arpa"
@@ -36,14 +64,14 @@ def build_grammar(arpa: str | Path) -> tuple[kaldifst.StdVectorFst, tuple[str, .
         try:
             vocabulary = read_arpa(path).words
         except ValueError as error:
-            raise ValueError(str(error).replace(str(directory / "model.arpa"), "ARPA text")) from None
+            raise ValueError(str(error).replace(str(path), name)) from None
         words = tuple(sorted({*vocabulary} - NOT_WORDS))
         if not words:
-            raise ValueError(f"{arpa if path == arpa else 'ARPA text'}: the model has no words")
-        return _convert(path, words, directory), words
+            raise ValueError(f"{name}: the model has no words")
+        return _convert(path, words, directory, name), words
 
 
-def _convert(arpa: Path, words: tuple[str, ...], scratch: Path) -> kaldifst.StdVectorFst:
+def _convert(arpa: Path, words: tuple[str, ...], scratch: Path, name: str) -> kaldifst.StdVectorFst:
     """kaldilm's transducer, made in a process of its own: it aborts on what it dislikes, and it chats."""
     symbols = ("<eps>", *words, BACKOFF, BEGIN, END)
     (scratch / "words.txt").write_text("".join(f"{s} {i}\n" for i, s in enumerate(symbols)), encoding="utf-8")
@@ -51,5 +79,7 @@ def _convert(arpa: Path, words: tuple[str, ...], scratch: Path) -> kaldifst.StdV
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise RuntimeError(f"kaldilm could not convert {arpa}: {why}")
+        if found := re.search(r"line (\d+) \[(.*)\]: (.*)", why):
+            raise ValueError(f"{name}:{found[1]}: kaldilm cannot read {found[2]!r}: {found[3]}")
+        raise RuntimeError(f"kaldilm could not convert {name}: {why}")
     return kaldifst.StdVectorFst.read(str(scratch / "G.fst"))

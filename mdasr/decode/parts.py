@@ -1,0 +1,135 @@
+"""The transducers that a decoding graph is composed of: L of pronunciations, H of steps, and what renames labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import kaldifst
+
+from mdasr.language.lexicon import SILENCE, Lexicon, Phones
+
+
+@runtime_checkable
+class Tying(Protocol):
+    """What a graph asks of a tree of CDPhones (`mdasr.acoustic.tying.Tree`): SIL stands for the edges too."""
+
+    @property
+    def phones(self) -> Sequence[str]: ...
+
+    @property
+    def num_leaves(self) -> int: ...
+
+    def leaf(self, left: str, centre: str, right: str) -> int: ...
+
+
+@dataclass(frozen=True)
+class Label:
+    """What an input label of the graph stands for: a step of `phone` scored by network output `output`.
+
+    `starts` marks the first step of a word; the steps that follow it have the label with `starts` false.
+    """
+
+    output: int
+    phone: str
+    starts: bool
+
+
+def disambiguated(lexicon: Lexicon) -> tuple[list[tuple[str, Phones, float, int]], int]:
+    """Every pronunciation as (word, phones, cost, k) (#k must follow the phones, 0: none), and the highest k.
+
+    A mark is due where other words sound the same or go on from there: determinisation could not tell them
+    apart.
+    """
+    rows = [(word, *variant) for word, variants in lexicon.entries.items() for variant in variants]
+    longer = {phones[:n] for _, phones, _ in rows for n in range(1, len(phones))}
+    times = Counter(phones for _, phones, _ in rows)
+    used: Counter[Phones] = Counter()
+    marked = []
+    for word, phones, probability in rows:
+        if times[phones] > 1 or phones in longer:
+            used[phones] += 1
+        cost = math.log(lexicon.entries[word][0][1] / probability)
+        marked.append((word, phones, cost, used[phones]))
+    return marked, max(used.values(), default=0)
+
+
+def pronouncer(
+    pronunciations: Iterable[tuple[str, Phones, float, int]],
+    words: Sequence[str],
+    phones: Phones,
+    marks: Sequence[int],
+    silence_probability: float,
+) -> kaldifst.StdVectorFst:
+    """L, closed over word sequences: state 0 lies between words before the silence, state 1 after it.
+
+    Phone p has the input label p + 1, or len(phones) + p + 1 where a word starts with it; #k has `marks[k]`.
+    """
+    plain = {phone: 1 + i for i, phone in enumerate(phones)}
+    number = {word: 1 + i for i, word in enumerate(words)}
+    arcs = [
+        f"0 1 0 0 {-math.log1p(-silence_probability)}",
+        f"0 1 {plain[SILENCE]} 0 {-math.log(silence_probability)}",
+        f"1 1 {marks[0]} {len(words) + 1}",  # back-off
+    ]
+    fresh = itertools.count(2)
+    for word, said, cost, k in pronunciations:
+        inputs = [
+            len(phones) + plain[said[0]],
+            *(plain[phone] for phone in said[1:]),
+            *([marks[k]] if k else []),
+        ]
+        nodes = [1, *itertools.islice(fresh, len(inputs) - 1), 0]
+        carried = [f"{number[word]} {cost}", *["0"] * (len(inputs) - 1)]
+        arcs += [f"{nodes[i]} {nodes[i + 1]} {label} {carried[i]}" for i, label in enumerate(inputs)]
+    return kaldifst.compile("\n".join([*arcs, "1"]) + "\n")
+
+
+def labels_of(windows: Sequence[Sequence[int]], phones: Phones, tree: Tying) -> tuple[tuple[Label, ...], list[int]]:
+    """The labels in use, and for every window its label; a mark's lies above all of them.
+
+    A window is (left, centre, right) in L's input labels, with 0 for an edge; a mark's is a single number.
+    """
+    names = (SILENCE, *phones, *phones)
+
+    @functools.cache
+    def label(left: str, centre: str, right: str, starts: bool) -> Label:
+        return Label(tree.leaf(left, centre, right), centre, starts)
+
+    found = [label(names[w[0]], names[w[1]], names[w[2]], w[1] > len(phones)) if len(w) == 3 else None for w in windows]
+    used = {one for one in found if one}
+    # A word's start is one step long: what follows it is the label without the mark.
+    used |= {dataclasses.replace(one, starts=False) for one in used}
+    labels = tuple(sorted(used, key=lambda one: (one.starts, one.output, one.phone)))
+    number = {one: 1 + i for i, one in enumerate(labels)}
+    above = itertools.count(1 + len(labels))
+    return labels, [number[one] if one else next(above) if len(w) else 0 for one, w in zip(found, windows)]
+
+
+def relabeller(renumbered: Sequence[int]) -> kaldifst.StdVectorFst:
+    """One state that reads the new label where it writes the old one."""
+    arcs = [f"0 0 {new} {old}" for old, new in enumerate(renumbered) if old]
+    return kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
+
+
+def steps(labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
+    """H: one state a label, for one step or more; marks (labels up to `highest`) pass without a step."""
+    number = {label: 1 + i for i, label in enumerate(labels)}
+    arcs = [f"0 0 0 {mark}" for mark in range(1 + len(labels), 1 + highest)]
+    for label, i in number.items():
+        again = number[dataclasses.replace(label, starts=False)]
+        arcs += [f"0 {i} {i} {i}", f"{i} {i} {again} 0", f"{i} 0 0 0"]
+    return kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
+
+
+def compose(left: kaldifst.StdVectorFst, right: kaldifst.StdVectorFst) -> kaldifst.StdVectorFst:
+    """What reads as `left` reads and writes as `right` writes; sorts the arcs of `left`."""
+    kaldifst.arcsort(left, "olabel")
+    # Must name the side that is sorted: with the other one, compose loses arcs and says nothing.
+    return kaldifst.compose(left, right, match_side="left")

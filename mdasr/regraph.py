@@ -1,0 +1,73 @@
+"""Another language for a trained model: the same network and tree, new words, n-grams and graph (§3.6)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from mdasr.acoustic.tying import Tree
+from mdasr.data.records import write_atomically
+from mdasr.decode.grammar import announced
+from mdasr.language import espeak
+from mdasr.language.lexicon import Lexicon
+from mdasr.recognizer import Language, check_tree, compose_language
+
+NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same whatever the language
+
+
+def regraph(
+    model: Path, out: Path, arpa: Path | None = None, lexicon: Path | None = None, cache: Path | None = None
+) -> Language:
+    """Compose the graph of a model directory anew, with the n-gram model `arpa` or its own, and write all to `out`.
+
+    Words that `lexicon` (CMUdict's format) has are said as it says, others as the model's own lexicon has it, the rest
+    by eSpeak's rules where that is installed. `out` may be `model`; training's checkpoints are not copied. `cache`
+    keeps the stages for another graph of the same words. Raises FileNotFoundError where `model` is none,
+    FileExistsError where `out` is another, and ValueError for what `build_graph` refuses, words without pronunciation,
+    and pronunciations in phones that the tree lacks.
+    """
+    if not (model / "model.json").exists():
+        raise FileNotFoundError(f"{model} is not a model: it has no model.json; `mdasr train` writes one last")
+    elsewhere = out.resolve() != model.resolve()
+    if elsewhere and (out / "model.json").exists():
+        raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
+    described = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    if arpa or lexicon:
+        described.pop("dev_wer", None)  # that of another language
+    tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
+    check_tree(model, tree, described)
+    arpa = arpa or model / "lm.arpa"
+    words = announced(arpa).words
+    if lexicon:
+        own = own.merged(_given(lexicon, {*words}, tree))
+    covering = own.covering(words, espeak.pronounce if espeak.is_installed() else None)
+    language = compose_language(out, covering, tree, arpa, cache)
+    for name in NETWORK if elsewhere else ():
+        shutil.copyfile(model / name, out / name)
+    write_atomically(out / "model.json", json.dumps(described, indent=1) + "\n")
+    return language
+
+
+def _given(path: Path, words: set[str], tree: Tree) -> Lexicon:
+    """What `path` says of `words`; ValueError with the line of a pronunciation in phones that the tree lacks."""
+    entries = {word: variants for word, variants in Lexicon.read(path).entries.items() if word in words}
+    for word, variants in entries.items():
+        for phones, _ in variants:
+            if unknown := sorted({*phones} - {*tree.phones}):
+                raise ValueError(
+                    f"{path}:{_line(path, word, unknown[0])}: {word!r} has the phone {unknown[0]!r}, which the model's "
+                    f"tree does not know; it has {' '.join(tree.phones)}"
+                )
+    return Lexicon(entries)
+
+
+def _line(path: Path, word: str, phone: str) -> int:
+    """The first line that says `word` with `phone`, stress marks apart."""
+    rows = enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1)
+    return next(
+        number
+        for number, line in rows
+        if (fields := line.lower().split()) and fields[0].split("(")[0] == word
+        and any(field.rstrip("012") == phone.lower().rstrip("012") for field in fields[1:])
+    )  # fmt: skip
