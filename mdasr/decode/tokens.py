@@ -35,12 +35,14 @@ _ARC = np.dtype([("input", "<i4"), ("output", "<i4"), ("weight", "<f4"), ("targe
 class StateLattice:
     """All paths within the beam as links between tokens, which are sorted so that links lead to later ones.
 
-    Token i stands after `steps[i]` steps; token 0 is the start. A link whose `inputs` is 0 takes no step; `outputs` are
-    word labels, 0 for none. `final_costs` are infinite where no path ends.
+    Token i stands after `steps[i]` steps; token 0 is the start. `final_costs` are what it costs to end there, infinite
+    where no path does, and `onward_costs` the cost of the best path from there to an end. A link whose `inputs` is 0
+    takes no step; `outputs` are word labels, 0 for none.
     """
 
     steps: Int[np.ndarray, " tokens"]
     final_costs: Float[np.ndarray, " tokens"]
+    onward_costs: Float[np.ndarray, " tokens"]
     sources: Int[np.ndarray, " links"]
     targets: Int[np.ndarray, " links"]
     inputs: Int[np.ndarray, " links"]
@@ -96,7 +98,7 @@ def state_lattice(
     acoustic, steps_on = np.zeros(len(arc)), inputs > 0
     acoustic[steps_on] = emissions[steps[source[steps_on]], network.outputs[inputs[steps_on]]]
     return StateLattice(
-        steps[tokens], final_costs[tokens], place[source], place[target], inputs, words[arc],
+        steps[tokens], final_costs[tokens], betas[tokens], place[source], place[target], inputs, words[arc],
         network.weights[arc].astype(np.float64), acoustic, reached, float(beam),
     )  # fmt: skip
 
