@@ -18,9 +18,10 @@ from mdasr.decode.search import SearchOptions, decode
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source
 from mdasr.perturb import Policy
-from mdasr.recognizer import Recognizer, evaluate, recognize, scores, tune
+from mdasr.recognizer import Recognizer, evaluate, recognize, scores
 from mdasr.scales import MINI, SMALL
 from mdasr.score.wer import Errors
+from mdasr.tuning import tune
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})

@@ -49,7 +49,7 @@ class Lattice:
         return self.graph_costs + self.acoustic_costs
 
     @property
-    def first(self) -> Int[np.ndarray, " nodes+1"]:
+    def first(self) -> Int[np.ndarray, " bounds"]:
         """The first arc that leaves each node, and one past the last."""
         return np.searchsorted(self.sources, np.arange(len(self.steps) + 1))
 
@@ -167,9 +167,7 @@ def _words_of(graph: Graph, found: StateLattice, beam: float) -> _Arcs:
     return arcs
 
 
-def _advance(
-    word: _Word, at: _Node, starts: bool, output: int
-) -> tuple[_Word, tuple[_Node, _Node, int] | None]:
+def _advance(word: _Word, at: _Node, starts: bool, output: int) -> tuple[_Word, tuple[_Node, _Node, int] | None]:
     """The word after a link that starts one, or names one, or both; and the arc of the word that thereby is over."""
     node, label, ahead = word
     named = output if label < 0 else 0

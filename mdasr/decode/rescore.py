@@ -142,7 +142,9 @@ def _follow(place: _Place, words: list[str], old: Grammar, new: Grammar) -> tupl
     return change, place
 
 
-def _rebuilt(lattice: Lattice, places: list[dict[_Place, float]], arcs: list[tuple[_Place, _Place, int, float]]) -> Lattice:
+def _rebuilt(
+    lattice: Lattice, places: list[dict[_Place, float]], arcs: list[tuple[_Place, _Place, int, float]]
+) -> Lattice:
     """The expanded lattice as arrays; arcs to histories that were dropped go."""
     number = {place: i for i, place in enumerate(place for level in places for place in level)}
     rows = [(number[a], number[b], arc, cost) for a, b, arc, cost in arcs if b in number]

@@ -1,8 +1,9 @@
 """Token passing that keeps every path within a beam of the best one, not the best one alone.
 
 kaldi-decoder's only lattice decoder follows as many states as the beam lets in, which on a large graph and bad speech
-is without bound. This one has `max_active`, as `search.decode` has, and hands over arrays. Tokens and links are those of
-Povey et al. (2012, section 3), pruned once, at the end, by the exact cost of the best path through each link.
+is without bound. This one has `max_active`, as `search.decode` has, and hands over arrays. Of the tokens of Povey et
+al. (2012, section 3) only state and cost are kept; links are found again on the way back, where it is known which of
+them lie on a path within the beam.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ class StateLattice:
 class _Network(NamedTuple):
     """The graph as arrays: arcs by state, those without a step first; the output that scores each input label."""
 
-    first: Int[np.ndarray, " states+1"]
+    first: Int[np.ndarray, " bounds"]
     stepping: Int[np.ndarray, " states"]
     inputs: Int[np.ndarray, " arcs"]
     weights: Float32[np.ndarray, " arcs"]
     targets: Int[np.ndarray, " arcs"]
-    outputs: Int[np.ndarray, " labels+1"]
+    outputs: Int[np.ndarray, " labels"]
     final: Float[np.ndarray, " states"]
 
 
