@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mdasr import frontend
 from mdasr.data.records import Alignment, Utterance
@@ -147,7 +147,9 @@ def draw_trials(path: Path, trials: Sequence[Trial], chosen: Trial, tolerance: f
     for trial in trials:
         text = f"{trial.options.beam:g}"
         axes.annotate(text, (trial.rtf, trial.wer), (4, 5), textcoords="offset points", fontsize=8)
+    axes.margins(0.08, 0.1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("CPU seconds of search per second of speech, at beams as marked")
