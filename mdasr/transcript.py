@@ -113,7 +113,7 @@ def _heard(
     ranked: list[Hypothesis] = []
     if depth.needs_lattice:
         ((best, lattice),) = recognize_lattices(recognizer, [wave], pool, depth.rescore_with)
-        sure = confidences(lattice, best) if depth.confidences else ()
+        sure = [round(value, 4) for value in confidences(lattice, best)] if depth.confidences else ()
         ranked = nbest(lattice, depth.nbest) if depth.nbest else []
     else:
         (best,) = recognize(recognizer, [wave], pool)
@@ -121,7 +121,7 @@ def _heard(
         Word(word, start + start_s, end + start_s, value)
         for (word, start, end), value in itertools.zip_longest(word_times(best), sure)
     )
-    return Piece(start_s, end_s, words, tuple(Alternative(each.text, each.cost) for each in ranked))
+    return Piece(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
 
 
 def alternatives(pieces: Sequence[Piece], count: int) -> list[Alternative]:

@@ -289,6 +289,13 @@ def test_a_narrow_search_finds_about_what_kaldis_decoder_finds(limits):
         assert widest.cost - 0.01 <= mine.cost <= best.cost + 0.5 * (best.cost - widest.cost) + 0.5
 
 
+def test_noise_narrows_the_beam_instead_of_filling_the_memory(graph):  # noqa: F811
+    flat = draw(np.random.default_rng(0), 300) * np.float32(0.01)
+    found = state_lattice(graph, flat, SearchOptions(), 8.0)
+    assert found.lattice_beam < 8.0 and len(found.sources) <= 5_000 + 60 * 300
+    assert state_lattice(graph, flat[:20], SearchOptions(), 8.0).lattice_beam == 8.0
+
+
 def test_lattices_check_scores_and_beam(graph):  # noqa: F811
     with pytest.raises(ValueError, match="the graph was built for 6"):
         search_lattice(graph, np.zeros((4, 5), np.float32), WIDE)

@@ -11,6 +11,7 @@ from mdasr.cli import main
 from mdasr.decode.search import SearchOptions
 from mdasr.recognizer import Recognizer
 from mdasr.tuning import GRIDS, Trial, climb, dev_scores, narrowest, sweep
+from tests.test_loader import toy_corpus
 from tests.test_recognizer import corpus, language, untrained  # noqa: F401  fixtures
 
 
@@ -54,7 +55,8 @@ def test_a_sweep_goes_from_narrow_to_wide_and_takes_time(untrained, corpus):  # 
         dev_scores(untrained, [dataclasses.replace(u, text="") for u in list(corpus)[:2]])
 
 
-def test_the_command_writes_what_it_chose(untrained, corpus, tmp_path, capsys):  # noqa: F811
+def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys):  # noqa: F811
+    corpus = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
     untrained.write(tmp_path / "model")
     before = (tmp_path / "model" / "model.json").read_text()
     command = ["tune", str(tmp_path / "model"), str(corpus.directory), "--picture", str(tmp_path / "t.png")]
@@ -71,7 +73,8 @@ def test_the_command_writes_what_it_chose(untrained, corpus, tmp_path, capsys): 
     assert {k for k, v in changed.items() if v != json.loads(before).get(k)} <= {"search", "tuned_on", "dev_wer"}
 
 
-def test_evaluate_prints_what_the_lattices_hold(untrained, corpus, tmp_path, capsys):  # noqa: F811
+def test_evaluate_prints_what_the_lattices_hold(untrained, tmp_path, capsys):  # noqa: F811
+    corpus = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
     untrained.write(tmp_path / "model")
     arguments = ["evaluate", str(tmp_path / "model"), str(corpus.directory), "--json", str(tmp_path / "r.json")]
     assert main([*arguments, "--oracle"]) == 0

@@ -30,7 +30,8 @@ class Lattice:
     source, `steps[sources[i]]`, to the step `ends[i]`; until its target's there is silence. Two arcs with one source,
     one target and one word do not occur, but a word may start at several steps, and a node is also what the graph
     knows there (the words before, as far as the grammar looks), so a sequence of words can have several paths. Costs
-    are those of `Hypothesis`; `beam` and `reached_final`, too. Arcs are sorted by source.
+    are those of `Hypothesis`; `beam` and `reached_final`, too; `lattice_beam` is how much more than the best a path may
+    cost. Arcs are sorted by source.
     """
 
     words: tuple[str, ...]
@@ -43,6 +44,7 @@ class Lattice:
     acoustic_costs: Float[np.ndarray, " arcs"]
     reached_final: bool
     beam: float
+    lattice_beam: float
 
     @property
     def costs(self) -> Float[np.ndarray, " arcs"]:
@@ -62,10 +64,11 @@ def search_lattice(
 ) -> Lattice:
     """Everything that `scores` may say at a cost of at most `lattice_beam` above the best of it.
 
-    Each sequence of words has its cheapest path, and so its cost, whole; ValueError as `tokens.state_lattice`.
+    Each sequence of words has its cheapest path, and so its cost, whole. The beam is narrowed where nothing is likelier
+    than anything else, as in noise; `Lattice.lattice_beam` tells. ValueError as `tokens.state_lattice`.
     """
     found = state_lattice(graph, scores, options, lattice_beam)
-    return pruned(_assembled(graph, found, _words_of(graph, found, lattice_beam)), lattice_beam)
+    return pruned(_assembled(graph, found, _words_of(graph, found)), found.lattice_beam)
 
 
 def best_costs(lattice: Lattice) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
@@ -133,7 +136,7 @@ class _Price(NamedTuple):
 _Arcs = dict[tuple[_Node, _Node, int], _Price]
 
 
-def _words_of(graph: Graph, found: StateLattice, beam: float) -> _Arcs:
+def _words_of(graph: Graph, found: StateLattice) -> _Arcs:
     """Words out of states: of all ways from one word's first step to that of the next, the cheapest is an arc.
 
     The graph names words earlier or later than it starts them, but in one order, in which the two are matched.
@@ -143,7 +146,7 @@ def _words_of(graph: Graph, found: StateLattice, beam: float) -> _Arcs:
     steps, outputs, targets = found.steps.tolist(), found.outputs.tolist(), found.targets.tolist()
     prices = list(zip(found.graph_costs.tolist(), found.acoustic_costs.tolist(), strict=True))
     first = np.searchsorted(found.sources, np.arange(len(steps) + 1)).tolist()
-    highest = (found.onward_costs[0] + beam + ROUNDING - found.onward_costs).tolist()
+    highest = (found.onward_costs[0] + found.lattice_beam + ROUNDING - found.onward_costs).tolist()
     waiting: list[dict[_Word, _Price]] = [{} for _ in steps]
     waiting[0][_Word(_Node(-1), 0)] = _Price(0.0, 0.0, 0.0, 0)
     arcs: _Arcs = {}
@@ -208,6 +211,7 @@ def _assembled(graph: Graph, found: StateLattice, arcs: _Arcs) -> Lattice:
         np.array([price.acoustic for price in prices]),
         found.reached_final,
         found.beam,
+        found.lattice_beam,
     )
 
 

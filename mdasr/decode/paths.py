@@ -131,11 +131,15 @@ def posteriors(lattice: Lattice, scale: float = 1.0) -> Float[np.ndarray, " arcs
     return np.exp(to[lattice.sources] + scores + onward[targets] - to[-1])
 
 
-def confidences(lattice: Lattice, hypothesis: Hypothesis, scale: float = 1.0) -> tuple[float, ...]:
+CONFIDENCE_SCALE = 0.5  # at 1, what is heard is taken for much surer than it is
+
+
+def confidences(lattice: Lattice, hypothesis: Hypothesis, scale: float = CONFIDENCE_SCALE) -> tuple[float, ...]:
     """How probable each word of a hypothesis is, from 0 to 1: whether the same word is said at its time.
 
     At each of its steps, the posteriors of all arcs with that word are added; the largest sum counts (Wessel et al.,
-    2001, the maximum over frames). 0 for a word that the lattice does not have there.
+    2001, the maximum over frames). 0 for a word that the lattice does not have there. They rank words by how likely
+    they are to be right; they are no frequencies of being right, for which they lie too high.
     """
     share = posteriors(lattice, scale)
     starts, label = lattice.steps[lattice.sources], {word: i for i, word in enumerate(lattice.words, start=1)}

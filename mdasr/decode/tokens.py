@@ -31,6 +31,9 @@ _HEADER = np.dtype(
 _STATE = np.dtype([("final", "<f4"), ("first", "<u4"), ("arcs", "<u4"), ("inputs", "<u4"), ("outputs", "<u4")])
 _ARC = np.dtype([("input", "<i4"), ("output", "<i4"), ("weight", "<f4"), ("target", "<i4")])
 
+MOST_LINKS = (5_000, 60)  # speech has some 10 a step at a lattice beam of 5, and 30 at 8
+NARROWEST = 0.01  # a lattice beam that is not narrowed further
+
 
 @dataclass(frozen=True, eq=False)
 class StateLattice:
@@ -52,6 +55,7 @@ class StateLattice:
     acoustic_costs: Float[np.ndarray, " links"]
     reached_final: bool
     beam: float
+    lattice_beam: float
 
 
 class _Network(NamedTuple):
@@ -72,7 +76,8 @@ def state_lattice(
     """Every path that the search of `options` follows and that costs at most `lattice_beam` more than the best.
 
     The search is repeated as in `search.decode` where no end of a sentence is found; where there is none even then,
-    paths may end anywhere. Raises ValueError as `decode` does, and for a `lattice_beam` that is not above 0.
+    paths may end anywhere. Noise, of which nothing is more likely than anything else, would fill the memory, so the
+    lattice beam is narrowed until at most `MOST_LINKS` (a constant, and so many a step) are left. Raises ValueError as `decode` does, and for a `lattice_beam` that is not above 0.
     """
     if not lattice_beam > 0:
         raise ValueError(f"the lattice beam is {lattice_beam}; it must be above 0")
@@ -85,10 +90,14 @@ def state_lattice(
         ends = network.final[states[first[-2] :]]
         if reached := bool(np.isfinite(ends).any()):
             break
-    betas = np.full(len(states), np.inf)
-    betas[first[-2] :] = ends if reached else 0.0
-    final_costs = betas.copy()
-    links, ranks = _backward(network, emissions, states, costs, first, betas, lattice_beam)
+    final_costs = np.full(len(states), np.inf)
+    final_costs[first[-2] :] = ends if reached else 0.0
+    while True:
+        betas = final_costs.copy()
+        links, ranks = _backward(network, emissions, states, costs, first, betas, lattice_beam)
+        if len(links) <= MOST_LINKS[0] + MOST_LINKS[1] * len(scores) or lattice_beam < NARROWEST:
+            break
+        lattice_beam *= 0.7
     steps = np.repeat(np.arange(len(first) - 1), np.diff(first))
     tokens = np.unique(np.concatenate([[0], links[:, 0], links[:, 1]]))
     tokens = tokens[np.lexsort((ranks[tokens], steps[tokens]))]
@@ -100,7 +109,7 @@ def state_lattice(
     acoustic[steps_on] = emissions[steps[source[steps_on]], network.outputs[inputs[steps_on]]]
     return StateLattice(
         steps[tokens], final_costs[tokens], betas[tokens], place[source], place[target], inputs, words[arc],
-        network.weights[arc].astype(np.float64), acoustic, reached, float(beam),
+        network.weights[arc].astype(np.float64), acoustic, reached, float(beam), float(lattice_beam),
     )  # fmt: skip
 
 
