@@ -56,10 +56,10 @@ def test_a_sweep_goes_from_narrow_to_wide_and_takes_time(untrained, corpus):  # 
 
 
 def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys):  # noqa: F811
-    corpus = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
+    few = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
     untrained.write(tmp_path / "model")
     before = (tmp_path / "model" / "model.json").read_text()
-    command = ["tune", str(tmp_path / "model"), str(corpus.directory), "--picture", str(tmp_path / "t.png")]
+    command = ["tune", str(tmp_path / "model"), str(few.directory), "--picture", str(tmp_path / "t.png")]
     assert main([*command, "--dry-run"]) == 0
     assert (tmp_path / "model" / "model.json").read_text() == before
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
@@ -68,15 +68,15 @@ def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys):  # noqa:
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "chosen" in line]
     tuned = Recognizer.read(tmp_path / "model")
     assert line.split("|")[1].strip() == f"{tuned.search.beam:g}"
-    assert f"{tuned.facts['dev_wer']:.2f}" in line and tuned.facts["tuned_on"] == [corpus.info["corpus"]]
+    assert f"{tuned.facts['dev_wer']:.2f}" in line and tuned.facts["tuned_on"] == [few.info["corpus"]]
     changed = json.loads((tmp_path / "model" / "model.json").read_text())
     assert {k for k, v in changed.items() if v != json.loads(before).get(k)} <= {"search", "tuned_on", "dev_wer"}
 
 
 def test_evaluate_prints_what_the_lattices_hold(untrained, tmp_path, capsys):  # noqa: F811
-    corpus = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
+    few = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
     untrained.write(tmp_path / "model")
-    arguments = ["evaluate", str(tmp_path / "model"), str(corpus.directory), "--json", str(tmp_path / "r.json")]
+    arguments = ["evaluate", str(tmp_path / "model"), str(few.directory), "--json", str(tmp_path / "r.json")]
     assert main([*arguments, "--oracle"]) == 0
     assert "lattices: oracle WER" in capsys.readouterr().out
     result = json.loads((tmp_path / "r.json").read_text())

@@ -77,7 +77,8 @@ def state_lattice(
 
     The search is repeated as in `search.decode` where no end of a sentence is found; where there is none even then,
     paths may end anywhere. Noise, of which nothing is more likely than anything else, would fill the memory, so the
-    lattice beam is narrowed until at most `MOST_LINKS` (a constant, and so many a step) are left. Raises ValueError as `decode` does, and for a `lattice_beam` that is not above 0.
+    lattice beam is narrowed until at most `MOST_LINKS` (a constant, and so many a step) are left. Raises ValueError as
+    `decode` does, and for a `lattice_beam` that is not above 0.
     """
     if not lattice_beam > 0:
         raise ValueError(f"the lattice beam is {lattice_beam}; it must be above 0")
