@@ -26,8 +26,9 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
 from mdasr.perturb import TRAINING_CODECS, RoomRanges
 from mdasr.perturb.room import Sounds
-from mdasr.recognizer import Language, Recognizer, compose_language, params_digest, tune
+from mdasr.recognizer import Language, Recognizer, compose_language, params_digest
 from mdasr.spec import Scale, digest
+from mdasr.tuning import tune
 
 FeaturesOn = Literal["host", "accelerator"]
 ROW_PIECES = 4  # utterances that a row of packed waves may hold

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -139,16 +140,24 @@ def adapt_command(chosen: argparse.Namespace) -> int:
 
 def evaluate_command(chosen: argparse.Namespace) -> int:
     """Recognise a corpus and print its word error rate with the 95% interval over speakers (or utterances of one)."""
-    from mdasr.recognizer import Recognizer, evaluate
-    from mdasr.report import cell, compared, describe, most_confused
+    from mdasr.recognizer import Recognizer, recognize, recognize_lattices, scored_as
+    from mdasr.report import cell, compared, describe, most_confused, oracle
 
     recognizer, corpus = Recognizer.read(chosen.model), Corpus(chosen.corpus)
-    scored = evaluate(recognizer, corpus, [u.samples for u in tqdm(corpus, desc="reading", unit="utt")])
+    waves = [u.samples for u in tqdm(corpus, desc="reading", unit="utt")]
+    if chosen.rescore or chosen.oracle:
+        best, lattices = zip(*recognize_lattices(recognizer, waves, rescore_with=chosen.rescore))
+    else:
+        best, lattices = tuple(recognize(recognizer, waves)), ()
+    scored = scored_as(corpus, best)
     found = cell(scored)
     counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
     if found["ci95_over"] == "utterances":
         counts += "; one speaker, so the interval is over utterances"
     print(f"{corpus.info['corpus']} ({corpus.domain}): WER {describe(found)} % ({counts})")
+    if chosen.oracle:
+        found |= oracle(lattices, scored)
+        print(f"lattices: oracle WER {found['oracle_wer']:.1f} %, {found['arcs_per_word']:.1f} arcs per reference word")
     if chosen.against:
         print(f"against {chosen.against}: {compared(json.loads(chosen.against.read_text()), scored)}")
     for line in most_confused(scored, chosen.confusions):
@@ -167,15 +176,40 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def tune_command(chosen: argparse.Namespace) -> int:
+    """Tune acoustic scale, insertion penalty and beam on development speech, and write them to the model."""
+    from mdasr.plots import draw_trials
+    from mdasr.recognizer import Recognizer
+    from mdasr.report import trials_text
+    from mdasr.tuning import climb, dev_scores, narrowest, sweep, wer_on
+
+    recognizer = Recognizer.read(chosen.model)
+    corpora = [Corpus(directory) for directory in chosen.corpora]
+    graph, pairs = recognizer.language.graph, dev_scores(recognizer, [u for corpus in corpora for u in corpus])
+    trials = sweep(graph, pairs, climb(recognizer.search, wer_on(graph, pairs)))
+    best = narrowest(trials, chosen.tolerance)
+    print(trials_text(trials, best))
+    if chosen.picture:
+        draw_trials(chosen.picture, trials, best, chosen.tolerance)
+    if not chosen.dry_run:
+        facts = {"tuned_on": [corpus.info["corpus"] for corpus in corpora], "dev_wer": round(best.wer, 2)}
+        tuned = dataclasses.replace(recognizer, search=best.options, facts={**recognizer.facts, **facts})
+        tuned.describe(chosen.model)
+    return 0
+
+
 def transcribe_command(chosen: argparse.Namespace) -> int:
     """Print what is said in each recording, or in a stream of samples while it comes."""
     from mdasr.recognizer import Recognizer
-    from mdasr.transcript import FORMATS, transcribe
+    from mdasr.transcript import FORMATS, Depth, alternatives, transcribe
 
+    if chosen.nbest < 0 or (chosen.nbest and chosen.format not in ("text", "json")):
+        raise ValueError(f"--nbest {chosen.nbest} --format {chosen.format}: give 1 or more, and text or json")
     recognizer = Recognizer.read(chosen.model)
+    depth = Depth(chosen.format in ("ctm", "json"), chosen.nbest, chosen.rescore)
     if chosen.stream:
-        if chosen.files:
-            raise ValueError("--stream reads standard input; give no files")
+        if chosen.files or chosen.nbest or chosen.rescore:
+            raise ValueError("--stream reads standard input and writes words: give no files, --nbest or --rescore")
         return listen_to_stdin(recognizer, chosen.rate_hz)
     if not chosen.files:
         raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
@@ -185,14 +219,17 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
             wave, _ = read_audio(path, chosen.channel)
             if not frontend.num_steps(len(wave)):
                 raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
-            pieces = [*tqdm(transcribe(recognizer, wave), desc=path.name, unit="piece", delay=2)]
+            pieces = [*tqdm(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
         except (ValueError, OSError) as error:
             print(f"mdasr transcribe: {error}", file=sys.stderr)
             status = 3
             continue
-        written = FORMATS[chosen.format](path.stem, pieces)
+        written = [FORMATS[chosen.format](path.stem, pieces)]
+        if chosen.nbest and chosen.format == "text":
+            written = [f"{each.cost:.2f}\t{each.text}" for each in alternatives(pieces, chosen.nbest)]
         named = chosen.format == "text" and len(chosen.files) > 1
-        print(f"{path}\t{written}" if named else written, flush=True)
+        for line in written:
+            print(f"{path}\t{line}" if named else line, flush=True)
     return status
 
 
@@ -302,6 +339,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpars
     "align": (align_command, options.align_options),
     "train": (train_command, options.train_options),
     "adapt": (adapt_command, options.adapt_options),
+    "tune": (tune_command, options.tune_options),
     "evaluate": (evaluate_command, options.evaluate_options),
     "transcribe": (transcribe_command, options.transcribe_options),
     "graph": (graph_command, options.graph_options),

@@ -77,6 +77,18 @@ def evaluate_options(sub: ArgumentParser) -> None:
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result and every utterance's words")
     sub.add_argument("--against", type=Path, metavar="FILE", help="compare with another model's --json on this corpus")
     sub.add_argument("--confusions", type=int, default=0, metavar="N", help="print the N most frequent word errors")
+    sub.add_argument("--oracle", action="store_true", help="print the WER of the best words that the lattices hold")
+    sub.add_argument("--rescore", type=Path, metavar="ARPA", help="let another n-gram model choose among the lattices")
+
+
+def tune_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="development speech, seen by no training")
+    sub.add_argument(
+        "--tolerance", type=float, default=0.1, metavar="POINTS", help="what the WER may lose to the widest beam's"
+    )
+    sub.add_argument("--picture", type=Path, metavar="PNG", help="draw word error rate against real-time factor")
+    sub.add_argument("--dry-run", action="store_true", help="leave model.json as it is")
 
 
 def transcribe_options(sub: ArgumentParser) -> None:
@@ -84,6 +96,8 @@ def transcribe_options(sub: ArgumentParser) -> None:
     sub.add_argument("files", type=Path, nargs="*", metavar="FILE")
     sub.add_argument("--channel", type=int, help="which channel of recordings with several, from 0")
     sub.add_argument("--format", default="text", choices=["text", "ctm", "srt", "json"])
+    sub.add_argument("--nbest", type=int, default=0, metavar="N", help="the N likeliest word sequences (text or json)")
+    sub.add_argument("--rescore", type=Path, metavar="ARPA", help="let another n-gram model choose the words")
     sub.add_argument("--stream", action="store_true", help="read raw 16-bit samples from standard input as they come")
     sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="of the stream's samples")
 

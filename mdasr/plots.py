@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mdasr import frontend
 from mdasr.data.records import Alignment, Utterance
@@ -19,6 +19,7 @@ from mdasr.data.rooms import distance_m
 from mdasr.perturb import PAPER_ROOMS, Room, impulse_responses
 from mdasr.perturb.responses import LEAD
 from mdasr.spec import RATE_HZ
+from mdasr.tuning import Trial
 
 matplotlib.use("Agg")
 _BAND_TICKS_HZ = (250, 500, 1000, 2000, 4000)
@@ -160,3 +161,27 @@ def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120)
+
+
+def draw_trials(path: Path, trials: Sequence[Trial], chosen: Trial, tolerance: float) -> None:
+    """Word error rate against real-time factor over beams, with the chosen one and what it may lose to the widest."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    widest = max(trials, key=lambda trial: trial.options.beam)
+    axes.axhspan(widest.wer, widest.wer + tolerance, color="#c44e52", alpha=0.2, label=f"widest + {tolerance:g} points")
+    axes.plot([t.rtf for t in trials], [t.wer for t in trials], "o-", color="#4878a8", markersize=4)
+    axes.plot(
+        [chosen.rtf], [chosen.wer], "o", color="#c44e52", markersize=9, label=f"beam {chosen.options.beam:g}, chosen"
+    )
+    for trial in trials:
+        text = f"{trial.options.beam:g}"
+        axes.annotate(text, (trial.rtf, trial.wer), (4, 5), textcoords="offset points", fontsize=8)
+    axes.margins(0.08, 0.1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("CPU seconds of search per second of speech, at beams as marked")
+    axes.set_ylabel("word error rate (%)")
+    axes.legend()
+    figure.savefig(path, dpi=110)

@@ -29,9 +29,13 @@ from jaxtyping import Float, Float32
 from mdasr import frontend
 from mdasr.acoustic.model import ModelConfig, init_params, log_posteriors
 from mdasr.acoustic.tying import Tree
-from mdasr.data.records import Corpus, Utterance, write_atomically
+from mdasr.data.records import Corpus, write_atomically
 from mdasr.decode.graph import Graph, build_graph, ingredients
+from mdasr.decode.lattice import LATTICE_BEAM, Lattice, search_lattice
+from mdasr.decode.paths import nbest
+from mdasr.decode.rescore import Grammar, rescore
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
+from mdasr.language.arpa import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Policy, draw, perturb
 from mdasr.perturb.room import Sounds
@@ -117,6 +121,10 @@ class Recognizer:
         np.save(directory / "priors.npy", self.log_priors, allow_pickle=False)
         flat = traverse_util.flatten_dict(dict(self.params), sep="/")
         np.savez(directory / "params.npz", allow_pickle=False, **{k: np.asarray(v) for k, v in flat.items()})
+        self.describe(directory)
+
+    def describe(self, directory: Path) -> None:
+        """Write `model.json` alone, as when nothing but the search or the facts has changed."""
         described = {
             "format": FORMAT,
             "network": dataclasses.asdict(self.config),
@@ -242,6 +250,50 @@ def _decode_elsewhere(graph: Path, search: SearchOptions, found: Float32[np.ndar
     return decode(_read_graph(graph), found, search)
 
 
+def recognize_lattices(
+    recognizer: Recognizer,
+    waves: Sequence[Float[np.ndarray, " _"]],
+    pool: Executor | None = None,
+    rescore_with: Path | None = None,
+) -> list[tuple[Hypothesis, Lattice]]:
+    """The most likely words of each 16 kHz waveform, and a lattice of all that may have been said; `pool` as above.
+
+    The words are those of `recognize`. With `rescore_with`, an n-gram model's ARPA file, that model's costs take the
+    place of those of the recogniser's own in the lattice, and the words are the likeliest there.
+    """
+    found = scores(recognizer, [features_of(recognizer, wave) for wave in waves])
+    directory, search = recognizer.language.directory, recognizer.search
+    if pool is None:
+        return [_lattice(recognizer.language.graph, directory, search, rescore_with, each) for each in found]
+    job = partial(_lattice_elsewhere, directory, search, rescore_with)
+    return list(pool.map(job, found, chunksize=8))
+
+
+@lru_cache(maxsize=2)
+def _read_grammar(arpa: Path) -> Grammar:
+    return Grammar(read_arpa(arpa))
+
+
+def _lattice(
+    graph: Graph,
+    directory: Path,
+    search: SearchOptions,
+    rescore_with: Path | None,
+    found: Float32[np.ndarray, "steps outputs"],
+) -> tuple[Hypothesis, Lattice]:
+    lattice = search_lattice(graph, found, search)
+    if rescore_with is None:
+        return decode(graph, found, search), lattice
+    lattice = rescore(lattice, _read_grammar(directory / "lm.arpa"), _read_grammar(rescore_with), LATTICE_BEAM)
+    return nbest(lattice, 1)[0], lattice
+
+
+def _lattice_elsewhere(
+    directory: Path, search: SearchOptions, rescore_with: Path | None, found: Float32[np.ndarray, "steps outputs"]
+) -> tuple[Hypothesis, Lattice]:
+    return _lattice(_read_graph(directory / "graph"), directory, search, rescore_with, found)
+
+
 @dataclass(frozen=True)
 class Scored:
     """One utterance of a test set as recognised."""
@@ -265,39 +317,12 @@ def evaluate(
     recognizer: Recognizer, corpus: Corpus, waves: Sequence[np.ndarray], pool: Executor | None = None
 ) -> list[Scored]:
     """Recognise `waves`, which are those of `corpus` in its order and in whatever condition, and count the errors."""
-    found = recognize(recognizer, waves, pool)
+    return scored_as(corpus, recognize(recognizer, waves, pool))
+
+
+def scored_as(corpus: Corpus, found: Sequence[Hypothesis]) -> list[Scored]:
+    """Count the errors of what was found in each utterance of a corpus."""
     return [
         Scored(u.id, u.speaker, u.text, " ".join(h.words), count_errors(u.text.split(), h.words))
         for u, h in zip(corpus, found, strict=True)
     ]
-
-
-GRIDS = {"acoustic_scale": (0.2, 0.3, 0.4, 0.5, 0.65, 0.85, 1.1), "insertion_penalty": (-2.0, -1.0, 0.0, 1.0, 2.0)}
-TUNING_WORDS = 600
-
-
-def tune(recognizer: Recognizer, dev: Sequence[Utterance]) -> tuple[SearchOptions, float]:
-    """Choose acoustic scale, then insertion penalty, on a development set; returns them with the WER that they reach.
-
-    Each is moved along its grid for as long as that helps. Of a long development set, utterances spread evenly over it
-    serve, about `TUNING_WORDS` words of them; the WER returned is that of all.
-    """
-    found = scores(recognizer, [features_of(recognizer, u.samples) for u in dev])
-    pairs = [(u.text.split(), each) for u, each in zip(dev, found)]
-    thinning = max(1, sum(len(words) for words, _ in pairs) // TUNING_WORDS)
-
-    @cache
-    def wer(options: SearchOptions, thinned: int = thinning) -> float:
-        heard = ((words, decode(recognizer.language.graph, each, options).words) for words, each in pairs[::thinned])
-        return sum((count_errors(reference, words) for reference, words in heard), Errors()).wer
-
-    best = recognizer.search
-    for field, grid in GRIDS.items():
-        for direction in (grid, grid[::-1]):
-            for value in direction[direction.index(getattr(best, field)) + 1 :]:
-                change: dict[str, Any] = {field: value}
-                moved = dataclasses.replace(best, **change)
-                if wer(moved) >= wer(best):
-                    break
-                best = moved
-    return best, wer(best, 1)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mdasr.decode.lattice import Lattice
+from mdasr.decode.paths import oracle_errors
 from mdasr.recognizer import Scored
 from mdasr.score.wer import (
     GAP,
@@ -20,6 +22,7 @@ from mdasr.score.wer import (
     paired_interval,
 )
 from mdasr.spec import Model, Table, TestSet
+from mdasr.tuning import Trial
 
 
 def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
@@ -72,6 +75,26 @@ def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0
         f"from {wer_a:.1f} to {wer_b:.1f} %: {wer_b - wer_a:+.1f} points [{low:+.1f}, {high:+.1f}]; matched pairs over "
         f"{test.segments} segments: p = {test.p:.2g}"
     )
+
+
+def oracle(lattices: Sequence[Lattice], scored: Sequence[Scored]) -> dict[str, float]:
+    """The WER in percent of the words in each lattice that come nearest to the reference, and the lattices' density."""
+    references = [s.reference.split() for s in scored]
+    words = sum(map(len, references))
+    errors = sum(oracle_errors(lattice, reference) for lattice, reference in zip(lattices, references, strict=True))
+    arcs = sum(int((lattice.labels > 0).sum()) for lattice in lattices)
+    return {"oracle_wer": round(100 * errors / words, 2), "arcs_per_word": round(arcs / words, 1)}
+
+
+def trials_text(trials: Sequence[Trial], chosen: Trial) -> str:
+    """What each beam came to as a table, the chosen one marked, and the options that all share."""
+    options = chosen.options
+    rows = [["beam", "WER %", "CPU s per s of audio", ""]]
+    for trial in trials:
+        mark = "chosen" if trial is chosen else ""
+        rows.append([f"{trial.options.beam:g}", f"{trial.wer:.2f}", f"{trial.rtf:.4f}", mark])
+    shared = f"acoustic scale {options.acoustic_scale:g}, insertion penalty {options.insertion_penalty:g}"
+    return f"{shared}, at most {options.max_active} active states\n\n{aligned(rows)}"
 
 
 def most_confused(scored: Sequence[Scored], count: int) -> list[str]:

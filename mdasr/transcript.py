@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from mdasr import frontend
 from mdasr.decode.lattice import word_times
-from mdasr.recognizer import Recognizer, recognize
+from mdasr.decode.paths import confidences, nbest
+from mdasr.decode.search import Hypothesis
+from mdasr.recognizer import Recognizer, recognize, recognize_lattices
 from mdasr.spec import RATE_HZ
 
 SHORTEST_S, LONGEST_S = 10.0, 20.0  # of a piece, the last of a recording apart
 _QUIET_S = 0.2  # how long a moment is that a cut is made in the middle of
 
 
+class Word(NamedTuple):
+    """A word, from when to when it was said in the recording, and how probable it is (if that was asked for)."""
+
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float | None = None
+
+
+class Alternative(NamedTuple):
+    """Words that may have been said, and their cost: -log p up to a constant, so differences are what counts."""
+
+    text: str
+    cost: float
+
+
 @dataclass(frozen=True)
 class Piece:
-    """What was said between two moments of a recording, in seconds: words with their own starts and ends."""
+    """What was said between two moments of a recording, in seconds, and what else may have been, the best first."""
 
     start_s: float
     end_s: float
-    words: tuple[tuple[str, float, float], ...]
+    words: tuple[Word, ...]
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def text(self) -> str:
-        return " ".join(word for word, *_ in self.words)
+        return " ".join(word.word for word in self.words)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What to look for beside the best words: `confidences`, the `nbest` word sequences, another model's opinion.
+
+    Each needs a lattice, for which the search takes several times as long. `rescore_with` is an ARPA file, whose model
+    then chooses the words.
+    """
+
+    confidences: bool = False
+    nbest: int = 0
+    rescore_with: Path | None = None
+
+    @property
+    def needs_lattice(self) -> bool:
+        return self.confidences or self.nbest > 0 or self.rescore_with is not None
 
 
 def cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
@@ -46,17 +85,54 @@ def cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
 
 
 def transcribe(
-    recognizer: Recognizer, wave: Float[np.ndarray, " samples"], pool: Executor | None = None
+    recognizer: Recognizer,
+    wave: Float[np.ndarray, " samples"],
+    pool: Executor | None = None,
+    depth: Depth = Depth(),
 ) -> Iterator[Piece]:
     """What is said in a recording of any length, piece by piece; pieces too short to hold speech have no words."""
     edges = cuts(wave)
     for first, last in itertools.pairwise(edges):
-        words: tuple[tuple[str, float, float], ...] = ()
+        start_s, end_s = first / RATE_HZ, last / RATE_HZ
         if frontend.num_steps(last - first):
-            (found,) = recognize(recognizer, [wave[first:last]], pool)
-            offset_s = first / RATE_HZ
-            words = tuple((word, start + offset_s, end + offset_s) for word, start, end in word_times(found))
-        yield Piece(first / RATE_HZ, last / RATE_HZ, words)
+            yield _heard(recognizer, wave[first:last], start_s, end_s, pool, depth)
+        else:
+            yield Piece(start_s, end_s, ())
+
+
+def _heard(
+    recognizer: Recognizer,
+    wave: Float[np.ndarray, " samples"],
+    start_s: float,
+    end_s: float,
+    pool: Executor | None,
+    depth: Depth,
+) -> Piece:
+    """One piece, with as much depth as is asked for."""
+    sure: Sequence[float | None] = ()
+    ranked: list[Hypothesis] = []
+    if depth.needs_lattice:
+        ((best, lattice),) = recognize_lattices(recognizer, [wave], pool, depth.rescore_with)
+        sure = [round(value, 4) for value in confidences(lattice, best)] if depth.confidences else ()
+        ranked = nbest(lattice, depth.nbest) if depth.nbest else []
+    else:
+        (best,) = recognize(recognizer, [wave], pool)
+    words = tuple(
+        Word(word, start + start_s, end + start_s, value)
+        for (word, start, end), value in itertools.zip_longest(word_times(best), sure)
+    )
+    return Piece(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
+
+
+def alternatives(pieces: Sequence[Piece], count: int) -> list[Alternative]:
+    """The `count` likeliest word sequences of a whole recording, out of those of its pieces, the best first."""
+    whole = [Alternative("", 0.0)]
+    for piece in pieces:
+        if piece.alternatives:
+            pairs = itertools.product(whole, piece.alternatives)
+            longer = (Alternative(f"{a.text} {b.text}".strip(), a.cost + b.cost) for a, b in pairs)
+            whole = heapq.nsmallest(count, longer, key=lambda each: each.cost)
+    return whole
 
 
 def as_text(name: str, pieces: Sequence[Piece]) -> str:
@@ -65,10 +141,15 @@ def as_text(name: str, pieces: Sequence[Piece]) -> str:
 
 
 def as_ctm(name: str, pieces: Sequence[Piece]) -> str:
-    """NIST's CTM: recording, channel, start, duration and word, a line each; blanks in the name become underscores."""
+    """NIST's CTM: recording, channel, start, duration, word and confidence, a line each.
+
+    Blanks in the name become underscores; without confidences there is no sixth column.
+    """
     recording = "_".join(name.split())
     return "\n".join(
-        f"{recording} 1 {start:.3f} {end - start:.3f} {word}" for piece in pieces for word, start, end in piece.words
+        f"{recording} 1 {start:.3f} {end - start:.3f} {word}" + ("" if sure is None else f" {sure:.2f}")
+        for piece in pieces
+        for word, start, end, sure in piece.words
     )
 
 
@@ -76,14 +157,16 @@ def as_srt(name: str, pieces: Sequence[Piece], words: int = 12) -> str:
     """Subtitles, of no more than so many words each."""
     spoken = [piece.words[i : i + words] for piece in pieces for i in range(0, len(piece.words), words)]
     blocks = [
-        f"{number}\n{_clock(line[0][1])} --> {_clock(line[-1][2])}\n" + " ".join(word for word, *_ in line) + "\n"
+        f"{number}\n{_clock(line[0].start_s)} --> {_clock(line[-1].end_s)}\n"
+        + " ".join(word.word for word in line)
+        + "\n"
         for number, line in enumerate(spoken, start=1)
     ]
     return "\n".join(blocks)
 
 
 def as_json(name: str, pieces: Sequence[Piece]) -> str:
-    """One line of JSON: the recording and its pieces, with the words and their times."""
+    """One line of JSON: the recording and its pieces, with words as [word, start, end, confidence or null]."""
     content = [asdict(piece) | {"text": piece.text} for piece in pieces]
     return json.dumps({"recording": name, "text": as_text(name, pieces), "pieces": content}, ensure_ascii=False)
 

@@ -22,9 +22,10 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source
 from mdasr.perturb import Policy
 from mdasr.realign import phone_scores, realign
-from mdasr.recognizer import Recognizer, evaluate, params_digest, recognize, scores, tune
+from mdasr.recognizer import Recognizer, evaluate, params_digest, recognize, scores
 from mdasr.scales import MINI, SMALL
 from mdasr.score.wer import Errors
+from mdasr.tuning import tune
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})

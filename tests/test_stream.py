@@ -15,7 +15,19 @@ from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Search, decode
 from mdasr.recognizer import features_of, recognize, scores
 from mdasr.stream import Listener, listen
-from mdasr.transcript import Piece, as_ctm, as_json, as_srt, as_text, cuts, transcribe
+from mdasr.transcript import (
+    Alternative,
+    Depth,
+    Piece,
+    Word,
+    alternatives,
+    as_ctm,
+    as_json,
+    as_srt,
+    as_text,
+    cuts,
+    transcribe,
+)
 from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F401  fixtures
 
 
@@ -101,13 +113,13 @@ def test_pieces_keep_their_times(untrained, corpus):  # noqa: F811
     for piece in pieces:
         (alone,) = recognize(untrained, [wave[round(piece.start_s * 16_000) : round(piece.end_s * 16_000)]])
         assert piece.text == alone.text
-        assert all(piece.start_s <= start < end <= piece.end_s + 0.03 for _, start, end in piece.words)
+        assert all(piece.start_s <= start < end <= piece.end_s + 0.03 for _, start, end, _ in piece.words)
 
 
 PIECES = [
-    Piece(0.0, 4.0, (("good", 0.5, 0.82), ("morning", 0.9, 1.4))),
+    Piece(0.0, 4.0, (Word("good", 0.5, 0.82), Word("morning", 0.9, 1.4, 0.875))),
     Piece(4.0, 8.0, ()),
-    Piece(3600.0, 3604.0, (("bye", 3601.0004, 3601.5),)),
+    Piece(3600.0, 3604.0, (Word("bye", 3601.0004, 3601.5),)),
 ]
 
 
@@ -115,14 +127,38 @@ def test_formats():
     assert as_text("talk", PIECES) == "good morning bye"
     assert as_ctm("my talk", PIECES).split("\n") == [
         "my_talk 1 0.500 0.320 good",
-        "my_talk 1 0.900 0.500 morning",
+        "my_talk 1 0.900 0.500 morning 0.88",
         "my_talk 1 3601.000 0.500 bye",
     ]
     assert as_srt("talk", PIECES) == (
         "1\n00:00:00,500 --> 00:00:01,400\ngood morning\n\n2\n01:00:01,000 --> 01:00:01,500\nbye\n"
     )
     found = json.loads(as_json("talk", PIECES))
-    assert found["text"] == "good morning bye" and found["pieces"][0]["words"][1] == ["morning", 0.9, 1.4]
+    assert found["text"] == "good morning bye" and found["pieces"][0]["words"][1] == ["morning", 0.9, 1.4, 0.875]
+    assert found["pieces"][0]["words"][0] == ["good", 0.5, 0.82, None]
+
+
+def test_alternatives_of_a_recording_are_ranked_over_its_pieces():
+    first, second = [("a", 1.0), ("b", 1.5), ("c", 9.0)], [("", 2.0), ("x", 2.2)]
+    pieces = [
+        Piece(float(i), i + 1.0, (), tuple(Alternative(*each) for each in ranked))
+        for i, ranked in enumerate([first, [], second])
+    ]
+    assert [each.text for each in alternatives(pieces, 4)] == ["a", "a x", "b", "b x"]
+    assert [each.cost for each in alternatives(pieces, 4)] == pytest.approx([3.0, 3.2, 3.5, 3.7])
+    assert alternatives([Piece(0.0, 1.0, ())], 3) == [Alternative("", 0.0)]
+
+
+def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus):  # noqa: F811
+    wave = corpus[2].samples
+    (plain,), (deep,) = (list(transcribe(untrained, wave, depth=depth)) for depth in (Depth(), Depth(True, 4)))
+    assert [word[:3] for word in deep.words] == [word[:3] for word in plain.words]
+    assert all(word.confidence is None for word in plain.words) and not plain.alternatives
+    assert all(0 <= word.confidence <= 1 for word in deep.words)
+    assert deep.alternatives[0].text == deep.text and len({each.text for each in deep.alternatives}) == 4
+    own = untrained.language.directory / "lm.arpa"
+    (same,) = transcribe(untrained, wave, depth=Depth(True, 4, own))
+    assert same.text == plain.text and [a.text for a in same.alternatives] == [a.text for a in deep.alternatives]
 
 
 def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811

@@ -1,12 +1,218 @@
-"""Word times of what was decoded, as CTM lines (NIST's format for time-marked words)."""
+"""Word lattices: everything that could have been said within a beam, and the times of words (§3.6)."""
 
 from __future__ import annotations
 
-from mdasr.decode.search import Hypothesis
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mdasr.decode.graph import Graph
+from mdasr.decode.search import Hypothesis, SearchOptions
+from mdasr.decode.tokens import StateLattice, state_lattice
 from mdasr.frontend import HOP, STRIDE, step_centres
+from mdasr.language.lexicon import SILENCE
 from mdasr.spec import RATE_HZ
 
 STEP = STRIDE * HOP  # samples from one step to the next
+LATTICE_BEAM = 6.0  # nats
+ROUNDING = 1e-6  # sums in another order differ in their last digits, and the best path must stay
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Paths from node 0 to the last node, an arc a word; nodes are sorted, so that arcs lead to later ones.
+
+    Arc i says `words[labels[i] - 1]` (label 0: nothing, as the silence before the first word), from the step of its
+    source, `steps[sources[i]]`, to the step `ends[i]`; until its target's there is silence. Two arcs with one source,
+    one target and one word do not occur, but a word may start at several steps, and a node is also what the graph
+    knows there (the words before, as far as the grammar looks), so a sequence of words can have several paths. Costs
+    are those of `Hypothesis`; `beam` and `reached_final`, too; `lattice_beam` is how much more than the best a path may
+    cost. Arcs are sorted by source.
+    """
+
+    words: tuple[str, ...]
+    steps: Int[np.ndarray, " nodes"]
+    sources: Int[np.ndarray, " arcs"]
+    targets: Int[np.ndarray, " arcs"]
+    labels: Int[np.ndarray, " arcs"]
+    ends: Int[np.ndarray, " arcs"]
+    graph_costs: Float[np.ndarray, " arcs"]
+    acoustic_costs: Float[np.ndarray, " arcs"]
+    reached_final: bool
+    beam: float
+    lattice_beam: float
+
+    @property
+    def costs(self) -> Float[np.ndarray, " arcs"]:
+        return self.graph_costs + self.acoustic_costs
+
+    @property
+    def first(self) -> Int[np.ndarray, " bounds"]:
+        """The first arc that leaves each node, and one past the last."""
+        return np.searchsorted(self.sources, np.arange(len(self.steps) + 1))
+
+
+def search_lattice(
+    graph: Graph,
+    scores: Float[np.ndarray, "steps outputs"],
+    options: SearchOptions,
+    lattice_beam: float = LATTICE_BEAM,
+) -> Lattice:
+    """Everything that `scores` may say at a cost of at most `lattice_beam` above the best of it.
+
+    Each sequence of words has its cheapest path, and so its cost, whole. The beam is narrowed where nothing is likelier
+    than anything else, as in noise; `Lattice.lattice_beam` tells. ValueError as `tokens.state_lattice`.
+    """
+    found = state_lattice(graph, scores, options, lattice_beam)
+    return pruned(_assembled(graph, found, _words_of(graph, found)), found.lattice_beam)
+
+
+def best_costs(lattice: Lattice) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    """The cost of the best path to each node, and from each to the end."""
+    to, onward = np.full(len(lattice.steps), np.inf), np.full(len(lattice.steps), np.inf)
+    to[0] = onward[-1] = 0.0
+    costs, first = lattice.costs, lattice.first
+    for node in range(len(to)):
+        arcs = slice(first[node], first[node + 1])
+        np.minimum.at(to, lattice.targets[arcs], to[node] + costs[arcs])
+    for node in range(len(to) - 2, -1, -1):
+        arcs = slice(first[node], first[node + 1])
+        onward[node] = (costs[arcs] + onward[lattice.targets[arcs]]).min(initial=np.inf)
+    return to, onward
+
+
+def pruned(lattice: Lattice, beam: float) -> Lattice:
+    """Only arcs on paths that cost at most `beam` more than the best one, and only nodes and words that these have."""
+    to, onward = best_costs(lattice)
+    kept = to[lattice.sources] + lattice.costs + onward[lattice.targets] <= to[-1] + beam + ROUNDING
+    sources, targets, labels = lattice.sources[kept], lattice.targets[kept], lattice.labels[kept]
+    nodes = np.unique(np.concatenate([[0, len(to) - 1], sources, targets]))
+    used = np.unique(labels[labels > 0])
+    return replace(
+        lattice,
+        words=tuple(lattice.words[label - 1] for label in used),
+        steps=lattice.steps[nodes],
+        sources=np.searchsorted(nodes, sources),
+        targets=np.searchsorted(nodes, targets),
+        labels=np.where(labels > 0, np.searchsorted(used, labels) + 1, 0),
+        ends=lattice.ends[kept],
+        graph_costs=lattice.graph_costs[kept],
+        acoustic_costs=lattice.acoustic_costs[kept],
+    )
+
+
+class _Node(NamedTuple):
+    """Where a word may start: at a token, with words named ahead of their start, or by a link that names the last."""
+
+    token: int
+    ahead: tuple[int, ...] = ()
+    link: int = -1
+
+
+class _Word(NamedTuple):
+    """A word on its way: where it started, its label (-1: not named yet), words named ahead of their start."""
+
+    node: _Node
+    label: int
+    ahead: tuple[int, ...] = ()
+
+
+class _Price(NamedTuple):
+    """The cost of the best path until here; of it that of the last word; the step past its last that is not silence."""
+
+    total: float
+    graph: float
+    acoustic: float
+    end: int
+
+    def plus(self, graph: float, acoustic: float, end: int) -> _Price:
+        return _Price(self.total + graph + acoustic, self.graph + graph, self.acoustic + acoustic, end)
+
+
+_Arcs = dict[tuple[_Node, _Node, int], _Price]
+
+
+def _words_of(graph: Graph, found: StateLattice) -> _Arcs:
+    """Words out of states: of all ways from one word's first step to that of the next, the cheapest is an arc.
+
+    The graph names words earlier or later than it starts them, but in one order, in which the two are matched.
+    """
+    starts = np.array([False, *(label.starts for label in graph.labels)])[found.inputs].tolist()
+    speech = np.array([False, *(label.phone != SILENCE for label in graph.labels)])[found.inputs].tolist()
+    steps, outputs, targets = found.steps.tolist(), found.outputs.tolist(), found.targets.tolist()
+    prices = list(zip(found.graph_costs.tolist(), found.acoustic_costs.tolist(), strict=True))
+    first = np.searchsorted(found.sources, np.arange(len(steps) + 1)).tolist()
+    highest = (found.onward_costs[0] + found.lattice_beam + ROUNDING - found.onward_costs).tolist()
+    waiting: list[dict[_Word, _Price]] = [{} for _ in steps]
+    waiting[0][_Word(_Node(-1), 0)] = _Price(0.0, 0.0, 0.0, 0)
+    arcs: _Arcs = {}
+    for token, everything in enumerate(waiting):
+        here = [(word, price) for word, price in everything.items() if price.total <= highest[token]]
+        everything.clear()
+        for link, (word, price) in itertools.product(range(first[token], first[token + 1]), here):
+            if starts[link] or outputs[link]:
+                word, closed = _advance(word, _Node(token, link=link), starts[link], outputs[link])
+                if closed:
+                    _keep(arcs, closed, price)
+                    price = _Price(price.total, 0.0, 0.0, steps[token])
+            end = steps[token] + 1 if speech[link] else price.end
+            _keep(waiting[targets[link]], word, price.plus(*prices[link], end))
+        if (final := float(found.final_costs[token])) < np.inf:
+            for word, price in here:
+                if found.reached_final and (word.label < 0 or word.ahead):
+                    raise RuntimeError("a path that ends has words without a name, or without a start")
+                closed = (word.node, _Node(len(steps)), max(word.label, 0))
+                _keep(arcs, closed, price.plus(final, 0.0, price.end))
+    return arcs
+
+
+def _advance(word: _Word, at: _Node, starts: bool, output: int) -> tuple[_Word, tuple[_Node, _Node, int] | None]:
+    """The word after a link that starts one, or names one, or both; and the arc of the word that thereby is over."""
+    node, label, ahead = word
+    named = output if label < 0 else 0
+    if named:
+        label = named
+    elif output:
+        ahead = (*ahead, output)
+    if not starts:
+        return _Word(node, label, ahead), None
+    if label < 0:
+        raise RuntimeError("a path starts a word before the last one has a name")
+    here = at if named else _Node(at.token, word.ahead)
+    return _Word(here, ahead[0] if ahead else -1, ahead[1:]), (node, here, label)
+
+
+def _keep(prices: dict[Any, _Price], key: Any, price: _Price) -> None:
+    """Keep the cheaper of two ways."""
+    if key not in prices or price.total < prices[key].total:
+        prices[key] = price
+
+
+def _assembled(graph: Graph, found: StateLattice, arcs: _Arcs) -> Lattice:
+    """The arcs as arrays, over all words of the graph."""
+    nodes = sorted({node for source, target, _ in arcs for node in (source, target)})
+    number = {node: i for i, node in enumerate(nodes)}
+    rows = sorted((number[source], number[target], label, price) for (source, target, label), price in arcs.items())
+    sources, targets, labels = np.array([row[:3] for row in rows], np.int64).T
+    prices = [row[3] for row in rows]
+    starts = [0, *found.steps[[node.token for node in nodes[1:-1]]].tolist(), int(found.steps[-1])]
+    return Lattice(
+        graph.words,
+        np.array(starts),
+        sources,
+        targets,
+        labels,
+        np.array([price.end for price in prices]),
+        np.array([price.graph for price in prices]),
+        np.array([price.acoustic for price in prices]),
+        found.reached_final,
+        found.beam,
+        found.lattice_beam,
+    )
 
 
 def word_times(hypothesis: Hypothesis) -> list[tuple[str, float, float]]:
@@ -19,14 +225,21 @@ def word_times(hypothesis: Hypothesis) -> list[tuple[str, float, float]]:
     ]
 
 
-def ctm_lines(utterance_id: str, hypothesis: Hypothesis, channel: str = "1", offset_s: float = 0.0) -> list[str]:
-    """A line a word: utterance, channel, start and duration in s, word; `offset_s` is added to the starts.
+def ctm_lines(
+    utterance_id: str,
+    hypothesis: Hypothesis,
+    channel: str = "1",
+    offset_s: float = 0.0,
+    confidences: Sequence[float] | None = None,
+) -> list[str]:
+    """A line a word: utterance, channel, start and duration in s, word, and its confidence where there are any.
 
-    Raises ValueError for an id with white space, which the format cannot hold.
+    `offset_s` is added to the starts. Raises ValueError for an id with white space, which the format cannot hold.
     """
     if utterance_id.split() != [utterance_id]:
         raise ValueError(f"utterance id {utterance_id!r}: CTM's fields are split at white space; use another id")
+    sixth = [""] * len(hypothesis.words) if confidences is None else [f" {value:.2f}" for value in confidences]
     return [
-        f"{utterance_id} {channel} {offset_s + start:.3f} {end - start:.3f} {word}"
-        for word, start, end in word_times(hypothesis)
+        f"{utterance_id} {channel} {start + offset_s:.3f} {end - start:.3f} {word}{rest}"
+        for (word, start, end), rest in zip(word_times(hypothesis), sixth, strict=True)
     ]

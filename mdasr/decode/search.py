@@ -65,20 +65,8 @@ class Hypothesis:
 
 
 def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: SearchOptions) -> Hypothesis:
-    """The likeliest words for `scores`, which are log posteriors less log priors.
-
-    Raises ValueError where the scores are empty, not finite, or not those of the model that the graph was
-    built for.
-    """
-    if scores.shape[1] != graph.num_outputs:
-        raise ValueError(
-            f"scores of {scores.shape[1]} outputs, but the graph was built for {graph.num_outputs}: "
-            "it belongs to another model, or to another tree"
-        )
-    if not len(scores):
-        raise ValueError("no steps to decode: the recording is shorter than one step (62 ms)")
-    if not np.isfinite(scores).all():
-        raise ValueError("scores hold NaN or infinity; a prior of 0 does this, or a training that diverged")
+    """The likeliest words for `scores`, which are log posteriors less log priors; ValueError as `check_scores`."""
+    check_scores(graph, scores)
     graph = _priced(graph, options.insertion_penalty)
     decodable = kaldi_decoder.DecodableCtc(_label_scores(graph, scores, options.acoustic_scale))
     for attempt in range(options.retries + 1):
@@ -93,6 +81,19 @@ def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: Se
         if decoder.reached_final():
             break
     return _hypothesis(graph, decoder, settings.beam)
+
+
+def check_scores(graph: Graph, scores: Float[np.ndarray, "steps outputs"]) -> None:
+    """ValueError where scores are empty, not finite, or not those of the model that the graph was built for."""
+    if scores.shape[1] != graph.num_outputs:
+        raise ValueError(
+            f"scores of {scores.shape[1]} outputs, but the graph was built for {graph.num_outputs}: "
+            "it belongs to another model, or to another tree"
+        )
+    if not len(scores):
+        raise ValueError("no steps to decode: the recording is shorter than one step (62 ms)")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores hold NaN or infinity; a prior of 0 does this, or a training that diverged")
 
 
 class Search:

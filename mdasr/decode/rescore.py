@@ -1,0 +1,162 @@
+"""Another n-gram model's opinion of a word lattice: its costs in the place of those that the graph was made with."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from mdasr.decode.lattice import Lattice, pruned
+from mdasr.language.backoff import SHIFT, NGram
+from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
+
+Context = tuple[int, ...]
+"""The words, as places among the model's, that the grammar remembers."""
+State = tuple[tuple[Context, float], ...]
+"""Every context that the grammar may be in after the words so far, and how much more it costs than the cheapest."""
+
+
+class Grammar:
+    """What G (`decode.grammar`) charges for a word after others, state by state.
+
+    In G a word may be reached over a back-off arc even where the longer n-gram is there, and the cheapest way counts,
+    so costs can lie a little below -log p. G is followed over all such ways at once: the sum over a sentence is what
+    the cheapest way costs, neither less nor more, for any order.
+    """
+
+    def __init__(self, model: NGram) -> None:
+        self._model = model
+        self._places = {word: i for i, word in enumerate(model.words)}
+        self._found: dict[Context, tuple[float, float] | None] = {}
+        self._advanced: dict[tuple[State, str], tuple[float, State]] = {}
+        self.start: State = ((self._longest((self._places[BEGIN],)), 0.0),)
+
+    def advance(self, state: State, word: str) -> tuple[float, State]:
+        """The cost of a word, which may be </s>, and the state after it; ValueError for one that the model lacks."""
+        key = state, word
+        if key not in self._advanced:
+            self._advanced[key] = self._advance(state, self._place(word))
+        return self._advanced[key]
+
+    def _place(self, word: str) -> int:
+        place = self._places.get(word, self._places.get(UNKNOWN))
+        if place is None:
+            raise ValueError(f"the language model to rescore with lacks the word {word!r}, and has no {UNKNOWN}")
+        return place
+
+    def _advance(self, state: State, word: int) -> tuple[float, State]:
+        reached: dict[Context, float] = {}
+        for context, cost in state:
+            for shorter, price in self._backed_off(context, cost):
+                if found := self._ngram((*shorter, word)):
+                    after = self._longest((*shorter, word)[1 if len(shorter) + 1 == self._model.order else 0 :])
+                    reached[after] = min(reached.get(after, math.inf), price + found[0])
+        for context, cost in sorted(reached.items(), key=lambda item: -len(item[0])):
+            for shorter, price in self._backed_off(context, cost)[1:]:
+                if reached.get(shorter, -math.inf) >= price - 1e-9:
+                    del reached[shorter]  # backing off later is no dearer
+        best = min(reached.values())
+        return best, tuple(sorted((context, round(cost - best, 9)) for context, cost in reached.items()))
+
+    def _backed_off(self, context: Context, cost: float) -> list[tuple[Context, float]]:
+        """A context and all shorter ones, with the cost to come to them."""
+        ways = [(context, cost)]
+        while context:
+            found = self._ngram(context)
+            cost, context = cost + (found[1] if found else 0.0), context[1:]
+            ways.append((context, cost))
+        return ways
+
+    def _longest(self, context: Context) -> Context:
+        """The longest end of a context that the model knows."""
+        while context and (len(context) >= self._model.order or self._ngram(context) is None):
+            context = context[1:]
+        return context
+
+    def _ngram(self, words: Context) -> tuple[float, float] | None:
+        """Cost and back-off cost of an n-gram, if the model has it."""
+        if words not in self._found:
+            place = words[0]
+            for level, word in zip(self._model.levels[1:], words[1:]):
+                key = (place << SHIFT) | word
+                place = bisect_left(level.keys, key)
+                if place == len(level.keys) or level.keys[place] != key:
+                    self._found[words] = None
+                    break
+            else:
+                level = self._model.levels[len(words) - 1]
+                logs = level.log10_probability[place], level.log10_backoff[place]
+                self._found[words] = (-math.log(10) * float(logs[0]), -math.log(10) * float(logs[1]))
+        return self._found[words]
+
+
+class _Place(NamedTuple):
+    """A node of the old lattice with what both models remember there."""
+
+    node: int
+    old: State
+    new: State
+
+
+def rescore(lattice: Lattice, old: Grammar, new: Grammar, beam: float = math.inf) -> Lattice:
+    """The lattice with `new`'s costs of words in the place of `old`'s, which the graph was made with.
+
+    The rest of the graph costs (pronunciations, silence, penalties) stays. A node becomes as many as there are
+    histories that the models tell apart; of these, and of all paths, those that cost at most `beam` more than the
+    best are kept. With an infinite beam the costs are those of decoding with a graph made of `new`, as far as the
+    lattice goes. Words that `new` lacks count as its <unk>; ValueError where it has none.
+    """
+    end, first = len(lattice.steps) - 1, lattice.first.tolist()
+    words = ["", *lattice.words]
+    labels, targets, graph_costs, acoustic_costs = (
+        column.tolist() for column in (lattice.labels, lattice.targets, lattice.graph_costs, lattice.acoustic_costs)
+    )
+    places: list[dict[_Place, float]] = [{} for _ in lattice.steps]
+    places[0][_Place(0, old.start, new.start)] = 0.0
+    arcs: list[tuple[_Place, _Place, int, float]] = []
+    for node in range(end):
+        highest = min(places[node].values(), default=0.0) + beam
+        places[node] = {place: cost for place, cost in places[node].items() if cost <= highest}
+        for place, cost in places[node].items():
+            for arc in range(first[node], first[node + 1]):
+                said = [words[labels[arc]]] if labels[arc] else []
+                if targets[arc] == end and lattice.reached_final:
+                    said.append(END)
+                change, after = _follow(place, said, old, new)
+                after = after._replace(node=targets[arc]) if targets[arc] < end else _Place(end, (), ())
+                arcs.append((place, after, arc, graph_costs[arc] + change))
+                total = cost + graph_costs[arc] + acoustic_costs[arc] + change
+                if total < places[targets[arc]].get(after, math.inf):
+                    places[targets[arc]][after] = total
+    return pruned(_rebuilt(lattice, places, arcs), beam)
+
+
+def _follow(place: _Place, words: list[str], old: Grammar, new: Grammar) -> tuple[float, _Place]:
+    """What words cost more in the new model than in the old, and what both remember after them."""
+    change = 0.0
+    for word in words:
+        (before, old_state), (after, new_state) = old.advance(place.old, word), new.advance(place.new, word)
+        change, place = change + after - before, _Place(place.node, old_state, new_state)
+    return change, place
+
+
+def _rebuilt(
+    lattice: Lattice, places: list[dict[_Place, float]], arcs: list[tuple[_Place, _Place, int, float]]
+) -> Lattice:
+    """The expanded lattice as arrays; arcs to histories that were dropped go."""
+    number = {place: i for i, place in enumerate(place for level in places for place in level)}
+    rows = [(number[a], number[b], arc, cost) for a, b, arc, cost in arcs if b in number]
+    sources, targets, origin = (np.array([row[k] for row in rows], np.int64) for k in range(3))
+    return replace(
+        lattice,
+        steps=lattice.steps[[place.node for place in number]],
+        sources=sources,
+        targets=targets,
+        labels=lattice.labels[origin],
+        ends=lattice.ends[origin],
+        graph_costs=np.array([row[3] for row in rows]),
+        acoustic_costs=lattice.acoustic_costs[origin],
+    )

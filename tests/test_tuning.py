@@ -1,0 +1,86 @@
+"""The choice of beam, scale and penalty, and the command that makes it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from mdasr.cli import main
+from mdasr.decode.search import SearchOptions
+from mdasr.recognizer import Recognizer
+from mdasr.tuning import GRIDS, Trial, climb, dev_scores, narrowest, sweep
+from tests.test_loader import toy_corpus
+from tests.test_recognizer import corpus, language, untrained  # noqa: F401  fixtures
+
+
+def trials(*wers: float) -> list[Trial]:
+    return [Trial(SearchOptions(beam=4.0 + i), wer, 0.001 * (i + 1)) for i, wer in enumerate(wers)]
+
+
+@pytest.mark.parametrize(
+    ("wers", "tolerance", "chosen"),
+    [
+        ((30.0, 20.0, 15.0, 15.0), 0.1, 2),
+        ((30.0, 20.0, 15.05, 15.0), 0.1, 2),
+        ((30.0, 20.0, 15.05, 15.0), 0.0, 3),
+        ((14.0, 20.0, 15.0, 15.0), 0.1, 2),  # better by luck, then worse: the narrow beam is not to be trusted
+        ((14.0, 14.5, 14.9, 15.0), 0.0, 0),
+        ((15.0,), 0.0, 0),
+    ],
+)
+def test_the_narrowest_beam_that_loses_nothing_is_chosen(wers, tolerance, chosen):
+    found = trials(*wers)
+    assert narrowest(found, tolerance) is found[chosen]
+    assert narrowest(found[::-1], tolerance) is found[chosen]
+
+
+def test_climbing_finds_the_bottom_of_a_bowl_from_anywhere():
+    def wer(options: SearchOptions) -> float:
+        return (options.acoustic_scale - 0.85) ** 2 + (options.insertion_penalty + 1) ** 2
+
+    for scale in (*GRIDS["acoustic_scale"], 0.45, 2.0):
+        found = climb(SearchOptions(acoustic_scale=scale, insertion_penalty=1.0), wer)
+        assert (found.acoustic_scale, found.insertion_penalty) == (0.85, -1.0)
+    assert climb(SearchOptions(), lambda options: 10.0) == SearchOptions()
+
+
+def test_a_sweep_goes_from_narrow_to_wide_and_takes_time(untrained, corpus):  # noqa: F811
+    pairs = dev_scores(untrained, list(corpus)[:4])
+    found = sweep(untrained.language.graph, pairs, SearchOptions(acoustic_scale=0.3), (8.0, 2.0))
+    assert [trial.options for trial in found] == [SearchOptions(acoustic_scale=0.3, beam=beam) for beam in (2.0, 8.0)]
+    assert all(trial.rtf >= 0 and trial.wer >= 0 for trial in found)
+    with pytest.raises(ValueError, match="hold no words"):
+        dev_scores(untrained, [dataclasses.replace(u, text="") for u in list(corpus)[:2]])
+
+
+def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys):  # noqa: F811
+    few = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
+    untrained.write(tmp_path / "model")
+    before = (tmp_path / "model" / "model.json").read_text()
+    command = ["tune", str(tmp_path / "model"), str(few.directory), "--picture", str(tmp_path / "t.png")]
+    assert main([*command, "--dry-run"]) == 0
+    assert (tmp_path / "model" / "model.json").read_text() == before
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert "chosen" in capsys.readouterr().out
+    assert main(command) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "chosen" in line]
+    tuned = Recognizer.read(tmp_path / "model")
+    assert line.split("|")[1].strip() == f"{tuned.search.beam:g}"
+    assert f"{tuned.facts['dev_wer']:.2f}" in line and tuned.facts["tuned_on"] == [few.info["corpus"]]
+    changed = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert {k for k, v in changed.items() if v != json.loads(before).get(k)} <= {"search", "tuned_on", "dev_wer"}
+
+
+def test_evaluate_prints_what_the_lattices_hold(untrained, tmp_path, capsys):  # noqa: F811
+    few = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
+    untrained.write(tmp_path / "model")
+    arguments = ["evaluate", str(tmp_path / "model"), str(few.directory), "--json", str(tmp_path / "r.json")]
+    assert main([*arguments, "--oracle"]) == 0
+    assert "lattices: oracle WER" in capsys.readouterr().out
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert 0 <= result["oracle_wer"] <= result["wer"] and result["arcs_per_word"] > 0
+    assert main([*arguments, "--rescore", str(tmp_path / "model" / "lm.arpa")]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["wer"] == pytest.approx(result["wer"], abs=0.01)
+    assert main([*arguments, "--rescore", str(tmp_path / "no.arpa")]) == 2
