@@ -1,4 +1,4 @@
-"""Pictures for people: an utterance with its alignment, what each perturbation does to it, rooms."""
+"""Pictures for people: an utterance with its alignment, what each perturbation does to it, rooms, domains."""
 
 from __future__ import annotations
 
@@ -130,4 +130,30 @@ def draw_response(path: Path, room: Room) -> None:
     decay.set_ylabel("dB")
     decay.set_xlabel("ms after the direct path")
     decay.legend()
+    figure.savefig(path, dpi=110)
+
+
+def draw_domains(path: Path, points: Mapping[str, Float[np.ndarray, "_ dims"]]) -> None:
+    """Utterances as points, a colour a domain, in the two directions in which all of them vary most (PCA).
+
+    The directions are found without looking at domains, so what lies apart here is apart; the axes tell how much of the
+    whole variance they show. Crosses are the domains' means, ellipses their standard deviation.
+    """
+    together = np.concatenate([*points.values()])
+    _, lengths, directions = np.linalg.svd(together - together.mean(axis=0), full_matrices=False)
+    shares = lengths**2 / max((lengths**2).sum(), 1e-30)
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, own) in enumerate(points.items()):
+        flat, colour = (own - together.mean(axis=0)) @ directions[:2].T, f"C{i % 10}"
+        axes.scatter(*flat.T, s=9, color=colour, alpha=0.5, linewidths=0, marker="os^Dv"[i // 10 % 5])
+        values, vectors = np.linalg.eigh(np.cov(flat.T)) if len(flat) > 1 else (np.zeros(2), np.eye(2))
+        turn = np.linspace(0, 2 * np.pi, 100)
+        ring = np.stack([np.cos(turn), np.sin(turn)]).T * np.sqrt(np.maximum(values, 0)) @ vectors.T
+        axes.plot(*(flat.mean(axis=0) + ring).T, color=colour, linewidth=1)
+        axes.plot(*flat.mean(axis=0), "X", color=colour, markersize=11, markeredgecolor="w", label=name)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel(f"first principal component of the i-vectors ({shares[0]:.0%} of the variance)")
+    axes.set_ylabel(f"second ({shares[1]:.0%})")
+    axes.legend(fontsize=9)
     figure.savefig(path, dpi=110)
