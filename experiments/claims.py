@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from mdasr.recognizer import Scored
+from mdasr.score.similarity import Resemblance, difference
 from mdasr.score.wer import Errors, paired_interval
 
 Verdict = Literal["holds", "fails", "undecided"]
@@ -105,4 +106,40 @@ CLAIMS = (
         _NOISE,
         Comparison.about_equal,
     ),
+)
+
+
+@dataclass(frozen=True)
+class SimilarityClaim:
+    """A statement of §4.2's: by both measures `domain` is the nearest to the reference of all, or the farthest.
+
+    A smaller silhouette and a larger similarity are nearer; intervals of differences are paired in the reference.
+    """
+
+    id: str
+    text: str
+    domain: str
+    nearest: bool
+    table: int = 2
+
+    def verdict(self, found: Mapping[str, Resemblance]) -> dict[str, str]:
+        verdicts: list[Verdict] = []
+        evidence = []
+        for other in (name for name in found if name != self.domain):
+            parts = []
+            for measure, digits, nearer in (("silhouette", 4, -1), ("similarity", 2, 1)):
+                value, low, high = difference(found[self.domain], found[other], measure)
+                above = (nearer > 0) == self.nearest
+                right, wrong = (low > 0, high < 0) if above else (high < 0, low > 0)
+                verdicts.append("holds" if right else "fails" if wrong else "undecided")
+                parts.append(f"{measure} {value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+            evidence.append(f"against {other}: {', '.join(parts)}")
+        return {"id": self.id, "verdict": all_of(verdicts), "evidence": "; ".join(evidence)}
+
+
+SIMILARITY_CLAIMS = (
+    SimilarityClaim(
+        "T2.a", "Call-center is the domain nearest to Telephony by both measures", "Call-center", nearest=True
+    ),
+    SimilarityClaim("T2.b", "Voicesearch is the farthest by both measures", "Voicesearch", nearest=False),
 )

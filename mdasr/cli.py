@@ -189,8 +189,6 @@ def listen_to_stdin(recognizer: Recognizer, rate_hz: int) -> int:
 
 def similarity_command(chosen: argparse.Namespace) -> int:
     """Tell how alike domains sound (§4.2), the nearest first: silhouette and cluster similarity of their i-vectors."""
-    import numpy as np
-
     from mdasr.analysis import AnalysisOptions, domain_ivectors, named
     from mdasr.report import similarity_cells, similarity_text
     from mdasr.score.similarity import resemblances
@@ -204,7 +202,7 @@ def similarity_command(chosen: argparse.Namespace) -> int:
         chosen.utterances, chosen.training, chosen.narrowband, UbmOptions(components=chosen.components)
     )
     clusters = domain_ivectors(corpora, options, chosen.seed)
-    found = resemblances(clusters, reference, np.random.default_rng(chosen.seed))
+    found = resemblances(clusters, reference)
     cells = similarity_cells(found, clusters)
     print(similarity_text(cells, reference))
     if chosen.picture:

@@ -85,7 +85,7 @@ def similarity_options(sub: ArgumentParser) -> None:
     sub.add_argument("--components", type=int, default=64, help="of the background model; 2048 for thousands of hours")
     sub.add_argument("--narrowband", action="store_true", help="hear everything at 8 kHz, so that no sample rate tells")
     sub.add_argument("--seed", type=int, default=0, help="which utterances are drawn, and all else that is random")
-    sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the utterances in two dimensions")
+    sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the utterances in the plane of the domains")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures with their intervals")
 
 

@@ -92,12 +92,12 @@ def similarity_cells(found: Mapping[str, Resemblance], clusters: Mapping[str, Cl
     for name in sorted(found, key=lambda each: -found[each].found.similarity):
         cell: dict[str, Any] = {"row": name}
         for measure, digits in (("silhouette", 4), ("similarity", 2)):
-            low, high = found[name].interval(measure)
-            cell[measure] = round(getattr(found[name].found, measure), digits)
+            value, low, high = found[name].estimate(measure)
+            cell[measure] = round(value, digits)
             cell[f"{measure}_ci95"] = [round(low, digits), round(high, digits)]
         speakers = clusters[name].speakers
         cell |= {
-            "ci95_over": clusters[name].resampled_over,
+            "ci95_over": clusters[name].interval_over,
             "utterances": len(speakers),
             "speakers": len(set(speakers)),
         }
