@@ -191,16 +191,18 @@ def similarity_command(chosen: argparse.Namespace) -> int:
     """Tell how alike domains sound (§4.2), the nearest first: silhouette and cluster similarity of their i-vectors."""
     from mdasr.analysis import AnalysisOptions, domain_ivectors, named
     from mdasr.report import similarity_cells, similarity_text
+    from mdasr.score.ivectors import ExtractorOptions
     from mdasr.score.similarity import resemblances
     from mdasr.score.ubm import UbmOptions
 
     corpora = named([Corpus(directory) for directory in chosen.corpora])
     reference = chosen.to or [*corpora][-1]
-    if reference not in corpora:
-        raise ValueError(f"--to {reference}: no such domain; there are {', '.join(corpora)}")
+    if reference not in corpora or len(corpora) < 2:
+        raise ValueError(f"{reference} and at least another are to be compared, and there are {', '.join(corpora)}")
     options = AnalysisOptions(
-        chosen.utterances, chosen.training, chosen.narrowband, UbmOptions(components=chosen.components)
-    )
+        chosen.utterances, chosen.training, chosen.narrowband,
+        UbmOptions(components=chosen.components), ExtractorOptions(chosen.dimensions),
+    )  # fmt: skip
     clusters = domain_ivectors(corpora, options, chosen.seed)
     found = resemblances(clusters, reference)
     cells = similarity_cells(found, clusters)
