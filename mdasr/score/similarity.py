@@ -73,7 +73,8 @@ def jackknife(value: float, *without: Float[np.ndarray, " _"]) -> Estimate:
     There is an array for each sample that speakers were drawn for. Each sample's variance is the jackknife's (Efron
     and Stein, 1981); they add up, and the quantile is Student's with Satterthwaite's (1946) degrees of freedom.
     (A bootstrap will not do: a point that is drawn twice lies at distance 0 from its copy, which looks like a tight
-    cluster. Silhouettes of true clusters of 50 lay in its 95% intervals one time in ten, and in these 95 times in 100.)
+    cluster. In simulations with 50 points a cluster, its intervals held the true silhouette at most one time in ten,
+    and these 93 to 98 times in 100, with 8 speakers as with 50.)
     """
     sizes = np.array([len(values) for values in without])
     variances = (sizes - 1) * np.array([values.var() for values in without])
