@@ -267,6 +267,37 @@ def graph_command(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def similarity_command(chosen: argparse.Namespace) -> int:
+    """Tell how alike domains sound (§4.2), the nearest first: silhouette and cluster similarity of their i-vectors."""
+    from mdasr.analysis import AnalysisOptions, domain_ivectors, named
+    from mdasr.report import similarity_cells, similarity_text
+    from mdasr.score.ivectors import ExtractorOptions
+    from mdasr.score.similarity import resemblances
+    from mdasr.score.ubm import UbmOptions
+
+    corpora = named([Corpus(directory) for directory in chosen.corpora])
+    reference = chosen.to or [*corpora][-1]
+    if reference not in corpora or len(corpora) < 2:
+        raise ValueError(f"{reference} and at least another are to be compared, and there are {', '.join(corpora)}")
+    options = AnalysisOptions(
+        chosen.utterances, chosen.training, chosen.narrowband,
+        UbmOptions(components=chosen.components), ExtractorOptions(chosen.dimensions),
+    )  # fmt: skip
+    clusters = domain_ivectors(corpora, options, chosen.seed)
+    found = resemblances(clusters, reference)
+    cells = similarity_cells(found, clusters)
+    print(similarity_text(cells, reference))
+    if chosen.picture:
+        from mdasr.plots import draw_domains
+
+        draw_domains(chosen.picture, {name: cluster.points for name, cluster in clusters.items()})
+    if chosen.json:
+        settings = dataclasses.asdict(options) | {"seed": chosen.seed}
+        content = {"reference": reference, "cells": cells, "settings": settings}
+        chosen.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
 def tree_command(chosen: argparse.Namespace) -> int:
     """Walk a model's tree of tied triphones (§3.5) for one of them, such as B-AE+T."""
     from mdasr.acoustic.tying import Tree
@@ -343,6 +374,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpars
     "evaluate": (evaluate_command, options.evaluate_options),
     "transcribe": (transcribe_command, options.transcribe_options),
     "graph": (graph_command, options.graph_options),
+    "similarity": (similarity_command, options.similarity_options),
     "tree": (tree_command, options.tree_options),
     "perturb": (perturb_command, options.perturb_options),
     "rooms": (rooms_command, options.rooms_options),

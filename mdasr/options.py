@@ -110,6 +110,21 @@ def graph_options(sub: ArgumentParser) -> None:
     sub.add_argument("--cache", type=Path, metavar="DIR", help="keep the stages, for other trees over the same words")
 
 
+def similarity_options(sub: ArgumentParser) -> None:
+    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="corpora, each of which counts as a domain")
+    sub.add_argument("--to", metavar="DOMAIN", help="which one the others are compared with (default: the last)")
+    sub.add_argument("--utterances", type=int, default=50, help="of each domain that are measured")
+    sub.add_argument("--training", type=int, default=150, help="of each domain that train the i-vectors, at most")
+    sub.add_argument("--components", type=int, default=64, help="of the background model; 2048 for thousands of hours")
+    sub.add_argument(
+        "--dimensions", type=int, default=32, help="of the i-vectors; fewer for less than some 300 utterances"
+    )
+    sub.add_argument("--narrowband", action="store_true", help="hear everything at 8 kHz, so that no sample rate tells")
+    sub.add_argument("--seed", type=int, default=0, help="which utterances are drawn, and all else that is random")
+    sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the utterances in the plane of the domains")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures with their intervals")
+
+
 def tree_options(sub: ArgumentParser) -> None:
     sub.add_argument("verb", choices=["show"])
     sub.add_argument("model", type=Path, metavar="MODEL", help="a model directory, or a tree.txt")

@@ -1,4 +1,4 @@
-"""Pictures for people: an utterance with its alignment, what each perturbation does to it, rooms, adaptation."""
+"""Pictures for people: an utterance with its alignment, what perturbations do to it, rooms, domains, adaptation."""
 
 from __future__ import annotations
 
@@ -185,3 +185,41 @@ def draw_trials(path: Path, trials: Sequence[Trial], chosen: Trial, tolerance: f
     axes.set_ylabel("word error rate (%)")
     axes.legend()
     figure.savefig(path, dpi=110)
+
+
+def draw_domains(path: Path, points: Mapping[str, Float[np.ndarray, "_ dims"]]) -> None:
+    """Utterances as points, a colour a domain, in the plane in which the domains' means lie farthest apart.
+
+    (i-vectors are white over their training set, so the principal components of all points would show nothing.) The
+    axes tell how little of the variance of all points there is in the plane. Crosses are the means, ellipses one
+    standard deviation.
+    """
+    together = np.concatenate([*points.values()])
+    centre, plane = together.mean(axis=0), _plane(points)
+    shares = ((together - centre) @ plane.T).var(axis=0) / max(together.var(axis=0).sum(), 1e-30)
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, own) in enumerate(points.items()):
+        flat, colour = (own - centre) @ plane.T, f"C{i % 10}"
+        axes.scatter(flat[:, 0], flat[:, 1], s=9, color=colour, alpha=0.5, linewidths=0, marker="os^Dv"[i // 10 % 5])
+        values, vectors = np.linalg.eigh(np.cov(flat.T)) if len(flat) > 1 else (np.zeros(2), np.eye(2))
+        turn = np.linspace(0, 2 * np.pi, 100)
+        ring = np.stack([np.cos(turn), np.sin(turn)]).T * np.sqrt(np.maximum(values, 0)) @ vectors.T
+        axes.plot(*(flat.mean(axis=0) + ring).T, color=colour, linewidth=1)
+        axes.plot(*flat.mean(axis=0), "X", color=colour, markersize=11, markeredgecolor="w", label=name)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel(f"along which the domains' means differ most ({shares[0]:.0%} of all variance)")
+    axes.set_ylabel(f"and second most ({shares[1]:.0%})")
+    axes.legend(fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _plane(points: Mapping[str, Float[np.ndarray, "_ dims"]]) -> Float[np.ndarray, "2 dims"]:
+    """The two principal directions of the domains' means; of two domains, the second is that of their points' rest."""
+    means = np.stack([own.mean(axis=0) for own in points.values()])
+    directions = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)[2]
+    if len(points) > 2:
+        return directions[:2]
+    rest = np.concatenate([own - own.mean(axis=0) for own in points.values()])
+    rest -= rest @ directions[:1].T @ directions[:1]
+    return np.concatenate([directions[:1], np.linalg.svd(rest, full_matrices=False)[2][:1]])

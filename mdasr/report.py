@@ -12,6 +12,7 @@ import numpy as np
 from mdasr.decode.lattice import Lattice
 from mdasr.decode.paths import oracle_errors
 from mdasr.recognizer import Scored
+from mdasr.score.similarity import Cluster, Resemblance
 from mdasr.score.wer import (
     GAP,
     Errors,
@@ -108,6 +109,42 @@ def most_confused(scored: Sequence[Scored], count: int) -> list[str]:
         return f"{times:5d}  {said} " + ("lost" if heard == GAP else f"heard as {heard}")
 
     return [line(pair, times) for pair, times in sorted(found.items(), key=lambda item: (-item[1], item[0]))[:count]]
+
+
+def similarity_cells(found: Mapping[str, Resemblance], clusters: Mapping[str, Cluster]) -> list[dict[str, Any]]:
+    """A cell of Table 2 for each domain, the one most similar to the reference first."""
+    cells = []
+    for name in sorted(found, key=lambda each: -found[each].found.similarity):
+        cell: dict[str, Any] = {"row": name}
+        for measure, digits in (("silhouette", 4), ("similarity", 2)):
+            value, low, high = found[name].estimate(measure)
+            cell[measure] = round(value, digits)
+            cell[f"{measure}_ci95"] = [round(low, digits), round(high, digits)]
+        speakers = clusters[name].speakers
+        cell |= {
+            "ci95_over": clusters[name].interval_over,
+            "utterances": len(speakers),
+            "speakers": len(set(speakers)),
+        }
+        cells.append(cell)
+    return cells
+
+
+def similarity_text(cells: Sequence[Mapping[str, Any]], reference: str) -> str:
+    """Table 2 as aligned text, beside the paper's figures where cells have them."""
+    paper = any("paper" in cell for cell in cells)
+    header = ["Domain", "utterances", "speakers", "silhouette", "similarity"]
+    rows = [[*header[:4], "paper's", *header[4:], "paper's"] if paper else header]
+    for cell in cells:
+        row = [cell["row"], str(cell["utterances"]), str(cell["speakers"])]
+        for measure, digits in (("silhouette", 4), ("similarity", 2)):
+            low, high = cell[f"{measure}_ci95"]
+            row.append(f"{cell[measure]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]")
+            if paper:
+                row.append(f"{cell['paper'][measure]:.{digits}f}" if "paper" in cell else "")
+        rows.append(row)
+    title = f"Average silhouette and cluster similarity (§4.2) of each domain with {reference} [95% interval]"
+    return f"{title}\n\n{aligned(rows)}"
 
 
 def commit(root: Path) -> str:

@@ -1,11 +1,20 @@
-"""Equations 1 and 2 against scikit-learn and by hand."""
+"""Equations 1 and 2 against scikit-learn and by hand; intervals against fresh draws."""
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.metrics import davies_bouldin_score, silhouette_samples
 
 from mdasr.score import similarity
-from mdasr.score.similarity import cluster_similarity, silhouette
+from mdasr.score.similarity import (
+    Cluster,
+    alikeness,
+    cluster_similarity,
+    difference,
+    jackknife,
+    resemblances,
+    silhouette,
+)
 
 
 def clusters(seed: int = 0, sizes: tuple[int, ...] = (50, 30, 1, 20)) -> tuple[np.ndarray, list[str]]:
@@ -67,3 +76,64 @@ def test_bad_points_are_refused():
         cluster_similarity(points[:0], points[10:])
     with pytest.raises(ValueError, match="coincide"):
         cluster_similarity(points[10:], points[10:])
+
+
+def domain(rng: np.random.Generator, centre: float, speakers: int = 25, each: int = 2) -> Cluster:
+    """Utterances whose speakers differ as much as the utterances of one do."""
+    voices = centre + rng.normal(size=(speakers, 8))
+    points = np.repeat(voices, each, axis=0) + rng.normal(size=(speakers * each, 8))
+    return Cluster(points, tuple(f"s{i // each}" for i in range(speakers * each)))
+
+
+def test_intervals_are_as_wide_as_fresh_draws_of_speakers_differ():
+    rng = np.random.default_rng(3)
+    made = [{"near": domain(rng, 0.6), "far": domain(rng, 1.0), "home": domain(rng, 0.0)} for _ in range(300)]
+    found = {name: np.array([alikeness(m[name].points, m["home"].points) for m in made]) for name in ("near", "far")}
+    told = [resemblances(each, "home") for each in made[:20]]
+
+    def half_width(estimates):
+        return np.mean([(each.high - each.low) / 2 for each in estimates])
+
+    for i, measure in enumerate(("silhouette", "similarity")):
+        for name, values in found.items():
+            width = half_width(each[name].estimate(measure) for each in told)
+            assert width == pytest.approx(2 * values[:, i].std(), rel=0.2)
+        width = half_width(difference(each["near"], each["far"], measure) for each in told)
+        assert width == pytest.approx(2 * (found["near"] - found["far"])[:, i].std(), rel=0.2)
+
+
+def test_the_jackknife_of_means_is_welchs_interval():
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(1, 3, 12), rng.normal(0, 1, 30)
+    without = [np.array([np.delete(x, i).mean() for i in range(len(x))]) for x in (a, b)]
+    value, low, high = jackknife(a.mean() - b.mean(), *without)
+    welch = scipy.stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert value == a.mean() - b.mean()
+    assert (low, high) == pytest.approx((welch.low, welch.high))
+    assert jackknife(2.0, np.full(5, 2.0)) == (2, 2, 2)
+
+
+def test_intervals_are_over_speakers_or_else_over_utterances():
+    rng = np.random.default_rng(5)
+    points = rng.normal(size=(9, 3))
+    lone, three = Cluster(points, ("s",) * 9), Cluster(points, tuple("xyz" * 3))
+    home = Cluster(rng.normal(size=(12, 3)) + 1, tuple("abcd" * 3))
+    found = resemblances({"lone": lone, "three": three, "home": home}, "home")
+    assert [found[name].without_own.shape for name in ("lone", "three")] == [(9, 2), (3, 2)]
+    assert (lone.interval_over, three.interval_over) == ("utterances", "speakers")
+    np.testing.assert_allclose(found["three"].without_own[1], alikeness(points[[0, 2, 3, 5, 6, 8]], home.points))
+    np.testing.assert_allclose(
+        found["three"].without_reference[3], alikeness(points, home.points[np.arange(12) % 4 < 3])
+    )
+    assert found["three"].found == found["lone"].found == alikeness(points, home.points)
+
+
+def test_too_little_to_compare_is_refused():
+    rng = np.random.default_rng(6)
+    clusters = {"a": domain(rng, 0.0), "one": Cluster(np.ones((1, 8)), ("s",))}
+    with pytest.raises(ValueError, match="one: 1 utterances; to say how far to trust it takes 3"):
+        resemblances(clusters, "a")
+    with pytest.raises(ValueError, match="'c' and another are to be compared, and there are a, one"):
+        resemblances(clusters, "c")
+    with pytest.raises(ValueError, match="'a' and another"):
+        resemblances({"a": clusters["a"]}, "a")

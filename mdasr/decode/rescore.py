@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mdasr.decode.lattice import Lattice, pruned
-from mdasr.language.backoff import SHIFT, NGram
+from mdasr.language.backoff import NGram
+from mdasr.language.levels import SHIFT
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 
 Context = tuple[int, ...]
