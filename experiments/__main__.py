@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -21,11 +20,13 @@ from mdasr.scales import SCALES, override
 from mdasr.spec import Table
 
 if TYPE_CHECKING:
-    from experiments.run import Laboratory, Results
+    from experiments.run import Laboratory
 
 # Worker processes import this module again: what needs jax is imported inside the functions that need it.
 
+SIMILARITY = "table2"  # of domains, not of words: no model, and no test set
 TABLES: dict[str, tuple[Table, ...]] = {
+    SIMILARITY: (),
     "table3": (table3_noise.TABLE,),
     "table4": (table4_codec.TABLE,),
     "table5": (table5_domains.TABLE,),
@@ -36,56 +37,24 @@ TABLES: dict[str, tuple[Table, ...]] = {
 
 def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
-    began = time.perf_counter()
-    tables = [table for name in names for table in TABLES[name]]
-    runs = [laboratory.results(tables) for laboratory in laboratories]
+    from experiments.outcome import judged, write_claims, write_similarity, write_tables
+
+    began, folder = time.perf_counter(), laboratories[0].results_folder
+    runs = [laboratory.results([table for name in names for table in TABLES[name]]) for laboratory in laboratories]
+    claims = judged(runs)
     for name in names:
-        for table, results in write_tables(name, runs, laboratories):
-            from mdasr.report import table_text
-
-            print(f"\n{table_text(table, results)}")
+        if name == SIMILARITY:
+            text, more = write_similarity(laboratories[0])
+            print(f"\n{text}")
+            claims += more
+        for text in write_tables(name, TABLES[name], runs, laboratories):
+            print(f"\n{text}")
     print()
-    for claim in write_claims(runs, laboratories[0].results_folder):
+    write_claims(claims, folder)
+    for claim in claims:
         print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
-    print(f"\n{time.perf_counter() - began:.0f} s; {laboratories[0].results_folder}")
+    print(f"\n{time.perf_counter() - began:.0f} s; {folder}")
     report(laboratories[0])
-
-
-def write_tables(name: str, runs: Sequence[Results], laboratories: Sequence[Laboratory]) -> list[tuple[Table, dict]]:
-    """Write what stands under one name as JSON: its table, and those that belong to it as "more"."""
-    from mdasr.acoustic.train import device
-    from mdasr.data.records import write_atomically
-    from mdasr.report import commit, table_json
-
-    first = laboratories[0]
-    seeds = [laboratory.seed for laboratory in laboratories]
-    facts = {
-        "scale": first.scale.name,
-        "seed": seeds[0] if len(seeds) == 1 else seeds,
-        "commit": commit(Path(__file__).parent),
-        "device": device(),
-    }
-    made = [table_json(table, runs, **facts) for table in TABLES[name]]
-    content = made[0] | ({"more": made[1:]} if made[1:] else {})
-    write_atomically(first.results_folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
-    return list(zip(TABLES[name], made))
-
-
-def write_claims(runs: Sequence[Results], folder: Path) -> list[dict[str, str]]:
-    """Verdicts on every claim whose models have been evaluated; those on other tables stay as they are on disk."""
-    from experiments.claims import CLAIMS
-    from mdasr.data.records import write_atomically
-
-    found = [
-        claim.verdict(runs)
-        for claim in CLAIMS
-        if all(pair in run for run in runs for each in claim.statements for pair in each.pairs())
-    ]
-    path = folder / "claims.json"
-    earlier = {claim["id"]: claim for claim in (json.loads(path.read_text()) if path.exists() else [])}
-    together = sorted((earlier | {claim["id"]: claim for claim in found}).values(), key=lambda claim: claim["id"])
-    write_atomically(path, json.dumps(together, indent=1, ensure_ascii=False) + "\n")
-    return found
 
 
 def overview(laboratory: Laboratory) -> None:
@@ -94,7 +63,8 @@ def overview(laboratory: Laboratory) -> None:
 
     for name, tables in TABLES.items():
         done = (laboratory.results_folder / f"{name}.json").exists()
-        print(f"{name}  {'done' if done else 'to do'}  Table {tables[0].number}: {tables[0].title}")
+        title = tables[0].title if tables else "how alike the domains sound"
+        print(f"{name}  {'done' if done else 'to do'}  Table {name[-1]}: {title}")
         for model, trained in trained_in(laboratory, tables).items():
             share = f", {model.share:.1%} of it" if model.share < 1 else ""
             start = f", from {model.parent.name}" if model.parent else ""

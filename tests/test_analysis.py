@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from experiments.table2_similarity import PAPER, similarity_table
+from experiments.table2_similarity import PAPER, SIMILARITY_CLAIMS, similarity_table
 from mdasr.analysis import AnalysisOptions, domain_ivectors, named, sample, speech_features, turns
 from mdasr.cli import main
 from mdasr.data.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
@@ -103,7 +103,7 @@ def test_the_table_has_the_papers_rows_and_is_measured_again_at_8_khz(corpora, t
         assert [claim["id"] for claim in part["claims"]] == ["T2.a", "T2.b"]
     assert results["cells"][0]["row"] == "Call-center"
     assert results["cells"] != results["heard_at_8_khz"]["cells"]
-    for name in ("domains.png", "domains_8khz.png"):
+    for name in ("table2.png", "table2_8khz.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="Table 2 needs a corpus of Call-center, Dictation"):
         similarity_table({"Voicesearch": corpora["Voicesearch"]})

@@ -1,0 +1,72 @@
+"""What came of the experiments: tables and verdicts as JSON files, and as text beside the paper's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import table2_similarity
+from experiments.claims import CLAIMS
+from experiments.run import Laboratory, Results
+from mdasr.acoustic.train import device
+from mdasr.data.records import write_atomically
+from mdasr.report import commit, similarity_text, table_json, table_text
+from mdasr.spec import Table
+
+Verdicts = list[dict[str, str]]
+
+
+def facts(laboratories: Sequence[Laboratory]) -> dict[str, Any]:
+    """Where results come from: one laboratory a seed."""
+    seeds = [laboratory.seed for laboratory in laboratories]
+    return {
+        "scale": laboratories[0].scale.name,
+        "seed": seeds[0] if len(seeds) == 1 else seeds,
+        "commit": commit(Path(__file__).parent),
+        "device": device(),
+    }
+
+
+def write_tables(
+    name: str, tables: Sequence[Table], runs: Sequence[Results], laboratories: Sequence[Laboratory]
+) -> list[str]:
+    """Write the tables of one name as JSON, the first with the others as "more"; returns each as text."""
+    if not tables:
+        return []
+    made = [table_json(table, runs, **facts(laboratories)) for table in tables]
+    content = made[0] | ({"more": made[1:]} if made[1:] else {})
+    write_atomically(laboratories[0].results_folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    return [table_text(table, each) for table, each in zip(tables, made)]
+
+
+def write_similarity(laboratory: Laboratory) -> tuple[str, Verdicts]:
+    """Measure Table 2 on the training corpora and write it with its pictures; returns its text and its verdicts."""
+    domains = (*table2_similarity.PAPER, table2_similarity.REFERENCE)
+    corpora = {domain: laboratory.corpus(domain, "train") for domain in domains}
+    folder = laboratory.results_folder
+    found = table2_similarity.similarity_table(corpora, seed=laboratory.seed, pictures=folder)
+    verdicts = found.pop("claims")
+    at_8_khz = found["heard_at_8_khz"]
+    write_atomically(folder / "table2.json", json.dumps(found | facts([laboratory]), indent=1) + "\n")
+    texts = [found["title"], similarity_text(found["cells"], found["reference"])]
+    texts += ["Heard at 8 kHz", similarity_text(at_8_khz["cells"], found["reference"])]
+    return "\n\n".join([f"Table 2. {texts[0]}", *texts[1:]]), verdicts
+
+
+def judged(runs: Sequence[Results]) -> Verdicts:
+    """Verdicts on every claim whose models have been evaluated."""
+    return [
+        claim.verdict(runs)
+        for claim in CLAIMS
+        if all(pair in run for run in runs for each in claim.statements for pair in each.pairs())
+    ]
+
+
+def write_claims(verdicts: Verdicts, folder: Path) -> None:
+    """Write claims.json; verdicts on other tables stay as they are there."""
+    path = folder / "claims.json"
+    earlier = {claim["id"]: claim for claim in (json.loads(path.read_text()) if path.exists() else [])}
+    together = sorted((earlier | {claim["id"]: claim for claim in verdicts}).values(), key=lambda claim: claim["id"])
+    write_atomically(path, json.dumps(together, indent=1, ensure_ascii=False) + "\n")
