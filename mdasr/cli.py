@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from mdasr import frontend, options
 from mdasr.data.audio import read_audio
-from mdasr.data.manifest import import_manifest, to_int16
+from mdasr.data.manifest import import_corpus, to_int16
 from mdasr.data.records import Corpus
 from mdasr.perturb import (
     TRAINING_CODECS,
@@ -37,11 +37,9 @@ if TYPE_CHECKING:
 
 
 def import_command(chosen: argparse.Namespace) -> int:
-    """Turn recordings with a manifest into a corpus directory; ends with 3 where lines were set aside."""
-    where = dict(pair.split("=", 1) for pair in chosen.where)
-    report = import_manifest(
-        chosen.manifest, chosen.out, chosen.corpus, where, chosen.domain, chosen.spell_numbers, chosen.workers
-    )
+    """Turn a corpus in any of several formats into a corpus directory; ends with 3 where lines were set aside."""
+    source, choice = options.source_of(chosen), options.choice_of(chosen)
+    report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers)
     print(report)
     return report.exit_status
 

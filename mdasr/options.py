@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from mdasr.data.importers import FORMATS
+from mdasr.data.listing import Source
+from mdasr.data.rows import Choice
 from mdasr.perturb import EVALUATION_ROOMS, TRAINING_ROOMS
 from mdasr.scales import SCALES
 from mdasr.spec import RATE_HZ
 
 
 def import_options(sub: ArgumentParser) -> None:
-    sub.add_argument("format", choices=["manifest"], help="manifest: JSON lines with id, audio, text, speaker, domain")
-    sub.add_argument("manifest", type=Path)
-    sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
+    source_options(sub)
     sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
-    sub.add_argument("--domain", help="instead of the manifest's")
+    sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def source_options(sub: ArgumentParser) -> None:
+    """Where recordings and transcripts lie, which of them to take, and how to read them."""
+    formats = "; ".join(f"{name}: {what}" for name, (_, what) in FORMATS.items())
+    sub.add_argument("format", choices=[*FORMATS], help=formats)
+    sub.add_argument("path", type=Path, metavar="PATH")
+    sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
+    sub.add_argument("--split", default="", help="of Common Voice and Hugging Face data sets, such as train")
+    sub.add_argument("--domain", help="instead of the manifest's; other formats have none")
+    sub.add_argument(
+        "--field", action="append", default=[], metavar="NAME=FIELD", help="take text, speaker, ... from this field"
+    )
+    sub.add_argument("--root", type=Path, metavar="DIR", help="audio lies in here, not in the folder of PATH")
+    sub.add_argument("--allow-commands", action="store_true", help="run the shell commands of wav.scp and Lhotse")
     sub.add_argument(
         "--spell-numbers", action="store_true", help="write digits as words instead of setting lines aside"
     )
-    sub.add_argument("--workers", type=int, default=2, help="processes")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+    sub.add_argument(
+        "--drop", action="append", default=[], metavar="TOKEN", help="of transcripts: no word, as <COMMA> or [noise]"
+    )
+
+
+def source_of(chosen: Namespace) -> Source:
+    return Source(chosen.format, chosen.path, chosen.root, chosen.split, chosen.allow_commands)
+
+
+def choice_of(chosen: Namespace) -> Choice:
+    """What the options of `source_options` choose; ValueError where one that should be a pair is none."""
+    for pair in (*chosen.where, *chosen.field):
+        if "=" not in pair:
+            raise ValueError(f"{pair!r}: write --where FIELD=VALUE, --field NAME=FIELD")
+    where, fields = (dict(pair.split("=", 1) for pair in pairs) for pairs in (chosen.where, chosen.field))
+    return Choice(where, fields, chosen.domain, chosen.spell_numbers, frozenset(chosen.drop))
 
 
 def align_options(sub: ArgumentParser) -> None:

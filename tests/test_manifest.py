@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mdasr.data import manifest
+from mdasr.data import shards
 from mdasr.data.audio import read_audio
 from mdasr.data.manifest import SET_ASIDE, import_manifest, to_int16
 from mdasr.data.records import Corpus
@@ -285,7 +285,7 @@ def test_a_manifest_that_is_none(tmp_path, content):
 
 
 def test_killed_midway_it_runs_again_to_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "_ROWS_PER_SHARD", 4)
+    monkeypatch.setattr(shards, "ROWS_PER_SHARD", 4)
     for i in range(10):
         soundfile.write(tmp_path / f"u{i}.wav", tone(0.2 + 0.1 * i, 16000), 16000)
     path = write_manifest(tmp_path, [row(f"u{i}") for i in range(10)] + [row("absent")])
@@ -296,13 +296,13 @@ def test_killed_midway_it_runs_again_to_the_same_bits(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(row, *_)
 
-    original = manifest.utterance
-    monkeypatch.setattr(manifest, "utterance", killed)
+    original = shards.utterance
+    monkeypatch.setattr(shards, "utterance", killed)
     with pytest.raises(KeyboardInterrupt):
         import_manifest(path, tmp_path / "killed", "mine")
     with pytest.raises(FileNotFoundError, match="running the same command again"):
         Corpus(tmp_path / "killed")
-    monkeypatch.setattr(manifest, "utterance", original)
+    monkeypatch.setattr(shards, "utterance", original)
     # A shard of an earlier attempt over another number of rows must not be taken for one of ours.
     stale = tmp_path / "killed" / "audio-00000-of-00009.array_record"
     (tmp_path / "killed" / "audio-00000-of-00003.array_record").rename(stale)
@@ -331,7 +331,7 @@ def test_done_it_only_reports_and_never_overwrites_another(tmp_path):
 
 @pytest.mark.slow
 def test_workers_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "_ROWS_PER_SHARD", 4)  # the parent alone cuts the shards
+    monkeypatch.setattr(shards, "ROWS_PER_SHARD", 4)  # the parent alone cuts the shards
     for i in range(10):
         soundfile.write(tmp_path / f"u{i}.wav", tone(0.2 + 0.1 * i, 16000), 16000)
     path = write_manifest(tmp_path, [row(f"u{i}") for i in range(10)] + [row("absent")])
