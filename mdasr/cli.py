@@ -1,4 +1,4 @@
-"""The command `mdasr`: import, align, train, evaluate, transcribe, perturb, rooms."""
+"""The command `mdasr`: import, validate, align, train, evaluate, transcribe, perturb, rooms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mdasr import frontend, options
 from mdasr.data.audio import read_audio
 from mdasr.data.manifest import import_corpus, to_int16
-from mdasr.data.records import Corpus
+from mdasr.data.records import Corpus, write_atomically
 from mdasr.perturb import (
     TRAINING_CODECS,
     Policy,
@@ -38,10 +38,28 @@ if TYPE_CHECKING:
 
 def import_command(chosen: argparse.Namespace) -> int:
     """Turn a corpus in any of several formats into a corpus directory; ends with 3 where lines were set aside."""
-    source, choice = options.source_of(chosen), options.choice_of(chosen)
+    source, choice = options.source_of(chosen, chosen.path), options.choice_of(chosen)
     report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers)
     print(report)
     return report.exit_status
+
+
+def validate_command(chosen: argparse.Namespace) -> int:
+    """Measure corpora, or what an import would read, and list what looks wrong; ends with 3 where something does."""
+    from mdasr.data.validate import Limits, as_json, validate_corpora, validate_source
+
+    limits = Limits(chosen.chars_per_s, chosen.clipped, chosen.silent)
+    if chosen.format is None:
+        found = validate_corpora(chosen.paths, limits, chosen.workers)
+    elif len(chosen.paths) == 1:
+        source = options.source_of(chosen, chosen.paths[0])
+        found = validate_source(source, options.choice_of(chosen), limits, chosen.workers)
+    else:
+        raise ValueError("with --format give one PATH; corpora that are imported can be validated together")
+    print(found)
+    if chosen.json:
+        write_atomically(chosen.json, json.dumps(as_json(found), ensure_ascii=False, indent=1) + "\n")
+    return found.exit_status
 
 
 def align_command(chosen: argparse.Namespace) -> int:
@@ -246,6 +264,7 @@ def rooms_command(chosen: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
     "import": (import_command, options.import_options),
+    "validate": (validate_command, options.validate_options),
     "align": (align_command, options.align_options),
     "train": (train_command, options.train_options),
     "evaluate": (evaluate_command, options.evaluate_options),

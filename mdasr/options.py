@@ -8,23 +8,25 @@ from pathlib import Path
 from mdasr.data.importers import FORMATS
 from mdasr.data.listing import Source
 from mdasr.data.rows import Choice
+from mdasr.data.validate import Limits
 from mdasr.perturb import EVALUATION_ROOMS, TRAINING_ROOMS
 from mdasr.scales import SCALES
 from mdasr.spec import RATE_HZ
 
+_FORMATS = "; ".join(f"{name}: {what}" for name, (_, what) in FORMATS.items())
+
 
 def import_options(sub: ArgumentParser) -> None:
-    source_options(sub)
+    sub.add_argument("format", choices=[*FORMATS], help=_FORMATS)
+    sub.add_argument("path", type=Path, metavar="PATH")
+    choice_options(sub)
     sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
     sub.add_argument("--workers", type=int, default=2, help="processes")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
 
 
-def source_options(sub: ArgumentParser) -> None:
-    """Where recordings and transcripts lie, which of them to take, and how to read them."""
-    formats = "; ".join(f"{name}: {what}" for name, (_, what) in FORMATS.items())
-    sub.add_argument("format", choices=[*FORMATS], help=formats)
-    sub.add_argument("path", type=Path, metavar="PATH")
+def choice_options(sub: ArgumentParser) -> None:
+    """Which recordings and transcripts of a source to take, and how to read them."""
     sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
     sub.add_argument("--split", default="", help="of Common Voice and Hugging Face data sets, such as train")
     sub.add_argument("--domain", help="instead of the manifest's; other formats have none")
@@ -41,17 +43,28 @@ def source_options(sub: ArgumentParser) -> None:
     )
 
 
-def source_of(chosen: Namespace) -> Source:
-    return Source(chosen.format, chosen.path, chosen.root, chosen.split, chosen.allow_commands)
+def source_of(chosen: Namespace, path: Path) -> Source:
+    return Source(chosen.format, path, chosen.root, chosen.split, chosen.allow_commands)
 
 
 def choice_of(chosen: Namespace) -> Choice:
-    """What the options of `source_options` choose; ValueError where one that should be a pair is none."""
+    """What the options of `choice_options` choose; ValueError where one that should be a pair is none."""
     for pair in (*chosen.where, *chosen.field):
         if "=" not in pair:
             raise ValueError(f"{pair!r}: write --where FIELD=VALUE, --field NAME=FIELD")
     where, fields = (dict(pair.split("=", 1) for pair in pairs) for pairs in (chosen.where, chosen.field))
     return Choice(where, fields, chosen.domain, chosen.spell_numbers, frozenset(chosen.drop))
+
+
+def validate_options(sub: ArgumentParser) -> None:
+    sub.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`, together")
+    sub.add_argument("--format", choices=[*FORMATS], help="or one PATH before its import, as `mdasr import` takes it")
+    choice_options(sub)
+    sub.add_argument("--chars-per-s", type=float, default=Limits.chars_per_s, help="more is too long a transcript")
+    sub.add_argument("--clipped", type=float, default=Limits.clipped, help="the largest share of samples")
+    sub.add_argument("--silent", type=float, default=Limits.silent, help="the largest share of frames")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write all measures and problems")
+    sub.add_argument("--workers", type=int, default=2, help="processes")
 
 
 def align_options(sub: ArgumentParser) -> None:
