@@ -1,4 +1,4 @@
-"""The command `mdasr`: import, validate, align, train, evaluate, transcribe, perturb, rooms."""
+"""The command `mdasr`: import, validate, prepare, align, train, evaluate, transcribe, perturb, rooms."""
 
 from __future__ import annotations
 
@@ -39,9 +39,23 @@ if TYPE_CHECKING:
 def import_command(chosen: argparse.Namespace) -> int:
     """Turn a corpus in any of several formats into a corpus directory; ends with 3 where lines were set aside."""
     source, choice = options.source_of(chosen, chosen.path), options.choice_of(chosen)
-    report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers)
+    report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers, chosen.rows_per_shard)
     print(report)
     return report.exit_status
+
+
+def prepare_command(chosen: argparse.Namespace) -> int:
+    """Import, validate and, if asked to, align a corpus; ends with 3 where lines were set aside or look wrong."""
+    status = import_command(chosen)
+    chosen.paths, chosen.format, chosen.json = [chosen.out], None, chosen.out / "validation.json"
+    status = max(status, validate_command(chosen))
+    if chosen.align:
+        from mdasr.acoustic.align import align
+        from mdasr.build import covering_lexicon
+
+        corpora = [Corpus(chosen.out)]
+        print(align(corpora, covering_lexicon(corpora, chosen.lexicon)))
+    return status
 
 
 def validate_command(chosen: argparse.Namespace) -> int:
@@ -264,6 +278,7 @@ def rooms_command(chosen: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
     "import": (import_command, options.import_options),
+    "prepare": (prepare_command, options.prepare_options),
     "validate": (validate_command, options.validate_options),
     "align": (align_command, options.align_options),
     "train": (train_command, options.train_options),

@@ -8,6 +8,7 @@ from pathlib import Path
 from mdasr.data.importers import FORMATS
 from mdasr.data.listing import Source
 from mdasr.data.rows import Choice
+from mdasr.data.shards import ROWS_PER_SHARD
 from mdasr.data.validate import Limits
 from mdasr.perturb import EVALUATION_ROOMS, TRAINING_ROOMS
 from mdasr.scales import SCALES
@@ -22,7 +23,15 @@ def import_options(sub: ArgumentParser) -> None:
     choice_options(sub)
     sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
     sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--rows-per-shard", type=int, default=ROWS_PER_SHARD, help="a shard is what a kill can cost")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def prepare_options(sub: ArgumentParser) -> None:
+    import_options(sub)
+    limit_options(sub)
+    sub.add_argument("--align", action="store_true", help="this corpus alone; `mdasr train` aligns what it pools")
+    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
 
 
 def choice_options(sub: ArgumentParser) -> None:
@@ -60,11 +69,15 @@ def validate_options(sub: ArgumentParser) -> None:
     sub.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`, together")
     sub.add_argument("--format", choices=[*FORMATS], help="or one PATH before its import, as `mdasr import` takes it")
     choice_options(sub)
+    limit_options(sub)
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write all measures and problems")
+    sub.add_argument("--workers", type=int, default=2, help="processes")
+
+
+def limit_options(sub: ArgumentParser) -> None:
     sub.add_argument("--chars-per-s", type=float, default=Limits.chars_per_s, help="more is too long a transcript")
     sub.add_argument("--clipped", type=float, default=Limits.clipped, help="the largest share of samples")
     sub.add_argument("--silent", type=float, default=Limits.silent, help="the largest share of frames")
-    sub.add_argument("--json", type=Path, metavar="FILE", help="write all measures and problems")
-    sub.add_argument("--workers", type=int, default=2, help="processes")
 
 
 def align_options(sub: ArgumentParser) -> None:

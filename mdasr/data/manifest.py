@@ -12,7 +12,7 @@ from mdasr.data.importers import read_source
 from mdasr.data.listing import Source
 from mdasr.data.records import Corpus, seal_corpus, write_atomically
 from mdasr.data.rows import Choice, SetAside, read_rows
-from mdasr.data.shards import tidy, write_shards
+from mdasr.data.shards import ROWS_PER_SHARD, tidy, write_shards
 from mdasr.spec import digest
 
 SET_ASIDE = "set_aside.jsonl"
@@ -60,7 +60,12 @@ def import_manifest(
 
 
 def import_corpus(
-    source: Source, directory: Path | str, corpus: str, choice: Choice | None = None, workers: int = 1
+    source: Source,
+    directory: Path | str,
+    corpus: str,
+    choice: Choice | None = None,
+    workers: int = 1,
+    rows_per_shard: int = ROWS_PER_SHARD,
 ) -> ImportReport:
     """Turn the utterances of a source, or those of `choice`, into the sealed corpus `directory`.
 
@@ -68,7 +73,8 @@ def import_corpus(
     at any moment, the same call goes on after the last whole shard, to the same bits; once done, it only reports.
     What is written does not depend on `workers`, the number of processes.
     Raises FileNotFoundError, FileExistsError where `directory` holds another corpus, and ValueError where no
-    line is chosen, the chosen ones are of several domains, or none of them is any good.
+    line is chosen, the chosen ones are of several domains, or none of them is any good. A shard holds the same
+    number of lines, whether they are good or not.
     """
     directory, choice = Path(directory), choice or Choice()
     listing = read_source(source)
@@ -77,7 +83,7 @@ def import_corpus(
         return _already_done(directory, corpus, choice.domain, made_by)
     rows, bad = read_rows(listing, choice)
     job = digest([made_by, corpus, choice.domain])
-    unread = write_shards(rows, listing.root, directory, corpus, job, workers)
+    unread = write_shards(rows, listing.root, directory, corpus, job, workers, rows_per_shard)
     bad = sorted([*bad, *unread], key=lambda row: row.line)
     lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in bad)
     write_atomically(directory / SET_ASIDE, lines)

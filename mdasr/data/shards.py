@@ -60,17 +60,23 @@ def record(row: Row, root: Path, corpus: str) -> bytes | SetAside:
 
 
 def write_shards(
-    rows: Sequence[Row], root: Path, directory: Path, corpus: str, job: str, workers: int = 1
+    rows: Sequence[Row],
+    root: Path,
+    directory: Path,
+    corpus: str,
+    job: str,
+    workers: int = 1,
+    rows_per_shard: int = ROWS_PER_SHARD,
 ) -> list[SetAside]:
-    """Write the rows' recordings, `ROWS_PER_SHARD` rows a shard; returns the rows whose audio is no good.
+    """Write the rows' recordings, so many a shard; returns the rows whose audio is no good.
 
     `job` tells what the rows depend on: shards that the same job left in `directory` are kept, those of another are
     removed. What is written does not depend on `workers`, the number of processes.
     """
-    count = max(1, math.ceil(len(rows) / ROWS_PER_SHARD))
-    parts = [rows[i * ROWS_PER_SHARD : (i + 1) * ROWS_PER_SHARD] for i in range(count)]
+    count = max(1, math.ceil(len(rows) / rows_per_shard))
+    parts = [rows[i * rows_per_shard : (i + 1) * rows_per_shard] for i in range(count)]
     paths = [shard_path(directory, "audio", i, count) for i in range(count)]
-    _claim(directory, f"{job} {len(rows)} {ROWS_PER_SHARD}\n", paths)
+    _claim(directory, f"{job} {len(rows)} {rows_per_shard}\n", paths)
     todo = [(part, path) for part, path in zip(parts, paths) if not path.exists()]
     write = partial(_write_one, root=root, corpus=corpus)
     if workers == 1 or len(todo) < 2:
