@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +40,12 @@ if TYPE_CHECKING:
 def import_command(chosen: argparse.Namespace) -> int:
     """Turn a corpus in any of several formats into a corpus directory; ends with 3 where lines were set aside."""
     source, choice = options.source_of(chosen, chosen.path), options.choice_of(chosen)
-    report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers, chosen.rows_per_shard)
+    run = None
+    if chosen.beam is not None:
+        from mdasr.data.beam import in_pipeline
+
+        run = in_pipeline(shlex.split(chosen.beam))
+    report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers, chosen.rows_per_shard, run)
     print(report)
     return report.exit_status
 

@@ -23,6 +23,7 @@ def import_options(sub: ArgumentParser) -> None:
     choice_options(sub)
     sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
     sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--beam", metavar="OPTIONS", help="write the shards in an Apache Beam pipeline with these options")
     sub.add_argument("--rows-per-shard", type=int, default=ROWS_PER_SHARD, help="a shard is what a kill can cost")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
 

@@ -88,5 +88,5 @@ def json_objects(content: str) -> Iterator[tuple[int, dict[str, object] | str]]:
 
 def relative(audio: str, root: Path) -> str:
     """`audio` as seen from `root` where it lies in it by its name, else as it is."""
-    path = Path(audio)
-    return path.relative_to(root).as_posix() if path.is_absolute() and path.is_relative_to(root) else audio
+    path, root = Path(audio), root.absolute()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else audio

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from mdasr.data.audio import to_int16 as to_int16  # of this module, too
@@ -12,7 +13,7 @@ from mdasr.data.importers import read_source
 from mdasr.data.listing import Source
 from mdasr.data.records import Corpus, seal_corpus, write_atomically
 from mdasr.data.rows import Choice, SetAside, read_rows
-from mdasr.data.shards import ROWS_PER_SHARD, tidy, write_shards
+from mdasr.data.shards import ROWS_PER_SHARD, Run, in_processes, tidy, write_shards
 from mdasr.spec import digest
 
 SET_ASIDE = "set_aside.jsonl"
@@ -66,12 +67,14 @@ def import_corpus(
     choice: Choice | None = None,
     workers: int = 1,
     rows_per_shard: int = ROWS_PER_SHARD,
+    run: Run | None = None,
 ) -> ImportReport:
     """Turn the utterances of a source, or those of `choice`, into the sealed corpus `directory`.
 
     Lines and recordings that are no good are set aside with the reason, in the report and in `set_aside.jsonl`. Killed
     at any moment, the same call goes on after the last whole shard, to the same bits; once done, it only reports.
-    What is written does not depend on `workers`, the number of processes.
+    What is written does not depend on `workers`, the number of processes, nor on `run`, which has the shards written
+    by something else (`mdasr.data.beam`).
     Raises FileNotFoundError, FileExistsError where `directory` holds another corpus, and ValueError where no
     line is chosen, the chosen ones are of several domains, or none of them is any good. A shard holds the same
     number of lines, whether they are good or not.
@@ -83,7 +86,8 @@ def import_corpus(
         return _already_done(directory, corpus, choice.domain, made_by)
     rows, bad = read_rows(listing, choice)
     job = digest([made_by, corpus, choice.domain])
-    unread = write_shards(rows, listing.root, directory, corpus, job, workers, rows_per_shard)
+    run = run or partial(in_processes, workers=workers)
+    unread = write_shards(rows, listing.root, directory, corpus, job, run, rows_per_shard)
     bad = sorted([*bad, *unread], key=lambda row: row.line)
     lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in bad)
     write_atomically(directory / SET_ASIDE, lines)

@@ -8,12 +8,13 @@ import multiprocessing
 import os
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
@@ -25,6 +26,10 @@ from mdasr.data.records import Utterance, encode_utterance, shard_path, write_at
 from mdasr.data.rows import Row, SetAside
 from mdasr.frontend import HOP, STACK, WINDOW, num_steps
 from mdasr.spec import RATE_HZ
+
+Part: TypeAlias = tuple[Sequence[Row], Path]  # the rows of a shard, and where it shall lie
+Write: TypeAlias = Callable[[Sequence[Row], Path], int]
+Run: TypeAlias = Callable[[Write, Sequence[Part]], None]
 
 ROWS_PER_SHARD = 2000
 # By how much a declared duration may be wrong: the larger of the two.
@@ -65,32 +70,44 @@ def write_shards(
     directory: Path,
     corpus: str,
     job: str,
-    workers: int = 1,
+    run: Run,
     rows_per_shard: int = ROWS_PER_SHARD,
 ) -> list[SetAside]:
     """Write the rows' recordings, so many a shard; returns the rows whose audio is no good.
 
     `job` tells what the rows depend on: shards that the same job left in `directory` are kept, those of another are
-    removed. What is written does not depend on `workers`, the number of processes.
+    removed. What is written does not depend on `run`, which has them written here or elsewhere.
     """
     count = max(1, math.ceil(len(rows) / rows_per_shard))
     parts = [rows[i * rows_per_shard : (i + 1) * rows_per_shard] for i in range(count)]
     paths = [shard_path(directory, "audio", i, count) for i in range(count)]
     _claim(directory, f"{job} {len(rows)} {rows_per_shard}\n", paths)
     todo = [(part, path) for part, path in zip(parts, paths) if not path.exists()]
-    write = partial(_write_one, root=root, corpus=corpus)
+    if todo:
+        run(partial(_write_one, root=root, corpus=corpus), todo)
+    return [SetAside(**json.loads(line)) for path in paths for line in _beside(path).read_text("utf-8").splitlines()]
+
+
+def in_processes(write: Write, todo: Sequence[Part], workers: int = 1) -> None:
+    """Have shards written by so many processes of this machine, or in this one."""
     if workers == 1 or len(todo) < 2:
         for part, path in todo:
             write(part, path)
-    else:
-        _write_all(write, todo, workers)
-    return [SetAside(**json.loads(line)) for path in paths for line in _beside(path).read_text("utf-8").splitlines()]
+        return
+    total = sum(len(part) for part, _ in todo)
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent) as pool,
+        tqdm(total=total, desc="recordings", unit="row", disable=None) as bar,
+    ):
+        for done in pool.map(write, *zip(*todo)):
+            bar.update(done)
 
 
 def tidy(directory: Path) -> None:
     """Take away what only served to go on after a kill; for a corpus that is sealed."""
-    for path in [directory / _JOB, *directory.glob("audio-*.set_aside"), *directory.glob("audio-*.part")]:
-        path.unlink(missing_ok=True)
+    for pattern in (_JOB, "audio-*.set_aside", "audio-*.rows", "audio-*.part"):
+        for path in directory.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _claim(directory: Path, job: str, shards: Sequence[Path]) -> None:
@@ -127,16 +144,6 @@ def _write_one(rows: Sequence[Row], shard: Path, root: Path, corpus: str) -> int
 
     write_shard(shard, records())
     return len(rows)
-
-
-def _write_all(write: partial[int], todo: Sequence[tuple[Sequence[Row], Path]], workers: int) -> None:
-    total = sum(len(part) for part, _ in todo)
-    with (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent) as pool,
-        tqdm(total=total, desc="recordings", unit="row", disable=None) as bar,
-    ):
-        for done in pool.map(write, *zip(*todo)):
-            bar.update(done)
 
 
 def die_with_parent() -> None:
