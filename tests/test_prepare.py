@@ -1,9 +1,8 @@
 """A preparation job that is killed, again and again, ends with the files of one that was left in peace."""
 
 import json
-import os
+import multiprocessing
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -14,20 +13,14 @@ import pytest
 import soundfile
 
 from mdasr.cli import main
-from mdasr.data.records import Corpus
-
-# A child of its own, since SIGKILL is to hit it; what it imports is all that it waits for.
-JOB = """
-import sys
-from pathlib import Path
 from mdasr.data.listing import Source
 from mdasr.data.manifest import import_corpus
+from mdasr.data.records import Corpus
 from mdasr.data.rows import Choice
 
-if __name__ == "__main__":
-    source = Source("kaldi", Path(sys.argv[1]), allow_commands=True)
-    import_corpus(source, sys.argv[2], "c", Choice(domain="d"), workers=int(sys.argv[3]), rows_per_shard=3)
-"""
+# Children of their own, since SIGKILL is to hit them; of a server, since they are to start quickly.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["mdasr.data.manifest"])
 
 
 def ids(utterances, good):
@@ -46,12 +39,19 @@ def kaldi(folder, utterances):
     (data / "wav.scp").write_text("\n".join(wav) + "\n")
     (data / "text").write_text("".join(f"{name} good morning\n" for name in names))
     (data / "utt2spk").write_text("".join(f"{name} s\n" for name in names))
-    (folder / "job.py").write_text(JOB)
 
 
 def start(folder, out, workers):
-    arguments = [sys.executable, str(folder / "job.py"), str(folder / "data"), str(folder / out), str(workers)]
-    return subprocess.Popen(arguments, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    source = Source("kaldi", folder / "data", allow_commands=True)
+    arguments = (source, folder / out, "c", Choice(domain="d"), workers, 3)
+    process = SERVER.Process(target=import_corpus, args=arguments)
+    process.start()
+    return process
+
+
+def finish(process):
+    process.join()
+    assert process.exitcode == 0
 
 
 def files(directory):
@@ -80,23 +80,23 @@ def wait_for_death(pids):
 
 def check_kills(folder, utterances, kills, workers):
     kaldi(folder, utterances)
-    assert start(folder, "whole", workers).wait() == 0
+    finish(start(folder, "whole", workers))
     rng, out = random.Random(0), folder / "killed"
     for _ in range(kills):
         # It is killed at some moment after it has written something more.
         before = len(list(out.glob("audio-*.array_record")))
         job = start(folder, "killed", workers)
-        while job.poll() is None and len(list(out.glob("audio-*.array_record"))) <= before:
+        while job.is_alive() and len(list(out.glob("audio-*.array_record"))) <= before:
             time.sleep(0.005)
         time.sleep(0.06 * rng.random())
         processes = children(job.pid)
-        assert job.poll() is None, "it was done before it could be killed: more utterances are needed"
-        job.send_signal(signal.SIGKILL)
-        job.wait()
+        assert job.is_alive(), "it was done before it could be killed: more utterances are needed"
+        job.kill()
+        job.join()
         wait_for_death(processes)
         with pytest.raises(FileNotFoundError, match="running the same command again"):
             Corpus(out)
-    assert start(folder, "killed", workers).wait() == 0
+    finish(start(folder, "killed", workers))
     assert files(out) == files(folder / "whole"), "bit for bit, and nothing left over"
     assert [utterance.id for utterance in Corpus(out)] == ids(utterances, good=True)
     aside = [json.loads(line)["id"] for line in (out / "set_aside.jsonl").read_text().splitlines()]
@@ -112,6 +112,23 @@ def test_three_kills_change_nothing(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_ten_kills_of_a_job_with_two_workers_change_nothing(tmp_path):
     check_kills(tmp_path, 240, 10, workers=2)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_told_and_the_rest_is_kept(tmp_path, capsys):
+    kaldi(tmp_path, 12)
+    scp = tmp_path / "data" / "wav.scp"
+    good = scp.read_text()
+    scp.write_text(good.replace("u007 sleep 0.02;", "u007 sleep 2; kill -9 $PPID;"))
+    arguments = ["import", "kaldi", str(tmp_path / "data"), "--allow-commands", "--corpus", "c", "--domain", "d"]
+    arguments += ["--rows-per-shard", "3", "--workers", "2", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "a worker process died" in capsys.readouterr().err
+    assert (tmp_path / "out" / "audio-00000-of-00004.array_record").exists()
+    assert not (tmp_path / "out" / "audio-00002-of-00004.array_record").exists()
+    scp.write_text(good)
+    assert main(arguments) == 3
+    assert [utterance.id for utterance in Corpus(tmp_path / "out")] == ids(12, good=True)
 
 
 def test_prepare_imports_and_validates(tmp_path, capsys):

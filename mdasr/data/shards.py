@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from functools import lru_cache, partial
 from multiprocessing import get_context
@@ -89,7 +90,7 @@ def write_shards(
 
 
 def in_processes(write: Write, todo: Sequence[Part], workers: int = 1) -> None:
-    """Have shards written by so many processes of this machine, or in this one."""
+    """Have shards written by so many processes of this machine, or in this one; ChildProcessError where one dies."""
     if workers == 1 or len(todo) < 2:
         for part, path in todo:
             write(part, path)
@@ -99,8 +100,14 @@ def in_processes(write: Write, todo: Sequence[Part], workers: int = 1) -> None:
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent) as pool,
         tqdm(total=total, desc="recordings", unit="row", disable=None) as bar,
     ):
-        for done in pool.map(write, *zip(*todo)):
-            bar.update(done)
+        try:
+            for done in pool.map(write, *zip(*todo)):
+                bar.update(done)
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                "a worker process died, for lack of memory, or in a decoder. The same command goes on after the last "
+                "whole shard; with --workers 1 it shows at which recording it dies: drop that one's line"
+            ) from None
 
 
 def tidy(directory: Path) -> None:
