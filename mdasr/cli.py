@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING
 import soundfile
 from tqdm import tqdm
 
-from mdasr import frontend, options
+from mdasr import commands_data, frontend, options
 from mdasr.data.audio import read_audio
-from mdasr.data.manifest import import_corpus, to_int16
-from mdasr.data.records import Corpus, write_atomically
+from mdasr.data.manifest import to_int16
+from mdasr.data.records import Corpus
 from mdasr.perturb import (
     TRAINING_CODECS,
     Policy,
@@ -35,51 +34,6 @@ if TYPE_CHECKING:
     from mdasr.recognizer import Recognizer
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
-
-
-def import_command(chosen: argparse.Namespace) -> int:
-    """Turn a corpus in any of several formats into a corpus directory; ends with 3 where lines were set aside."""
-    source, choice = options.source_of(chosen, chosen.path), options.choice_of(chosen)
-    run = None
-    if chosen.beam is not None:
-        from mdasr.data.beam import in_pipeline
-
-        run = in_pipeline(shlex.split(chosen.beam))
-    report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers, chosen.rows_per_shard, run)
-    print(report)
-    return report.exit_status
-
-
-def prepare_command(chosen: argparse.Namespace) -> int:
-    """Import, validate and, if asked to, align a corpus; ends with 3 where lines were set aside or look wrong."""
-    status = import_command(chosen)
-    chosen.paths, chosen.format, chosen.json = [chosen.out], None, chosen.out / "validation.json"
-    status = max(status, validate_command(chosen))
-    if chosen.align:
-        from mdasr.acoustic.align import align
-        from mdasr.build import covering_lexicon
-
-        corpora = [Corpus(chosen.out)]
-        print(align(corpora, covering_lexicon(corpora, chosen.lexicon)))
-    return status
-
-
-def validate_command(chosen: argparse.Namespace) -> int:
-    """Measure corpora, or what an import would read, and list what looks wrong; ends with 3 where something does."""
-    from mdasr.data.validate import Limits, as_json, validate_corpora, validate_source
-
-    limits = Limits(chosen.chars_per_s, chosen.clipped, chosen.silent)
-    if chosen.format is None:
-        found = validate_corpora(chosen.paths, limits, chosen.workers)
-    elif len(chosen.paths) == 1:
-        source = options.source_of(chosen, chosen.paths[0])
-        found = validate_source(source, options.choice_of(chosen), limits, chosen.workers)
-    else:
-        raise ValueError("with --format give one PATH; corpora that are imported can be validated together")
-    print(found)
-    if chosen.json:
-        write_atomically(chosen.json, json.dumps(as_json(found), ensure_ascii=False, indent=1) + "\n")
-    return found.exit_status
 
 
 def align_command(chosen: argparse.Namespace) -> int:
@@ -283,9 +237,9 @@ def rooms_command(chosen: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
-    "import": (import_command, options.import_options),
-    "prepare": (prepare_command, options.prepare_options),
-    "validate": (validate_command, options.validate_options),
+    "import": (commands_data.import_command, options.import_options),
+    "prepare": (commands_data.prepare_command, options.prepare_options),
+    "validate": (commands_data.validate_command, options.validate_options),
     "align": (align_command, options.align_options),
     "train": (train_command, options.train_options),
     "evaluate": (evaluate_command, options.evaluate_options),

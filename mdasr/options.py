@@ -81,6 +81,10 @@ def limit_options(sub: ArgumentParser) -> None:
     sub.add_argument("--silent", type=float, default=Limits.silent, help="the largest share of frames")
 
 
+def limits_of(chosen: Namespace) -> Limits:
+    return Limits(chosen.chars_per_s, chosen.clipped, chosen.silent)
+
+
 def align_options(sub: ArgumentParser) -> None:
     sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR")
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")

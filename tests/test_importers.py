@@ -219,13 +219,13 @@ def test_a_nemo_manifest(tmp_path):
         {**base, "audio_filepath": str(tmp_path / "sub" / "a.wav"), "offset": 0.5, "duration": 1.0, "speaker": "s7"},
         {**base, "duration": 1.0, "id": "short"},
         {**base, "audio_filepath": None},
-        {**base, "audio_filepath": "/etc/hosts", "id": "out"},
+        {**base, "audio_filepath": "/etc/hosts"},
         {**base, "offset": "0.5", "id": "odd"},
     ]
     good, bad = imported(Source("nemo", lines(tmp_path / "m.json", rows)), tmp_path / "out")
     assert {name: u.speaker for name, u in good.items()} == {"sub/a": "sub/a", "sub/a-00000500": "s7"}
     np.testing.assert_array_equal(good["sub/a-00000500"].wave, noise(2)[8_000:24_000])
-    assert "duration_s says 1 s" in bad["short"] and "--root DIR" in bad["out"] and "in seconds" in bad["odd"]
+    assert "duration_s says 1 s" in bad["short"] and "--root DIR" in bad["/etc/hosts"] and "in seconds" in bad["odd"]
     assert "audio_filepath" in bad[""]
 
 

@@ -204,6 +204,8 @@ BAD_ROWS = [
     (row("a6", audio="a.wav", text="[cough]"), "mark-up"),
     (row("", audio="a.wav"), "field id"),
     (row(3, audio="a.wav"), "field id: 3"),
+    (row("../a4", audio="a.wav"), "field id: '../a4' would lead elsewhere"),
+    (row("/tmp/a4", audio="a.wav"), "would lead elsewhere"),
     (row("a9", audio="a.wav", speaker=None), "field speaker"),
     (row("a10", audio="a.wav", domain=None), "field domain"),
     (row("a11", audio="../outside.wav"), "leaves the manifest's folder"),

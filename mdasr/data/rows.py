@@ -130,10 +130,12 @@ def _row(entry: Entry, fields: Mapping[str, object], root: Path, choice: Choice)
     if not text:
         raise ValueError(f"field text: there are no words in {said!r}; transcribe it, or drop the line")
     audio = _string(fields, "audio")
+    if entry.kind != "command":
+        _check_inside(root, audio)
     return Row(
         line=entry.line,
-        id=_string(fields, "id"),
-        audio=audio if entry.kind == "command" else _inside(root, audio),
+        id=_identifier(fields),
+        audio=audio,
         text=text,
         speaker=_string(fields, "speaker"),
         domain=choice.domain or _string(fields, "domain"),
@@ -146,13 +148,20 @@ def _row(entry: Entry, fields: Mapping[str, object], root: Path, choice: Choice)
     )
 
 
-def _inside(folder: Path, audio: str) -> str:
+def _check_inside(folder: Path, audio: str) -> None:
     """`audio`, which must stay inside the folder, links followed: a manifest may come from a stranger."""
     if "\0" in audio:
         raise ValueError(f"field audio: {audio!r} is no path; there is a null character in it")
     if not (folder / audio).resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"field audio: {audio!r} leaves the manifest's folder; move it there, or give --root DIR")
-    return audio
+
+
+def _identifier(fields: Mapping[str, object]) -> str:
+    """The id, which files will be called by (such as TextGrids): a path that leads nowhere else."""
+    name = _string(fields, "id")
+    if "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"field id: {name!r} would lead elsewhere as the name of a file; call it otherwise")
+    return name
 
 
 def _string(fields: Mapping[str, object], name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mdasr.data.listing import Entry, Listing, Source, json_objects, list_entries, read_text, relative
@@ -34,19 +34,23 @@ def _nemo_entries(content: str, root: Path) -> Iterator[Entry]:
         if isinstance(fields, str):
             yield Entry(line, {}, fields)
             continue
-        audio, offset, duration = (fields.get(name) for name in ("audio_filepath", "offset", "duration"))
-        if not isinstance(audio, str):
-            yield Entry(line, fields, f"field audio_filepath: {audio!r} where a path should be; give one recording")
-            continue
-        audio = relative(audio, root)
-        stem = Path(audio).with_suffix("").as_posix()
-        known = {"audio": audio, "speaker": stem, "id": stem, **fields, "duration_s": duration}
-        if offset is not None:
-            numbers = [n for n in (offset, duration) if isinstance(n, int | float) and not isinstance(n, bool)]
-            if len(numbers) < 2:
-                yield Entry(line, known, f"fields offset, duration: {offset!r}, {duration!r}; give both in seconds")
-                continue
-            known = {"id": f"{stem}-{round(1000 * numbers[0]):08d}", "start_s": numbers[0], "end_s": sum(numbers)} | {
-                name: value for name, value in known.items() if name != "id" or "id" in fields
-            }
-        yield Entry(line, known)
+        try:
+            yield Entry(line, _nemo_fields(fields, root))
+        except ValueError as error:
+            yield Entry(line, fields, str(error))
+
+
+def _nemo_fields(fields: Mapping[str, object], root: Path) -> dict[str, object]:
+    """The fields of a line with those of a manifest beside them; ValueError names the field that is wrong."""
+    audio, offset_s, duration_s = (fields.get(name) for name in ("audio_filepath", "offset", "duration"))
+    if not isinstance(audio, str):
+        raise ValueError(f"field audio_filepath: {audio!r} where a path should be; give one recording")
+    audio = relative(audio, root)
+    stem = Path(audio).with_suffix("").as_posix()
+    named = {"id": stem, "speaker": stem, **fields, "audio": audio, "duration_s": duration_s}
+    if offset_s is None:
+        return named
+    if not isinstance(offset_s, int | float) or not isinstance(duration_s, int | float):
+        raise ValueError(f"fields offset, duration: {offset_s!r}, {duration_s!r}; give both in seconds")
+    part = {"id": f"{stem}-{round(1000 * offset_s):08d}"} if "id" not in fields else {}
+    return named | part | {"start_s": offset_s, "end_s": offset_s + duration_s}
