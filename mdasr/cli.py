@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import soundfile
 from tqdm import tqdm
 
-from mdasr import frontend, options
+from mdasr import commands_data, frontend, options
 from mdasr.data.audio import read_audio
-from mdasr.data.manifest import import_manifest, to_int16
+from mdasr.data.manifest import to_int16
 from mdasr.data.records import Corpus, write_atomically
 from mdasr.perturb import (
     TRAINING_CODECS,
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
     from mdasr.recognizer import Recognizer
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
-
-
-def import_command(chosen: argparse.Namespace) -> int:
-    """Turn recordings with a manifest into a corpus directory; ends with 3 where lines were set aside."""
-    where = dict(pair.split("=", 1) for pair in chosen.where)
-    report = import_manifest(
-        chosen.manifest, chosen.out, chosen.corpus, where, chosen.domain, chosen.spell_numbers, chosen.workers
-    )
-    print(report)
-    return report.exit_status
 
 
 def align_command(chosen: argparse.Namespace) -> int:
@@ -366,7 +356,9 @@ def lm_command(chosen: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
-    "import": (import_command, options.import_options),
+    "import": (commands_data.import_command, options.import_options),
+    "prepare": (commands_data.prepare_command, options.prepare_options),
+    "validate": (commands_data.validate_command, options.validate_options),
     "align": (align_command, options.align_options),
     "train": (train_command, options.train_options),
     "adapt": (adapt_command, options.adapt_options),

@@ -2,25 +2,87 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from mdasr.data.importers import FORMATS
+from mdasr.data.listing import Source
+from mdasr.data.rows import Choice
+from mdasr.data.shards import ROWS_PER_SHARD
+from mdasr.data.validate import Limits
 from mdasr.perturb import EVALUATION_ROOMS, TRAINING_ROOMS
 from mdasr.scales import SCALES
 from mdasr.spec import RATE_HZ
 
+_FORMATS = "; ".join(f"{name}: {what}" for name, (_, what) in FORMATS.items())
+
 
 def import_options(sub: ArgumentParser) -> None:
-    sub.add_argument("format", choices=["manifest"], help="manifest: JSON lines with id, audio, text, speaker, domain")
-    sub.add_argument("manifest", type=Path)
-    sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
+    sub.add_argument("format", choices=[*FORMATS], help=_FORMATS)
+    sub.add_argument("path", type=Path, metavar="PATH")
+    choice_options(sub)
     sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
-    sub.add_argument("--domain", help="instead of the manifest's")
+    sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--beam", metavar="OPTIONS", help="write the shards in an Apache Beam pipeline with these options")
+    sub.add_argument("--rows-per-shard", type=int, default=ROWS_PER_SHARD, help="a shard is what a kill can cost")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def prepare_options(sub: ArgumentParser) -> None:
+    import_options(sub)
+    limit_options(sub)
+    sub.add_argument("--align", action="store_true", help="this corpus alone; `mdasr train` aligns what it pools")
+    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
+
+
+def choice_options(sub: ArgumentParser) -> None:
+    """Which recordings and transcripts of a source to take, and how to read them."""
+    sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
+    sub.add_argument("--split", default="", help="of Common Voice and Hugging Face data sets, such as train")
+    sub.add_argument("--domain", help="instead of the manifest's; other formats have none")
+    sub.add_argument(
+        "--field", action="append", default=[], metavar="NAME=FIELD", help="take text, speaker, ... from this field"
+    )
+    sub.add_argument("--root", type=Path, metavar="DIR", help="audio lies in here, not in the folder of PATH")
+    sub.add_argument("--allow-commands", action="store_true", help="run the shell commands of wav.scp and Lhotse")
     sub.add_argument(
         "--spell-numbers", action="store_true", help="write digits as words instead of setting lines aside"
     )
+    sub.add_argument(
+        "--drop", action="append", default=[], metavar="TOKEN", help="of transcripts: no word, as <COMMA> or [noise]"
+    )
+
+
+def source_of(chosen: Namespace, path: Path) -> Source:
+    return Source(chosen.format, path, chosen.root, chosen.split, chosen.allow_commands)
+
+
+def choice_of(chosen: Namespace) -> Choice:
+    """What the options of `choice_options` choose; ValueError where one that should be a pair is none."""
+    for pair in (*chosen.where, *chosen.field):
+        if "=" not in pair:
+            raise ValueError(f"{pair!r}: write --where FIELD=VALUE, --field NAME=FIELD")
+    where, fields = (dict(pair.split("=", 1) for pair in pairs) for pairs in (chosen.where, chosen.field))
+    return Choice(where, fields, chosen.domain, chosen.spell_numbers, frozenset(chosen.drop))
+
+
+def validate_options(sub: ArgumentParser) -> None:
+    sub.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`, together")
+    sub.add_argument("--format", choices=[*FORMATS], help="or one PATH before its import, as `mdasr import` takes it")
+    choice_options(sub)
+    limit_options(sub)
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write all measures and problems")
     sub.add_argument("--workers", type=int, default=2, help="processes")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def limit_options(sub: ArgumentParser) -> None:
+    sub.add_argument("--chars-per-s", type=float, default=Limits.chars_per_s, help="more is too long a transcript")
+    sub.add_argument("--clipped", type=float, default=Limits.clipped, help="the largest share of samples")
+    sub.add_argument("--silent", type=float, default=Limits.silent, help="the largest share of frames")
+
+
+def limits_of(chosen: Namespace) -> Limits:
+    return Limits(chosen.chars_per_s, chosen.clipped, chosen.silent)
 
 
 def align_options(sub: ArgumentParser) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mdasr.data import manifest
+from mdasr.data import shards
 from mdasr.data.audio import read_audio
-from mdasr.data.manifest import SET_ASIDE, import_manifest, to_int16
+from mdasr.data.listing import Source
+from mdasr.data.manifest import SET_ASIDE, import_corpus, import_manifest, to_int16
 from mdasr.data.records import Corpus
 
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech" / "manifest.jsonl"
@@ -203,6 +204,8 @@ BAD_ROWS = [
     (row("a6", audio="a.wav", text="[cough]"), "mark-up"),
     (row("", audio="a.wav"), "field id"),
     (row(3, audio="a.wav"), "field id: 3"),
+    (row("../a4", audio="a.wav"), "field id: '../a4' would lead elsewhere"),
+    (row("/tmp/a4", audio="a.wav"), "would lead elsewhere"),
     (row("a9", audio="a.wav", speaker=None), "field speaker"),
     (row("a10", audio="a.wav", domain=None), "field domain"),
     (row("a11", audio="../outside.wav"), "leaves the manifest's folder"),
@@ -285,28 +288,28 @@ def test_a_manifest_that_is_none(tmp_path, content):
 
 
 def test_killed_midway_it_runs_again_to_the_same_bits(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "_ROWS_PER_SHARD", 4)
     for i in range(10):
         soundfile.write(tmp_path / f"u{i}.wav", tone(0.2 + 0.1 * i, 16000), 16000)
     path = write_manifest(tmp_path, [row(f"u{i}") for i in range(10)] + [row("absent")])
-    whole = import_manifest(path, tmp_path / "whole", "mine")
+    source = Source("manifest", path)
+    whole = import_corpus(source, tmp_path / "whole", "mine", rows_per_shard=4)
 
     def killed(row, *_):
         if row.id == "u6":
             raise KeyboardInterrupt
         return original(row, *_)
 
-    original = manifest.utterance
-    monkeypatch.setattr(manifest, "utterance", killed)
+    original = shards.utterance
+    monkeypatch.setattr(shards, "utterance", killed)
     with pytest.raises(KeyboardInterrupt):
-        import_manifest(path, tmp_path / "killed", "mine")
+        import_corpus(source, tmp_path / "killed", "mine", rows_per_shard=4)
     with pytest.raises(FileNotFoundError, match="running the same command again"):
         Corpus(tmp_path / "killed")
-    monkeypatch.setattr(manifest, "utterance", original)
+    monkeypatch.setattr(shards, "utterance", original)
     # A shard of an earlier attempt over another number of rows must not be taken for one of ours.
     stale = tmp_path / "killed" / "audio-00000-of-00009.array_record"
     (tmp_path / "killed" / "audio-00000-of-00003.array_record").rename(stale)
-    again = import_manifest(path, tmp_path / "killed", "mine")
+    again = import_corpus(source, tmp_path / "killed", "mine", rows_per_shard=4)
     assert again.corpus.info == whole.corpus.info
     assert not stale.exists()
     assert again.set_aside == whole.set_aside
@@ -330,12 +333,11 @@ def test_done_it_only_reports_and_never_overwrites_another(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_change_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest, "_ROWS_PER_SHARD", 4)  # the parent alone cuts the shards
+def test_workers_change_nothing(tmp_path):
     for i in range(10):
         soundfile.write(tmp_path / f"u{i}.wav", tone(0.2 + 0.1 * i, 16000), 16000)
     path = write_manifest(tmp_path, [row(f"u{i}") for i in range(10)] + [row("absent")])
-    reports = [import_manifest(path, tmp_path / f"w{n}", "mine", workers=n) for n in (1, 2)]
+    reports = [import_corpus(Source("manifest", path), tmp_path / f"w{n}", "mine", None, n, 4) for n in (1, 2)]
     assert reports[0].corpus.info == reports[1].corpus.info
     assert [bad.id for bad in reports[0].set_aside] == [bad.id for bad in reports[1].set_aside] == ["absent"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from jaxtyping import Float32
+from jaxtyping import Float32, Int16
 
 from mdasr.spec import RATE_HZ
 
@@ -33,74 +34,89 @@ def read_audio(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; is the path relative to the manifest's folder?")
-    if not path.stat().st_size:
-        raise ValueError(f"{path}: the file is empty (0 bytes); copy or download it again")
+    return decode_audio(path, str(path), channel, start_s, end_s)
+
+
+def decode_audio(
+    content: Path | bytes,
+    name: str,
+    channel: int | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> tuple[Float32[np.ndarray, " samples"], int]:
+    """As `read_audio`, of a file or of its bytes; errors call it `name`."""
+    if not (len(content) if isinstance(content, bytes) else content.stat().st_size):
+        raise ValueError(f"{name}: the file is empty (0 bytes); copy or download it again")
     first_s = 0.0 if start_s is None else start_s
     if not 0 <= first_s < (np.inf if end_s is None else end_s):
-        raise ValueError(f"{path}: start_s {start_s}, end_s {end_s}: a part starts at 0 or later and ends after that")
-    samples, rate_hz = _read_soundfile(path, first_s, end_s) or _read_av(path, first_s, end_s)
-    mono = _checked(path, _one_channel(path, samples, channel))
+        raise ValueError(f"{name}: start_s {start_s}, end_s {end_s}: a part starts at 0 or later and ends after that")
+    samples, rate_hz = _read_soundfile(content, name, first_s, end_s) or _read_av(content, name, first_s, end_s)
+    mono = _checked(name, _one_channel(name, samples, channel))
     if rate_hz != RATE_HZ:
         mono = soxr.resample(mono, rate_hz, RATE_HZ)
     return np.clip(mono, -1, 1 - 2.0**-15), rate_hz
 
 
 def _one_channel(
-    path: Path, samples: Float32[np.ndarray, "samples channels"], channel: int | None
+    name: str, samples: Float32[np.ndarray, "samples channels"], channel: int | None
 ) -> Float32[np.ndarray, " samples"]:
     channels = samples.shape[1]
     if channel is None and channels > 1:
-        raise ValueError(f"{path}: {channels} channels; say which one with `channel` (0 to {channels - 1})")
+        raise ValueError(f"{name}: {channels} channels; say which one with `channel` (0 to {channels - 1})")
     if not 0 <= (channel or 0) < channels:
-        raise ValueError(f"{path}: there is no channel {channel}; the file has {channels}, counted from 0")
+        raise ValueError(f"{name}: there is no channel {channel}; the file has {channels}, counted from 0")
     return np.ascontiguousarray(samples[:, channel or 0])
 
 
-def _checked(path: Path, mono: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
+def _checked(name: str, mono: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:
     if not len(mono):
-        raise ValueError(f"{path}: no samples (zero-length audio); record or export it again")
+        raise ValueError(f"{name}: no samples (zero-length audio); record or export it again")
     if not np.isfinite(mono).all():
         bad = int(np.argmin(np.isfinite(mono)))
-        raise ValueError(f"{path}: sample {bad} is {mono[bad]}, not a finite number; export it again")
+        raise ValueError(f"{name}: sample {bad} is {mono[bad]}, not a finite number; export it again")
     peak = float(np.abs(mono).max())
     if not peak:
-        raise ValueError(f"{path}: every sample is zero; the channel is dead, or the recording failed")
+        raise ValueError(f"{name}: every sample is zero; the channel is dead, or the recording failed")
     if peak > _LOUDEST:
-        raise ValueError(f"{path}: samples reach {peak:g}; scale floating-point audio to between -1 and 1")
+        raise ValueError(f"{name}: samples reach {peak:g}; scale floating-point audio to between -1 and 1")
     return mono
 
 
 def _read_soundfile(
-    path: Path, start_s: float, end_s: float | None
+    content: Path | bytes, name: str, start_s: float, end_s: float | None
 ) -> tuple[Float32[np.ndarray, "samples channels"], int] | None:
     """Samples and rate by libsndfile; None where it does not know the format."""
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(_opened(content))
     except soundfile.LibsndfileError as error:
         if "not recognised" in str(error):
             return None
-        raise ValueError(f"{path}: {error.error_string} Copy or download it again") from None
+        raise ValueError(f"{name}: {error.error_string} Copy or download it again") from None
     with file:
-        _check_log(path, file.extra_info)
+        _check_log(name, file.extra_info)
         rate_hz, total = file.samplerate, file.frames
         first = round(start_s * rate_hz)
         last = total if end_s is None else round(end_s * rate_hz)
         if last > total + SLACK_S * rate_hz or first >= max(total, 1):
-            raise _beyond(path, start_s, end_s, total / rate_hz)
+            raise _beyond(name, start_s, end_s, total / rate_hz)
         try:
             if first:
                 file.seek(first)
             blocks = [*_blocks(file, last - first)]
         except soundfile.LibsndfileError as error:
             raise ValueError(
-                f"{path}: truncated or damaged ({error.error_string.rstrip('.')}); copy or download it again"
+                f"{name}: truncated or damaged ({error.error_string.rstrip('.')}); copy or download it again"
             ) from None
         samples = np.concatenate([np.empty((0, file.channels), np.float32), *blocks])
         # A stream whose header does not tell the length claims 2**63 - 1 samples.
         if total < 2**62 and len(samples) < min(last, total) - first - SLACK_S * rate_hz:
             got, said = len(samples) / rate_hz, (min(last, total) - first) / rate_hz
-            raise ValueError(f"{path}: truncated: {got:.2f} s of {said:.2f} s; copy or download it again")
+            raise ValueError(f"{name}: truncated: {got:.2f} s of {said:.2f} s; copy or download it again")
     return samples, rate_hz
+
+
+def _opened(content: Path | bytes) -> str | io.BytesIO:
+    return io.BytesIO(content) if isinstance(content, bytes) else str(content)
 
 
 def _blocks(file: soundfile.SoundFile, count: int) -> Iterator[Float32[np.ndarray, "samples channels"]]:
@@ -112,35 +128,37 @@ def _blocks(file: soundfile.SoundFile, count: int) -> Iterator[Float32[np.ndarra
         yield block
 
 
-def _check_log(path: Path, info: str) -> None:
+def _check_log(name: str, info: str) -> None:
     """Of a WAV or OGG that is cut off libsndfile reads what is there, and says so in its log alone."""
     if "Junk after the last page" in info or "File ended unexpectedly" in info:
-        raise ValueError(f"{path}: truncated (its last page is missing); copy or download it again")
+        raise ValueError(f"{name}: truncated (its last page is missing); copy or download it again")
     if match := re.search(r"^data : (\d+) \(should be (\d+)\)", info, re.MULTILINE):
         said, there = int(match[1]), int(match[2])
         if there < said < _STREAMED:
-            raise ValueError(f"{path}: truncated: {there} bytes of {said}; copy or download it again")
+            raise ValueError(f"{name}: truncated: {there} bytes of {said}; copy or download it again")
 
 
-def _read_av(path: Path, start_s: float, end_s: float | None) -> tuple[Float32[np.ndarray, "samples channels"], int]:
+def _read_av(
+    content: Path | bytes, name: str, start_s: float, end_s: float | None
+) -> tuple[Float32[np.ndarray, "samples channels"], int]:
     """Samples and rate by FFmpeg, for what libsndfile does not know."""
     try:
         import av
     except ImportError:
-        raise ImportError(f"{path}: reading this needs PyAV: pip install 'mdasr[codecs]'; or is it no audio?") from None
+        raise ImportError(f"{name}: reading this needs PyAV: pip install 'mdasr[codecs]'; or is it no audio?") from None
     try:
-        with av.open(str(path)) as container:
+        with av.open(_opened(content)) as container:
             if not container.streams.audio:
-                raise ValueError(f"{path}: there is no sound in this file")
+                raise ValueError(f"{name}: there is no sound in this file")
             samples, rate_hz = _decode(container)
     except av.error.FFmpegError as error:
         raise ValueError(
-            f"{path}: damaged, or no audio that libsndfile or FFmpeg knows ({error.strerror}); is it "
+            f"{name}: damaged, or no audio that libsndfile or FFmpeg knows ({error.strerror}); is it "
             "something else under an audio file's name?"
         ) from None
     seconds = len(samples) / rate_hz
     if start_s >= max(seconds, SLACK_S) or (end_s or 0) > seconds + SLACK_S:
-        raise _beyond(path, start_s, end_s, seconds)
+        raise _beyond(name, start_s, end_s, seconds)
     last = None if end_s is None else round(end_s * rate_hz)
     return samples[round(start_s * rate_hz) : last], rate_hz
 
@@ -155,6 +173,11 @@ def _decode(container: Any) -> tuple[Float32[np.ndarray, "samples channels"], in
     return np.ascontiguousarray(np.concatenate(blocks, axis=1).T), stream.rate
 
 
-def _beyond(path: Path, start_s: float, end_s: float | None, seconds: float) -> ValueError:
+def _beyond(name: str, start_s: float, end_s: float | None, seconds: float) -> ValueError:
     end = "its end" if end_s is None else f"{end_s:g} s"
-    return ValueError(f"{path}: start_s, end_s: {start_s:g} s to {end}, but the recording lasts {seconds:g} s")
+    return ValueError(f"{name}: start_s, end_s: {start_s:g} s to {end}, but the recording lasts {seconds:g} s")
+
+
+def to_int16(wave: Float32[np.ndarray, " samples"]) -> Int16[np.ndarray, " samples"]:
+    """A waveform in [-1, 1) as 16-bit samples, rounded; what was 16-bit before is so again, bit for bit."""
+    return np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)

@@ -1,42 +1,22 @@
-"""Corpora as people have them: recordings with a JSON-lines manifest become a sealed corpus (§4.1)."""
+"""Corpora as people have them, in any of `importers.FORMATS`, become sealed corpora (§4.1)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float32, Int16
-from tqdm import tqdm
-
-from mdasr.data.audio import read_audio
-from mdasr.data.records import (
-    Corpus,
-    Utterance,
-    encode_utterance,
-    seal_corpus,
-    shard_path,
-    write_atomically,
-    write_shard,
-)
-from mdasr.data.rows import Row, SetAside, read_rows
-from mdasr.frontend import HOP, STACK, WINDOW, num_steps
-from mdasr.spec import RATE_HZ
+from mdasr.data.audio import to_int16 as to_int16  # of this module, too
+from mdasr.data.importers import read_source
+from mdasr.data.listing import Source
+from mdasr.data.records import Corpus, seal_corpus, write_atomically
+from mdasr.data.rows import Choice, SetAside, read_rows
+from mdasr.data.shards import ROWS_PER_SHARD, Run, in_processes, tidy, write_shards
+from mdasr.spec import digest
 
 SET_ASIDE = "set_aside.jsonl"
-TOLERANCE_S, TOLERANCE_SHARE = (
-    0.1,
-    0.01,
-)  # by how much a declared duration may be wrong: the larger of the two
-_ROWS_PER_SHARD = 2000
-_SHORTEST_S = ((STACK - 1) * HOP + WINDOW) / RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -74,72 +54,68 @@ def import_manifest(
 ) -> ImportReport:
     """Turn the lines of a manifest, or those `where` field equals value, into the sealed corpus `directory`.
 
-    `domain` replaces the lines' own. Lines and recordings that are no good are set aside with the reason, in
-    the report and in `set_aside.jsonl`. Killed midway, the same call starts over; once done, it only reports.
-    What is written does not depend on `workers`, the number of processes.
-    Raises FileNotFoundError, FileExistsError where `directory` holds another corpus, and ValueError where no
-    line is chosen, the chosen ones are of several domains, or none of them is any good.
+    `domain` replaces the lines' own; otherwise as `import_corpus`.
     """
-    path, directory, where = Path(path), Path(directory), dict(where or {})
-    content = _read_text(path)
-    made_by = {
-        "manifest": path.name,
-        "manifest_sha256": hashlib.sha256(content.encode()).hexdigest(),
-        "where": where,
-        "spell_numbers": spell_numbers,
-    }
+    choice = Choice(dict(where or {}), domain=domain, spell_numbers=spell_numbers)
+    return import_corpus(Source("manifest", Path(path)), directory, corpus, choice, workers)
+
+
+def import_corpus(
+    source: Source,
+    directory: Path | str,
+    corpus: str,
+    choice: Choice | None = None,
+    workers: int = 1,
+    rows_per_shard: int = ROWS_PER_SHARD,
+    run: Run | None = None,
+) -> ImportReport:
+    """Turn the utterances of a source, or those of `choice`, into the sealed corpus `directory`.
+
+    Lines and recordings that are no good are set aside with the reason, in the report and in `set_aside.jsonl`. Killed
+    at any moment, the same call goes on after the last whole shard, to the same bits; once done, it only reports.
+    What is written does not depend on `workers`, the number of processes, nor on `run`, which has the shards written
+    by something else (`mdasr.data.beam`).
+    Raises FileNotFoundError, FileExistsError where `directory` holds another corpus, and ValueError where no
+    line is chosen, the chosen ones are of several domains, or none of them is any good. A shard holds the same
+    number of lines, whether they are good or not.
+    """
+    directory, choice = Path(directory), choice or Choice()
+    listing = read_source(source)
+    made_by = _made_by(source, listing.sha256, choice)
     if (directory / "corpus.json").exists():
-        return _already_done(directory, corpus, domain, made_by)
-    rows, bad = read_rows(path, content, where, domain, spell_numbers)
-    domains = sorted({row.domain for row in rows})
-    if len(domains) > 1:
-        raise ValueError(
-            f"{path}: field domain: the chosen lines are of {len(domains)} domains ({', '.join(domains)}), a "
-            f"corpus is of one; choose (--where domain={domains[0]}) or rename them (--domain NAME)"
-        )
-    _clear(directory)
-    bad = sorted([*bad, *_write_shards(rows, path.parent, directory, corpus, workers)], key=lambda row: row.line)
+        return _already_done(directory, corpus, choice.domain, made_by)
+    rows, bad = read_rows(listing, choice)
+    job = digest([made_by, corpus, choice.domain])
+    run = run or partial(in_processes, workers=workers)
+    unread = write_shards(rows, listing.root, directory, corpus, job, run, rows_per_shard)
+    bad = sorted([*bad, *unread], key=lambda row: row.line)
     lines = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in bad)
     write_atomically(directory / SET_ASIDE, lines)
-    if {row.line for row in rows} <= {row.line for row in bad}:
+    if len(unread) == len(rows):
         raise ValueError(
-            f"{path}: none of the {len(bad)} chosen lines is any good; line {bad[0].line} ({bad[0].audio}): "
+            f"{source.path}: none of the {len(bad)} chosen lines is any good; line {bad[0].line} ({bad[0].audio}): "
             f"{bad[0].reason}. The others: {directory / SET_ASIDE}"
         )
-    sealed = seal_corpus(directory, corpus, domains[0], made_by=made_by)
+    sealed = seal_corpus(directory, corpus, rows[0].domain, made_by=made_by)
+    tidy(directory)
     return ImportReport(sealed, len(sealed), tuple(bad))
 
 
-def utterance(row: Row, folder: Path, corpus: str) -> Utterance:
-    """Read the recording of a row; raises as `read_audio` does, and ValueError where the two disagree."""
-    path = folder / row.audio
-    wave, rate_hz = read_audio(path, row.channel, row.start_s, row.end_s)
-    seconds = len(wave) / RATE_HZ
-    if row.sample_rate is not None and row.sample_rate != rate_hz:
-        raise ValueError(f"{path}: field sample_rate says {row.sample_rate} Hz, the file {rate_hz}; correct the row")
-    tolerance_s = max(TOLERANCE_S, TOLERANCE_SHARE * seconds)
-    if row.duration_s is not None and abs(row.duration_s - seconds) > tolerance_s:
-        raise ValueError(
-            f"{path}: field duration_s says {row.duration_s:g} s, the audio lasts {seconds:.3f}; is it cut "
-            "off, or another file? Correct the row"
-        )
-    if not num_steps(len(wave)):
-        raise ValueError(f"{path}: lasts {seconds:.3f} s, less than one step ({_SHORTEST_S:.3f} s); drop the row")
-    return Utterance(row.id, corpus, row.domain, row.speaker, row.text, to_int16(wave), rate_hz)
-
-
-def to_int16(wave: Float32[np.ndarray, " samples"]) -> Int16[np.ndarray, " samples"]:
-    """A waveform in [-1, 1) as 16-bit samples, rounded; what was 16-bit before is so again, bit for bit."""
-    return np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)
-
-
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such manifest (a file with one JSON object a line)")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); is this the manifest?") from None
+def _made_by(source: Source, sha256: str, choice: Choice) -> dict[str, object]:
+    """What a corpus' records depend on; what is left at its default is left out."""
+    further = {
+        "format": "" if source.format == "manifest" else source.format,
+        "split": source.split,
+        "fields": dict(choice.fields),
+        "drop": sorted(choice.drop),
+    }
+    return {
+        "manifest": source.path.name,
+        "manifest_sha256": sha256,
+        "where": dict(choice.where),
+        "spell_numbers": choice.spell_numbers,
+        **{name: value for name, value in further.items() if value},
+    }
 
 
 def _already_done(directory: Path, corpus: str, domain: str | None, made_by: dict[str, object]) -> ImportReport:
@@ -147,38 +123,6 @@ def _already_done(directory: Path, corpus: str, domain: str | None, made_by: dic
     same = sealed.info["corpus"] == corpus and domain in (None, sealed.domain)
     if not same or sealed.info.get("made_by") != made_by:
         raise FileExistsError(f"{directory}: holds another corpus; give another directory, or delete this one")
+    tidy(directory)
     lines = (directory / SET_ASIDE).read_text(encoding="utf-8").splitlines()
     return ImportReport(sealed, len(sealed), tuple(SetAside(**json.loads(line)) for line in lines))
-
-
-def _clear(directory: Path) -> None:
-    """Take away the shards of an import that was killed: its rows may have been others."""
-    for pattern in ("audio-*.array_record", "audio-*.array_record.*.part"):
-        for path in directory.glob(pattern):
-            path.unlink()
-
-
-def _write_shards(rows: Sequence[Row], folder: Path, directory: Path, corpus: str, workers: int) -> list[SetAside]:
-    """Write the rows' recordings, `_ROWS_PER_SHARD` rows a shard; returns the rows whose audio is no good."""
-    count = max(1, math.ceil(len(rows) / _ROWS_PER_SHARD))
-    parts = [rows[i * _ROWS_PER_SHARD : (i + 1) * _ROWS_PER_SHARD] for i in range(count)]
-    paths = [shard_path(directory, "audio", i, count) for i in range(count)]
-    job = partial(_write_one_shard, folder=folder, corpus=corpus)
-    if workers == 1 or count == 1:
-        return [row for part, path in zip(parts, paths) for row in job(part, path)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return [row for bad in pool.map(job, parts, paths) for row in bad]
-
-
-def _write_one_shard(rows: Sequence[Row], shard: Path, folder: Path, corpus: str) -> list[SetAside]:
-    bad = []
-
-    def records() -> Iterator[bytes]:
-        for row in tqdm(rows, desc=shard.name, unit="row", disable=None):
-            try:
-                yield encode_utterance(utterance(row, folder, corpus))
-            except (ValueError, OSError) as error:
-                bad.append(SetAside(row.line, row.id, row.audio, str(error)))
-
-    write_shard(shard, records())
-    return bad

@@ -21,6 +21,7 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Bool, Float, Int, Int16
+from tqdm import tqdm
 
 from mdasr.spec import RATE_HZ
 
@@ -132,7 +133,7 @@ def seal_corpus(directory: Path, corpus: str, domain: str, **facts: object) -> C
     shards = sorted(path.name for path in directory.glob("audio-*.array_record"))
     source = ArrayRecordDataSource([str(directory / name) for name in shards]) if shards else []
     lengths, speakers, ids, words, digest = [], set(), set(), 0, hashlib.sha256()
-    for i in range(len(source)):
+    for i in tqdm(range(len(source)), desc="indexing", unit="utt", delay=2, disable=None):
         record = source[i]
         utterance = decode_utterance(record)
         if utterance.id in ids:

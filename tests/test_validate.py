@@ -1,0 +1,142 @@
+"""Validation: each measure against a reference on signals whose answer is known, each problem provoked once."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from mdasr.cli import main
+from mdasr.data.audio import to_int16
+from mdasr.data.listing import Source
+from mdasr.data.manifest import import_manifest
+from mdasr.data.measures import bandwidth_hz, clipped_share, measure, silent_share
+from mdasr.data.records import Utterance
+from mdasr.data.rows import Choice
+from mdasr.data.validate import Limits, validate_corpora, validate_source
+from mdasr.perturb import narrowband
+
+RATE_HZ = 16_000
+
+
+def babble(seconds, seed=0, peak=0.5):
+    """Noise with the slope of speech (-9 dB an octave above 500 Hz) in syllables, with pauses down to silence."""
+    rng = np.random.default_rng(seed)
+    noise = scipy.signal.lfilter([1.0], [1.0, -0.8], rng.standard_normal(round(seconds * RATE_HZ)))
+    syllables = np.maximum(0, np.sin(2 * np.pi * 3 * np.arange(len(noise)) / RATE_HZ)) ** 2
+    wave = noise * syllables
+    return (peak * wave / np.abs(wave).max()).astype(np.float32)
+
+
+@pytest.mark.parametrize("cutoff_hz", [2_000, 3_400, 5_750, 7_250])
+@pytest.mark.parametrize("peak", [0.9, 0.02])
+def test_the_cut_off_of_a_filter_is_found(cutoff_hz, peak):
+    taps = scipy.signal.firwin(401, cutoff_hz, fs=RATE_HZ, window=("kaiser", 10))
+    wave = scipy.signal.lfilter(taps, 1, babble(3)).astype(np.float32)
+    assert abs(bandwidth_hz(to_int16(peak * wave / np.abs(wave).max())) - cutoff_hz) < 200
+    assert bandwidth_hz(to_int16(babble(3, peak=peak))) > 7_800
+
+
+def test_the_traces_of_codecs_and_telephones_are_seen():
+    pytest.importorskip("av", reason="PyAV is not installed (extra `codecs`)")
+    from mdasr.perturb import TRAINING_CODECS, encode_decode
+
+    def measured(wave):
+        return measure(Utterance("u", "c", "d", "s", "text", to_int16(wave)))
+
+    wave = babble(3)
+    assert not measured(wave).narrowed
+    assert measured(narrowband(wave)).narrowed
+    (mp3,) = [codec for codec in TRAINING_CODECS if str(codec) == "mp3 23k"]
+    coded = measured(encode_decode(wave, mp3))
+    assert coded.narrowed and 5_500 < coded.bandwidth_hz < 6_200
+
+
+def runs_by_hand(wave):
+    """Samples in runs of three or more at the top or the bottom, counted one by one."""
+    count = 0
+    for near in ([x >= 0.99 * wave.max() for x in wave], [x <= 0.99 * wave.min() for x in wave]):
+        lengths = [len(list(run)) for inside, run in itertools.groupby(near) if inside]
+        count += sum(n for n in lengths if n >= 3)
+    return count / len(wave)
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.1])
+def test_clipping_is_found_after_the_audio_was_made_softer(gain):
+    wave = babble(2, peak=0.8)
+    clipped = to_int16((gain * np.clip(wave, -0.2, 0.25)).astype(np.float32))
+    assert clipped_share(clipped) == pytest.approx(runs_by_hand(clipped.astype(int)))
+    # Of the samples beyond the limits most have neighbours there, too.
+    assert clipped_share(clipped) > 0.5 * np.mean((wave > 0.25) | (wave < -0.2))
+    assert clipped_share(to_int16(gain * wave)) < 1e-4
+
+
+def test_silence_is_counted():
+    wave = np.concatenate([babble(2), np.zeros(2 * RATE_HZ, np.float32), 1e-4 * babble(4, seed=1)])
+    steady = to_int16(np.sin(np.arange(8 * RATE_HZ)).astype(np.float32) / 2)
+    assert silent_share(steady) == 0
+    assert 0.75 <= silent_share(to_int16(wave)) < 0.95
+    assert silent_share(to_int16(babble(0.02))) in (0, 1), "less than a frame"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    clipped = np.clip(babble(2, seed=3, peak=4.0), -0.9, 0.9)
+    quiet = np.concatenate([babble(0.5), np.zeros(30 * RATE_HZ, np.float32)])
+    waves = {"good": babble(2), "again": babble(2), "fast": babble(1, seed=2), "clipped": clipped, "quiet": quiet}
+    rows = []
+    for name, wave in waves.items():
+        soundfile.write(tmp_path / f"{name}.wav", to_int16(wave), RATE_HZ)
+        text = "a naïve remark of some length that nobody says in a second" if name == "fast" else "good morning"
+        rows.append({"id": name, "audio": f"{name}.wav", "text": text, "speaker": name, "domain": "d"})
+    rows.append({**rows[0], "audio": "absent.wav"})
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+KINDS = {
+    "audio twice": "again",
+    "transcript too long for its audio": "fast",
+    "clipped": "clipped",
+    "silent": "quiet",
+}
+
+
+def test_each_problem_is_told_with_its_utterance(folder, capsys):
+    import_manifest(folder / "m.jsonl", folder / "out", "c")
+    found = validate_corpora([folder / "out"], Limits())
+    assert {problem.kind: problem.key for problem in found.problems} == {k: f"c/{v}" for k, v in KINDS.items()}
+    before = validate_source(Source("manifest", folder / "m.jsonl"), Choice(), Limits())
+    assert {(p.kind, p.key) for p in before.problems} == {
+        ("not usable", "good"),
+        *((kind, f"m/{name}") for kind, name in KINDS.items()),
+    }
+    assert main(["validate", str(folder / "out"), "--json", str(folder / "v.json"), "--workers", "1"]) == 3
+    printed = capsys.readouterr().out
+    assert "problem: clipped: 1\n  c/clipped: " in printed and "ï:1" in printed and "16000: 5" in printed
+    written = json.loads((folder / "v.json").read_text())
+    assert (written["utterances"], len(written["all"])) == (5, 5)
+    assert written["hours"] == pytest.approx((2 + 2 + 1 + 2 + 30.5) / 3600, abs=1e-4)
+    assert main(["validate", str(folder / "m.jsonl"), "--format", "manifest", "--workers", "1"]) == 3
+
+
+def test_what_is_good_ends_with_0_and_limits_are_the_users(folder, capsys):
+    import_manifest(folder / "m.jsonl", folder / "out", "c", {"id": "good"})
+    import_manifest(folder / "m.jsonl", folder / "valid", "v", {"id": "again"})
+    assert main(["validate", str(folder / "out"), "--workers", "1"]) == 0
+    assert "no problems" in capsys.readouterr().out
+    assert main(["validate", str(folder / "out"), "--chars-per-s", "2", "--workers", "1"]) == 3
+    assert main(["validate", str(folder / "out"), str(folder / "valid"), "--workers", "1"]) == 3
+    assert "v/again: the same samples as c/good" in capsys.readouterr().out
+    twice = validate_corpora([folder / "out", folder / "out"], Limits())
+    assert [problem.kind for problem in twice.problems] == ["id twice"]
+    assert main(["validate", str(folder / "nowhere")]) == 2
+
+
+@pytest.mark.slow
+def test_workers_change_nothing(folder):
+    import_manifest(folder / "m.jsonl", folder / "out", "c")
+    found = [validate_corpora([folder / "out"] * 2, Limits(), workers) for workers in (1, 2)]
+    assert found[0] == found[1]
