@@ -14,8 +14,7 @@ import soundfile
 from tqdm import tqdm
 
 from mdasr import commands_data, frontend, options
-from mdasr.data.audio import read_audio
-from mdasr.data.manifest import to_int16
+from mdasr.data.audio import read_audio, to_int16
 from mdasr.data.records import Corpus, write_atomically
 from mdasr.perturb import (
     TRAINING_CODECS,

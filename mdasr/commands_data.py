@@ -29,7 +29,7 @@ def prepare_command(chosen: argparse.Namespace) -> int:
     found = validate_corpora([chosen.out], options.limits_of(chosen), chosen.workers)
     if chosen.align:
         from mdasr.acoustic.align import align
-        from mdasr.build import covering_lexicon
+        from mdasr.jobs import covering_lexicon
 
         corpora = [Corpus(chosen.out)]
         print(align(corpora, covering_lexicon(corpora, chosen.lexicon)))
