@@ -1,4 +1,4 @@
-"""The command `mdasr`: import, align, train, evaluate, transcribe, perturb, rooms."""
+"""The command `mdasr`: import, align, train, evaluate, transcribe, export, tree, perturb, rooms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mdasr.spec import RATE_HZ
 if TYPE_CHECKING:
     import numpy as np
 
-    from mdasr.recognizer import Recognizer
+    from mdasr.stream import Network
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
 
@@ -138,16 +138,17 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
 def transcribe_command(chosen: argparse.Namespace) -> int:
     """Print what is said in each recording, or in a stream of samples while it comes."""
     from mdasr.recognizer import Recognizer
+    from mdasr.serve import Served
     from mdasr.transcript import FORMATS, transcribe
 
-    recognizer = Recognizer.read(chosen.model)
     if chosen.stream:
         if chosen.files:
             raise ValueError("--stream reads standard input; give no files")
-        return listen_to_stdin(recognizer, chosen.rate_hz)
+        exported = (chosen.model / "serve.json").exists()
+        return listen_to_stdin((Served if exported else Recognizer).read(chosen.model), chosen.rate_hz)
     if not chosen.files:
         raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
-    status = 0
+    recognizer, status = Recognizer.read(chosen.model), 0
     for path in chosen.files:
         try:
             wave, _ = read_audio(path, chosen.channel)
@@ -164,7 +165,7 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
     return status
 
 
-def listen_to_stdin(recognizer: Recognizer, rate_hz: int) -> int:
+def listen_to_stdin(network: Network, rate_hz: int) -> int:
     """Hear raw 16-bit samples of one channel; sentences go to standard output, on a terminal the words so far above."""
     import numpy as np
     import soxr
@@ -178,12 +179,30 @@ def listen_to_stdin(recognizer: Recognizer, rate_hz: int) -> int:
             samples = np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 32768
             yield resampler.resample_chunk(samples) if resampler else samples
 
-    for heard in listen(recognizer, chunks()):
+    for heard in listen(network, chunks()):
         if heard.final:
             print(" ".join(heard.words), flush=True)
         elif sys.stderr.isatty():
             print("\r\033[K" + " ".join(heard.words[-12:]), end="", file=sys.stderr, flush=True)
     return 0
+
+
+def export_command(chosen: argparse.Namespace) -> int:
+    """Write a model as one StableHLO function from samples to scores, which needs neither Flax nor mdasr to run."""
+    from mdasr.export import export_model, same_words
+    from mdasr.recognizer import Recognizer
+
+    if chosen.out.resolve() == chosen.model.resolve():
+        raise ValueError(f"--out {chosen.out} is the model itself; give another directory")
+    recognizer = Recognizer.read(chosen.model)
+    export_model(recognizer, chosen.out)
+    print(f"{chosen.out}: {(chosen.out / 'model.stablehlo').stat().st_size:,} bytes")
+    if not chosen.check:
+        return 0
+    corpus = Corpus(chosen.check)
+    same = same_words(recognizer, chosen.out, [u.samples for u in corpus])
+    print(f"{corpus.info['corpus']}: the same words in {same} of {len(corpus)} utterances, streamed")
+    return 0 if same == len(corpus) else 3
 
 
 def tree_command(chosen: argparse.Namespace) -> int:
@@ -252,6 +271,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpars
     "train": (train_command, options.train_options),
     "evaluate": (evaluate_command, options.evaluate_options),
     "transcribe": (transcribe_command, options.transcribe_options),
+    "export": (export_command, options.export_options),
     "tree": (tree_command, options.tree_options),
     "perturb": (perturb_command, options.perturb_options),
     "rooms": (rooms_command, options.rooms_options),

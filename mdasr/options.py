@@ -77,6 +77,12 @@ def transcribe_options(sub: ArgumentParser) -> None:
     sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="of the stream's samples")
 
 
+def export_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--check", type=Path, metavar="DIR", help="recognise this corpus with both, and compare the words")
+
+
 def tree_options(sub: ArgumentParser) -> None:
     sub.add_argument("verb", choices=["show"])
     sub.add_argument("model", type=Path, metavar="MODEL", help="a model directory, or a tree.txt")
