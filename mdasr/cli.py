@@ -76,9 +76,11 @@ def align_command(chosen: argparse.Namespace) -> int:
 
 def train_command(chosen: argparse.Namespace) -> int:
     """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
+    from mdasr import hosts
     from mdasr.build import TrainRequest, train_on
     from mdasr.scales import SCALES, override
 
+    hosts.join(chosen)
     settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
     request = TrainRequest(
         corpora=tuple(Corpus(directory) for directory in chosen.corpora),

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +21,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
+from orbax.checkpoint import multihost
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from mdasr import hosts
+from mdasr.acoustic.checkpoints import Checkpoints
 from mdasr.acoustic.model import ModelConfig, init_params, network
 from mdasr.data.records import write_atomically
 from mdasr.loader import Batches, MakesRows, Share
@@ -122,7 +127,7 @@ def local_value(x: jax.Array) -> np.ndarray:
     return np.asarray(np.asarray(x.addressable_shards[0].data)[0])
 
 
-def shard_batch(batch: dict[str, np.ndarray], share: Share, step: int) -> dict[str, np.ndarray]:
+def shard_batch(batch: dict[str, np.ndarray], share: Share) -> dict[str, np.ndarray]:
     """Add each row's place in the global batch and split the rows over this host's devices."""
     devices = jax.local_device_count()
     batch = batch | {"row": np.arange(share.first, share.first + share.count, dtype=np.int32)}
@@ -155,23 +160,26 @@ def check_run(path: Path, described: dict) -> None:
         )
 
 
-def checkpoint_manager(directory: Path) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-        directory.absolute(),
-        options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False),
-    )
+def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -> TrainState:
+    params = init_params(config, options.seed) if start_from is None else start_from
+    return TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
 
 
-def restore_or_init(
-    manager: ocp.CheckpointManager, config: ModelConfig, options: TrainOptions, start: Any
-) -> TrainState:
-    params = init_params(config, options.seed) if start is None else start
-    state = TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
-    step = manager.latest_step()
-    if step is None:
-        return state
-    saved = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(state._asdict())))
-    return TrainState(**saved["state"])
+@contextmanager
+def asked_to_end(steps: int) -> Iterator[Callable[[int], bool]]:
+    """Yields what tells, after a step, whether SIGTERM has come; several hosts agree on the step."""
+    if jax.process_count() > 1:
+        yield lambda done: done < steps and multihost.reached_preemption(done)
+        return
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield lambda done: False
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield lambda done: done < steps and came.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def train(
@@ -186,51 +194,68 @@ def train(
     featurize: Featurize | None = None,
     label: str = "train",
 ) -> Trained:
-    """Train in `directory`, going on from its last checkpoint, bit for bit as if it had never stopped.
+    """Train in `directory`, going on from its last whole checkpoint, bit for bit as if it had never stopped.
 
     `start_from` are parameters to begin with (adaptation); `described` is whatever else makes this run what it is, and
     is compared, as are `config` and `options`, with what an earlier start left there. `featurize` makes features on the
-    accelerator from the batches of a `PackedRowMaker`.
+    accelerator from the batches of a `PackedRowMaker`. All hosts of a job call this, with a `directory` that all see.
+    InterruptedError when SIGTERM came, after saving; OSError where a checkpoint could not be saved.
     """
     share = host_share(options.batch)
-    check_run(
-        directory / "run.json",
-        {
-            "model": asdict(config),
-            "train": asdict(options),
-            "rows": asdict(maker.options),
-            **(described or {}),
-        },
-    )
-    with checkpoint_manager(directory / "checkpoints") as manager:
-        state = replicate(restore_or_init(manager, config, options, start_from))
-        first = int(local_value(state.step))
-        step_fn = make_train_step(config, options, featurize)
-        batches = Batches(maker, share, first, options.steps, workers)
-        progress = tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True)
-        began = time.perf_counter()
-        accuracy = math.nan
-        with SummaryWriter(str(directory / "tensorboard")) as writer:
-            pending: list[dict[str, jax.Array]] = []
-            for step in range(first, options.steps):
-                state, sums = step_fn(state, shard_batch(next(batches), share, step))
-                pending.append(sums)
-                done = step + 1
-                if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
-                    jax.block_until_ready(sums)
-                if done % REPORT_EVERY == 0 or done == options.steps:
-                    accuracy = report(writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began))
-                    pending = []
-                progress.update()
-                if done % options.checkpoint_every == 0 or done == options.steps:
-                    host_state = jax.tree.map(local_value, state)
-                    manager.save(done, args=ocp.args.Composite(state=ocp.args.StandardSave(host_state._asdict())))
-        batches.close()
-        progress.close()
-        seconds = time.perf_counter() - began
-        return Trained(
-            jax.tree.map(local_value, state.params), accuracy, seconds, batches.waited_s / max(seconds, 1e-9)
+    run = {"model": asdict(config), "train": asdict(options), "rows": asdict(maker.options), **(described or {})}
+    with hosts.primary_first("run"):
+        check_run(directory / "run.json", run)
+    checkpoints = Checkpoints(directory / "checkpoints")
+    start = initial_state(config, options, start_from)
+    saved = checkpoints.restore(start._asdict())
+    state = start if saved is None else TrainState(**saved)
+    first = int(state.step)
+    batches = Batches(maker, share, first, options.steps, workers)
+    began = time.perf_counter()
+    try:
+        params, accuracy = _loop(
+            make_train_step(config, options, featurize), replicate(state), first, options, batches, checkpoints, label
         )
+        checkpoints.wait()
+    finally:
+        batches.close()
+        checkpoints.close()
+    seconds = time.perf_counter() - began
+    return Trained(params, accuracy, seconds, batches.waited_s / max(seconds, 1e-9))
+
+
+def _loop(
+    step_fn: Callable, state: TrainState, first: int, options: TrainOptions, batches: Batches, checkpoints: Checkpoints,
+    label: str,
+) -> tuple[Any, float]:  # fmt: skip
+    """Steps `first` to the last; returns the parameters and the frame accuracy of the last report."""
+    share, accuracy, began = host_share(options.batch), math.nan, time.perf_counter()
+    pending: list[dict[str, jax.Array]] = []
+    with (
+        tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True,
+             disable=not hosts.primary()) as progress,
+        SummaryWriter(str(checkpoints.directory.parent / "tensorboard"), write_to_disk=hosts.primary()) as writer,
+        asked_to_end(options.steps) as ending,
+    ):  # fmt: skip
+        for done in range(first + 1, options.steps + 1):
+            state, sums = step_fn(state, shard_batch(next(batches), share))
+            pending.append(sums)
+            if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
+                jax.block_until_ready(sums)
+            if done % REPORT_EVERY == 0 or done == options.steps:
+                accuracy = report(writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began))
+                pending = []
+            progress.update()
+            ended = ending(done)
+            if done % options.checkpoint_every == 0 or done == options.steps or ended:
+                checkpoints.save(done, jax.tree.map(local_value, state)._asdict())
+            if ended:
+                checkpoints.wait()
+                raise InterruptedError(
+                    f"{checkpoints.directory.parent}: asked to end (SIGTERM); step {done} of {options.steps} is saved, "
+                    "and the same command goes on from there"
+                )
+    return jax.tree.map(local_value, state.params), accuracy
 
 
 def report(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
