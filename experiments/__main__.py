@@ -6,51 +6,109 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments import table3_noise
+from experiments import (
+    table3_noise,
+    table4_codec,
+    table5_domains,
+    table6_multidomain,
+    table7_adaptation,
+)
+from experiments.launch import KINDS, launch, without
+from experiments.launch.job import set_up
+from mdasr.options import host_options
 from mdasr.scales import SCALES, override
+from mdasr.spec import Table
 
 if TYPE_CHECKING:
-    from experiments.run import Laboratory
+    from experiments.run import Laboratory, Results
 
 # Worker processes import this module again: what needs jax is imported inside the functions that need it.
 
-TABLES = {"table3": table3_noise.TABLE}
+TABLES: dict[str, tuple[Table, ...]] = {
+    "table3": (table3_noise.TABLE,),
+    "table4": (table4_codec.TABLE,),
+    "table5": (table5_domains.TABLE,),
+    "table6": (table6_multidomain.TABLE,),
+    "table7": (table7_adaptation.TABLE, table7_adaptation.COST),
+}
 
 
-def run(name: str, laboratory: Laboratory) -> None:
-    """Make one table, print it beside the paper's with the verdicts on its claims, and write both as JSON."""
-    from experiments.claims import CLAIMS
+def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
+    """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
+    from mdasr import hosts
+
+    began = time.perf_counter()
+    tables = [table for name in names for table in TABLES[name]]
+    runs = [laboratory.results(tables) for laboratory in laboratories]
+    if not hosts.primary():
+        return
+    for name in names:
+        for table, results in write_tables(name, runs, laboratories):
+            from mdasr.report import table_text
+
+            print(f"\n{table_text(table, results)}")
+    print()
+    for claim in write_claims(runs, laboratories[0].results_folder):
+        print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
+    print(f"\n{time.perf_counter() - began:.0f} s; {laboratories[0].results_folder}")
+
+
+def write_tables(name: str, runs: Sequence[Results], laboratories: Sequence[Laboratory]) -> list[tuple[Table, dict]]:
+    """Write what stands under one name as JSON: its table, and those that belong to it as "more"."""
     from mdasr import report
     from mdasr.data.records import write_atomically
 
-    table, began = TABLES[name], time.perf_counter()
-    cells = laboratory.cells(table)
-    results = report.table_json(
-        table, cells, scale=laboratory.scale.name, seed=laboratory.seed,
-        commit=report.commit(Path(__file__).parent), device=report.device(),
-    )  # fmt: skip
-    claims = [claim.verdict(cells) for claim in CLAIMS if claim.table == table.number]
-    folder = laboratory.root / "results"
-    write_atomically(folder / f"{name}.json", json.dumps(results, indent=1) + "\n")
-    write_atomically(folder / "claims.json", json.dumps(claims, indent=1) + "\n")
-    print(f"\n{report.table_text(table, results)}\n")
-    texts = {claim.id: claim.text for claim in CLAIMS}
-    for claim in claims:
-        print(f"{claim['id']} {claim['verdict']}: {texts[claim['id']]}\n     {claim['evidence']}")
-    print(f"\n{time.perf_counter() - began:.0f} s; {folder / (name + '.json')}")
+    first = laboratories[0]
+    seeds = [laboratory.seed for laboratory in laboratories]
+    facts = {
+        "scale": first.scale.name,
+        "seed": seeds[0] if len(seeds) == 1 else seeds,
+        "commit": report.commit(Path(__file__).parent),
+        "device": report.device(),
+    }
+    made = [report.table_json(table, runs, **facts) for table in TABLES[name]]
+    content = made[0] | ({"more": made[1:]} if made[1:] else {})
+    write_atomically(first.results_folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    return list(zip(TABLES[name], made))
+
+
+def write_claims(runs: Sequence[Results], folder: Path) -> list[dict[str, str]]:
+    """Verdicts on every claim whose models have been evaluated; those on other tables stay as they are on disk."""
+    from experiments.claims import CLAIMS
+    from mdasr.data.records import write_atomically
+
+    found = [
+        claim.verdict(runs)
+        for claim in CLAIMS
+        if all(pair in run for run in runs for each in claim.statements for pair in each.pairs())
+    ]
+    path = folder / "claims.json"
+    earlier = {claim["id"]: claim for claim in (json.loads(path.read_text()) if path.exists() else [])}
+    together = sorted((earlier | {claim["id"]: claim for claim in found}).values(), key=lambda claim: claim["id"])
+    write_atomically(path, json.dumps(together, indent=1, ensure_ascii=False) + "\n")
+    return found
 
 
 def overview(laboratory: Laboratory) -> None:
     """Print what there is to run, what each needs, and what is done."""
-    for name, table in TABLES.items():
-        done = (laboratory.root / "results" / f"{name}.json").exists()
-        print(f"{name}  {'done' if done else 'to do'}  Table {table.number}: {table.title}")
-        for model in table.columns.values():
-            print(f"    model {model.name}: {', '.join(model.domains)}")
-        print(f"    test sets: {', '.join(table.rows)}")
+    from experiments.run import trained_in
+
+    for name, tables in TABLES.items():
+        done = (laboratory.results_folder / f"{name}.json").exists()
+        print(f"{name}  {'done' if done else 'to do'}  Table {tables[0].number}: {tables[0].title}")
+        for model, trained in trained_in(laboratory, tables).items():
+            share = f", {model.share:.1%} of it" if model.share < 1 else ""
+            start = f", from {model.parent.name}" if model.parent else ""
+            print(
+                f"    {'trained ' if trained else 'to train'}  {model.name}: {', '.join(model.domains)}{share}{start}"
+            )
+    everything = [table for tables in TABLES.values() for table in tables]
+    models = trained_in(laboratory, everything)
+    print(f"{len(models)} models, {sum(models.values())} of them trained; {laboratory.root}")
 
 
 def corpus(laboratory: Laboratory) -> None:
@@ -72,32 +130,80 @@ def corpus(laboratory: Laboratory) -> None:
     print(aligned([["Sub-domain", "minutes", "%"], *shares]))
 
 
+def phones(laboratory: Laboratory) -> None:
+    """Choose the number of CDPhones on the development sets, and print what it brings on the test sets."""
+    from experiments.phones import study
+
+    print(study(laboratory))
+
+
+OTHERS = {"corpus": corpus, "phones": phones}
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__, allow_abbrev=False)
+    top.add_argument(
+        "tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}, all, {', '.join(OTHERS)}; none lists them"
+    )
+    top.add_argument("--scale", default="mini", choices=SCALES)
+    top.add_argument("--workdir", type=Path, default=Path("runs"))
+    top.add_argument("--corpora", type=Path, metavar="TOML", help="a map of other corpora than the embedded one")
+    top.add_argument("--seed", type=int, default=0)
+    top.add_argument("--seeds", type=int, default=1, metavar="N", help="train with so many seeds, from --seed on")
+    top.add_argument("--dev", action="store_true", help="on the development sets in the test sets' place")
+    top.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
+    host_options(top)
+    elsewhere = top.add_argument_group("on a cluster", "show what would run the same command there")
+    elsewhere.add_argument("--launch", choices=KINDS)
+    elsewhere.add_argument("--nodes", type=int, default=1, metavar="N")
+    elsewhere.add_argument(
+        "--set-up", action="append", default=[], metavar="NAME=VALUE", help="what the cluster is like"
+    )
+    elsewhere.add_argument("--go", action="store_true", help="and run it")
+    return top
+
+
+def launch_elsewhere(chosen: argparse.Namespace, arguments: Sequence[str]) -> int:
+    command = without(arguments, {"--launch": 1, "--nodes": 1, "--set-up": 1, "--go": 0})
+    try:
+        launch(chosen.launch, set_up(command, chosen.nodes, chosen.set_up), chosen.go)
+    except (ValueError, OSError) as error:
+        print(f"python -m experiments: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    parser.add_argument(
-        "tables", nargs="*", metavar="TABLE", help=f"which to make: {', '.join(TABLES)}, or corpus; none lists them"
-    )
-    parser.add_argument("--scale", default="mini", choices=SCALES)
-    parser.add_argument("--workdir", type=Path, default=Path("runs"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale"
-    )
-    chosen = parser.parse_args(arguments)
-    unknown = [name for name in chosen.tables if name not in (*TABLES, "corpus")]
+    chosen = parser().parse_args(arguments)
+    unknown = [name for name in chosen.tables if name not in (*TABLES, "all", *OTHERS)]
     if unknown:
-        parser.error(f"no table {unknown[0]!r}; there are {', '.join(TABLES)}")
+        parser().error(f"no table {unknown[0]!r}; there are {', '.join(TABLES)}")
     try:
         scale = override(SCALES[chosen.scale], chosen.set)
     except ValueError as error:
-        parser.error(str(error))
+        parser().error(str(error))
+    if chosen.launch:
+        return launch_elsewhere(chosen, sys.argv[1:] if arguments is None else arguments)
     from experiments.run import Laboratory
+    from mdasr import hosts
 
-    laboratory = Laboratory(chosen.workdir, scale, chosen.seed)
-    for name in chosen.tables:
-        corpus(laboratory) if name == "corpus" else run(name, laboratory)
+    laboratories = [
+        Laboratory(chosen.workdir, scale, seed, map=chosen.corpora, split="dev" if chosen.dev else "test")
+        for seed in range(chosen.seed, chosen.seed + chosen.seeds)
+    ]
+    names = [*TABLES] if "all" in chosen.tables else [name for name in chosen.tables if name in TABLES]
+    try:
+        hosts.join(chosen)
+        for name, job in OTHERS.items():
+            if name in chosen.tables:
+                job(laboratories[0])
+        if names:
+            run(names, laboratories)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"python -m experiments: {error}", file=sys.stderr)
+        return 2
     if not chosen.tables:
-        overview(laboratory)
+        overview(laboratories[0])
     return 0
 
 

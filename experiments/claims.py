@@ -1,22 +1,51 @@
-"""The paper's claims as functions over a table's cells, with verdicts holds, fails or undecided.
+"""The paper's claims as comparisons of two WERs each, with verdicts holds, fails or undecided.
 
-"Better" means that the paired 95% interval of the difference, over speakers, lies below zero; "about equal" that it
-lies within ±15% of the WER it is compared with.
+"Better" means that the paired 95% interval of the difference, over speakers (and over trainings where there are
+several seeds), lies below zero; "about equal" that it lies within ±15% of the WER it is compared with; "far better"
+that it lies below minus a half of it. A claim holds if all its statements hold, and fails if any fails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
+from experiments.models import (
+    AMOUNTS,
+    CALL_CENTER,
+    IN_DOMAIN_ONLY,
+    MULTI,
+    MULTI_CODEC,
+    MULTI_NOISE,
+    POOLED,
+    VSD,
+    VSD_CODEC,
+    VSD_NOISE,
+    YOUTUBE,
+    adapted,
+)
+from experiments.testsets import (
+    CALL_CENTER_8K,
+    DICTATION,
+    TELEPHONY_8K,
+    VOICESEARCH,
+    YOUTUBE_TEST,
+    coded,
+    name,
+    narrow,
+    noisy,
+)
 from mdasr.recognizer import Scored
-from mdasr.score.wer import Errors, paired_interval
+from mdasr.score.wer import Errors, paired_interval, paired_ratio_interval
+from mdasr.spec import Model, TestSet
 
 Verdict = Literal["holds", "fails", "undecided"]
-Cells = Mapping[tuple[str, str], list[Scored]]  # by row and column of a table
+Pair = tuple[Model, TestSet]
+Runs = Sequence[Mapping[Pair, Sequence[Scored]]]
+"""What each training run (seed) made of every model on every test set."""
 
 EQUAL_WITHIN = 0.15
 
@@ -32,7 +61,13 @@ class Comparison:
     high: float
 
     def better(self) -> Verdict:
-        return "holds" if self.high < 0 else "fails" if self.low > 0 else "undecided"
+        return self._below(0.0)
+
+    def worse(self) -> Verdict:
+        return "holds" if self.low > 0 else "fails" if self.high < 0 else "undecided"
+
+    def far_better(self) -> Verdict:
+        return self._below(-self.a / 2)
 
     def about_equal(self) -> Verdict:
         margin = EQUAL_WITHIN * self.a
@@ -40,19 +75,33 @@ class Comparison:
             return "holds"
         return "fails" if self.low > margin or self.high < -margin else "undecided"
 
+    def better_or_equal(self) -> Verdict:
+        return self._below(EQUAL_WITHIN * self.a)
+
+    def not_worse(self) -> Verdict:
+        """No difference for the worse is seen, and none beyond what is about equal can be."""
+        return "fails" if self.low > 0 else self.better_or_equal()
+
+    def _below(self, limit: float) -> Verdict:
+        return "holds" if self.high < limit else "fails" if self.low > limit else "undecided"
+
     def __str__(self) -> str:
         relative = (self.b - self.a) / self.a if self.a else float("nan")
         interval = f"[{self.low:+.2f}, {self.high:+.2f}]"
         return f"{self.name}: {self.a:.1f} → {self.b:.1f} ({relative:+.0%}), difference in {interval}"
 
 
-def compare(cells: Cells, row: str, a: str, b: str) -> Comparison:
-    """Compare columns `a` and `b` of a table on one row."""
-    first, second = cells[row, a], cells[row, b]
-    rng = np.random.default_rng(0)
-    low, high = paired_interval([s.errors for s in first], [s.errors for s in second], [s.speaker for s in first], rng)
+def compare(runs: Runs, a: Pair, b: Pair) -> Comparison:
+    """Compare two models on a test set, or one in two conditions: always the same utterances."""
+    first, second = ([s for run in runs for s in run[pair]] for pair in (a, b))
+    speakers, seeds = [s.speaker for s in first], [seed for seed, run in enumerate(runs) for _ in run[a]]
+    low, high = paired_interval(
+        [s.errors for s in first], [s.errors for s in second], speakers, np.random.default_rng(0), runs=seeds
+    )
     wer_a, wer_b = (sum((s.errors for s in scored), Errors()).wer for scored in (first, second))
-    return Comparison(row, wer_a, wer_b, low, high)
+    if a[1] == b[1]:
+        return Comparison(f"{name(a[1])}, {a[0].name} → {b[0].name}", wer_a, wer_b, low, high)
+    return Comparison(f"{a[0].name}, {name(a[1])} → {name(b[1])}", wer_a, wer_b, low, high)
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
@@ -61,48 +110,162 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
     return "fails" if "fails" in verdicts else "undecided" if "undecided" in verdicts else "holds"
 
 
+class Statement(Protocol):
+    def pairs(self) -> tuple[Pair, ...]: ...
+
+    def judge(self, runs: Runs) -> tuple[Verdict, str]: ...
+
+
+@dataclass(frozen=True)
+class That:
+    """That b relates to a as `relation` says."""
+
+    relation: Callable[[Comparison], Verdict]
+    a: Pair
+    b: Pair
+
+    def pairs(self) -> tuple[Pair, ...]:
+        return self.a, self.b
+
+    def judge(self, runs: Runs) -> tuple[Verdict, str]:
+        found = compare(runs, self.a, self.b)
+        verdict = self.relation(found)
+        wanted = self.relation.__name__.replace("_", " ")
+        return verdict, f"{found} ({wanted}: {verdict})"
+
+
+@dataclass(frozen=True)
+class Narrows:
+    """That the gap between two models on a test set, relative to the first, is smaller `late` than `early`."""
+
+    early: tuple[Model, Model]
+    late: tuple[Model, Model]
+    test_set: TestSet
+
+    def pairs(self) -> tuple[Pair, ...]:
+        return tuple((model, self.test_set) for model in (*self.early, *self.late))
+
+    def judge(self, runs: Runs) -> tuple[Verdict, str]:
+        errors = [[s.errors for run in runs for s in run[pair]] for pair in self.pairs()]
+        first = [(s.speaker, seed) for seed, run in enumerate(runs) for s in run[self.pairs()[0]]]
+        speakers, seeds = zip(*first)
+        totals = [sum(each, Errors()).total for each in errors]
+        gaps = totals[1] / totals[0] - 1, totals[3] / totals[2] - 1
+        low, high = paired_ratio_interval(errors, speakers, np.random.default_rng(0), runs=seeds)
+        verdict: Verdict = "holds" if high < 0 else "fails" if low > 0 else "undecided"
+        said = f"{self.early[1].name}'s gap of {gaps[0]:.0%} becomes {gaps[1]:.0%}"
+        return verdict, f"{said}, change in [{100 * low:+.0f}, {100 * high:+.0f}] points (narrows: {verdict})"
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper's about one table: the rows that it compares, and how b should relate to a."""
+    """What the paper says, as statements that must all hold."""
 
     id: str
     table: int
     text: str
-    rows: tuple[str, ...]
-    columns: tuple[str, str]
-    judge: Callable[[Comparison], Verdict]
+    statements: tuple[Statement, ...]
 
-    def verdict(self, cells: Cells) -> dict[str, str]:
-        found = [compare(cells, row, *self.columns) for row in self.rows]
-        evidence = "; ".join(str(each) for each in found)
-        return {"id": self.id, "verdict": all_of(map(self.judge, found)), "evidence": evidence}
+    def verdict(self, runs: Runs) -> dict[str, str]:
+        """The verdict with its evidence, as claims.json has it; KeyError where a model was not evaluated."""
+        found = [statement.judge(runs) for statement in self.statements]
+        return {
+            "id": self.id,
+            "claim": self.text,
+            "verdict": all_of(verdict for verdict, _ in found),
+            "evidence": "; ".join(evidence for _, evidence in found),
+        }
 
 
-_NOISE = ("w/o Noise", "w/ Noise")
+def _models(relation: Callable[[Comparison], Verdict], a: Model, b: Model, *test_sets: TestSet) -> tuple[That, ...]:
+    """On each test set, `b` relates to `a` so."""
+    return tuple(That(relation, (a, test_set), (b, test_set)) for test_set in test_sets)
+
+
+def _conditions(
+    relation: Callable[[Comparison], Verdict], model: Model, a: TestSet, *others: TestSet
+) -> tuple[That, ...]:
+    """For one model, each other test set relates to `a` so."""
+    return tuple(That(relation, (model, a), (model, b)) for b in others)
+
+
+better, worse, far_better = Comparison.better, Comparison.worse, Comparison.far_better
+about_equal, better_or_equal, not_worse = Comparison.about_equal, Comparison.better_or_equal, Comparison.not_worse
+
+_DICTATION_8K = narrow(DICTATION)
+_NOISY = (noisy(VOICESEARCH), noisy(DICTATION))
+_AAC_64, _AAC_23 = coded(VOICESEARCH, "aac", 64), coded(VOICESEARCH, "aac", 23)
+_MP3_64, _MP3_23 = coded(VOICESEARCH, "mp3", 64), coded(VOICESEARCH, "mp3", 23)
+_OPUS, _SBC = coded(VOICESEARCH, "opus", 24), coded(VOICESEARCH, "sbc", 56)
+_CLEAN = (VOICESEARCH, DICTATION, CALL_CENTER_8K, YOUTUBE_TEST)
+_TABLE_5 = (VOICESEARCH, DICTATION, _DICTATION_8K, CALL_CENTER_8K, YOUTUBE_TEST, TELEPHONY_8K)
+_STEPS = tuple(zip(AMOUNTS, [*AMOUNTS][1:]))
 
 CLAIMS = (
-    Claim(
-        "T3.a",
-        3,
-        "Noise training leaves clean Voicesearch and Dictation about equal",
-        ("Voicesearch", "Dictation"),
-        _NOISE,
-        Comparison.about_equal,
-    ),
-    Claim(
-        "T3.b",
-        3,
-        "Noise training makes both noisy sets better",
-        ("Voicesearch + Noise", "Dictation + Noise"),
-        _NOISE,
-        Comparison.better,
-    ),
-    Claim(
-        "T3.c",
-        3,
-        "Noise training only marginally affects Dictation at 8 kHz",
-        ("Dictation 8 kHz",),
-        _NOISE,
-        Comparison.about_equal,
-    ),
-)
+    Claim("T3.a", 3, "Noise training leaves clean Voicesearch and Dictation about equal",
+          _models(about_equal, VSD, VSD_NOISE, VOICESEARCH, DICTATION)),
+    Claim("T3.b", 3, "Noise training makes both noisy sets better", _models(better, VSD, VSD_NOISE, *_NOISY)),
+    Claim("T3.c", 3, "Noise training only marginally affects Dictation at 8 kHz",
+          _models(about_equal, VSD, VSD_NOISE, _DICTATION_8K)),
+    Claim("T4.a", 4, "Without codec training, WER rises as the MP3 and the AAC bit rate falls",
+          (*_conditions(worse, VSD, _MP3_64, _MP3_23), *_conditions(worse, VSD, _AAC_64, _AAC_23))),
+    Claim("T4.b", 4, "With codec training, every seen and unseen codec but AAC 23k is about equal to no codec",
+          _conditions(about_equal, VSD_CODEC, VOICESEARCH, _AAC_64, _MP3_23, _MP3_64, _OPUS, _SBC)),
+    Claim("T4.c", 4, "Codec training makes MP3 23k better", _models(better, VSD, VSD_CODEC, _MP3_23)),
+    Claim("T4.d", 4, "Codec training makes no row of Table 4 worse",
+          _models(not_worse, VSD, VSD_CODEC, VOICESEARCH, _AAC_23, _AAC_64, _MP3_23, _MP3_64, _OPUS, _SBC)),
+    Claim("T5.a", 5, "Each domain-specific model is worse on the domains it has not seen than the model that has",
+          (*_models(worse, VSD, CALL_CENTER, VOICESEARCH, DICTATION, _DICTATION_8K),
+           *_models(worse, VSD, YOUTUBE, VOICESEARCH, DICTATION, _DICTATION_8K),
+           *_models(worse, CALL_CENTER, VSD, CALL_CENTER_8K),
+           *_models(worse, YOUTUBE, VSD, YOUTUBE_TEST), *_models(worse, YOUTUBE, CALL_CENTER, YOUTUBE_TEST))),
+    Claim("T5.b", 5, "The Call-center model collapses on 16 kHz sets and recovers much of it on Dictation at 8 kHz",
+          (*_models(far_better, CALL_CENTER, VSD, VOICESEARCH, DICTATION),
+           *_models(far_better, CALL_CENTER, YOUTUBE, YOUTUBE_TEST),
+           *_conditions(far_better, CALL_CENTER, DICTATION, _DICTATION_8K))),
+    Claim("T5.c", 5, "The YouTube model is best on Telephony, and about equal to the Call-center model on Call-center",
+          (*_models(better, VSD, YOUTUBE, TELEPHONY_8K), *_models(better, CALL_CENTER, YOUTUBE, TELEPHONY_8K),
+           *_models(about_equal, CALL_CENTER, YOUTUBE, CALL_CENTER_8K))),
+    Claim("T5.d", 5, "The YouTube model is far better on YouTube than either of the others",
+          (*_models(far_better, VSD, YOUTUBE, YOUTUBE_TEST), *_models(far_better, CALL_CENTER, YOUTUBE, YOUTUBE_TEST))),
+    Claim("T6.a", 6, "The multidomain model is better than or about equal to the best domain-specific model everywhere",
+          tuple(each for model in (VSD, CALL_CENTER, YOUTUBE)
+                for each in _models(better_or_equal, model, MULTI, *_TABLE_5))),
+    Claim("T6.b", 6, "The multidomain model beats the Call-center model on Call-center",
+          _models(better, CALL_CENTER, MULTI, CALL_CENTER_8K)),
+    Claim("T6.c", 6, "The multidomain model beats every domain-specific model on Telephony, and the one without noise "
+          "training on the noisy sets",
+          (*(each for model in (VSD, CALL_CENTER, YOUTUBE) for each in _models(better, model, MULTI, TELEPHONY_8K)),
+           *_models(better, VSD, MULTI, *_NOISY))),
+    Claim("T6.d", 6, "Noise simulation makes the noisy sets better, clean Voicesearch, Dictation and Call-center "
+          "worse, and does not reach the domain-specific noise model on the noisy ones",
+          (*_models(better, MULTI, MULTI_NOISE, *_NOISY),
+           *_models(worse, MULTI, MULTI_NOISE, VOICESEARCH, DICTATION, CALL_CENTER_8K),
+           *_models(worse, VSD_NOISE, MULTI_NOISE, *_NOISY))),
+    Claim("T6.e", 6, "Codec simulation makes MP3 23k better, and AAC 23k and the clean sets worse",
+          (*_models(better, MULTI, MULTI_CODEC, _MP3_23), *_models(worse, MULTI, MULTI_CODEC, _AAC_23, *_CLEAN))),
+    Claim("T7.a", 7, "Fine-tuned on 1/70 of the in-domain data, the multidomain model is at least as good as training "
+          "on all of it from scratch",
+          _models(better_or_equal, IN_DOMAIN_ONLY, adapted(MULTI, "10 hrs"), TELEPHONY_8K)),
+    Claim("T7.b", 7, "WER falls with every step of in-domain data; with 1/7 and with all of it the adapted model beats "
+          "training from scratch",
+          (*(each for one, more in _STEPS
+             for each in _models(better, adapted(MULTI, one), adapted(MULTI, more), TELEPHONY_8K)),
+           *(each for amount in ("100 hrs", "700 hrs")
+             for each in _models(better, IN_DOMAIN_ONLY, adapted(MULTI, amount), TELEPHONY_8K)))),
+    Claim("T7.c", 7, "Starting from the multidomain model beats starting from Voicesearch-Dictation at every amount, "
+          "by a gap that narrows",
+          (*(each for amount in AMOUNTS
+             for each in _models(better, adapted(VSD, amount), adapted(MULTI, amount), TELEPHONY_8K)),
+           Narrows((adapted(MULTI, "10 hrs"), adapted(VSD, "10 hrs")),
+                   (adapted(MULTI, "700 hrs"), adapted(VSD, "700 hrs")), TELEPHONY_8K))),
+    Claim("T7.d", 7, "Voicesearch-Dictation needs about 1/7 of the in-domain data to reach training from scratch",
+          (*_models(worse, IN_DOMAIN_ONLY, adapted(VSD, "30 hrs"), TELEPHONY_8K),
+           *_models(better_or_equal, IN_DOMAIN_ONLY, adapted(VSD, "100 hrs"), TELEPHONY_8K))),
+    Claim("T7.f", 7, "Fine-tuning makes the other domains worse",
+          _models(worse, MULTI, adapted(MULTI, "700 hrs"), *_CLEAN)),
+    Claim("T7.g", 7, "The multidomain model before adaptation is worse than training on Telephony from scratch",
+          _models(worse, IN_DOMAIN_ONLY, MULTI, TELEPHONY_8K)),
+    Claim("T7.e", 7, "Pooling Telephony into the multidomain training set keeps the other sets' WER",
+          _models(about_equal, MULTI, POOLED, *_CLEAN)),
+)  # fmt: skip

@@ -1,35 +1,33 @@
-"""From a table to its cells: corpora, language, models and test sets are made once and found again afterwards."""
+"""From tables to their cells: corpora, language, models and test sets are made once and found again afterwards."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from mdasr.build import FAST_CODECS, grow_tree, make_language, room_ranges, train_recognizer
-from mdasr.data import synth
-from mdasr.data.noises import make_noises
+from experiments.corpora import TEST_SEED, Collection, Embedded, Mapped, Split
+from mdasr import hosts
+from mdasr.build import FAST_CODECS, room_ranges, train_recognizer
 from mdasr.data.records import Corpus, write_atomically
-from mdasr.language.lexicon import ARPABET, Lexicon
 from mdasr.loader import Source
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
+from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard
 from mdasr.score.wer import Errors
 from mdasr.spec import Model, Scale, Table, TestSet, digest
 
-TREE_DOMAINS = ("Voicesearch", "Dictation", "Other search")  # §3.5: "a subset of the application domains"
-# What test sets are drawn from: sentences, speakers, noises and conditions. Another one whenever settings were changed
-# after a look at test results.
-TEST_SEED = 2
+Pair = tuple[Model, TestSet]
+Results = Mapping[Pair, Sequence[Scored]]
+STILL = Policy(narrowband_probability=0.0)  # nothing happens to an utterance
 
 
 @dataclass(frozen=True)
@@ -40,116 +38,165 @@ class Laboratory:
     scale: Scale
     seed: int = 0
     workers: int = 2
+    map: Path | None = None  # of other corpora than the embedded one
+    split: Split = "test"  # "dev" while settings are still being chosen
+
+    @cached_property
+    def root(self) -> Path:
+        return (self.workdir / self.map.stem if self.map else self.workdir) / self.scale.name
 
     @property
-    def root(self) -> Path:
-        return self.workdir / self.scale.name
-
-    def corpus(self, domain: str, split: str) -> Corpus:
-        """The embedded corpus' shards of one domain and split."""
-        words = {"train": None, "dev": self.scale.dev_words, "test": self.scale.test_words}[split]
-        name = domain.lower().replace(" ", "-")
-        seed = TEST_SEED if split == "test" else 0
-        directory = self.root / "corpus" / f"{name}-{split}"
-        return synth.make(directory, domain, split, seed, words=words, workers=self.workers)
+    def results_folder(self) -> Path:
+        return self.root / ("results" if self.split == "test" else f"results-{self.split}")
 
     @cached_property
-    def noises(self) -> dict[str, np.ndarray]:
-        return make_noises("train")
+    def collection(self) -> Collection:
+        if self.map:
+            return Mapped(self.map, self.root)
+        return Embedded(self.root, self.scale, self.workers)
 
-    @cached_property
-    def test_noises(self) -> dict[str, np.ndarray]:
-        return make_noises("test", TEST_SEED)
+    def corpus(self, domain: str, split: Split) -> Corpus:
+        return self.collection.corpus(domain, split)
 
     @cached_property
     def language(self) -> Language:
-        """Lexicon, tree and n-gram model: the same in all experiments (§3.6)."""
-        described = {"domains": TREE_DOMAINS, "leaves": self.scale.leaves, "order": self.scale.ngram_order,
-                     "sentences": self.scale.lm_sentences}  # fmt: skip
-        corpora = [self.corpus(domain, "train") for domain in TREE_DOMAINS]
-        directory = self.root / "language" / digest(described | {"data": [c.info["sha256"] for c in corpora]})
-        if not (directory / "graph" / "graph.json").exists():
-            lexicon = Lexicon.from_counts(pronunciations(corpora))
-            tree = grow_tree([(corpus, synth.ALIGNMENT) for corpus in corpora], (*ARPABET, "SIL"), self.scale.leaves)
-            make_language(directory, lexicon, tree, lm_sentences(self.scale), self.scale.ngram_order)
-        return Language.read(directory)
+        return self.collection.language(self.scale)
+
+    @cached_property
+    def _train_sounds(self) -> tuple[Sounds, Sounds]:
+        return self.collection.noises("train"), self.collection.responses("train")
+
+    @cached_property
+    def _test_sounds(self) -> tuple[Sounds, Sounds]:
+        return self.collection.noises("test"), self.collection.responses("test")
 
     def sources(self, model: Model) -> list[Source]:
-        return [
-            Source(self.corpus(domain, "train"), synth.ALIGNMENT, self.policy(model, domain))
-            for domain in model.domains
-        ]
+        found = []
+        for domain in model.domains:
+            corpus = self.corpus(domain, "train")
+            source = Source(corpus, self.collection.alignment(domain, "train"), self.policy(model, domain))
+            found.append(dataclasses.replace(source, indices=subset(source, model.share)))
+        return found
 
     def policy(self, model: Model, domain: str) -> Policy:
         """What may happen to an utterance of `domain` in training; noise is a domain's switch (§4.3.4)."""
-        noise = self.scale.noise_probability if domain in model.noise_on else 0.0
+        noisy = domain in model.noise_on
+        noises, measured = self._train_sounds if noisy else ({}, {})
         return Policy(
-            noise_probability=noise,
-            noises=tuple(sorted(self.noises)) if noise else (),
+            noise_probability=self.scale.noise_probability if noisy else 0.0,
+            noises=tuple(sorted(noises)),
             rooms=room_ranges(self.scale),
             codecs=FAST_CODECS if model.codecs else (None,),
+            measured=tuple(sorted(measured)),
         )
 
-    def recognizer(self, model: Model) -> tuple[Path, Recognizer]:
-        """The model's directory and what is in it, trained now or before."""
-        name = f"{model.name.lower().replace(' + ', '-').replace(' ', '-')}-{digest([model, self.scale, self.seed])}"
-        directory = self.root / "models" / name
-        recognizer = train_recognizer(
-            directory, self.sources(model), self.language, self.scale, self.noises,
-            [u for domain in model.domains for u in self.corpus(domain, "dev")],
-            seed=self.seed, workers=self.workers - 1, label=model.name,
+    def directory(self, model: Model) -> Path:
+        """Where a model lies, named by all that it is made of."""
+        name = model.name.lower().replace(" + ", "-").replace(" ", "-")
+        return self.root / "models" / f"{name}-{digest([model, self.scale, self.seed])}"
+
+    def recognizer(self, model: Model) -> Recognizer:
+        """A model, trained now or before; what it starts from is trained first."""
+        directory = self.directory(model)
+        if (directory / "model.json").exists():
+            return Recognizer.read(directory)
+        noises, measured = self._train_sounds if model.noise_on else ({}, {})
+        dev = [Source(self.corpus(d, "dev"), self.collection.alignment(d, "dev"), STILL) for d in model.domains]
+        return train_recognizer(
+            directory, self.sources(model), self.language, self.scale, noises,
+            [utterance for source in dev for utterance in source.corpus],
+            parent=self.recognizer(model.parent) if model.parent else None, stop_on=dev if model.parent else (),
+            measured=measured, seed=self.seed, workers=self.workers - 1, label=model.name,
         )  # fmt: skip
-        return directory, recognizer
 
     def waves(self, test_set: TestSet) -> list[np.ndarray]:
         """A test set's recordings in its condition: rooms and noise snippets that training never uses."""
         codec = Codec(test_set.codec, test_set.kbps) if test_set.codec else None
+        noises, measured = self._test_sounds if test_set.noise else ({}, {})
         policy = Policy(
             noise_probability=float(test_set.noise),
-            noises=tuple(sorted(self.test_noises)) if test_set.noise else (),
+            noises=tuple(sorted(noises)),
             rooms=room_ranges(self.scale),
             room_indices=EVALUATION_ROOMS,
             narrowband_probability=float(test_set.narrowband),
             codecs=(codec,),
+            measured=tuple(sorted(measured)),
         )
-        corpus = self.corpus(test_set.domain, "test")
-        return list(heard(corpus, policy, self.test_noises, TEST_SEED))
+        return list(heard(self.corpus(test_set.domain, self.split), policy, noises, TEST_SEED, measured))
 
-    def scored(
-        self, model: Model, test_set: TestSet, waves: Callable[[], list[np.ndarray]], pool: Executor
-    ) -> list[Scored]:
-        """How `model` recognises `test_set`, from the model's directory where that was done before."""
-        directory, recognizer = self.recognizer(model)
-        corpus = self.corpus(test_set.domain, "test")
-        path = directory / "scored" / f"{digest([test_set, corpus.info['sha256'], self.scale])}.json"
-        if not path.exists():
-            found = [dataclasses.asdict(each) for each in evaluate(recognizer, corpus, waves(), pool)]
-            write_atomically(path, json.dumps(found, indent=0))
-        return [Scored(**row | {"errors": Errors(**row["errors"])}) for row in json.loads(path.read_text())]
+    def scored_path(self, model: Model, test_set: TestSet) -> Path:
+        """Where a model's words for a test set are kept."""
+        corpus = self.corpus(test_set.domain, self.split)
+        return self.directory(model) / "scored" / f"{digest([test_set, corpus.info['sha256'], self.scale])}.json"
 
-    def cells(self, table: Table) -> dict[tuple[str, str], list[Scored]]:
-        """Every cell of a table; a test set's recordings are made once for all models."""
-        for model in table.columns.values():
+    def gather(self, pairs: Iterable[Pair]) -> None:
+        """Make or find all corpora that models and test sets need; ValueError that names every one that is wanting."""
+        wanted: dict[tuple[str, Split], None] = {}
+        for model, test_set in pairs:
+            wanted[test_set.domain, self.split] = None
+            for each in (model, *ancestors(model)):
+                wanted |= {(domain, split): None for domain in each.domains for split in ("train", "dev")}
+        wanting = []
+        for domain, split in wanted:
+            try:
+                self.corpus(domain, split)
+            except (ValueError, FileNotFoundError) as error:
+                wanting.append(str(error))
+        if wanting:
+            raise ValueError("corpora are wanting:\n  " + "\n  ".join(wanting))
+
+    def results(self, tables: Iterable[Table]) -> Results:
+        """How every model of the tables recognises its test sets, each trained, made and recognised once.
+
+        Several hosts train together; the primary one recognises, and the others return nothing.
+        """
+        pairs = list(dict.fromkeys(pair for table in tables for pair in table.pairs().values()))
+        with hosts.primary_first("corpora"):
+            self.gather(pairs)
+            missing = [pair for pair in pairs if not self.scored_path(*pair).exists()]
+            if missing:
+                _ = self.language
+        for model in tqdm(dict.fromkeys(model for model, _ in missing), desc="models", unit="model", delay=1):
             self.recognizer(model)
-        cells = {}
+        if not hosts.primary():
+            return {}
+        test_sets = dict.fromkeys(test_set for _, test_set in missing)
         with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
-            for row, test_set in tqdm(table.rows.items(), desc=f"Table {table.number}", unit="test set"):
-                waves = cache(partial(self.waves, test_set))
-                for column, model in table.columns.items():
-                    cells[row, column] = self.scored(model, test_set, waves, pool)
-        return cells
+            for test_set in tqdm(test_sets, desc="test sets", unit="set", delay=1):
+                self._score([model for model, other in missing if other == test_set], test_set, pool)
+        return {pair: read_scored(self.scored_path(*pair)) for pair in pairs}
+
+    def _score(self, models: Sequence[Model], test_set: TestSet, pool: Executor) -> None:
+        corpus, waves = self.corpus(test_set.domain, self.split), self.waves(test_set)
+        for model in models:
+            found = [dataclasses.asdict(each) for each in evaluate(self.recognizer(model), corpus, waves, pool)]
+            write_atomically(self.scored_path(model, test_set), json.dumps(found, indent=0))
 
 
-def pronunciations(corpora: list[Corpus]) -> dict[str, Counter]:
-    """How often each word was said how: as heard in `corpora`, and once as each accent's dictionary has it."""
-    counts = synth.dictionary_pronunciations()
-    for corpus in corpora:
-        for word, seen in synth.observed_pronunciations(corpus).items():
-            counts[word].update(seen)
-    return counts
+def read_scored(path: Path) -> list[Scored]:
+    return [Scored(**row | {"errors": Errors(**row["errors"])}) for row in json.loads(path.read_text())]
 
 
-def lm_sentences(scale: Scale) -> Iterator[str]:
-    """Text of every domain's kind for the language model, none of it spoken in a test set."""
-    for domain in synth.DOMAINS:
-        yield from synth.lm_text(domain, scale.lm_sentences // len(synth.DOMAINS), seed=0)
+def subset(source: Source, share: float) -> tuple[int, ...] | None:
+    """A share of a source's utterances by duration: the first of an order that never changes, so shares are nested."""
+    if share == 1:
+        return None
+    usable = source.usable()
+    order = usable[np.random.Generator(np.random.Philox(key=[0, 2**34])).permutation(len(usable))]
+    length = np.cumsum(source.corpus.num_samples[order])
+    count = int(np.searchsorted(length, share * length[-1])) + 1
+    return tuple(sorted(order[:count].tolist()))
+
+
+def ancestors(model: Model) -> Iterator[Model]:
+    """What a model starts from, the nearest first."""
+    if model.parent:
+        yield model.parent
+        yield from ancestors(model.parent)
+
+
+def trained_in(laboratory: Laboratory, tables: Iterable[Table]) -> dict[Model, bool]:
+    """The models that tables need, parents first, and whether each is trained already."""
+    models = [model for table in tables for model, _ in table.pairs().values()]
+    lines = [each for model in models for each in (*reversed([*ancestors(model)]), model)]
+    return {model: (laboratory.directory(model) / "model.json").exists() for model in dict.fromkeys(lines)}

@@ -6,6 +6,9 @@ from mdasr.spec import TestSet
 
 VOICESEARCH = TestSet("Voicesearch")
 DICTATION = TestSet("Dictation")
+CALL_CENTER_8K = TestSet("Call-center")  # recorded at 8 kHz, as Telephony is
+YOUTUBE_TEST = TestSet("YouTube")
+TELEPHONY_8K = TestSet("Telephony")
 
 
 def noisy(test_set: TestSet) -> TestSet:
@@ -16,3 +19,14 @@ def noisy(test_set: TestSet) -> TestSet:
 def narrow(test_set: TestSet) -> TestSet:
     """Downsampled to 8 kHz."""
     return dataclasses.replace(test_set, narrowband=True)
+
+
+def coded(test_set: TestSet, codec: str, kbps: int) -> TestSet:
+    """Through a lossy codec at so many kbit/s."""
+    return dataclasses.replace(test_set, codec=codec, kbps=kbps)
+
+
+def name(test_set: TestSet) -> str:
+    """A test set in words, such as "Voicesearch + Noise"."""
+    codec = f" + {test_set.codec.upper()} {test_set.kbps}k" if test_set.codec else ""
+    return test_set.domain + codec + " + Noise" * test_set.noise + " 8 kHz" * test_set.narrowband

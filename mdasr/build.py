@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float32
+from flax import traverse_util
+from jaxtyping import Float32
 
-from mdasr import accelerated, frontend
+from mdasr import accelerated, frontend, hosts
 from mdasr.acoustic import growth
-from mdasr.acoustic.align import align
-from mdasr.acoustic.model import ModelConfig
-from mdasr.acoustic.train import TrainOptions, train
+from mdasr.acoustic.model import ModelConfig, network
+from mdasr.acoustic.train import EarlyStopping, TrainOptions, frame_loss, train
 from mdasr.acoustic.tying import Tree
-from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.data.records import Corpus, Utterance
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions
-from mdasr.language import espeak, ngram
+from mdasr.language import ngram
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
-from mdasr.perturb import TRAINING_CODECS, Policy, RoomRanges, require
+from mdasr.perturb import TRAINING_CODECS, RoomRanges
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, tune
 from mdasr.spec import Scale, digest
 
 FeaturesOn = Literal["host", "accelerator"]
 ROW_PIECES = 4  # utterances that a row of packed waves may hold
+# Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
+FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
 
 
 def make_language(directory: Path, lexicon: Lexicon, tree: Tree, sentences: Iterable[str], order: int) -> Language:
@@ -86,6 +87,25 @@ def log_priors(sources: Sequence[Source], tree: Tree) -> Float32[np.ndarray, " o
     return np.log(counts / counts.sum()).astype(np.float32)
 
 
+def adapt_options(scale: Scale, seed: int) -> TrainOptions:
+    """Fine-tuning: a lower rate, and a look at the development set every 20 steps (§4.4)."""
+    return TrainOptions(scale.adapt_steps, scale.batch, scale.adapt_rate, seed=seed, checkpoint_every=20)
+
+
+def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
+    """Mean cross-entropy of a frame over one epoch of `maker`'s rows, as a function of the network's parameters."""
+    count = RowPlan(maker.sources, maker.options, maker.seed).rows_in_epoch()
+    rows = [maker.map(row) for row in range(count)]
+    batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    @jax.jit
+    def loss(params: Any) -> jax.Array:
+        logits, _ = network(config).apply({"params": params}, batch["features"], batch["keep"])
+        return frame_loss(logits, batch["labels"], batch["weights"])[0] / batch["weights"].sum()
+
+    return lambda params: float(loss(params))
+
+
 def train_recognizer(
     directory: Path,
     sources: Sequence[Source],
@@ -94,6 +114,8 @@ def train_recognizer(
     noises: Sounds,
     dev: Sequence[Utterance],
     *,
+    parent: Recognizer | None = None,
+    stop_on: Sequence[Source] = (),
     measured: Sounds | None = None,
     seed: int = 0,
     workers: int = 1,
@@ -102,25 +124,40 @@ def train_recognizer(
 ) -> Recognizer:
     """Train on `sources`, tune the search on `dev`, and write the model directory; returns at once what is there.
 
-    Killed, it goes on from its last checkpoint. Raises ValueError where `directory` holds another training, or where
-    features are to be made on the accelerator and a policy asks for what it cannot do.
+    With a `parent` all its layers are fine-tuned, and training stops early by the frames of `stop_on` (§4.4); network,
+    feature statistics and priors are the parent's. Killed, it goes on from its last checkpoint. Several hosts train
+    together, and the primary one tunes and writes (`mdasr.hosts`). Raises ValueError where `directory` holds another
+    training, where the parent has other CDPhones, or where features are to be made on the accelerator and a policy asks
+    for what it cannot do.
     """
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
+    if parent and digest(parent.language.tree) != digest(language.tree):
+        raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
     directory.mkdir(parents=True, exist_ok=True)
     pieces = ROW_PIECES if features_on == "accelerator" else 0
     rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
-    noisy = any(source.policy.noise_probability > 0 for source in sources)
-    options = train_options(scale, RowPlan(sources, rows, seed).rows_in_epoch(), noisy, seed)
-    config = model_config(scale, language.tree.num_leaves)
     measured = measured or {}
-    stats = measure_stats(sources, noises, seed, measured)
+    stopping = None
+    if parent:
+        rows = dataclasses.replace(rows, output_delay=parent.output_delay)
+        options, config, stats = adapt_options(scale, seed), parent.config, parent.stats
+        if stop_on:
+            still = dataclasses.replace(rows, forget_steps=0)
+            stopping = EarlyStopping(dev_loss(config, RowMaker(stop_on, language.tree, stats, {}, still, seed)))
+    else:
+        noisy = any(source.policy.noise_probability > 0 for source in sources)
+        options = train_options(scale, RowPlan(sources, rows, seed).rows_in_epoch(), noisy, seed)
+        config = model_config(scale, language.tree.num_leaves)
+        stats = measure_stats(sources, noises, seed, measured)
     described = {
         "domains": [source.corpus.domain for source in sources],
         "data": [source.corpus.info["sha256"] for source in sources],
+        "seconds_of_audio": [round(source.seconds(), 1) for source in sources],
         "alignments": [source.alignment for source in sources],
         "policies": [digest(source.policy) for source in sources],
         "tree": digest(language.tree),
+        "parent": params_digest(parent.params) if parent else "",
     }
     maker: RowMaker
     featurize = None
@@ -130,139 +167,34 @@ def train_recognizer(
     else:
         maker = RowMaker(sources, language.tree, stats, noises, rows, seed, measured)
     trained = train(
-        config, options, maker, directory, workers=workers, described=described, featurize=featurize, label=label
-    )
+        config, options, maker, directory, workers=workers, start_from=parent and parent.params, stopping=stopping,
+        described=described, featurize=featurize, label=label,
+    )  # fmt: skip
     facts = {
         "scale": dataclasses.asdict(scale),
         "seed": seed,
-        "steps": options.steps,
+        "steps": trained.steps,
         "seconds": round(trained.seconds, 1),
         "waited_for_input": round(trained.waited_share, 3),
         "frame_accuracy": round(trained.frame_accuracy, 4),
         **described,
     }
-    priors = log_priors(sources, language.tree)
-    untuned = Recognizer(config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts)
-    search, dev_wer = tune(untuned, dev)
-    tuned = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
-    tuned.write(directory)
-    return tuned
+
+    def tuned() -> Recognizer:
+        priors = parent.log_priors if parent else log_priors(sources, language.tree)
+        untuned = Recognizer(config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts)
+        search, dev_wer = tune(untuned, dev)
+        recognizer = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
+        recognizer.write(directory)
+        return recognizer
+
+    return hosts.once("tuned", tuned, lambda: Recognizer.read(directory))
 
 
-# Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
-FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
-
-WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
-
-HELD_OUT = 0.06  # the share of each corpus' utterances, by whole speakers where it can be, that the search is tuned on
-FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too much of the data
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What `mdasr train` is asked for: corpora with transcripts alone, and which perturbations to simulate.
-
-    Noise goes on every domain, or on those of `noise_on` alone (§4.3.4 leaves some out); `noises` and `responses` are
-    folders of one's own recordings. `alignment` names one that the corpora have (`mdasr align`); without it they are
-    aligned from a flat start. ValueError where `noise_on` names a domain that none of the corpora has.
-    """
-
-    corpora: tuple[Corpus, ...]
-    scale: Scale
-    noise: bool = False
-    noise_on: tuple[str, ...] = ()
-    codec: bool = False
-    warp: bool = False
-    lexicon: Path | None = None
-    noises: Path | None = None
-    responses: Path | None = None
-    seed: int = 0
-    workers: int = 1
-    features_on: FeaturesOn = "host"
-    alignment: str = ""
-
-    def __post_init__(self) -> None:
-        domains = {corpus.domain for corpus in self.corpora}
-        if strange := sorted(set(self.noise_on) - domains):
-            raise ValueError(f"noise on {', '.join(strange)}: the corpora's domains are {', '.join(sorted(domains))}")
-
-    def policy(self, domain: str, snippets: Iterable[str], measured: Iterable[str]) -> Policy:
-        noisy = self.noise and (not self.noise_on or domain in self.noise_on)
-        return Policy(
-            noise_probability=self.scale.noise_probability if noisy else 0.0,
-            rooms=room_ranges(self.scale),
-            noises=tuple(sorted(snippets)) if noisy else (),
-            measured=tuple(sorted(measured)) if noisy else (),
-            codecs=FAST_CODECS if self.codec else (None,),
-            warp=WARP if self.warp else (1.0, 1.0),
-        )
-
-
-def train_on(request: TrainRequest, directory: Path) -> Recognizer:
-    """Train a recogniser from transcribed recordings: align, hold out, grow the tree, train the language, the network.
-
-    Raises ValueError for words without pronunciation, and ImportError where a codec or eSpeak is asked for and missing.
-    """
-    if (directory / "model.json").exists():
-        return Recognizer.read(directory)
-    noises = (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
-    measured = read_responses(request.responses) if request.noise and request.responses else {}
-    policies = [request.policy(corpus.domain, noises, measured) for corpus in request.corpora]
-    require(codec for policy in policies for codec in policy.codecs)
-    lexicon = covering_lexicon(request.corpora, request.lexicon)
-    if request.alignment:
-        name = request.alignment
-        check_phones(request.corpora, name, lexicon)
-    else:
-        aligned = align(request.corpora, lexicon)
-        print(aligned, file=sys.stderr)
-        name = aligned.name
-    kept = [held_out(corpus, request.seed) for corpus in request.corpora]
-    sources = [
-        Source(corpus, name, policy, tuple(np.flatnonzero(~held).tolist()))
-        for corpus, policy, held in zip(request.corpora, policies, kept)
-    ]
-    tree = grow_tree([(source.corpus, source.alignment) for source in sources], lexicon.phones, request.scale.leaves)
-    sentences = [source.corpus[i].text for source in sources for i in source.indices or ()]
-    language = make_language(directory, lexicon, tree, sentences, request.scale.ngram_order)
-    dev = [corpus[int(i)] for corpus, held in zip(request.corpora, kept) for i in np.flatnonzero(held)]
-    return train_recognizer(
-        directory,
-        sources,
-        language,
-        request.scale,
-        noises,
-        dev,
-        measured=measured,
-        seed=request.seed,
-        workers=request.workers,
-        features_on=request.features_on,
-    )
-
-
-def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
-    """Pronunciations of all words of the corpora: those of a file, and eSpeak's for words that it lacks."""
-    words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
-    given = Lexicon.read(path) if path else Lexicon({})
-    return Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(words, espeak.pronounce)
-
-
-def check_phones(corpora: Iterable[Corpus], name: str, lexicon: Lexicon) -> None:
-    """ValueError where an alignment has phones that no word of the lexicon has: its tree could not answer for words."""
-    found = {phone for corpus in corpora for alignment in corpus.alignments(name) for phone in alignment.phones}
-    if strange := sorted(found - set(lexicon.phones)):
-        raise ValueError(
-            f"alignment {name!r} has the phones {', '.join(strange[:10])}, which the lexicon has not: give the lexicon "
-            "that it was made with (--lexicon)"
-        )
-
-
-def held_out(corpus: Corpus, seed: int) -> Bool[np.ndarray, " utterances"]:
-    """Which utterances to keep from training: whole speakers, drawn until they have `HELD_OUT` of the utterances."""
-    speakers = [utterance.speaker for utterance in corpus]
-    few = len(set(speakers)) < FEWEST_SPEAKERS
-    groups = [utterance.id for utterance in corpus] if few else speakers
-    names, sizes = np.unique(groups, return_counts=True)
-    order = np.random.Generator(np.random.Philox(key=[seed, 2**33])).permutation(len(names))
-    enough = int(np.searchsorted(np.cumsum(sizes[order]), HELD_OUT * len(groups))) + 1
-    return np.isin(groups, names[order[:enough]])
+def params_digest(params: Any) -> str:
+    """Twelve hex digits that name a network's parameters."""
+    flat = traverse_util.flatten_dict(dict(params), sep="/")
+    found = hashlib.sha256()
+    for name in sorted(flat):
+        found.update(name.encode() + np.ascontiguousarray(flat[name]).tobytes())
+    return found.hexdigest()[:12]

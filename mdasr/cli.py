@@ -49,8 +49,8 @@ def import_command(chosen: argparse.Namespace) -> int:
 def align_command(chosen: argparse.Namespace) -> int:
     """Align corpora from a flat start, or take over alignments of other tools; and write them as files."""
     from mdasr.acoustic.align import align
-    from mdasr.build import covering_lexicon
     from mdasr.data.timings import ctm_lines, import_alignments, write_textgrid
+    from mdasr.jobs import covering_lexicon
 
     corpora, name = [Corpus(directory) for directory in chosen.corpora], chosen.name
     if chosen.read:
@@ -77,7 +77,7 @@ def align_command(chosen: argparse.Namespace) -> int:
 def train_command(chosen: argparse.Namespace) -> int:
     """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
     from mdasr import hosts
-    from mdasr.build import TrainRequest, train_on
+    from mdasr.jobs import TrainRequest, train_on
     from mdasr.scales import SCALES, override
 
     hosts.join(chosen)
@@ -99,6 +99,8 @@ def train_command(chosen: argparse.Namespace) -> int:
     )
     recognizer = train_on(request, chosen.out)
     facts = recognizer.facts
+    if not hosts.primary():
+        return 0
     print(
         f"{chosen.out}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it "
         f"waiting for input), {facts['frame_accuracy']:.1%} of frames right, WER {facts['dev_wer']:.1f} % on held-out "

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
 Made = TypeVar("Made")
@@ -157,3 +161,25 @@ def once(name: str, make: Callable[[], Made], read: Callable[[], Made]) -> Made:
     """What the primary host makes, and the others then read."""
     with primary_first(name):
         return make() if primary() else read()
+
+
+def agreed(value: np.ndarray) -> np.ndarray:
+    """The primary host's value, on all hosts: what they decide by must be the same bits."""
+    return np.asarray(multihost_utils.broadcast_one_to_all(value))
+
+
+@contextmanager
+def asked_to_end(steps: int) -> Iterator[Callable[[int], bool]]:
+    """Yields what tells, after a step, whether SIGTERM has come; several hosts agree on the step."""
+    if jax.process_count() > 1:
+        yield lambda done: done < steps and multihost.reached_preemption(done)
+        return
+    came = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        yield lambda done: False
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield lambda done: done < steps and came.is_set()
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -32,6 +32,7 @@ from mdasr.decode.graph import Graph
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Policy, draw, perturb
+from mdasr.perturb.room import Sounds
 from mdasr.score.wer import Errors, count_errors
 
 FORMAT = 1
@@ -225,10 +226,12 @@ class Scored:
     errors: Errors
 
 
-def heard(corpus: Corpus, policy: Policy, noises: Mapping[str, np.ndarray], seed: int) -> Iterator[np.ndarray]:
+def heard(
+    corpus: Corpus, policy: Policy, noises: Sounds, seed: int, measured: Sounds | None = None
+) -> Iterator[np.ndarray]:
     """The waveforms of a test set in the condition that `policy` fixes: the same ones whichever model is tested."""
     for utterance in corpus:
-        yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises)
+        yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises, measured)
 
 
 def evaluate(

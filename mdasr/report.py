@@ -21,19 +21,22 @@ from mdasr.score.wer import (
     mapsswe,
     paired_interval,
 )
-from mdasr.spec import Table
+from mdasr.spec import Model, Table, TestSet
 
 
-def cell(scored: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
-    """Word error rate of a test set with its 95% interval, and the counts behind it.
+def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
+    """Word error rate of a test set with its 95% interval, and the counts behind it, over one or more training runs.
 
-    The interval is over speakers; over utterances where there is a single speaker, which "ci95_over" says.
+    The interval is over speakers (and runs); over utterances where there is a single speaker, which "ci95_over" says.
     """
+    scored = [s for run in runs for s in run]
     errors = [s.errors for s in scored]
     total = sum(errors, Errors())
     over = "speakers" if len({s.speaker for s in scored}) > 1 else "utterances"
     groups = [s.speaker if over == "speakers" else s.id for s in scored]
-    low, high = bootstrap_interval(errors, groups, np.random.default_rng(seed))
+    of_run = [i for i, run in enumerate(runs) for _ in run]
+    low, high = bootstrap_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
+    by_run = [round(sum((s.errors for s in run), Errors()).wer, 2) for run in runs]
     return {
         "wer": round(total.wer, 2),
         "ci95": [round(low, 2), round(high, 2)],
@@ -42,6 +45,7 @@ def cell(scored: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
         "sub": total.sub,
         "ins": total.ins,
         "del": total.dele,
+        **({"wer_by_seed": by_run} if len(runs) > 1 else {}),
     }
 
 
@@ -104,30 +108,37 @@ def device() -> str:
     return f"{len(devices)} x {devices[0].platform} ({kind})"
 
 
-def table_json(table: Table, cells: Mapping[tuple[str, str], list[Scored]], **facts: Any) -> dict[str, Any]:
+def table_json(
+    table: Table, runs: Sequence[Mapping[tuple[Model, TestSet], Sequence[Scored]]], **facts: Any
+) -> dict[str, Any]:
     """A table's results in the format that every table shares; `facts` are scale, seed, commit and device."""
     columns = list(table.columns)
     return {
         "table": table.number,
         **facts,
         "cells": [
-            {"row": row, "column": column, **cell(scored), "paper": table.paper[row][columns.index(column)]}
-            for (row, column), scored in cells.items()
+            {
+                "row": row,
+                "column": column,
+                **cell(*(run[pair] for run in runs)),
+                "paper": table.paper[row][columns.index(column)] if row in table.paper else None,
+            }
+            for (row, column), pair in table.pairs().items()
         ],
     }
 
 
 def table_text(table: Table, results: Mapping[str, Any]) -> str:
-    """A table as aligned text, ours beside the paper's."""
+    """A table as aligned text, ours beside the paper's where the paper has it."""
     found = {(each["row"], each["column"]): each for each in results["cells"]}
-    header = ["Test set", *(text for column in table.columns for text in (f"{column}, ours", "paper's"))]
-    rows = [
-        [
-            row,
-            *(text for c in table.columns for text in (describe(found[row, c]), f"{found[row, c]['paper']:.1f}")),
-        ]
-        for row in table.rows
-    ]
+    beside = bool(table.paper)
+
+    def cells(row: str, column: str) -> list[str]:
+        one = found[row, column]
+        return [describe(one), f"{one['paper']:.1f}"] if beside else [describe(one)]
+
+    header = ["", *(text for c in table.columns for text in ((f"{c}, ours", "paper's") if beside else (c,)))]
+    rows = [[row, *(text for column in table.columns for text in cells(row, column))] for row in table.rows]
     return f"Table {table.number}. {table.title} (word error rate in % [95% interval])\n\n" + aligned([header, *rows])
 
 

@@ -35,6 +35,8 @@ MINI = Scale(
     lm_sentences=20_000,
     test_words=4500,
     dev_words=800,
+    adapt_rate=1e-3,
+    adapt_steps=400,
 )
 
 SMALL = dataclasses.replace(
@@ -58,6 +60,8 @@ BASE = dataclasses.replace(
     batch=64,
     row_steps=400,
     learning_rate=1e-3,
+    adapt_rate=1e-4,
+    adapt_steps=10_000,
     max_steps=100_000,
     snr_db=(0.0, 30.0),
     rt60_s=(0.0, 0.9),

@@ -15,18 +15,23 @@ class Model:
     """A column of the paper's tables: which domains it trains on and what happens to their utterances.
 
     `noise_on` are the domains that get simulated rooms and noise; `codecs` says whether codecs are simulated. Mixed
-    bandwidth is always on (§4.3).
+    bandwidth is always on (§4.3). It trains on a `share` of its domains' utterances (smaller shares lie within larger
+    ones), from scratch or, fine-tuned, from what `parent` learnt (§4.4).
     """
 
     name: str
     domains: tuple[str, ...]
     noise_on: tuple[str, ...] = ()
     codecs: bool = False
+    share: float = 1.0
+    parent: Model | None = None
 
     def __post_init__(self) -> None:
         strange = set(self.noise_on) - set(self.domains)
         if strange:
             raise ValueError(f"model {self.name!r}: noise on {sorted(strange)}, which it does not train on")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"model {self.name!r}: a share of {self.share}; it must lie above 0 and at most be 1")
 
 
 @dataclass(frozen=True)
@@ -47,13 +52,29 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper: `columns` and `rows` are named as the paper names them; `paper[row]` are its numbers."""
+    """A table of the paper, with rows and columns named as there: models against test sets, either way round.
+
+    `paper[row]` are the paper's numbers; it has none of a row that is not in it.
+    """
 
     number: int
     title: str
-    columns: Mapping[str, Model]
-    rows: Mapping[str, TestSet]
+    columns: Mapping[str, Model] | Mapping[str, TestSet]
+    rows: Mapping[str, TestSet] | Mapping[str, Model]
     paper: Mapping[str, tuple[float, ...]]
+
+    def pairs(self) -> dict[tuple[str, str], tuple[Model, TestSet]]:
+        """What stands in each cell, by row and column; ValueError where models meet models or test sets test sets."""
+        return {(row, column): _pair(r, c) for row, r in self.rows.items() for column, c in self.columns.items()}
+
+
+def _pair(one: Model | TestSet, other: Model | TestSet) -> tuple[Model, TestSet]:
+    match one, other:
+        case (Model(), TestSet()):
+            return one, other
+        case (TestSet(), Model()):
+            return other, one
+    raise ValueError(f"a cell of a table is a model on a test set, not {one} on {other}")
 
 
 @dataclass(frozen=True)
@@ -63,7 +84,8 @@ class Scale:
     A model trains for `epochs` over its data, times `noise_factor` where noise is simulated, within `min_steps` and
     `max_steps`. `forget_steps` and `members` are ways to learn more from little (`loader.RowOptions`,
     `acoustic.model.ModelConfig`); with 0 and 1 they do nothing. The rooms' ranges serve training and noisy test sets
-    alike. `batch` is the global batch, in rows of `row_steps` steps of 30 ms.
+    alike. `batch` is the global batch, in rows of `row_steps` steps of 30 ms. Adaptation (§4.4) has a lower learning
+    rate of its own, and stops early, at the latest after `adapt_steps`.
     """
 
     name: str
@@ -88,6 +110,8 @@ class Scale:
     lm_sentences: int
     test_words: int
     dev_words: int
+    adapt_rate: float
+    adapt_steps: int
 
 
 def digest(value: object) -> str:

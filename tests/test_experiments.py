@@ -1,44 +1,50 @@
 """Tables, claims and settings, on hand-worked cells."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from experiments.__main__ import main
+from experiments.__main__ import TABLES, main
 from experiments.claims import CLAIMS, Comparison, all_of, compare
+from experiments.corpora import Mapped
+from experiments.models import MULTI, VSD, VSD_NOISE, adapted
+from experiments.run import Laboratory, subset
 from experiments.table3_noise import TABLE
+from experiments.testsets import DICTATION, TELEPHONY_8K, VOICESEARCH, name, narrow, noisy
 from mdasr import report
+from mdasr.loader import Source
+from mdasr.perturb import Policy
 from mdasr.recognizer import Scored
 from mdasr.scales import MINI, override
 from mdasr.score.wer import Errors
-from mdasr.spec import Model, digest
+from mdasr.spec import Model, Table, digest
+from tests.test_loader import toy_corpus
+
+SHARED_TABLES = Path(__file__).parent / "references" / "paper_tables.json"
 
 
 def scored(errors_a_speaker: list[int], words: int = 100) -> list[Scored]:
     return [Scored(f"u{i}", f"s{i}", "", "", Errors(sub=n, ref_words=words)) for i, n in enumerate(errors_a_speaker)]
 
 
-def cells(rows: dict[str, tuple[list[int], list[int]]]):
-    return {
-        (row, column): scored(errors)
-        for row, pair in rows.items()
-        for column, errors in zip(("w/o Noise", "w/ Noise"), pair)
-    }
-
-
-CELLS = cells(
-    {
-        "Voicesearch": ([10, 10, 10, 10], [10, 10, 10, 11]),
-        "Voicesearch + Noise": ([30, 32, 28, 30], [12, 14, 10, 12]),
-        "Dictation": ([8, 8, 8, 8], [12, 12, 12, 12]),
-        "Dictation + Noise": ([30, 30, 30, 30], [20, 40, 20, 40]),
-        "Dictation 8 kHz": ([8, 9, 8, 9], [8, 9, 8, 9]),
-    }
-)
+WITHOUT_AND_WITH = {
+    VOICESEARCH: ([10, 10, 10, 10], [10, 10, 10, 11]),
+    noisy(VOICESEARCH): ([30, 32, 28, 30], [12, 14, 10, 12]),
+    DICTATION: ([8, 8, 8, 8], [12, 12, 12, 12]),
+    noisy(DICTATION): ([30, 30, 30, 30], [20, 40, 20, 40]),
+    narrow(DICTATION): ([8, 9, 8, 9], [8, 9, 8, 9]),
+}
+RESULTS = {
+    (model, test_set): scored(errors)
+    for test_set, pair in WITHOUT_AND_WITH.items()
+    for model, errors in zip((VSD, VSD_NOISE), pair)
+}
 
 
 def test_a_tables_json_and_text():
-    results = report.table_json(TABLE, CELLS, scale="mini", seed=0, commit="abc", device="a machine")
+    results = report.table_json(TABLE, [RESULTS], scale="mini", seed=0, commit="abc", device="a machine")
     assert results["table"] == 3
     first = results["cells"][0]
     assert (first["row"], first["column"], first["wer"], first["paper"]) == ("Voicesearch", "w/o Noise", 10.0, 10.5)
@@ -50,6 +56,13 @@ def test_a_tables_json_and_text():
     assert len({len(line) for line in lines[2:]}) == 1, "columns line up"
 
 
+def test_a_table_beyond_the_paper_has_no_numbers_of_the_papers():
+    table = Table(7, "beyond", {"w/ Noise": VSD_NOISE}, {"Voicesearch": VOICESEARCH}, {})
+    results = report.table_json(table, [RESULTS])
+    assert results["cells"][0]["paper"] is None
+    assert "paper" not in report.table_text(table, results)
+
+
 def test_one_speakers_interval_is_over_utterances():
     spoken = [Scored(f"u{i}", "s", "a b", "a c", Errors(sub=1, ref_words=2)) for i in range(5)]
     assert report.cell(spoken)["ci95_over"] == "utterances"
@@ -58,14 +71,119 @@ def test_one_speakers_interval_is_over_utterances():
     assert report.most_confused(spoken, 3) == ["    5  b heard as c"]
 
 
+def test_several_seeds_make_one_cell_with_a_wider_interval():
+    same, worse = scored([10, 12, 8, 10, 11, 9]), scored([20, 22, 18, 20, 21, 19])
+    one, two = report.cell(same), report.cell(same, worse)
+    assert two["wer"] == 15.0
+    assert two["wer_by_seed"] == [10.0, 20.0]
+    assert np.ptp(two["ci95"]) > 3 * np.ptp(one["ci95"])
+    found = compare(
+        [{(VSD, VOICESEARCH): same, (VSD_NOISE, VOICESEARCH): worse}] * 2, *[(m, VOICESEARCH) for m in (VSD, VSD_NOISE)]
+    )
+    assert (found.a, found.b) == (10.0, 20.0)
+    assert found.low == pytest.approx(found.high) == pytest.approx(10.0)
+
+
 def test_verdicts():
-    found = {claim.id: claim.verdict(CELLS)["verdict"] for claim in CLAIMS}
+    found = {claim.id: claim.verdict([RESULTS])["verdict"] for claim in CLAIMS if claim.table == 3}
     # Dictation is 50% worse; noisy Dictation's interval holds zero; the 8 kHz row is the same.
     assert found == {"T3.a": "fails", "T3.b": "undecided", "T3.c": "holds"}
-    assert compare(CELLS, "Voicesearch + Noise", "w/o Noise", "w/ Noise").better() == "holds"
-    assert compare(CELLS, "Voicesearch", "w/o Noise", "w/ Noise").about_equal() == "holds"
-    assert Comparison("x", 10, 10, -3, 3).about_equal() == "undecided"
     assert all_of(["holds", "undecided", "holds"]) == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    # of a WER of 10: better, worse, far_better, about_equal, better_or_equal, not_worse
+    [
+        (-1.0, -0.5, "holds fails fails holds holds holds"),
+        (-9.0, -6.0, "holds fails holds fails holds holds"),
+        (-0.5, 0.5, "undecided undecided fails holds holds holds"),
+        (-3.0, 3.0, "undecided undecided fails undecided undecided undecided"),
+        (0.5, 1.0, "fails holds fails holds holds fails"),
+        (2.0, 3.0, "fails holds fails fails fails fails"),
+    ],
+)
+def test_relations(low, high, wanted):
+    found = Comparison("x", 10, 10 + (low + high) / 2, low, high)
+    relations = ("better", "worse", "far_better", "about_equal", "better_or_equal", "not_worse")
+    assert [getattr(found, relation)() for relation in relations] == wanted.split()
+
+
+def test_a_gap_that_narrows():
+    early, late = (
+        (adapted(MULTI, "10 hrs"), adapted(VSD, "10 hrs")),
+        (adapted(MULTI, "700 hrs"), adapted(VSD, "700 hrs")),
+    )
+    errors = dict(zip((*early, *late), ([20] * 6, [30] * 6, [10] * 6, [11] * 6)))
+    results = {(model, TELEPHONY_8K): scored(each) for model, each in errors.items()}
+    (narrows,) = [s for claim in CLAIMS if claim.id == "T7.c" for s in claim.statements if len(s.pairs()) == 4]
+    verdict, evidence = narrows.judge([results])
+    assert verdict == "holds"
+    assert "gap of 50% becomes 10%, change in [-40, -40] points" in evidence
+
+
+def test_the_25_claims_speak_of_cells_that_the_tables_have():
+    in_tables = {pair for tables in TABLES.values() for table in tables for pair in table.pairs().values()}
+    assert {pair for claim in CLAIMS for each in claim.statements for pair in each.pairs()} <= in_tables
+    ids = [claim.id for claim in CLAIMS]
+    assert len(ids) == len(set(ids)) == 23, "Table 2's two claims are not about word errors"
+
+
+def test_the_registry_has_the_papers_17_models_and_one_more():
+    models = {model for tables in TABLES.values() for table in tables for model, _ in table.pairs().values()}
+    assert len(models) == 18
+    tabulated = {pair for (table, *_) in TABLES.values() for pair in table.pairs().values()}
+    assert len({model for model, _ in tabulated}) == 17
+
+
+def test_the_registrys_numbers_are_the_papers():
+    theirs = json.loads(SHARED_TABLES.read_text())
+    for table, *_ in TABLES.values():
+        assert {row: list(numbers) for row, numbers in table.paper.items()} == theirs[f"table{table.number}"]["rows"]
+        assert [*table.columns] == theirs[f"table{table.number}"]["columns"]
+        assert [*table.rows] == [*table.paper]
+
+
+def test_test_sets_have_names():
+    assert [name(t) for t in (VOICESEARCH, noisy(DICTATION), narrow(DICTATION))] == [
+        "Voicesearch", "Dictation + Noise", "Dictation 8 kHz",
+    ]  # fmt: skip
+
+
+def test_shares_are_nested_and_as_long_as_they_say(tmp_path):
+    corpus = toy_corpus(tmp_path, [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 10)
+    source = Source(corpus, "exact", Policy())
+    total, before = source.seconds(), set()
+    for share in (1 / 70, 3 / 70, 1 / 7, 0.5):
+        chosen = subset(source, share)
+        assert before <= {*chosen}
+        seconds = Source(corpus, "exact", Policy(), chosen).seconds()
+        assert share * total <= seconds < share * total + 1.5
+        before = {*chosen}
+    assert subset(source, 1.0) is None
+
+
+def test_a_map_says_what_it_lacks(tmp_path):
+    path = tmp_path / "map.toml"
+    path.write_text('[domains.Voicesearch]\ntrain = "a"\n')
+    found = Mapped(path, tmp_path)
+    assert found.directory("Voicesearch", "train") == tmp_path / "a"
+    with pytest.raises(ValueError, match=r"map\.toml: \[domains\.Dictation\] has no 'train', which this table needs"):
+        found.corpus("Dictation", "train")
+    for text, message in [
+        ("[domains", "not TOML"),
+        ("[noise]\ntrain = 1", "unknown 'noise'"),
+        ("[domains.A]\ntrain = 3", r"\[domains\.A\] takes train, dev and test"),
+        ("", "no domains"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            Mapped(path, tmp_path).domains()
+    path.write_text('[domains.Voicesearch]\ntrain = "a"\n')
+    with pytest.raises(ValueError, match="corpora are wanting") as caught:
+        Laboratory(tmp_path, MINI, map=path).results([TABLE])
+    for wanting in ("[domains.Voicesearch] has no 'test'", "[domains.Dictation] has no 'dev'", f"{tmp_path / 'a'}"):
+        assert wanting in str(caught.value)
 
 
 def test_settings():
@@ -76,11 +194,13 @@ def test_settings():
         override(MINI, ["batch=many"])
 
 
-def test_the_paper_in_the_registry_is_the_papers():
-    assert TABLE.rows.keys() == TABLE.paper.keys()
-    assert TABLE.paper["Dictation + Noise"] == (30.6, 12.3)
+def test_models_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="noise on"):
         Model("x", ("Dictation",), noise_on=("YouTube",))
+    with pytest.raises(ValueError, match="a share of 0"):
+        Model("x", ("Dictation",), share=0.0)
+    with pytest.raises(ValueError, match="a model on a test set"):
+        Table(3, "", {"x": VSD}, {"y": VSD}, {}).pairs()
 
 
 def test_names_of_values_are_those_of_their_content():

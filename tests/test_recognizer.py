@@ -12,9 +12,10 @@ import pytest
 from mdasr import frontend
 from mdasr.acoustic.model import ModelConfig, init_params
 from mdasr.acoustic.tying import monophones
-from mdasr.build import TrainRequest, held_out, log_priors, make_language, train_on
+from mdasr.build import log_priors, make_language
 from mdasr.cli import main
 from mdasr.decode.search import SearchOptions, decode
+from mdasr.jobs import TrainRequest, held_out, train_on
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source
 from mdasr.perturb import Policy

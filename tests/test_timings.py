@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from praatio import textgrid
 
-from mdasr.build import check_phones
 from mdasr.cli import main
 from mdasr.data.records import Alignment
 from mdasr.data.timings import ctm_lines, import_alignments, read_ctm, read_textgrid, write_textgrid
+from mdasr.jobs import check_phones
 from mdasr.language.lexicon import Lexicon
 from tests.test_loader import toy_corpus
 

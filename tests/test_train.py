@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mdasr.acoustic.model import ModelConfig
-from mdasr.acoustic.train import TrainOptions, train
+from mdasr.acoustic.train import EarlyStopping, TrainOptions, train
 from tests.tasks import SignsRowMaker
 
 CONFIG = ModelConfig((16,), 4, dropout=0.1)
@@ -91,3 +91,36 @@ def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
     assert jax.device_count() == 2
     with pytest.raises(ValueError, match="batch of 3 rows cannot be shared by 2 devices"):
         train(CONFIG, TrainOptions(2, 3), SignsRowMaker(), tmp_path, workers=0)
+
+
+def test_early_stopping_keeps_the_best_and_goes_on_where_it_was(tmp_path):
+    options = TrainOptions(60, 4, 1e-2, checkpoint_every=5)
+    asked: list[float] = []
+
+    def loss(params) -> float:  # falls until the third look, then rises
+        asked.append(float(abs(2 - len(asked))))
+        return asked[-1]
+
+    whole = train(CONFIG, options, SignsRowMaker(), tmp_path / "a", workers=0, stopping=EarlyStopping(loss, patience=3))
+    # 10 steps are the best, and three looks later it ends.
+    assert (whole.steps, asked) == (10, [2.0, 1.0, 0.0, 1.0, 2.0, 3.0]), (
+        "10 steps are the best; three looks later it ends"
+    )
+    asked.clear()
+    again = train(CONFIG, options, SignsRowMaker(), tmp_path / "a", workers=0, stopping=EarlyStopping(loss, patience=3))
+    assert (again.steps, asked) == (10, []), "what had ended does not go on"
+    shorter = train(CONFIG, TrainOptions(10, 4, 1e-2), SignsRowMaker(), tmp_path / "b", workers=0)
+    assert shorter.steps == 10
+    for found, wanted in zip(jax.tree.leaves(again.params), jax.tree.leaves(whole.params), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_start_that_only_gets_worse_is_kept(tmp_path):
+    start = train(CONFIG, TrainOptions(2, 4), SignsRowMaker(), tmp_path / "start", workers=0).params
+    looks = iter(range(100))
+    stopping = EarlyStopping(lambda params: float(next(looks)), patience=2)
+    options = TrainOptions(60, 4, checkpoint_every=5)
+    kept = train(CONFIG, options, SignsRowMaker(), tmp_path / "run", workers=0, start_from=start, stopping=stopping)
+    assert kept.steps == 0
+    for found, wanted in zip(jax.tree.leaves(kept.params), jax.tree.leaves(start), strict=True):
+        np.testing.assert_array_equal(found, wanted)

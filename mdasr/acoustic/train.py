@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from orbax.checkpoint import multihost
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
@@ -61,12 +57,37 @@ class TrainState(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """Parameters after the last step, with what the run was like."""
+    """Parameters after `steps` steps, with what the run was like."""
 
     params: Any
+    steps: int
     frame_accuracy: float
     seconds: float
     waited_share: float
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Keep the parameters that `loss` likes best, and stop when it has liked none better `patience` times in a row.
+
+    It is asked at every checkpoint, and before the first step, so that training never makes matters worse.
+    """
+
+    loss: Callable[[Any], float]
+    patience: int = 4
+
+
+class Best(NamedTuple):
+    """The best parameters so far, after how many steps, and their loss."""
+
+    params: Any
+    step: Any
+    loss: Any
+
+    @classmethod
+    def at(cls, params: Any, step: int, stopping: EarlyStopping) -> Best:
+        loss = hosts.agreed(np.array(stopping.loss(params), np.float32))
+        return cls(params, np.array(step, np.int32), loss)
 
 
 def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
@@ -165,21 +186,8 @@ def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -
     return TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
 
 
-@contextmanager
-def asked_to_end(steps: int) -> Iterator[Callable[[int], bool]]:
-    """Yields what tells, after a step, whether SIGTERM has come; several hosts agree on the step."""
-    if jax.process_count() > 1:
-        yield lambda done: done < steps and multihost.reached_preemption(done)
-        return
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
-        yield lambda done: False
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
-    try:
-        yield lambda done: done < steps and came.is_set()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def saved_form(state: TrainState, best: Best | None) -> dict[str, Any]:
+    return {"state": state._asdict()} | ({"best": best._asdict()} if best else {})
 
 
 def train(
@@ -190,54 +198,59 @@ def train(
     *,
     workers: int = 1,
     start_from: Any = None,
+    stopping: EarlyStopping | None = None,
     described: dict | None = None,
     featurize: Featurize | None = None,
     label: str = "train",
 ) -> Trained:
     """Train in `directory`, going on from its last whole checkpoint, bit for bit as if it had never stopped.
 
-    `start_from` are parameters to begin with (adaptation); `described` is whatever else makes this run what it is, and
-    is compared, as are `config` and `options`, with what an earlier start left there. `featurize` makes features on the
-    accelerator from the batches of a `PackedRowMaker`. All hosts of a job call this, with a `directory` that all see.
-    InterruptedError when SIGTERM came, after saving; OSError where a checkpoint could not be saved.
+    `start_from` are parameters to begin with (adaptation), and `stopping` keeps the best that come of them. `described`
+    is whatever else makes this run what it is, and is compared, as are `config` and `options`, with what an earlier
+    start left there. `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`. All hosts of
+    a job call this, with a `directory` that all see. InterruptedError when SIGTERM came, after saving; OSError where a
+    checkpoint could not be saved.
     """
     share = host_share(options.batch)
     run = {"model": asdict(config), "train": asdict(options), "rows": asdict(maker.options), **(described or {})}
     with hosts.primary_first("run"):
         check_run(directory / "run.json", run)
     checkpoints = Checkpoints(directory / "checkpoints")
-    start = initial_state(config, options, start_from)
-    saved = checkpoints.restore(start._asdict())
-    state = start if saved is None else TrainState(**saved)
-    first = int(state.step)
-    batches = Batches(maker, share, first, options.steps, workers)
+    state = initial_state(config, options, start_from)
+    best = Best.at(state.params, 0, stopping) if stopping else None
+    if saved := checkpoints.restore(saved_form(state, best)):
+        state, best = TrainState(**saved["state"]), Best(**saved["best"]) if stopping else None
+    batches = Batches(maker, share, int(state.step), options.steps, workers)
+    step_fn = make_train_step(config, options, featurize)
     began = time.perf_counter()
     try:
-        params, accuracy = _loop(
-            make_train_step(config, options, featurize), replicate(state), first, options, batches, checkpoints, label
-        )
+        last, best, accuracy = _steps(step_fn, state, best, stopping, options, batches, checkpoints, label)
         checkpoints.wait()
     finally:
         batches.close()
         checkpoints.close()
     seconds = time.perf_counter() - began
-    return Trained(params, accuracy, seconds, batches.waited_s / max(seconds, 1e-9))
+    params, steps = (best.params, int(best.step)) if best else (last.params, options.steps)
+    return Trained(params, steps, accuracy, seconds, batches.waited_s / max(seconds, 1e-9))
 
 
-def _loop(
-    step_fn: Callable, state: TrainState, first: int, options: TrainOptions, batches: Batches, checkpoints: Checkpoints,
-    label: str,
-) -> tuple[Any, float]:  # fmt: skip
-    """Steps `first` to the last; returns the parameters and the frame accuracy of the last report."""
-    share, accuracy, began = host_share(options.batch), math.nan, time.perf_counter()
+def _steps(
+    step_fn: Callable, start: TrainState, best: Best | None, stopping: EarlyStopping | None, options: TrainOptions,
+    batches: Batches, checkpoints: Checkpoints, label: str,
+) -> tuple[TrainState, Best | None, float]:  # fmt: skip
+    """From `start` to the last step: the state then, the best one, and the frame accuracy of the last report."""
+    share, every, first = host_share(options.batch), options.checkpoint_every, int(start.step)
+    state, accuracy, began = replicate(start), math.nan, time.perf_counter()
     pending: list[dict[str, jax.Array]] = []
     with (
         tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True,
              disable=not hosts.primary()) as progress,
         SummaryWriter(str(checkpoints.directory.parent / "tensorboard"), write_to_disk=hosts.primary()) as writer,
-        asked_to_end(options.steps) as ending,
+        hosts.asked_to_end(options.steps) as ending,
     ):  # fmt: skip
         for done in range(first + 1, options.steps + 1):
+            if stopping and best and done - 1 - int(best.step) >= stopping.patience * every:
+                break
             state, sums = step_fn(state, shard_batch(next(batches), share))
             pending.append(sums)
             if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
@@ -246,16 +259,26 @@ def _loop(
                 accuracy = report(writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began))
                 pending = []
             progress.update()
-            ended = ending(done)
-            if done % options.checkpoint_every == 0 or done == options.steps or ended:
-                checkpoints.save(done, jax.tree.map(local_value, state)._asdict())
+            ended, due = ending(done), done % every == 0 or done == options.steps
+            if due or ended:
+                host_state = jax.tree.map(local_value, state)
+                best = better(best, host_state, stopping) if due else best
+                checkpoints.save(done, saved_form(host_state, best))
             if ended:
                 checkpoints.wait()
                 raise InterruptedError(
                     f"{checkpoints.directory.parent}: asked to end (SIGTERM); step {done} of {options.steps} is saved, "
                     "and the same command goes on from there"
                 )
-    return jax.tree.map(local_value, state.params), accuracy
+    return jax.tree.map(local_value, state), best, accuracy
+
+
+def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None) -> Best | None:
+    """The best parameters now that those of `state` are known."""
+    if stopping is None or best is None:
+        return None
+    now = Best.at(state.params, int(state.step), stopping)
+    return now if now.loss < best.loss else best
 
 
 def report(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:

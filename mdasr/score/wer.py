@@ -63,15 +63,17 @@ def bootstrap_interval(
     rng: np.random.Generator,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
+    runs: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
     """The interval of the word error rate, in percent, were other speakers drawn.
 
     `errors` and `groups` have one element an utterance; utterances of one group (a speaker) are drawn
     together, since their errors are not independent (Bisani and Ney, 2004, with speakers for utterances).
-    With few groups, say below ten, such an interval is too narrow. Raises ValueError for fewer than two
-    groups or no reference words.
+    With few groups, say below ten, such an interval is too narrow. Where several trainings recognised the
+    same utterances, `runs` names that of each element, and the runs are drawn anew, too. Raises ValueError
+    for fewer than two groups or no reference words.
     """
-    sums = _resample([[e.total, e.ref_words] for e in errors], groups, rng, resamples)
+    sums = _resample([[e.total, e.ref_words] for e in errors], groups, runs, rng, resamples)
     return _percentiles(100 * sums[:, 0] / sums[:, 1], confidence)
 
 
@@ -82,17 +84,38 @@ def paired_interval(
     rng: np.random.Generator,
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
+    runs: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
     """The interval of WER(b) - WER(a), in points of percent, on the same utterances: below 0, b is better.
 
-    Every resample draws the same speakers for both systems (Bisani and Ney, 2004), so what makes an utterance
-    hard for both cancels out. Raises ValueError where the two were not scored on the same references.
+    Every resample draws the same speakers (and `runs`) for both systems (Bisani and Ney, 2004), so what makes an
+    utterance hard for both cancels out. Raises ValueError where the two were not scored on the same references.
     """
     if [e.ref_words for e in errors_a] != [e.ref_words for e in errors_b]:
         raise ValueError("a paired interval needs both systems' errors on the same utterances, in the same order")
     rows = [[b.total - a.total, b.ref_words] for a, b in zip(errors_a, errors_b)]
-    sums = _resample(rows, groups, rng, resamples)
+    sums = _resample(rows, groups, runs, rng, resamples)
     return _percentiles(100 * sums[:, 0] / sums[:, 1], confidence)
+
+
+def paired_ratio_interval(
+    errors: Sequence[Sequence[Errors]],
+    groups: Sequence[Hashable],
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    runs: Sequence[Hashable] | None = None,
+) -> tuple[float, float]:
+    """The interval of how a relative gap changes, from that of b to a to that of d to c: WER(d)/WER(c) - WER(b)/WER(a).
+
+    `errors` are those of a, b, c and d on the same utterances, drawn together as in `paired_interval`. Raises
+    ValueError where a or c may come out without any error, so that there is no ratio.
+    """
+    rows = [[*(e.total for e in four), four[0].ref_words] for four in zip(*errors, strict=True)]
+    a, b, c, d, _ = _resample(rows, groups, runs, rng, resamples).T
+    if not (a.all() and c.all()):
+        raise ValueError("a resample has no errors to compare with; score more utterances")
+    return _percentiles(d / c - b / a, confidence)
 
 
 GAP = "*"  # stands for no word in an alignment
@@ -172,31 +195,52 @@ def _segment_differences(a: Sequence[int], b: Sequence[int], right: int) -> list
 
 
 def _resample(
-    rows: Sequence[Sequence[int]], groups: Sequence[Hashable], rng: np.random.Generator, resamples: int
+    rows: Sequence[Sequence[int]],
+    groups: Sequence[Hashable],
+    runs: Sequence[Hashable] | None,
+    rng: np.random.Generator,
+    resamples: int,
 ) -> Int[np.ndarray, "resamples columns"]:
-    """Sums over the utterances of as many groups as there are, drawn with replacement, `resamples` times.
+    """Sums over the rows of as many groups (and runs) as there are, drawn with replacement, `resamples` times.
 
     The last column counts reference words, and no resample may be without.
     """
-    if len(rows) != len(groups):
-        raise ValueError(f"{len(rows)} utterances' errors, but {len(groups)} groups")
-    numbers = {group: i for i, group in enumerate(dict.fromkeys(groups))}
-    if len(numbers) < 2:
+    runs = [0] * len(rows) if runs is None else runs
+    if not len(rows) == len(groups) == len(runs):
+        raise ValueError(f"{len(rows)} utterances' errors, but {len(groups)} groups and {len(runs)} runs")
+    group, run = _numbered(groups), _numbered(runs)
+    if not rows or group.max() < 1:
         raise ValueError(
-            f"a bootstrap needs at least two groups, and there are {len(numbers)}; "
+            f"a bootstrap needs at least two groups, and there are {min(len(rows), 1)}; "
             "where speakers are not known, pass the utterances' ids"
         )
     table = np.array(rows, np.int64)
-    per_group = np.zeros((len(numbers), table.shape[1]), np.int64)
-    np.add.at(per_group, [numbers[group] for group in groups], table)
-    share = np.full(len(numbers), 1 / len(numbers))
+    cells = np.zeros((run.max() + 1, group.max() + 1, table.shape[1]), np.int64)
+    np.add.at(cells, (run, group), table)
     # Drawn 500 at a time: 10,000 resamples of 10,000 groups would take 800 MB at once.
-    starts = range(0, resamples, 500)
-    draws = (rng.multinomial(len(numbers), share, min(500, resamples - start)) for start in starts)
-    sums = np.concatenate([counts @ per_group for counts in draws])
+    counts = [min(500, resamples - start) for start in range(0, resamples, 500)]
+    sums = np.concatenate([_drawn(cells, rng, count) for count in counts])
     if not sums[:, -1].all():
         raise ValueError("a resample has no reference words, so too few groups have any; score more of them")
     return sums
+
+
+def _drawn(
+    cells: Int[np.ndarray, "runs groups columns"], rng: np.random.Generator, count: int
+) -> Int[np.ndarray, "{count} columns"]:
+    """Sums over groups and runs drawn with replacement; a single run is taken as it is."""
+    runs, groups, columns = cells.shape
+    times = rng.multinomial(groups, np.full(groups, 1 / groups), count)
+    by_run = (times @ cells.transpose(1, 0, 2).reshape(groups, -1)).reshape(count, runs, columns)
+    if runs == 1:
+        return by_run[:, 0]
+    return np.einsum("nr,nrc->nc", rng.multinomial(runs, np.full(runs, 1 / runs), count), by_run)
+
+
+def _numbered(names: Sequence[Hashable]) -> Int[np.ndarray, " names"]:
+    """Equal names as equal numbers, counted from 0 in the order in which they come."""
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.int64)
 
 
 def _percentiles(values: Float[np.ndarray, " resamples"], confidence: float) -> tuple[float, float]:

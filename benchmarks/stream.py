@@ -1,0 +1,99 @@
+"""How late words are while somebody speaks: `benchmarks/stream.py MODEL CORPUS [--json FILE]`.
+
+Utterances of a corpus are heard in chunks of 30 ms, as they would come, and silence after them. Latencies are in ms of
+audio: from where the first word ends (as the whole utterance is aligned in the end) to when it is first shown; from
+where the last word ends to when the sentence is called finished. The words are compared with those of the whole
+recording. CPU seconds are of the one thread that does all the work. No other package streams the same model, so there
+are no peers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from mdasr.data.records import Corpus
+from mdasr.recognizer import Recognizer, recognize
+from mdasr.spec import RATE_HZ
+from mdasr.stream import Listener
+
+CHUNK = RATE_HZ * 30 // 1000
+SILENCE_S = 2.0
+
+
+def hear(recognizer: Recognizer, wave: np.ndarray) -> tuple[tuple[str, ...], float, float] | None:
+    """Words, and the latencies in s of the first word and of the end; None where nothing is heard.
+
+    What comes after a pause within the utterance is heard too, and its words are added.
+    """
+    listener = Listener(recognizer)
+    padded = np.concatenate([wave, np.zeros(round(SILENCE_S * RATE_HZ), np.float32)])
+    words: list[str] = []
+    shown_s = first_s = end_s = np.nan
+    for begin in range(0, len(padded), CHUNK):
+        for heard in listener.accept(padded[begin : begin + CHUNK]):
+            now_s = (begin + CHUNK) / RATE_HZ
+            if heard.words and not words and np.isnan(shown_s):
+                shown_s = now_s
+            if heard.final and heard.words:
+                first_s = shown_s - heard.times[0][2] if not words else first_s
+                end_s = now_s - heard.times[-1][2]
+                words += heard.words
+    return (tuple(words), first_s, end_s) if words else None
+
+
+def measure(recognizer: Recognizer, waves: list[np.ndarray]) -> dict[str, dict]:
+    began = sum(os.times()[:2])
+    found = [hear(recognizer, wave) for wave in waves]
+    spent_s = sum(os.times()[:2]) - began
+    audio_s = sum(len(wave) / RATE_HZ + SILENCE_S for wave in waves)
+    whole = []
+    for wave in waves:  # the same sentence to the end, without a pause that would cut it
+        listener = Listener(recognizer, pause_s=np.inf)
+        for begin in range(0, len(wave), CHUNK):
+            listener.accept(wave[begin : begin + CHUNK])
+        whole.append(tuple(itertools.chain.from_iterable(heard.words for heard in listener.finish() if heard.final)))
+    same = sum(a == b.words for a, b in zip(whole, recognize(recognizer, waves)))
+    figures = {"stream_rtf": {"unit": "CPU s per s of audio", "ours": round(spent_s / audio_s, 4), "peers": {}}}
+    for name, place in (("first_word", 1), ("end_of_utterance", 2)):
+        late_ms = 1000 * np.array([each[place] for each in found if each])
+        for q in (50, 95):
+            figures[f"{name}_ms_p{q}"] = {
+                "unit": "ms of audio",
+                "ours": round(float(np.percentile(late_ms, q))),
+                "peers": {},
+            }
+    unit = f"of {len(waves)} utterances with the same words as offline"
+    return figures | {"same_words": {"unit": unit, "ours": same, "peers": {}}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--utterances", type=int, default=100)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    chosen = parser.parse_args()
+    corpus = Corpus(chosen.corpus)
+    waves = [corpus[i].samples for i in range(min(chosen.utterances, len(corpus)))]
+    figures = measure(Recognizer.read(chosen.model), waves)
+    for name, figure in figures.items():
+        print(f"{name:24} {figure['ours']:9} {figure['unit']}")
+    if chosen.json:
+        report = {
+            "figures": figures,
+            "device": f"{platform.machine()} CPU, {os.cpu_count()} cores",
+            "versions": {"python": platform.python_version(), **{p: version(p) for p in ("jax", "kaldi-decoder")}},
+        }
+        chosen.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Table 4 (§4.3.2): training with codec simulation helps under seen and unseen codecs, and without any.
+
+python -m experiments table4 --scale mini --workdir runs
+"""
+
+from experiments.models import VSD, VSD_CODEC
+from experiments.testsets import VOICESEARCH, coded
+from mdasr.spec import Table
+
+TABLE = Table(
+    number=4,
+    title="Results with and without codec simulation, Voicesearch test set",
+    columns={"w/o codec": VSD, "w/ codec": VSD_CODEC},
+    rows={
+        "No codec": VOICESEARCH,
+        "AAC 23k": coded(VOICESEARCH, "aac", 23),
+        "AAC 64k": coded(VOICESEARCH, "aac", 64),
+        "MP3 23k": coded(VOICESEARCH, "mp3", 23),
+        "MP3 64k": coded(VOICESEARCH, "mp3", 64),
+        "OPUS 24k": coded(VOICESEARCH, "opus", 24),
+        "SBC BLUEZ": coded(VOICESEARCH, "sbc", 56),  # a bitpool of 24
+    },
+    paper={
+        "No codec": (10.5, 10.0),
+        "AAC 23k": (11.8, 11.4),
+        "AAC 64k": (10.6, 10.0),
+        "MP3 23k": (13.6, 10.6),
+        "MP3 64k": (10.5, 10.2),
+        "OPUS 24k": (10.8, 10.2),
+        "SBC BLUEZ": (10.7, 10.2),
+    },
+)

@@ -1,0 +1,51 @@
+"""Table 7 (§4.4): a little speech of a new domain, and where fine-tuning on it starts from.
+
+python -m experiments table7 --scale mini --workdir runs
+
+`COST` is what the paper mentions and does not tabulate: what fine-tuning takes from the other domains, and what pooling
+the new domain with the rest keeps.
+"""
+
+from experiments.models import AMOUNTS, IN_DOMAIN_ONLY, MULTI, POOLED, VSD, adapted
+from experiments.testsets import CALL_CENTER_8K, DICTATION, TELEPHONY_8K, VOICESEARCH, YOUTUBE_TEST, narrow
+from mdasr.spec import Table
+
+TABLE = Table(
+    number=7,
+    title="Telephony test set after adaptation with in-domain data",
+    columns={"WER": TELEPHONY_8K},
+    rows={
+        model.name: model
+        for start in (MULTI, VSD)
+        for model in (start, *(adapted(start, amount) for amount in AMOUNTS))
+    }
+    | {IN_DOMAIN_ONLY.name: IN_DOMAIN_ONLY},
+    paper={
+        "Multidomain": (20.9,),
+        "Multidomain + 10 hrs": (13.2,),
+        "Multidomain + 30 hrs": (12.2,),
+        "Multidomain + 100 hrs": (11.3,),
+        "Multidomain + 700 hrs": (10.1,),
+        "Voicesearch-Dictation": (31.4,),
+        "Voicesearch-Dictation + 10 hrs": (16.3,),
+        "Voicesearch-Dictation + 30 hrs": (14.6,),
+        "Voicesearch-Dictation + 100 hrs": (13.0,),
+        "Voicesearch-Dictation + 700 hrs": (10.9,),
+        "700 hrs": (13.5,),
+    },
+)
+
+COST = Table(
+    number=7,
+    title="What Telephony costs the other domains, fine-tuned on and pooled with them (not tabulated in the paper)",
+    columns={model.name: model for model in (MULTI, adapted(MULTI, "10 hrs"), adapted(MULTI, "700 hrs"), POOLED)},
+    rows={
+        "Voicesearch": VOICESEARCH,
+        "Dictation": DICTATION,
+        "Dictation 8 kHz": narrow(DICTATION),
+        "Call-center 8 kHz": CALL_CENTER_8K,
+        "YouTube": YOUTUBE_TEST,
+        "Telephony 8 kHz": TELEPHONY_8K,
+    },
+    paper={},
+)

@@ -1,0 +1,143 @@
+"""What `mdasr train` does: from transcribed recordings to a model directory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+
+from mdasr import hosts
+from mdasr.acoustic.align import align
+from mdasr.build import FAST_CODECS, FeaturesOn, grow_tree, make_language, room_ranges, train_recognizer
+from mdasr.data.noises import make_noises, read_noises, read_responses
+from mdasr.data.records import Corpus
+from mdasr.language import espeak
+from mdasr.language.lexicon import Lexicon
+from mdasr.loader import Source
+from mdasr.perturb import Policy, require
+from mdasr.recognizer import Language, Recognizer
+from mdasr.spec import Scale
+
+WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
+
+HELD_OUT = 0.06  # the share of each corpus' utterances, by whole speakers where it can be, that the search is tuned on
+FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too much of the data
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What `mdasr train` is asked for: corpora with transcripts alone, and which perturbations to simulate.
+
+    Noise goes on every domain, or on those of `noise_on` alone (§4.3.4 leaves some out); `noises` and `responses` are
+    folders of one's own recordings. `alignment` names one that the corpora have (`mdasr align`); without it they are
+    aligned from a flat start. ValueError where `noise_on` names a domain that none of the corpora has.
+    """
+
+    corpora: tuple[Corpus, ...]
+    scale: Scale
+    noise: bool = False
+    noise_on: tuple[str, ...] = ()
+    codec: bool = False
+    warp: bool = False
+    lexicon: Path | None = None
+    noises: Path | None = None
+    responses: Path | None = None
+    seed: int = 0
+    workers: int = 1
+    features_on: FeaturesOn = "host"
+    alignment: str = ""
+
+    def __post_init__(self) -> None:
+        domains = {corpus.domain for corpus in self.corpora}
+        if strange := sorted(set(self.noise_on) - domains):
+            raise ValueError(f"noise on {', '.join(strange)}: the corpora's domains are {', '.join(sorted(domains))}")
+
+    def policy(self, domain: str, snippets: Iterable[str], measured: Iterable[str]) -> Policy:
+        noisy = self.noise and (not self.noise_on or domain in self.noise_on)
+        return Policy(
+            noise_probability=self.scale.noise_probability if noisy else 0.0,
+            rooms=room_ranges(self.scale),
+            noises=tuple(sorted(snippets)) if noisy else (),
+            measured=tuple(sorted(measured)) if noisy else (),
+            codecs=FAST_CODECS if self.codec else (None,),
+            warp=WARP if self.warp else (1.0, 1.0),
+        )
+
+
+def train_on(request: TrainRequest, directory: Path) -> Recognizer:
+    """Train a recogniser from transcribed recordings: align, hold out, grow the tree, train the language, the network.
+
+    Raises ValueError for words without pronunciation, and ImportError where a codec or eSpeak is asked for and missing.
+    """
+    if (directory / "model.json").exists():
+        return Recognizer.read(directory)
+    noises = (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
+    measured = read_responses(request.responses) if request.noise and request.responses else {}
+    policies = [request.policy(corpus.domain, noises, measured) for corpus in request.corpora]
+    require(codec for policy in policies for codec in policy.codecs)
+    lexicon = covering_lexicon(request.corpora, request.lexicon)
+    if request.alignment:
+        name = request.alignment
+        check_phones(request.corpora, name, lexicon)
+    else:
+        with hosts.primary_first("alignment"):
+            aligned = align(request.corpora, lexicon)
+        print(aligned, file=sys.stderr)
+        name = aligned.name
+    kept = [held_out(corpus, request.seed) for corpus in request.corpora]
+    sources = [
+        Source(corpus, name, policy, tuple(np.flatnonzero(~held).tolist()))
+        for corpus, policy, held in zip(request.corpora, policies, kept)
+    ]
+
+    def language() -> Language:
+        aligned = [(source.corpus, source.alignment) for source in sources]
+        tree = grow_tree(aligned, lexicon.phones, request.scale.leaves)
+        sentences = [source.corpus[i].text for source in sources for i in source.indices or ()]
+        return make_language(directory, lexicon, tree, sentences, request.scale.ngram_order)
+
+    dev = [corpus[int(i)] for corpus, held in zip(request.corpora, kept) for i in np.flatnonzero(held)]
+    return train_recognizer(
+        directory,
+        sources,
+        hosts.once("language", language, lambda: Language.read(directory)),
+        request.scale,
+        noises,
+        dev,
+        measured=measured,
+        seed=request.seed,
+        workers=request.workers,
+        features_on=request.features_on,
+    )
+
+
+def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
+    """Pronunciations of all words of the corpora: those of a file, and eSpeak's for words that it lacks."""
+    words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
+    given = Lexicon.read(path) if path else Lexicon({})
+    return Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(words, espeak.pronounce)
+
+
+def check_phones(corpora: Iterable[Corpus], name: str, lexicon: Lexicon) -> None:
+    """ValueError where an alignment has phones that no word of the lexicon has: its tree could not answer for words."""
+    found = {phone for corpus in corpora for alignment in corpus.alignments(name) for phone in alignment.phones}
+    if strange := sorted(found - set(lexicon.phones)):
+        raise ValueError(
+            f"alignment {name!r} has the phones {', '.join(strange[:10])}, which the lexicon has not: give the lexicon "
+            "that it was made with (--lexicon)"
+        )
+
+
+def held_out(corpus: Corpus, seed: int) -> Bool[np.ndarray, " utterances"]:
+    """Which utterances to keep from training: whole speakers, drawn until they have `HELD_OUT` of the utterances."""
+    speakers = [utterance.speaker for utterance in corpus]
+    few = len(set(speakers)) < FEWEST_SPEAKERS
+    groups = [utterance.id for utterance in corpus] if few else speakers
+    names, sizes = np.unique(groups, return_counts=True)
+    order = np.random.Generator(np.random.Philox(key=[seed, 2**33])).permutation(len(names))
+    enough = int(np.searchsorted(np.cumsum(sizes[order]), HELD_OUT * len(groups))) + 1
+    return np.isin(groups, names[order[:enough]])

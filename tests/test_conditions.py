@@ -1,0 +1,59 @@
+"""Conditions in words: what they do to a recording."""
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from mdasr.perturb import draw, perturb
+from mdasr.perturb.conditions import condition
+from mdasr.spec import RATE_HZ
+
+RNG = np.random.default_rng(0)
+# Below 1 kHz, where it does not matter that sound may travel half a sample further.
+LOW = scipy.signal.butter(6, 1000, fs=RATE_HZ, output="sos")
+SPEECH = (0.3 * scipy.signal.sosfilt(LOW, RNG.standard_normal(2 * RATE_HZ))).astype(np.float32)
+NOISES = {"hum": np.sin(2 * np.pi * 100 * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)}
+
+
+def heard(text: str) -> np.ndarray:
+    return perturb(SPEECH, draw(condition(text, NOISES), 0, "corpus/u", 0), NOISES)
+
+
+def test_clean_leaves_a_recording_as_it_is():
+    np.testing.assert_array_equal(heard("clean"), SPEECH)
+
+
+def test_noise_comes_at_the_ratio_asked_for():
+    with_noise = heard("noise:10")
+    # Noise far from speech: fit what of the speech is there, and take the rest.
+    level = with_noise @ SPEECH / (SPEECH @ SPEECH)
+    rest = with_noise - level * SPEECH
+    assert 10 * np.log10((level**2 * SPEECH @ SPEECH) / (rest @ rest)) == pytest.approx(10, abs=0.5)
+    assert np.abs(heard("noise:60") - heard("room:60")).max() > 0.01, "a room reverberates"
+
+
+def test_8khz_leaves_nothing_above_4_khz():
+    hiss = (0.1 * RNG.standard_normal(2 * RATE_HZ)).astype(np.float32)
+    power = np.abs(np.fft.rfft(perturb(hiss, draw(condition("8khz"), 0, "corpus/u", 0), {}))) ** 2
+    cut = len(power) * 17 // 32
+    assert power[cut:].sum() < 1e-5 * power.sum()
+
+
+def test_a_codec_by_name_and_rate():
+    assert condition("opus:24").codecs[0].name == "opus"
+    assert condition("amr:4.75").codecs[0].kbps == 4.75
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("loud", "write clean, 8khz, noise:SNR_DB"),
+        ("noise", "'' is no number"),
+        ("mp3:fast", "'fast' is no number"),
+        ("mp3:1", "kbps"),
+        ("noise:10", "noises"),
+    ],
+)
+def test_words_that_are_no_condition_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        condition(text)
