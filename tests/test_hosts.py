@@ -7,17 +7,22 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from mdasr import hosts
 from mdasr.hosts import Place, meet, place_of
+from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Batches, RowOptions, Share
 from mdasr.options import host_options
+from mdasr.recognizer import Recognizer
 from tests.tasks import SignsRowMaker
+from tests.test_loader import toy_corpus
 
 SCRIPT = """
 import argparse, sys, time
@@ -46,14 +51,17 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def start(directory: Path, result: Path, processes: int) -> list[subprocess.Popen]:
-    command = [sys.executable, "-c", SCRIPT, str(directory), str(result), "--coordinator", f"localhost:{free_port()}"]
+def start(folder: Path, processes: int, command: Sequence[str] = ()) -> list[subprocess.Popen]:
+    """As many processes as one job, of two devices each; what they say on standard error goes to a file each."""
+    command = command or ["-c", SCRIPT, str(folder / "run"), str(folder / "params.npz")]
+    coordinator = f"localhost:{free_port()}"
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     job = []
     for i in range(processes):
-        with (directory.parent / f"errors-{i}").open("w") as errors:
-            place = ["--processes", str(processes), "--process", str(i)]
-            job.append(subprocess.Popen([*command, *place], env=env, cwd=Path(__file__).parents[1], stderr=errors))
+        place = ["--coordinator", coordinator, "--processes", str(processes), "--process", str(i)]
+        with (folder / f"errors-{i}").open("w") as errors:
+            whole = [sys.executable, *command, *place]
+            job.append(subprocess.Popen(whole, env=env, cwd=Path(__file__).parents[1], stderr=errors))
     return job
 
 
@@ -91,39 +99,56 @@ def await_checkpoint(job: list[subprocess.Popen], folder: Path, step: int) -> No
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    finish(start(folder / "run", folder / "params.npz", 1), folder)
+    finish(start(folder, 1), folder)
     return arrays(folder / "params.npz")
 
 
 def test_two_processes_train_what_one_does(tmp_path, alone):
-    finish(start(tmp_path / "run", tmp_path / "params.npz", 2), tmp_path)
+    finish(start(tmp_path, 2), tmp_path)
     assert_same(tmp_path / "params.npz", alone)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [4, 2, 1])
 def test_four_processes_of_which_one_is_killed_go_on_as_four_two_or_one(tmp_path, alone, after):
-    job = start(tmp_path / "run", tmp_path / "params.npz", 4)
+    job = start(tmp_path, 4)
     await_checkpoint(job, tmp_path, 10)
     job[2].send_signal(signal.SIGKILL)
     job[2].wait()
     time.sleep(1)
     assert not (tmp_path / "params.npz").exists()
     stop(job)
-    finish(start(tmp_path / "run", tmp_path / "params.npz", after), tmp_path)
+    finish(start(tmp_path, after), tmp_path)
     assert_same(tmp_path / "params.npz", alone)
 
 
 @pytest.mark.slow
 def test_a_preempted_job_saves_and_goes_on(tmp_path, alone):
-    job = start(tmp_path / "run", tmp_path / "params.npz", 2)
+    job = start(tmp_path, 2)
     await_checkpoint(job, tmp_path, 10)
     job[1].send_signal(signal.SIGTERM)  # which one host hears, and both obey
     for i, process in enumerate(job):
         assert process.wait(timeout=120) == 1
         assert "asked to end (SIGTERM); step" in (tmp_path / f"errors-{i}").read_text()
-    finish(start(tmp_path / "run", tmp_path / "params.npz", 2), tmp_path)
+    finish(start(tmp_path, 2), tmp_path)
     assert_same(tmp_path / "params.npz", alone)
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_two_processes_what_it_does_on_one(tmp_path):
+    corpus, lexicon = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 4), tmp_path / "lexicon.txt"
+    Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)}).write(lexicon)
+    settings = {"cells": 16, "leaves": 3, "batch": 4, "row_steps": 120, "min_steps": 30, "max_steps": 30}
+    command = ["-m", "mdasr.cli", "train", str(corpus.directory), "--lexicon", str(lexicon), "--workers", "1"]
+    command += [f"--set={name}={value}" for name, value in settings.items()]
+    models = []
+    for processes in (2, 1):
+        out = tmp_path / f"by-{processes}"
+        finish(start(tmp_path, processes, [*command, "--out", str(out)]), tmp_path)
+        models.append(Recognizer.read(out))
+    for mine, theirs in zip(*(jax.tree.leaves(model.params) for model in models), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=2e-3)
+    assert models[0].facts["frame_accuracy"] == pytest.approx(models[1].facts["frame_accuracy"], abs=0.01)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])

@@ -169,6 +169,8 @@ def check_run(path: Path, described: dict) -> None:
     """Write what is trained to `path`, or compare with what an earlier start wrote there."""
     described = json.loads(json.dumps(described))
     if not path.exists():
+        if not hosts.primary():
+            raise FileNotFoundError(f"host {jax.process_index()} does not see {path}: hosts must share the directory")
         write_atomically(path, json.dumps(described, indent=1) + "\n")
         return
     earlier = json.loads(path.read_text())
