@@ -16,6 +16,9 @@ from experiments import (
     table6_multidomain,
     table7_adaptation,
 )
+from experiments.launch import KINDS, launch, without
+from experiments.launch.job import set_up
+from mdasr.options import host_options
 from mdasr.scales import SCALES, override
 from mdasr.spec import Table
 
@@ -38,9 +41,12 @@ TABLES: dict[str, tuple[Table, ...]] = {
 def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
     from experiments.outcome import judged, write_claims, write_similarity, write_tables
+    from mdasr import hosts
 
     began, folder = time.perf_counter(), laboratories[0].results_folder
     runs = [laboratory.results([table for name in names for table in TABLES[name]]) for laboratory in laboratories]
+    if not hosts.primary():
+        return
     claims = judged(runs)
     for name in names:
         if name == SIMILARITY:
@@ -113,7 +119,7 @@ OTHERS = {"corpus": corpus, "phones": phones, "report": report}
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__, allow_abbrev=False)
     top.add_argument(
         "tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}, all, {', '.join(OTHERS)}; none lists them"
     )
@@ -124,7 +130,25 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seeds", type=int, default=1, metavar="N", help="train with so many seeds, from --seed on")
     top.add_argument("--dev", action="store_true", help="on the development sets in the test sets' place")
     top.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
+    host_options(top)
+    elsewhere = top.add_argument_group("on a cluster", "show what would run the same command there")
+    elsewhere.add_argument("--launch", choices=KINDS)
+    elsewhere.add_argument("--nodes", type=int, default=1, metavar="N")
+    elsewhere.add_argument(
+        "--set-up", action="append", default=[], metavar="NAME=VALUE", help="what the cluster is like"
+    )
+    elsewhere.add_argument("--go", action="store_true", help="and run it")
     return top
+
+
+def launch_elsewhere(chosen: argparse.Namespace, arguments: Sequence[str]) -> int:
+    command = without(arguments, {"--launch": 1, "--nodes": 1, "--set-up": 1, "--go": 0})
+    try:
+        launch(chosen.launch, set_up(command, chosen.nodes, chosen.set_up), chosen.go)
+    except (ValueError, OSError) as error:
+        print(f"python -m experiments: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -136,7 +160,10 @@ def main(arguments: list[str] | None = None) -> int:
         scale = override(SCALES[chosen.scale], chosen.set)
     except ValueError as error:
         parser().error(str(error))
+    if chosen.launch:
+        return launch_elsewhere(chosen, sys.argv[1:] if arguments is None else arguments)
     from experiments.run import Laboratory
+    from mdasr import hosts
 
     laboratories = [
         Laboratory(chosen.workdir, scale, seed, map=chosen.corpora, split="dev" if chosen.dev else "test")
@@ -144,6 +171,7 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     names = [*TABLES] if "all" in chosen.tables else [name for name in chosen.tables if name in TABLES]
     try:
+        hosts.join(chosen)
         for name, job in OTHERS.items():
             if name in chosen.tables:
                 job(laboratories[0])

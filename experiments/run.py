@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.corpora import TEST_SEED, Collection, Embedded, Mapped, Split
+from mdasr import hosts
 from mdasr.build import FAST_CODECS, room_ranges, train_recognizer
 from mdasr.data.records import Corpus, write_atomically
 from mdasr.loader import Source, subset
@@ -143,12 +144,20 @@ class Laboratory:
             raise ValueError("corpora are wanting:\n  " + "\n  ".join(wanting))
 
     def results(self, tables: Iterable[Table]) -> Results:
-        """How every model of the tables recognises its test sets, each trained, made and recognised once."""
+        """How every model of the tables recognises its test sets, each trained, made and recognised once.
+
+        Several hosts train together; the primary one recognises, and the others return nothing.
+        """
         pairs = list(dict.fromkeys(pair for table in tables for pair in table.pairs().values()))
-        self.gather(pairs)
-        missing = [pair for pair in pairs if not self.scored_path(*pair).exists()]
+        with hosts.primary_first("corpora"):
+            self.gather(pairs)
+            missing = [pair for pair in pairs if not self.scored_path(*pair).exists()]
+            if missing:
+                _ = self.language
         for model in tqdm(dict.fromkeys(model for model, _ in missing), desc="models", unit="model", delay=1):
             self.recognizer(model)
+        if not hosts.primary():
+            return {}
         test_sets = dict.fromkeys(test_set for _, test_set in missing)
         with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
             for test_set in tqdm(test_sets, desc="test sets", unit="set", delay=1):

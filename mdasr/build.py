@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from mdasr import accelerated, frontend
+from mdasr import accelerated, frontend, hosts
 from mdasr.acoustic import growth
 from mdasr.acoustic.model import ModelConfig, network
 from mdasr.acoustic.train import EarlyStopping, TrainOptions, device, frame_loss, train
@@ -134,9 +134,10 @@ def train_recognizer(
     """Train on `sources`, tune the search on `dev`, and write the model directory; returns at once what is there.
 
     With a `parent` all its layers are fine-tuned, and training stops early by the frames of `stop_on` (§4.4); network,
-    feature statistics and priors are the parent's. Killed, it goes on from its last checkpoint. Raises ValueError where
-    `directory` holds another training, where the parent has other CDPhones, or where features are to be made on the
-    accelerator and a policy asks for what it cannot do.
+    feature statistics and priors are the parent's. Killed, it goes on from its last checkpoint. Several hosts train
+    together, and the primary one tunes and writes (`mdasr.hosts`). Raises ValueError where `directory` holds another
+    training, where the parent has other CDPhones, or where features are to be made on the accelerator and a policy asks
+    for what it cannot do.
     """
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
@@ -188,9 +189,13 @@ def train_recognizer(
         "frame_accuracy": round(trained.frame_accuracy, 4),
         **described,
     }
-    priors = parent.log_priors if parent else log_priors(sources, language.tree)
-    untuned = Recognizer(config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts)
-    search, dev_wer = tune(untuned, dev)
-    tuned = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
-    tuned.write(directory)
-    return tuned
+
+    def tuned() -> Recognizer:
+        priors = parent.log_priors if parent else log_priors(sources, language.tree)
+        untuned = Recognizer(config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts)
+        search, dev_wer = tune(untuned, dev)
+        recognizer = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
+        recognizer.write(directory)
+        return recognizer
+
+    return hosts.once("tuned", tuned, lambda: Recognizer.read(directory))

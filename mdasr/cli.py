@@ -1,375 +1,31 @@
-"""The command `mdasr` and what it does with the words after it."""
+"""The command `mdasr`."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
-import soundfile
-from tqdm import tqdm
-
-from mdasr import commands_data, frontend, options
-from mdasr.data.audio import read_audio, to_int16
-from mdasr.data.records import Corpus, write_atomically
-from mdasr.perturb import (
-    TRAINING_CODECS,
-    Policy,
-    Recipe,
-    RoomRanges,
-    draw,
-    draw_room,
-    perturb,
-    require,
-)
-from mdasr.spec import RATE_HZ
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mdasr.jobs import TrainRequest
-    from mdasr.recognizer import Recognizer
-
-# What is imported inside a command takes seconds to load, and worker processes import this module again.
-
-
-def align_command(chosen: argparse.Namespace) -> int:
-    """Align corpora from a flat start, or take over alignments of other tools; and write them as files."""
-    from mdasr.acoustic.align import align
-    from mdasr.data.timings import ctm_lines, import_alignments, write_textgrid
-    from mdasr.jobs import covering_lexicon
-
-    corpora, name = [Corpus(directory) for directory in chosen.corpora], chosen.name
-    if chosen.read:
-        if len(corpora) != 1 or not name:
-            raise ValueError("--read takes one corpus, and --name, what the alignment shall be called")
-        usable = import_alignments(corpora[0], chosen.read, name).usable
-        print(f"alignment {name}: {usable.sum()} utterances aligned, {(~usable).sum()} not")
-    elif not name:
-        report = align(corpora, covering_lexicon(corpora, chosen.lexicon))
-        name = report.name
-        print(report)
-    for corpus in corpora if chosen.export else ():
-        pairs = [(u, a) for u, a in zip(corpus, corpus.alignments(name)) if a.phones]
-        if chosen.format == "ctm":
-            path = chosen.export / f"{corpus.info['corpus']}.ctm"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{line}\n" for _, a in pairs for line in ctm_lines(a)), encoding="utf-8")
-        else:
-            for utterance, alignment in tqdm(pairs, desc="writing", unit="utt"):
-                write_textgrid(chosen.export / f"{utterance.id}.TextGrid", alignment, utterance.seconds)
-    return 0
-
-
-def training_request(chosen: argparse.Namespace) -> TrainRequest:
-    """What `train` and `adapt` ask for."""
-    from mdasr.jobs import TrainRequest
-    from mdasr.scales import SCALES, override
-
-    settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
-    return TrainRequest(
-        corpora=tuple(Corpus(directory) for directory in chosen.corpora),
-        scale=override(SCALES[chosen.scale], settings),
-        noise=chosen.noise or bool(chosen.noise_on),
-        noise_on=tuple(chosen.noise_on),
-        codec=chosen.codec,
-        warp=chosen.warp,
-        lexicon=chosen.lexicon,
-        noises=chosen.noises,
-        responses=chosen.responses,
-        seed=chosen.seed,
-        workers=chosen.workers,
-        features_on=chosen.features_on,
-        alignment=chosen.alignment,
-    )
-
-
-def print_training(directory: Path, facts: Mapping[str, Any]) -> None:
-    print(
-        f"{directory}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it "
-        f"waiting for input), {facts['frame_accuracy']:.1%} of frames right, WER {facts['dev_wer']:.1f} % on held-out "
-        "speech"
-    )
-
-
-def train_command(chosen: argparse.Namespace) -> int:
-    """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
-    from mdasr.jobs import train_on
-
-    print_training(chosen.out, train_on(training_request(chosen), chosen.out).facts)
-    return 0
-
-
-def adapt_command(chosen: argparse.Namespace) -> int:
-    """Fine-tune a model on a new domain (§4.4); with --report, print and draw what how much of its speech buys."""
-    from mdasr.jobs import adapt_on
-    from mdasr.recognizer import Recognizer
-
-    request = training_request(chosen)
-    if not chosen.report:
-        adapted = adapt_on(request, Recognizer.read(chosen.model), chosen.out, chosen.share)
-        print_training(chosen.out, adapted.facts)
-        return 0
-    from mdasr.curve import adaptation_curve, curve_text
-    from mdasr.plots import draw_adaptation
-
-    if not chosen.test:
-        raise ValueError("--report needs test speech: --test DIR, the new domain's first, others to see what they lose")
-    curve = adaptation_curve(request, chosen.model, chosen.out, [Corpus(directory) for directory in chosen.test])
-    print(curve_text(curve))
-    write_atomically(chosen.out / "curve.json", json.dumps(curve, indent=1) + "\n")
-    draw_adaptation(chosen.out / "curve.png", curve)
-    print(f"{chosen.out / 'curve.png'}, {chosen.out / 'curve.json'}")
-    return 0
-
-
-def evaluate_command(chosen: argparse.Namespace) -> int:
-    """Recognise a corpus and print its word error rate with the 95% interval over speakers (or utterances of one)."""
-    from mdasr.recognizer import Recognizer, recognize, recognize_lattices, scored_as
-    from mdasr.report import cell, compared, describe, most_confused, oracle
-
-    recognizer, corpus = Recognizer.read(chosen.model), Corpus(chosen.corpus)
-    waves = [u.samples for u in tqdm(corpus, desc="reading", unit="utt")]
-    if chosen.rescore or chosen.oracle:
-        best, lattices = zip(*recognize_lattices(recognizer, waves, rescore_with=chosen.rescore))
-    else:
-        best, lattices = tuple(recognize(recognizer, waves)), ()
-    scored = scored_as(corpus, best)
-    found = cell(scored)
-    counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
-    if found["ci95_over"] == "utterances":
-        counts += "; one speaker, so the interval is over utterances"
-    print(f"{corpus.info['corpus']} ({corpus.domain}): WER {describe(found)} % ({counts})")
-    if chosen.oracle:
-        found |= oracle(lattices, scored)
-        print(f"lattices: oracle WER {found['oracle_wer']:.1f} %, {found['arcs_per_word']:.1f} arcs per reference word")
-    if chosen.against:
-        print(f"against {chosen.against}: {compared(json.loads(chosen.against.read_text()), scored)}")
-    for line in most_confused(scored, chosen.confusions):
-        print(line)
-    if chosen.json:
-        utterances = [
-            {"id": s.id, "speaker": s.speaker, "reference": s.reference, "hypothesis": s.hypothesis} for s in scored
-        ]
-        content = {
-            "model": str(chosen.model),
-            "corpus": corpus.info["corpus"],
-            **found,
-            "utterances": utterances,
-        }
-        chosen.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
-
-
-def tune_command(chosen: argparse.Namespace) -> int:
-    """Tune acoustic scale, insertion penalty and beam on development speech, and write them to the model."""
-    from mdasr.plots import draw_trials
-    from mdasr.recognizer import Recognizer
-    from mdasr.report import trials_text
-    from mdasr.tuning import climb, dev_scores, narrowest, sweep, wer_on
-
-    recognizer = Recognizer.read(chosen.model)
-    corpora = [Corpus(directory) for directory in chosen.corpora]
-    graph, pairs = recognizer.language.graph, dev_scores(recognizer, [u for corpus in corpora for u in corpus])
-    trials = sweep(graph, pairs, climb(recognizer.search, wer_on(graph, pairs)))
-    best = narrowest(trials, chosen.tolerance)
-    print(trials_text(trials, best))
-    if chosen.picture:
-        draw_trials(chosen.picture, trials, best, chosen.tolerance)
-    if not chosen.dry_run:
-        facts = {"tuned_on": [corpus.info["corpus"] for corpus in corpora], "dev_wer": round(best.wer, 2)}
-        tuned = dataclasses.replace(recognizer, search=best.options, facts={**recognizer.facts, **facts})
-        tuned.describe(chosen.model)
-    return 0
-
-
-def transcribe_command(chosen: argparse.Namespace) -> int:
-    """Print what is said in each recording, or in a stream of samples while it comes."""
-    from mdasr.recognizer import Recognizer
-    from mdasr.transcript import FORMATS, Depth, alternatives, transcribe
-
-    if chosen.nbest < 0 or (chosen.nbest and chosen.format not in ("text", "json")):
-        raise ValueError(f"--nbest {chosen.nbest} --format {chosen.format}: give 1 or more, and text or json")
-    recognizer = Recognizer.read(chosen.model)
-    depth = Depth(chosen.format in ("ctm", "json"), chosen.nbest, chosen.rescore)
-    if chosen.stream:
-        if chosen.files or chosen.nbest or chosen.rescore:
-            raise ValueError("--stream reads standard input and writes words: give no files, --nbest or --rescore")
-        return listen_to_stdin(recognizer, chosen.rate_hz)
-    if not chosen.files:
-        raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
-    status = 0
-    for path in chosen.files:
-        try:
-            wave, _ = read_audio(path, chosen.channel)
-            if not frontend.num_steps(len(wave)):
-                raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
-            pieces = [*tqdm(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
-        except (ValueError, OSError) as error:
-            print(f"mdasr transcribe: {error}", file=sys.stderr)
-            status = 3
-            continue
-        written = [FORMATS[chosen.format](path.stem, pieces)]
-        if chosen.nbest and chosen.format == "text":
-            written = [f"{each.cost:.2f}\t{each.text}" for each in alternatives(pieces, chosen.nbest)]
-        named = chosen.format == "text" and len(chosen.files) > 1
-        for line in written:
-            print(f"{path}\t{line}" if named else line, flush=True)
-    return status
-
-
-def listen_to_stdin(recognizer: Recognizer, rate_hz: int) -> int:
-    """Hear raw 16-bit samples of one channel; sentences go to standard output, on a terminal the words so far above."""
-    import numpy as np
-    import soxr
-
-    from mdasr.stream import listen
-
-    resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32") if rate_hz != RATE_HZ else None
-
-    def chunks() -> Iterator[np.ndarray]:
-        while block := sys.stdin.buffer.read(2 * (rate_hz // 10)):
-            samples = np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 32768
-            yield resampler.resample_chunk(samples) if resampler else samples
-
-    for heard in listen(recognizer, chunks()):
-        if heard.final:
-            print(" ".join(heard.words), flush=True)
-        elif sys.stderr.isatty():
-            print("\r\033[K" + " ".join(heard.words[-12:]), end="", file=sys.stderr, flush=True)
-    return 0
-
-
-def graph_command(chosen: argparse.Namespace) -> int:
-    """Compose a model's decoding graph anew (§3.6), with another language model or other pronunciations."""
-    from mdasr.regraph import regraph
-
-    out = chosen.out or chosen.model
-    graph = regraph(chosen.model, out, chosen.lm, chosen.lexicon, chosen.cache).graph
-    print(
-        f"{out}: {len(graph.words):,} words, a graph of {graph.fst.num_states:,} states; the search is as it was tuned"
-    )
-    return 0
-
-
-def similarity_command(chosen: argparse.Namespace) -> int:
-    """Tell how alike domains sound (§4.2), the nearest first: silhouette and cluster similarity of their i-vectors."""
-    from mdasr.analysis import AnalysisOptions, domain_ivectors, named
-    from mdasr.report import similarity_cells, similarity_text
-    from mdasr.score.ivectors import ExtractorOptions
-    from mdasr.score.similarity import resemblances
-    from mdasr.score.ubm import UbmOptions
-
-    corpora = named([Corpus(directory) for directory in chosen.corpora])
-    reference = chosen.to or [*corpora][-1]
-    if reference not in corpora or len(corpora) < 2:
-        raise ValueError(f"{reference} and at least another are to be compared, and there are {', '.join(corpora)}")
-    options = AnalysisOptions(
-        chosen.utterances, chosen.training, chosen.narrowband,
-        UbmOptions(components=chosen.components), ExtractorOptions(chosen.dimensions),
-    )  # fmt: skip
-    clusters = domain_ivectors(corpora, options, chosen.seed)
-    found = resemblances(clusters, reference)
-    cells = similarity_cells(found, clusters)
-    print(similarity_text(cells, reference))
-    if chosen.picture:
-        from mdasr.plots import draw_domains
-
-        draw_domains(chosen.picture, {name: cluster.points for name, cluster in clusters.items()})
-    if chosen.json:
-        settings = dataclasses.asdict(options) | {"seed": chosen.seed}
-        content = {"reference": reference, "cells": cells, "settings": settings}
-        chosen.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
-
-
-def tree_command(chosen: argparse.Namespace) -> int:
-    """Walk a model's tree of tied triphones (§3.5) for one of them, such as B-AE+T."""
-    from mdasr.acoustic.tying import Tree
-
-    path = chosen.model / "tree.txt" if chosen.model.is_dir() else chosen.model
-    left, minus, rest = chosen.triphone.upper().partition("-")
-    centre, plus, right = rest.partition("+")
-    if not (minus and plus and left and centre and right):
-        raise ValueError(f"{chosen.triphone!r} is no triphone: write left-centre+right, such as B-AE+T")
-    for line in Tree.read(path).walk(left, centre, right):
-        print(line)
-    return 0
-
-
-def perturb_command(chosen: argparse.Namespace) -> int:
-    """Distort a recording as in training, or as a recipe says; writes 16 kHz WAV or FLAC and prints the recipe."""
-    from mdasr.data.noises import make_noises, read_noises, read_responses
-
-    if chosen.schema:
-        print(json.dumps(Recipe.json_schema(), indent=1))
-        return 0
-    if not (chosen.input and chosen.output):
-        raise ValueError("give a recording IN and where to write OUT, or --schema alone")
-    wave, _ = read_audio(chosen.input, chosen.channel)
-    noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
-    measured = read_responses(chosen.responses) if chosen.responses else {}
-    if chosen.recipe:
-        inline = chosen.recipe.lstrip().startswith("{")
-        recipe = Recipe.from_json(chosen.recipe if inline else Path(chosen.recipe).read_text())
-    else:
-        policy = Policy(
-            1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured))
-        )
-        recipe = draw(policy, chosen.seed, chosen.input.name, 0)
-    require([recipe.codec])
-    soundfile.write(chosen.output, to_int16(perturb(wave, recipe, noises, measured)), RATE_HZ)
-    print(recipe.to_json())
-    return 0
-
-
-def rooms_command(chosen: argparse.Namespace) -> int:
-    """Export configurations of rooms (§3.1) as Parquet, and draw their distributions."""
-    from mdasr.data.noises import make_noises, read_noises
-    from mdasr.data.rooms import write_rooms
-
-    if chosen.first < 0 or chosen.count < 1:
-        raise ValueError(f"--first {chosen.first} --count {chosen.count}: give 0 or more, and 1 or more")
-    snippets = sorted(read_noises(chosen.noises) if chosen.noises else make_noises("train"))
-    indices = tqdm(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
-    rooms = ((i, draw_room(i, chosen.seed, snippets, RoomRanges(tail_cut_db=chosen.tail_cut_db))) for i in indices)
-    count = write_rooms(chosen.out, rooms)
-    print(f"{chosen.out}: {count} rooms")
-    if chosen.picture:
-        from mdasr.plots import draw_rooms
-
-        shown = range(chosen.first, chosen.first + min(chosen.count, 20_000))
-        draw_rooms(chosen.picture, [draw_room(i, chosen.seed, snippets) for i in shown])
-    return 0
-
-
-def lm_command(chosen: argparse.Namespace) -> int:
-    """Train, mix, prune or measure n-gram models; ends with 3 where lines of text were set aside."""
-    from mdasr.commands_lm import run
-
-    return run(chosen)
-
+from mdasr import options
+from mdasr.commands import corpora, lm, recognition, sounds, training
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
-    "import": (commands_data.import_command, options.import_options),
-    "prepare": (commands_data.prepare_command, options.prepare_options),
-    "validate": (commands_data.validate_command, options.validate_options),
-    "align": (align_command, options.align_options),
-    "train": (train_command, options.train_options),
-    "adapt": (adapt_command, options.adapt_options),
-    "tune": (tune_command, options.tune_options),
-    "evaluate": (evaluate_command, options.evaluate_options),
-    "transcribe": (transcribe_command, options.transcribe_options),
-    "graph": (graph_command, options.graph_options),
-    "similarity": (similarity_command, options.similarity_options),
-    "tree": (tree_command, options.tree_options),
-    "perturb": (perturb_command, options.perturb_options),
-    "rooms": (rooms_command, options.rooms_options),
-    "lm": (lm_command, options.lm_options),
+    "import": (corpora.import_command, options.import_options),
+    "prepare": (corpora.prepare_command, options.prepare_options),
+    "validate": (corpora.validate_command, options.validate_options),
+    "align": (corpora.align_command, options.align_options),
+    "train": (training.train_command, options.train_options),
+    "adapt": (training.adapt_command, options.adapt_options),
+    "tune": (training.tune_command, options.tune_options),
+    "evaluate": (recognition.evaluate_command, options.evaluate_options),
+    "transcribe": (recognition.transcribe_command, options.transcribe_options),
+    "export": (recognition.export_command, options.export_options),
+    "graph": (training.graph_command, options.graph_options),
+    "similarity": (sounds.similarity_command, options.similarity_options),
+    "tree": (recognition.tree_command, options.tree_options),
+    "perturb": (sounds.perturb_command, options.perturb_options),
+    "rooms": (sounds.rooms_command, options.rooms_options),
+    "lm": (lm.lm_command, options.lm_options),
 }
 
 
@@ -377,7 +33,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="mdasr", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (function, add_options) in COMMANDS.items():
-        sub = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
+        doc = function.__doc__ or ""
+        sub = commands.add_parser(name, help=doc.replace("%", "%%"), description=doc)
         sub.set_defaults(function=function)
         add_options(sub)
     return top

@@ -41,6 +41,11 @@ def num_steps(samples: int) -> int:
     return max(0, 1 + (num_frames(samples) - STACK) // STRIDE)
 
 
+def num_samples(steps: int) -> int:
+    """Fewest samples at 16 kHz that hold so many steps (1 or more)."""
+    return HOP * (STRIDE * (steps - 1) + STACK - 1) + WINDOW
+
+
 def step_centres(steps: int) -> Int[np.ndarray, " steps"]:
     """Sample at the centre of each step's label frame: the phone there is the step's label."""
     return HOP * (STRIDE * np.arange(steps) + LABEL_FRAME) + WINDOW // 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from mdasr import hosts
 from mdasr.acoustic.align import align
 from mdasr.build import (
     FAST_CODECS,
@@ -125,14 +126,18 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     if name:
         check_phones(request.corpora, name, lexicon)
     else:
-        aligned = align(request.corpora, lexicon)
+        with hosts.primary_first("alignment"):
+            aligned = align(request.corpora, lexicon)
         print(aligned, file=sys.stderr)
         name = aligned.name
     pool = gather(request, lambda _: name)
-    tree = grow_tree([(s.corpus, s.alignment) for s in pool.sources], lexicon.phones, request.scale.leaves)
-    model = train_ngram(pool.sentences(), request.scale.ngram_order, lexicon)
-    language = make_language(directory, lexicon, tree, model)
-    return _trained(request, pool, language, directory)
+
+    def language() -> Language:
+        tree = grow_tree([(s.corpus, s.alignment) for s in pool.sources], lexicon.phones, request.scale.leaves)
+        model = train_ngram(pool.sentences(), request.scale.ngram_order, lexicon)
+        return make_language(directory, lexicon, tree, model)
+
+    return _trained(request, pool, hosts.once("language", language, lambda: Language.read(directory)), directory)
 
 
 def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: float = 1.0) -> Recognizer:
@@ -148,13 +153,18 @@ def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: 
     lexicon = Lexicon({**own.entries, **known.entries})
     if request.alignment:
         check_phones(request.corpora, request.alignment, lexicon)
-    pool = gather(request, lambda corpus: request.alignment or realign(parent, corpus, lexicon), share)
-    before = read_arpa(parent.language.directory / "lm.arpa")
-    models = widen([before, train_ngram(pool.sentences(), before.order, own)])
-    held = [utterance.text.split() for utterance in pool.dev_utterances()]
-    mixed = interpolate(models, fit_weights(models, held))
-    language = make_language(directory, lexicon, parent.language.tree, mixed)
-    return _trained(request, pool, language, directory, parent)
+    with hosts.primary_first("alignment"):
+        pool = gather(request, lambda corpus: request.alignment or realign(parent, corpus, lexicon), share)
+
+    def language() -> Language:
+        before = read_arpa(parent.language.directory / "lm.arpa")
+        models = widen([before, train_ngram(pool.sentences(), before.order, own)])
+        held = [utterance.text.split() for utterance in pool.dev_utterances()]
+        mixed = interpolate(models, fit_weights(models, held))
+        return make_language(directory, lexicon, parent.language.tree, mixed)
+
+    made = hosts.once("language", language, lambda: Language.read(directory))
+    return _trained(request, pool, made, directory, parent)
 
 
 def _trained(

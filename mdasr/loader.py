@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -309,6 +310,11 @@ class Share:
         return local // self.count * self.batch + self.first + local % self.count
 
 
+def _outlive_sigterm(_worker: int, _workers: int) -> None:
+    """A cluster sends SIGTERM to every process; the one that trains has yet to save, and kills its workers then."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 class Batches(Iterator[Batch]):
     """Batches from step `start` to step `stop`, made ahead by worker processes; counts the time spent waiting for them.
 
@@ -322,7 +328,8 @@ class Batches(Iterator[Batch]):
         if workers:
             # Grain's workers read absl's flags, which no one has parsed in a notebook or under pytest.
             flags.FLAGS.mark_as_parsed()
-            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=2 * share.count))
+            ahead = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2 * share.count)
+            dataset = dataset.mp_prefetch(ahead, _outlive_sigterm)
         self._iterator = iter(dataset.batch(share.count))
         self.waited_s = 0.0
 

@@ -120,6 +120,17 @@ def train_options(sub: ArgumentParser) -> None:
         help="where rooms, bandwidth and features are made; codecs need the host",
     )
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
+    host_options(sub)
+
+
+def host_options(sub: ArgumentParser) -> None:
+    """For commands that several hosts may carry out together (`mdasr.hosts`)."""
+    group = sub.add_argument_group("several hosts", "the same command on each, on directories that all of them see")
+    group.add_argument("--distributed", action="store_true", help="ask the TPU pod, SLURM or Kubernetes who takes part")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="without such: where process 0 is to be found")
+    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
+    group.add_argument("--process", type=int, metavar="I", help="which this is, from 0")
+    group.add_argument("--wait-s", type=float, default=300.0, help="how long to wait for the others at the start")
 
 
 def adapt_options(sub: ArgumentParser) -> None:
@@ -185,6 +196,12 @@ def similarity_options(sub: ArgumentParser) -> None:
     sub.add_argument("--seed", type=int, default=0, help="which utterances are drawn, and all else that is random")
     sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the utterances in the plane of the domains")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures with their intervals")
+
+
+def export_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--check", type=Path, metavar="DIR", help="recognise this corpus with both, and compare the words")
 
 
 def tree_options(sub: ArgumentParser) -> None:

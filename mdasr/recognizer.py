@@ -19,7 +19,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -43,6 +43,7 @@ from mdasr.score.wer import Errors, count_errors
 from mdasr.spec import digest
 
 FORMAT = 1
+WIDTH = frontend.STACK * frontend.BANDS
 ROWS, STEPS = 16, 64  # utterances are scored so many at once, padded to a multiple of so many steps
 
 
@@ -112,6 +113,24 @@ class Recognizer:
     language: Language
     search: SearchOptions
     facts: Mapping[str, Any]
+
+    chunk: ClassVar[int] = 4  # steps that `answer` takes at once: 120 ms
+
+    @property
+    def graph(self) -> Graph:
+        return self.language.graph
+
+    def answer(
+        self, samples: Float[np.ndarray, " window"], steps: int, state: Any = None
+    ) -> tuple[Float[np.ndarray, "chunk outputs"], Any]:
+        """Scores of the next `chunk` steps of a stream (`mdasr.stream.Network`)."""
+        features = np.zeros((1, self.chunk, WIDTH), np.float32)
+        if steps:
+            features[0, :steps] = features_of(self, samples)[:steps]
+        keep = np.ones((1, self.chunk), np.float32)
+        keep[0, 0] = state is not None
+        posteriors, state = _forward(self.config)(self.params, features, keep, state)
+        return np.asarray(posteriors)[0] - self.log_priors, state
 
     def write(self, directory: Path) -> None:
         """Write everything, `model.json` last: a directory that has one is complete."""
@@ -193,14 +212,8 @@ def params_digest(params: Any) -> str:
 
 @lru_cache(maxsize=8)
 def _forward(config: ModelConfig):
-    """Jitted log posteriors of padded features [rows, steps, 512]."""
-
-    def forward(params, features):
-        keep = np.ones(features.shape[:2], np.float32)
-        keep[:, 0] = 0
-        return log_posteriors(config, params, features, keep)[0]
-
-    return jax.jit(forward)
+    """Jitted log posteriors of features [rows, steps, 512], with the state that they leave."""
+    return jax.jit(partial(log_posteriors, config))
 
 
 def scores(
@@ -213,10 +226,12 @@ def scores(
     for start in range(0, len(order), ROWS):
         group = order[start : start + ROWS]
         steps = -(-(len(features[group[-1]]) + delay) // STEPS) * STEPS
-        padded = np.zeros((ROWS, steps, features[0].shape[1]), np.float32)
+        padded = np.zeros((ROWS, steps, WIDTH), np.float32)
+        keep = np.ones((ROWS, steps), np.float32)
+        keep[:, 0] = 0
         for row, i in enumerate(group):
             padded[row, : len(features[i])] = features[i]
-        output = np.asarray(_forward(recognizer.config)(recognizer.params, padded))
+        output = np.asarray(_forward(recognizer.config)(recognizer.params, padded, keep)[0])
         for row, i in enumerate(group):
             results[i] = output[row, delay : delay + len(features[i])] - recognizer.log_priors
     return results

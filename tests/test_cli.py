@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from mdasr.cli import main
+from mdasr.cli import COMMANDS, main
 from mdasr.data.noises import make_noises
 from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
 
@@ -96,3 +96,11 @@ def test_import_tells_what_it_set_aside(recording, tmp_path, capsys):
 def test_a_missing_manifest_is_an_error_not_a_traceback(tmp_path, capsys):
     assert main(["import", "manifest", str(tmp_path / "no"), "--corpus", "c", "--out", str(tmp_path / "c")]) == 2
     assert "no such manifest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: mdasr" in capsys.readouterr().out

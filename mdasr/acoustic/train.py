@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from mdasr import hosts
+from mdasr.acoustic.checkpoints import Checkpoints
 from mdasr.acoustic.model import ModelConfig, init_params, network
 from mdasr.data.records import write_atomically
 from mdasr.loader import Batches, MakesRows, Share
@@ -86,7 +87,8 @@ class Best(NamedTuple):
 
     @classmethod
     def at(cls, params: Any, step: int, stopping: EarlyStopping) -> Best:
-        return cls(params, np.array(step, np.int32), np.array(stopping.loss(params), np.float32))
+        loss = hosts.agreed(np.array(stopping.loss(params), np.float32))
+        return cls(params, np.array(step, np.int32), loss)
 
 
 def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
@@ -147,7 +149,7 @@ def local_value(x: jax.Array) -> np.ndarray:
     return np.asarray(np.asarray(x.addressable_shards[0].data)[0])
 
 
-def shard_batch(batch: dict[str, np.ndarray], share: Share, step: int) -> dict[str, np.ndarray]:
+def shard_batch(batch: dict[str, np.ndarray], share: Share) -> dict[str, np.ndarray]:
     """Add each row's place in the global batch and split the rows over this host's devices."""
     devices = jax.local_device_count()
     batch = batch | {"row": np.arange(share.first, share.first + share.count, dtype=np.int32)}
@@ -175,6 +177,8 @@ def check_run(path: Path, described: dict) -> None:
     """Write what is trained to `path`, or compare with what an earlier start wrote there."""
     described = json.loads(json.dumps(described))
     if not path.exists():
+        if not hosts.primary():
+            raise FileNotFoundError(f"host {jax.process_index()} does not see {path}: hosts must share the directory")
         write_atomically(path, json.dumps(described, indent=1) + "\n")
         return
     earlier = json.loads(path.read_text())
@@ -187,43 +191,13 @@ def check_run(path: Path, described: dict) -> None:
         )
 
 
-def checkpoint_manager(directory: Path) -> ocp.CheckpointManager:
-    return ocp.CheckpointManager(
-        directory.absolute(),
-        options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False),
-    )
+def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -> TrainState:
+    params = init_params(config, options.seed) if start_from is None else start_from
+    return TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
 
 
-def restore_or_init(
-    manager: ocp.CheckpointManager,
-    config: ModelConfig,
-    options: TrainOptions,
-    start: Any,
-    stopping: EarlyStopping | None,
-) -> tuple[TrainState, Best | None]:
-    """The state to go on from and, with early stopping, the best parameters so far."""
-    params = init_params(config, options.seed) if start is None else start
-    state = TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
-    step = manager.latest_step()
-    if step is None:
-        return state, Best(
-            params, np.zeros((), np.int32), np.array(stopping.loss(params), np.float32)
-        ) if stopping else None
-    wanted = {"state": state._asdict()}
-    if stopping:
-        wanted["best"] = Best(params, np.zeros((), np.int32), np.zeros((), np.float32))._asdict()
-    saved = manager.restore(
-        step, args=ocp.args.Composite(**{name: ocp.args.StandardRestore(item) for name, item in wanted.items()})
-    )
-    return TrainState(**saved["state"]), Best(**saved["best"]) if stopping else None
-
-
-def save(manager: ocp.CheckpointManager, step: int, state: TrainState, best: Best | None) -> None:
-    items = {"state": state} | ({"best": best} if best else {})
-    manager.save(
-        step,
-        args=ocp.args.Composite(**{name: ocp.args.StandardSave(item._asdict()) for name, item in items.items()}),
-    )
+def saved_form(state: TrainState, best: Best | None) -> dict[str, Any]:
+    return {"state": state._asdict()} | ({"best": best._asdict()} if best else {})
 
 
 def train(
@@ -239,57 +213,74 @@ def train(
     featurize: Featurize | None = None,
     label: str = "train",
 ) -> Trained:
-    """Train in `directory`, going on from its last checkpoint, bit for bit as if it had never stopped.
+    """Train in `directory`, going on from its last whole checkpoint, bit for bit as if it had never stopped.
 
     `start_from` are parameters to begin with (adaptation), and `stopping` keeps the best that come of them. `described`
     is whatever else makes this run what it is, and is compared, as are `config` and `options`, with what an earlier
-    start left there. `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`.
+    start left there. `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`. All hosts of
+    a job call this, with a `directory` that all see. InterruptedError when SIGTERM came, after saving; OSError where a
+    checkpoint could not be saved.
     """
     share = host_share(options.batch)
-    check_run(
-        directory / "run.json",
-        {
-            "model": asdict(config),
-            "train": asdict(options),
-            "rows": asdict(maker.options),
-            **(described or {}),
-        },
-    )
-    every = options.checkpoint_every
-    with checkpoint_manager(directory / "checkpoints") as manager:
-        start, best = restore_or_init(manager, config, options, start_from, stopping)
-        first = int(start.step)
-        state = replicate(start)
-        step_fn = make_train_step(config, options, featurize)
-        batches = Batches(maker, share, first, options.steps, workers)
-        progress = tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True)
-        began = time.perf_counter()
-        accuracy = math.nan
-        with SummaryWriter(str(directory / "tensorboard")) as writer:
-            pending: list[dict[str, jax.Array]] = []
-            for step in range(first, options.steps):
-                if stopping and best and step - int(best.step) >= stopping.patience * every:
-                    break
-                state, sums = step_fn(state, shard_batch(next(batches), share, step))
-                pending.append(sums)
-                done = step + 1
-                if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
-                    jax.block_until_ready(sums)
-                if done % REPORT_EVERY == 0 or done == options.steps:
-                    accuracy = report(writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began))
-                    pending = []
-                progress.update()
-                if done % every == 0 or done == options.steps:
-                    host_state = jax.tree.map(local_value, state)
-                    best = better(best, host_state, stopping)
-                    save(manager, done, host_state, best)
+    run = {"model": asdict(config), "train": asdict(options), "rows": asdict(maker.options), **(described or {})}
+    with hosts.primary_first("run"):
+        check_run(directory / "run.json", run)
+    checkpoints = Checkpoints(directory / "checkpoints")
+    state = initial_state(config, options, start_from)
+    best = Best.at(state.params, 0, stopping) if stopping else None
+    if saved := checkpoints.restore(saved_form(state, best)):
+        state, best = TrainState(**saved["state"]), Best(**saved["best"]) if stopping else None
+    batches = Batches(maker, share, int(state.step), options.steps, workers)
+    step_fn = make_train_step(config, options, featurize)
+    began = time.perf_counter()
+    try:
+        last, best, accuracy = _steps(step_fn, state, best, stopping, options, batches, checkpoints, label)
+        checkpoints.wait()
+    finally:
         batches.close()
-        progress.close()
-        seconds = time.perf_counter() - began
-        params, steps = (
-            (best.params, int(best.step)) if best else (jax.tree.map(local_value, state.params), options.steps)
-        )
-        return Trained(params, steps, accuracy, seconds, batches.waited_s / max(seconds, 1e-9))
+        checkpoints.close()
+    seconds = time.perf_counter() - began
+    params, steps = (best.params, int(best.step)) if best else (last.params, options.steps)
+    return Trained(params, steps, accuracy, seconds, batches.waited_s / max(seconds, 1e-9))
+
+
+def _steps(
+    step_fn: Callable, start: TrainState, best: Best | None, stopping: EarlyStopping | None, options: TrainOptions,
+    batches: Batches, checkpoints: Checkpoints, label: str,
+) -> tuple[TrainState, Best | None, float]:  # fmt: skip
+    """From `start` to the last step: the state then, the best one, and the frame accuracy of the last report."""
+    share, every, first = host_share(options.batch), options.checkpoint_every, int(start.step)
+    state, accuracy, began = replicate(start), math.nan, time.perf_counter()
+    pending: list[dict[str, jax.Array]] = []
+    with (
+        tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True,
+             disable=not hosts.primary()) as progress,
+        SummaryWriter(str(checkpoints.directory.parent / "tensorboard"), write_to_disk=hosts.primary()) as writer,
+        hosts.asked_to_end(options.steps) as ending,
+    ):  # fmt: skip
+        for done in range(first + 1, options.steps + 1):
+            if stopping and best and done - 1 - int(best.step) >= stopping.patience * every:
+                break
+            state, sums = step_fn(state, shard_batch(next(batches), share))
+            pending.append(sums)
+            if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
+                jax.block_until_ready(sums)
+            if done % REPORT_EVERY == 0 or done == options.steps:
+                accuracy = report(writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began))
+                pending = []
+            progress.update()
+            ended, due = ending(done), done % every == 0 or done == options.steps
+            if due or ended:
+                host_state = jax.tree.map(local_value, state)
+                best = better(best, host_state, stopping) if due else best
+                checkpoints.save(done, saved_form(host_state, best))
+            if ended:
+                checkpoints.wait()
+                raise InterruptedError(
+                    f"{checkpoints.directory.parent}: asked to end (SIGTERM); step {done} of {options.steps} is saved, "
+                    "and the same command goes on from there"
+                )
+    return jax.tree.map(local_value, state), best, accuracy
 
 
 def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None) -> Best | None:

@@ -17,8 +17,8 @@ from mdasr.language.vocabulary import UNKNOWN
 _SHOWN = 10
 
 
-def run(chosen: Namespace) -> int:
-    """Do what `chosen.verb` says, print what came of it, and give the exit status: 3 where lines were set aside."""
+def lm_command(chosen: Namespace) -> int:
+    """Train, mix, prune or measure n-gram models; ends with 3 where lines of text were set aside."""
     set_aside: list[str] = []
     if "out" in chosen:
         chosen.out.parent.mkdir(parents=True, exist_ok=True)

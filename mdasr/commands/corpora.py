@@ -1,4 +1,4 @@
-"""The commands that make corpora and look into them: import, prepare, validate."""
+"""The commands that make corpora and look into them: import, prepare, validate, align."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import json
 import shlex
 from pathlib import Path
+
+from tqdm import tqdm
 
 from mdasr import options
 from mdasr.data.beam import in_pipeline
@@ -53,3 +55,31 @@ def _report(found: Validation, path: Path | None) -> int:
     if path:
         write_atomically(path, json.dumps(as_json(found), ensure_ascii=False, indent=1) + "\n")
     return found.exit_status
+
+
+def align_command(chosen: argparse.Namespace) -> int:
+    """Align corpora from a flat start, or take over alignments of other tools; and write them as files."""
+    from mdasr.acoustic.align import align
+    from mdasr.data.timings import ctm_lines, import_alignments, write_textgrid
+    from mdasr.jobs import covering_lexicon
+
+    corpora, name = [Corpus(directory) for directory in chosen.corpora], chosen.name
+    if chosen.read:
+        if len(corpora) != 1 or not name:
+            raise ValueError("--read takes one corpus, and --name, what the alignment shall be called")
+        usable = import_alignments(corpora[0], chosen.read, name).usable
+        print(f"alignment {name}: {usable.sum()} utterances aligned, {(~usable).sum()} not")
+    elif not name:
+        report = align(corpora, covering_lexicon(corpora, chosen.lexicon))
+        name = report.name
+        print(report)
+    for corpus in corpora if chosen.export else ():
+        pairs = [(u, a) for u, a in zip(corpus, corpus.alignments(name)) if a.phones]
+        if chosen.format == "ctm":
+            path = chosen.export / f"{corpus.info['corpus']}.ctm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{line}\n" for _, a in pairs for line in ctm_lines(a)), encoding="utf-8")
+        else:
+            for utterance, alignment in tqdm(pairs, desc="writing", unit="utt"):
+                write_textgrid(chosen.export / f"{utterance.id}.TextGrid", alignment, utterance.seconds)
+    return 0

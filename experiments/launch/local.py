@@ -1,0 +1,33 @@
+"""This machine: as many processes as nodes; when one of them fails, the others are stopped."""
+
+from __future__ import annotations
+
+import shlex
+
+from experiments.launch.job import Job
+
+NEEDS = "bash"
+PROGRAM = ("bash",)
+
+
+def render(job: Job) -> str:
+    """A shell script. All processes see the same devices: with a GPU each, set CUDA_VISIBLE_DEVICES before."""
+    go_there = f"cd {shlex.quote(job.directory)}\n" if job.directory else ""
+    place = job.line("--coordinator", f"localhost:{job.port}", "--processes", str(job.nodes), "--process")
+    return f"""#!/bin/bash
+{go_there}processes=()
+for process in $(seq 0 {job.nodes - 1}); do
+  {place} "$process" &
+  processes+=($!)
+done
+trap 'kill -TERM "${{processes[@]}}" 2>/dev/null' TERM INT  # each saves, and ends
+for _ in "${{processes[@]}}"; do
+  wait -n
+  status=$?
+  if [ "$status" != 0 ]; then
+    sleep 5  # for those that end in good order
+    kill -KILL "${{processes[@]}}" 2>/dev/null
+    exit "$status"
+  fi
+done
+"""

@@ -1,0 +1,27 @@
+"""A TPU pod: gcloud starts the command on every worker, and jax finds the workers by the pod's own metadata."""
+
+from __future__ import annotations
+
+import shlex
+
+from experiments.launch.job import Job
+
+NEEDS = "gcloud"
+PROGRAM = ("bash",)
+
+
+def render(job: Job) -> str:
+    """A shell script; ValueError where zone or directory is not known."""
+    job.require("zone", "directory")
+    remote = f"cd {shlex.quote(job.directory)} && exec {job.line('--distributed')}"
+    pod = f"{shlex.quote(job.name)} --zone={shlex.quote(job.zone)}"
+    return f"""#!/bin/bash
+set -euo pipefail
+workers=$(gcloud compute tpus tpu-vm describe {pod} --format='value(networkEndpoints.len())')
+if [ "$workers" != {job.nodes} ]; then
+  echo "TPU {job.name} has $workers workers, not {job.nodes}" >&2
+  exit 2
+fi
+exec gcloud compute tpus tpu-vm ssh {pod} --worker=all \\
+  --command={shlex.quote(remote)}
+"""

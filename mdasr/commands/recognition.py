@@ -1,0 +1,151 @@
+"""The commands that use models: evaluate, transcribe, export, tree."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from mdasr import frontend
+from mdasr.data.audio import read_audio
+from mdasr.data.records import Corpus
+from mdasr.spec import RATE_HZ
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mdasr.stream import Network
+
+# What is imported inside a command takes seconds to load, and worker processes import this module again.
+
+
+def evaluate_command(chosen: argparse.Namespace) -> int:
+    """Recognise a corpus and print its word error rate with the 95% interval over speakers (or utterances of one)."""
+    from mdasr.recognizer import Recognizer, recognize, recognize_lattices, scored_as
+    from mdasr.report import cell, compared, describe, most_confused, oracle
+
+    recognizer, corpus = Recognizer.read(chosen.model), Corpus(chosen.corpus)
+    waves = [u.samples for u in tqdm(corpus, desc="reading", unit="utt")]
+    if chosen.rescore or chosen.oracle:
+        best, lattices = zip(*recognize_lattices(recognizer, waves, rescore_with=chosen.rescore))
+    else:
+        best, lattices = tuple(recognize(recognizer, waves)), ()
+    scored = scored_as(corpus, best)
+    found = cell(scored)
+    counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
+    if found["ci95_over"] == "utterances":
+        counts += "; one speaker, so the interval is over utterances"
+    print(f"{corpus.info['corpus']} ({corpus.domain}): WER {describe(found)} % ({counts})")
+    if chosen.oracle:
+        found |= oracle(lattices, scored)
+        print(f"lattices: oracle WER {found['oracle_wer']:.1f} %, {found['arcs_per_word']:.1f} arcs per reference word")
+    if chosen.against:
+        print(f"against {chosen.against}: {compared(json.loads(chosen.against.read_text()), scored)}")
+    for line in most_confused(scored, chosen.confusions):
+        print(line)
+    if chosen.json:
+        utterances = [
+            {"id": s.id, "speaker": s.speaker, "reference": s.reference, "hypothesis": s.hypothesis} for s in scored
+        ]
+        content = {
+            "model": str(chosen.model),
+            "corpus": corpus.info["corpus"],
+            **found,
+            "utterances": utterances,
+        }
+        chosen.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def transcribe_command(chosen: argparse.Namespace) -> int:
+    """Print what is said in each recording, or in a stream of samples while it comes."""
+    from mdasr.recognizer import Recognizer
+    from mdasr.serve import Served
+    from mdasr.transcript import FORMATS, Depth, alternatives, transcribe
+
+    if chosen.nbest < 0 or (chosen.nbest and chosen.format not in ("text", "json")):
+        raise ValueError(f"--nbest {chosen.nbest} --format {chosen.format}: give 1 or more, and text or json")
+    depth = Depth(chosen.format in ("ctm", "json"), chosen.nbest, chosen.rescore)
+    if chosen.stream:
+        if chosen.files or chosen.nbest or chosen.rescore:
+            raise ValueError("--stream reads standard input and writes words: give no files, --nbest or --rescore")
+        exported = (chosen.model / "serve.json").exists()
+        return listen_to_stdin((Served if exported else Recognizer).read(chosen.model), chosen.rate_hz)
+    if not chosen.files:
+        raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
+    recognizer, status = Recognizer.read(chosen.model), 0
+    for path in chosen.files:
+        try:
+            wave, _ = read_audio(path, chosen.channel)
+            if not frontend.num_steps(len(wave)):
+                raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
+            pieces = [*tqdm(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
+        except (ValueError, OSError) as error:
+            print(f"mdasr transcribe: {error}", file=sys.stderr)
+            status = 3
+            continue
+        written = [FORMATS[chosen.format](path.stem, pieces)]
+        if chosen.nbest and chosen.format == "text":
+            written = [f"{each.cost:.2f}\t{each.text}" for each in alternatives(pieces, chosen.nbest)]
+        named = chosen.format == "text" and len(chosen.files) > 1
+        for line in written:
+            print(f"{path}\t{line}" if named else line, flush=True)
+    return status
+
+
+def listen_to_stdin(network: Network, rate_hz: int) -> int:
+    """Hear raw 16-bit samples of one channel; sentences go to standard output, on a terminal the words so far above."""
+    import numpy as np
+    import soxr
+
+    from mdasr.stream import listen
+
+    resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32") if rate_hz != RATE_HZ else None
+
+    def chunks() -> Iterator[np.ndarray]:
+        while block := sys.stdin.buffer.read(2 * (rate_hz // 10)):
+            samples = np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 32768
+            yield resampler.resample_chunk(samples) if resampler else samples
+
+    for heard in listen(network, chunks()):
+        if heard.final:
+            print(" ".join(heard.words), flush=True)
+        elif sys.stderr.isatty():
+            print("\r\033[K" + " ".join(heard.words[-12:]), end="", file=sys.stderr, flush=True)
+    return 0
+
+
+def export_command(chosen: argparse.Namespace) -> int:
+    """Write a model as one StableHLO function from samples to scores, which needs neither Flax nor mdasr to run."""
+    from mdasr.export import export_model, same_words
+    from mdasr.recognizer import Recognizer
+
+    if chosen.out.resolve() == chosen.model.resolve():
+        raise ValueError(f"--out {chosen.out} is the model itself; give another directory")
+    recognizer = Recognizer.read(chosen.model)
+    export_model(recognizer, chosen.out)
+    print(f"{chosen.out}: {(chosen.out / 'model.stablehlo').stat().st_size:,} bytes")
+    if not chosen.check:
+        return 0
+    corpus = Corpus(chosen.check)
+    same = same_words(recognizer, chosen.out, [u.samples for u in corpus])
+    print(f"{corpus.info['corpus']}: the same words in {same} of {len(corpus)} utterances, streamed")
+    return 0 if same == len(corpus) else 3
+
+
+def tree_command(chosen: argparse.Namespace) -> int:
+    """Walk a model's tree of tied triphones (§3.5) for one of them, such as B-AE+T."""
+    from mdasr.acoustic.tying import Tree
+
+    path = chosen.model / "tree.txt" if chosen.model.is_dir() else chosen.model
+    left, minus, rest = chosen.triphone.upper().partition("-")
+    centre, plus, right = rest.partition("+")
+    if not (minus and plus and left and centre and right):
+        raise ValueError(f"{chosen.triphone!r} is no triphone: write left-centre+right, such as B-AE+T")
+    for line in Tree.read(path).walk(left, centre, right):
+        print(line)
+    return 0

@@ -1,0 +1,95 @@
+"""The commands about sound alone: perturb, rooms, similarity."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import soundfile
+from tqdm import tqdm
+
+from mdasr.data.audio import read_audio, to_int16
+from mdasr.data.records import Corpus
+from mdasr.perturb import TRAINING_CODECS, Policy, Recipe, RoomRanges, draw, draw_room, perturb, require
+from mdasr.spec import RATE_HZ
+
+# What is imported inside a command takes seconds to load, and worker processes import this module again.
+
+
+def perturb_command(chosen: argparse.Namespace) -> int:
+    """Distort a recording as in training, or as a recipe says; writes 16 kHz WAV or FLAC and prints the recipe."""
+    from mdasr.data.noises import make_noises, read_noises, read_responses
+
+    if chosen.schema:
+        print(json.dumps(Recipe.json_schema(), indent=1))
+        return 0
+    if not (chosen.input and chosen.output):
+        raise ValueError("give a recording IN and where to write OUT, or --schema alone")
+    wave, _ = read_audio(chosen.input, chosen.channel)
+    noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
+    measured = read_responses(chosen.responses) if chosen.responses else {}
+    if chosen.recipe:
+        inline = chosen.recipe.lstrip().startswith("{")
+        recipe = Recipe.from_json(chosen.recipe if inline else Path(chosen.recipe).read_text())
+    else:
+        policy = Policy(
+            1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured))
+        )
+        recipe = draw(policy, chosen.seed, chosen.input.name, 0)
+    require([recipe.codec])
+    soundfile.write(chosen.output, to_int16(perturb(wave, recipe, noises, measured)), RATE_HZ)
+    print(recipe.to_json())
+    return 0
+
+
+def rooms_command(chosen: argparse.Namespace) -> int:
+    """Export configurations of rooms (§3.1) as Parquet, and draw their distributions."""
+    from mdasr.data.noises import make_noises, read_noises
+    from mdasr.data.rooms import write_rooms
+
+    if chosen.first < 0 or chosen.count < 1:
+        raise ValueError(f"--first {chosen.first} --count {chosen.count}: give 0 or more, and 1 or more")
+    snippets = sorted(read_noises(chosen.noises) if chosen.noises else make_noises("train"))
+    indices = tqdm(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
+    rooms = ((i, draw_room(i, chosen.seed, snippets, RoomRanges(tail_cut_db=chosen.tail_cut_db))) for i in indices)
+    count = write_rooms(chosen.out, rooms)
+    print(f"{chosen.out}: {count} rooms")
+    if chosen.picture:
+        from mdasr.plots import draw_rooms
+
+        shown = range(chosen.first, chosen.first + min(chosen.count, 20_000))
+        draw_rooms(chosen.picture, [draw_room(i, chosen.seed, snippets) for i in shown])
+    return 0
+
+
+def similarity_command(chosen: argparse.Namespace) -> int:
+    """Tell how alike domains sound (§4.2), the nearest first: silhouette and cluster similarity of their i-vectors."""
+    from mdasr.analysis import AnalysisOptions, domain_ivectors, named
+    from mdasr.report import similarity_cells, similarity_text
+    from mdasr.score.ivectors import ExtractorOptions
+    from mdasr.score.similarity import resemblances
+    from mdasr.score.ubm import UbmOptions
+
+    corpora = named([Corpus(directory) for directory in chosen.corpora])
+    reference = chosen.to or [*corpora][-1]
+    if reference not in corpora or len(corpora) < 2:
+        raise ValueError(f"{reference} and at least another are to be compared, and there are {', '.join(corpora)}")
+    options = AnalysisOptions(
+        chosen.utterances, chosen.training, chosen.narrowband,
+        UbmOptions(components=chosen.components), ExtractorOptions(chosen.dimensions),
+    )  # fmt: skip
+    clusters = domain_ivectors(corpora, options, chosen.seed)
+    found = resemblances(clusters, reference)
+    cells = similarity_cells(found, clusters)
+    print(similarity_text(cells, reference))
+    if chosen.picture:
+        from mdasr.plots import draw_domains
+
+        draw_domains(chosen.picture, {name: cluster.points for name, cluster in clusters.items()})
+    if chosen.json:
+        settings = dataclasses.asdict(options) | {"seed": chosen.seed}
+        content = {"reference": reference, "cells": cells, "settings": settings}
+        chosen.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0

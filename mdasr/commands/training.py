@@ -1,0 +1,120 @@
+"""The commands that make models: train, adapt, tune, graph."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mdasr.data.records import Corpus, write_atomically
+
+if TYPE_CHECKING:
+    from mdasr.jobs import TrainRequest
+
+# What is imported inside a command takes seconds to load, and worker processes import this module again.
+
+
+def training_request(chosen: argparse.Namespace) -> TrainRequest:
+    """What `train` and `adapt` ask for."""
+    from mdasr.jobs import TrainRequest
+    from mdasr.scales import SCALES, override
+
+    settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
+    return TrainRequest(
+        corpora=tuple(Corpus(directory) for directory in chosen.corpora),
+        scale=override(SCALES[chosen.scale], settings),
+        noise=chosen.noise or bool(chosen.noise_on),
+        noise_on=tuple(chosen.noise_on),
+        codec=chosen.codec,
+        warp=chosen.warp,
+        lexicon=chosen.lexicon,
+        noises=chosen.noises,
+        responses=chosen.responses,
+        seed=chosen.seed,
+        workers=chosen.workers,
+        features_on=chosen.features_on,
+        alignment=chosen.alignment,
+    )
+
+
+def print_training(directory: Path, facts: Mapping[str, Any]) -> None:
+    print(
+        f"{directory}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it "
+        f"waiting for input), {facts['frame_accuracy']:.1%} of frames right, WER {facts['dev_wer']:.1f} % on held-out "
+        "speech"
+    )
+
+
+def train_command(chosen: argparse.Namespace) -> int:
+    """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
+    from mdasr import hosts
+    from mdasr.jobs import train_on
+
+    hosts.join(chosen)
+    facts = train_on(training_request(chosen), chosen.out).facts
+    if hosts.primary():
+        print_training(chosen.out, facts)
+    return 0
+
+
+def adapt_command(chosen: argparse.Namespace) -> int:
+    """Fine-tune a model on a new domain (§4.4); with --report, print and draw what how much of its speech buys."""
+    from mdasr import hosts
+    from mdasr.jobs import adapt_on
+    from mdasr.recognizer import Recognizer
+
+    hosts.join(chosen)
+    request = training_request(chosen)
+    if not chosen.report:
+        adapted = adapt_on(request, Recognizer.read(chosen.model), chosen.out, chosen.share)
+        if hosts.primary():
+            print_training(chosen.out, adapted.facts)
+        return 0
+    from mdasr.curve import adaptation_curve, curve_text
+    from mdasr.plots import draw_adaptation
+
+    if not chosen.test:
+        raise ValueError("--report needs test speech: --test DIR, the new domain's first, others to see what they lose")
+    curve = adaptation_curve(request, chosen.model, chosen.out, [Corpus(directory) for directory in chosen.test])
+    print(curve_text(curve))
+    write_atomically(chosen.out / "curve.json", json.dumps(curve, indent=1) + "\n")
+    draw_adaptation(chosen.out / "curve.png", curve)
+    print(f"{chosen.out / 'curve.png'}, {chosen.out / 'curve.json'}")
+    return 0
+
+
+def tune_command(chosen: argparse.Namespace) -> int:
+    """Tune acoustic scale, insertion penalty and beam on development speech, and write them to the model."""
+    from mdasr.plots import draw_trials
+    from mdasr.recognizer import Recognizer
+    from mdasr.report import trials_text
+    from mdasr.tuning import climb, dev_scores, narrowest, sweep, wer_on
+
+    recognizer = Recognizer.read(chosen.model)
+    corpora = [Corpus(directory) for directory in chosen.corpora]
+    graph, pairs = recognizer.language.graph, dev_scores(recognizer, [u for corpus in corpora for u in corpus])
+    trials = sweep(graph, pairs, climb(recognizer.search, wer_on(graph, pairs)))
+    best = narrowest(trials, chosen.tolerance)
+    print(trials_text(trials, best))
+    if chosen.picture:
+        draw_trials(chosen.picture, trials, best, chosen.tolerance)
+    if not chosen.dry_run:
+        facts = {"tuned_on": [corpus.info["corpus"] for corpus in corpora], "dev_wer": round(best.wer, 2)}
+        tuned = dataclasses.replace(recognizer, search=best.options, facts={**recognizer.facts, **facts})
+        tuned.describe(chosen.model)
+    return 0
+
+
+def graph_command(chosen: argparse.Namespace) -> int:
+    """Compose a model's decoding graph anew (§3.6), with another language model or other pronunciations."""
+    from mdasr.regraph import regraph
+
+    out = chosen.out or chosen.model
+    graph = regraph(chosen.model, out, chosen.lm, chosen.lexicon, chosen.cache).graph
+    print(
+        f"{out}: {len(graph.words):,} words, a graph of {graph.fst.num_states:,} states; the search is as it was tuned"
+    )
+    return 0

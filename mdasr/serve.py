@@ -1,0 +1,91 @@
+"""An exported model at work: jax and the search, neither Flax nor anything that training needs.
+
+A stream of 16 kHz samples is given to the function a window at a time, and the state that comes back goes in with the
+next window, which begins `chunk` steps later. Without mdasr (three other lines are the imports):
+
+    served = json.loads(Path("DIR/serve.json").read_text())
+    step = jax.jit(jax.export.deserialize(bytearray(Path("DIR/model.stablehlo").read_bytes())).call)
+    (_, _, window), (_, _, size) = served["arguments"]["samples"], served["arguments"]["state"]
+    state = np.zeros((1, size), np.float32)  # the beginning of a sentence
+    for first in range(0, len(wave) - window + 1, served["chunk"] * served["step_samples"]):
+        samples = wave[None, first : first + window]
+        scores, state = step(samples, np.array([served["chunk"]], np.int32), state)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from mdasr.decode.graph import Graph
+from mdasr.decode.search import SearchOptions
+
+FORMAT = 1
+AnyArray = Array | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What `mdasr export` wrote, ready to hear: a `mdasr.stream.Network`."""
+
+    chunk: int
+    output_delay: int
+    state_size: int
+    graph: Graph
+    search: SearchOptions
+    step: Callable[..., tuple[Any, Any]]
+
+    @classmethod
+    def read(cls, directory: Path | str) -> Served:
+        """Read an export; raises FileNotFoundError or ValueError naming what is wrong with which file."""
+        directory = Path(directory)
+        path = directory / "serve.json"
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{directory} is not an export: it has no serve.json; `mdasr export` writes it last"
+            )
+        described = json.loads(path.read_text())
+        if described.get("format") != FORMAT:
+            raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; export again")
+        serialized = (directory / "model.stablehlo").read_bytes()
+        if hashlib.sha256(serialized).hexdigest() != described["sha256"]:
+            raise ValueError(f"{directory / 'model.stablehlo'}: not what serve.json was written for; copy it again")
+        return cls(
+            described["chunk"],
+            described["output_delay"],
+            described["arguments"]["state"][-1],
+            Graph.read(directory / "graph"),
+            SearchOptions(**described["search"]),
+            jax.jit(jax.export.deserialize(bytearray(serialized)).call),
+        )
+
+    def answers(
+        self,
+        samples: Float[AnyArray, "batch window"],
+        steps: Int[AnyArray, " batch"],
+        state: Float[AnyArray, "batch size"],
+    ) -> tuple[Float[Array, "batch chunk outputs"], Float[Array, "batch size"]]:
+        """Log posterior minus log prior of every CDPhone at the next `chunk` steps of `batch` streams, and their state.
+
+        `samples` are float32 in [-1, 1) at 16 kHz from where each stream's first step begins; of its steps, `steps` are
+        heard, and the others lie past the end. `state` is zero at the beginning of a sentence. The scores of a sentence
+        come `output_delay` steps late: its first ones are to be dropped, and as many taken after its end.
+        """
+        return self.step(samples, steps, state)
+
+    def answer(
+        self, samples: Float[np.ndarray, " window"], steps: int, state: AnyArray | None = None
+    ) -> tuple[Float[np.ndarray, "chunk outputs"], AnyArray]:
+        """`answers` for one stream, whose state is None at the beginning."""
+        before = np.zeros((1, self.state_size), np.float32) if state is None else state
+        scores, after = self.answers(samples[None], np.array([steps], np.int32), before)
+        return np.asarray(scores)[0], after

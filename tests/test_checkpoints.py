@@ -1,0 +1,141 @@
+"""Checkpoints: damaged ones are passed over and kept, a full disk loses nothing, SIGTERM saves."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdasr.acoustic.checkpoints import Checkpoints, digest_of
+
+
+def state(step: int) -> dict:
+    weights = np.random.default_rng(step).standard_normal((40, 50)).astype(np.float32)
+    return {"params": {"w": weights, "b": np.zeros(3, np.float32)}, "step": np.asarray(step, np.int32)}
+
+
+def same(found: dict, wanted: dict) -> bool:
+    return digest_of(found) == digest_of(wanted)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.restore(state(0)) is None
+    for step in (10, 20, 30):
+        checkpoints.save(step, state(step))
+    checkpoints.wait()
+    checkpoints.close()
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["20", "30"]
+    return tmp_path / "checkpoints"
+
+
+def restored(directory: Path) -> dict | None:
+    checkpoints = Checkpoints(directory)
+    try:
+        return checkpoints.restore(state(0))
+    finally:
+        checkpoints.close()
+
+
+def largest(directory: Path) -> Path:
+    return max((path for path in directory.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def cut(directory: Path) -> None:
+    path = largest(directory)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(directory: Path) -> None:
+    path = largest(directory)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def swap(directory: Path) -> None:
+    """A whole state of another step: nothing that a file's own checksum could tell."""
+    shutil.rmtree(directory / "state")
+    shutil.copytree(directory.parent / "20" / "state", directory / "state")
+
+
+DAMAGE = {
+    "a file cut off": cut,
+    "a byte changed": flip,
+    "a file missing": lambda directory: largest(directory).unlink(),
+    "the seal missing": lambda directory: shutil.rmtree(directory / "seal"),
+    "nothing but the folder": lambda directory: [shutil.rmtree(p) for p in directory.iterdir() if p.is_dir()],
+    "the state of another step": swap,
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_is_passed_over_and_kept(saved, kind):
+    assert same(restored(saved), state(30))
+    DAMAGE[kind](saved / "30")
+    with pytest.warns(UserWarning, match=r"30 is damaged .* training goes on from step 20"):
+        assert same(restored(saved), state(20))
+    assert (saved.parent / "damaged" / "30").is_dir() and not (saved / "30").exists()
+    checkpoints = Checkpoints(saved)
+    checkpoints.save(30, state(31))
+    checkpoints.wait()
+    checkpoints.close()
+    assert same(restored(saved), state(31))
+
+
+def test_no_whole_checkpoint_is_an_error_and_nothing_is_moved(saved):
+    cut(saved / "20")
+    cut(saved / "30")
+    with pytest.raises(ValueError, match=r"no checkpoint is whole \(step 30: .*; step 20: .*\)\. Copy them again"):
+        restored(saved)
+    assert sorted(path.name for path in saved.iterdir()) == ["20", "30"]
+
+
+def test_half_written_ones_are_not_taken_for_checkpoints(saved):
+    shutil.copytree(saved / "30", saved / "40.orbax-checkpoint-tmp")
+    assert same(restored(saved), state(30))
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from mdasr.acoustic.checkpoints import Checkpoints
+from tests.test_checkpoints import state
+checkpoints = Checkpoints(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # as a full disk would, the system refuses to write on
+try:
+    checkpoints.save(40, state(40))
+    checkpoints.wait()
+except OSError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_where_nothing_can_be_written_the_last_good_one_stays(saved):
+    found = subprocess.run(
+        [sys.executable, "-c", FULL, str(saved)], cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+    assert found.returncode == 1, found.stderr
+    assert "a checkpoint could not be saved" in found.stderr and "that of step 30 is whole" in found.stderr
+    assert same(restored(saved), state(30))
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
+    from tests.test_train import arrays, finish, start
+
+    finish(start(tmp_path / "a" / "run", tmp_path / "a.npz", devices=1))
+    process = start(tmp_path / "b" / "run", tmp_path / "b.npz", devices=1)
+    while not (tmp_path / "b" / "run" / "checkpoints" / "10").exists() and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 1 and "InterruptedError" in errors and "is saved, and the same command" in errors
+    finish(start(tmp_path / "b" / "run", tmp_path / "b.npz", devices=1))
+    for found, wanted in zip(arrays(tmp_path / "b.npz"), arrays(tmp_path / "a.npz"), strict=True):
+        np.testing.assert_array_equal(found, wanted)

@@ -1,0 +1,131 @@
+"""An exported model: the same words without Flax, for one stream and for many; and what is wrong with damaged ones."""
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mdasr import frontend
+from mdasr.acoustic.model import ModelConfig, init_params
+from mdasr.cli import main
+from mdasr.export import export_model
+from mdasr.recognizer import features_of, recognize, scores
+from mdasr.serve import Served
+from mdasr.stream import Listener, listen
+from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F401  fixtures
+
+
+@pytest.fixture(scope="module")
+def recognizer(untrained):  # noqa: F811
+    config = ModelConfig((8, 6), TREE.num_leaves, members=2)
+    return dataclasses.replace(untrained, config=config, params=init_params(config, 1), output_delay=5)
+
+
+@pytest.fixture(scope="module")
+def exported(recognizer, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("exported")
+    export_model(recognizer, directory)
+    return directory
+
+
+def whole(network, wave):
+    """Everything as one sentence, in chunks of odd sizes."""
+    listener = Listener(network, np.inf)
+    found = [heard for part in np.array_split(wave, 7) for heard in listener.accept(part)]
+    return [*found, *listener.finish()]
+
+
+def test_words_and_scores_are_those_of_the_model(recognizer, exported, corpus):  # noqa: F811
+    served = Served.read(exported)
+    waves = [utterance.samples for utterance in corpus][:8]
+    found = [whole(served, wave) for wave in waves]
+    assert [each[-1].words for each in found] == [h.words for h in recognize(recognizer, waves)]
+    assert [[h.words for h in each] for each in found] == [[h.words for h in whole(recognizer, w)] for w in waves]
+    assert any(each[-1].words for each in found)
+
+
+def test_many_streams_at_once_are_scored_as_each_alone(recognizer, exported, corpus):  # noqa: F811
+    served, delay = Served.read(exported), recognizer.output_delay
+    waves = [corpus[i].samples for i in range(3)]
+    counts = np.array([frontend.num_steps(len(wave)) for wave in waves])
+    window, advance = frontend.num_samples(served.chunk), served.chunk * 480
+    chunks = -(-(counts.max() + delay) // served.chunk)
+    padded = np.zeros((3, chunks * advance + window), np.float32)
+    for row, wave in zip(padded, waves):
+        row[: len(wave)] = wave
+    state, parts = np.zeros((3, served.state_size), np.float32), []
+    for i in range(chunks):
+        steps = np.clip(counts - i * served.chunk, 0, served.chunk).astype(np.int32)
+        part, state = served.answers(padded[:, i * advance : i * advance + window], steps, state)
+        parts.append(np.asarray(part))
+    together = np.concatenate(parts, axis=1)
+    for row, wanted in zip(together, scores(recognizer, [features_of(recognizer, wave) for wave in waves])):
+        np.testing.assert_allclose(row[delay : delay + len(wanted)], wanted, atol=2e-3)
+
+
+SCRIPT = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        refused = ("flax", "optax", "orbax", "grain", "mdasr.acoustic", "mdasr.recognizer")
+        if any(f"{name}.".startswith(f"{each}.") for each in refused):
+            raise ImportError(f"{name} is not there")
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+from mdasr.serve import Served
+from mdasr.stream import listen
+for heard in listen(Served.read(sys.argv[1]), np.array_split(np.load(sys.argv[2]), 9), pause_s=np.inf):
+    if heard.final:
+        print(" ".join(heard.words))
+"""
+
+
+def test_a_program_without_flax_hears_the_same(recognizer, exported, corpus, tmp_path):  # noqa: F811
+    np.save(tmp_path / "wave.npy", corpus[2].samples)
+    command = [sys.executable, "-c", SCRIPT, str(exported), str(tmp_path / "wave.npy")]
+    found = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split() == list(recognize(recognizer, [corpus[2].samples])[0].words)
+
+
+def test_the_snippet_in_the_documentation_runs(exported, corpus):  # noqa: F811
+    import mdasr.serve
+
+    snippet = mdasr.serve.__doc__.split("\n\n")[-1].replace('"DIR/', f'"{exported}/')
+    names = {"wave": corpus[1].samples}
+    lines = "\n".join(line[4:] for line in snippet.splitlines())
+    exec("import json, jax, jax.export\nimport numpy as np\nfrom pathlib import Path\n" + lines, names)
+    assert np.isfinite(names["scores"]).all() and names["state"].any()
+
+
+def test_the_command_exports_and_compares(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811
+    untrained.write(tmp_path / "model")
+    arguments = ["export", str(tmp_path / "model"), "--out", str(tmp_path / "served")]
+    assert main([*arguments, "--check", str(corpus.directory)]) == 0
+    assert f"the same words in {len(corpus)} of {len(corpus)} utterances" in capsys.readouterr().out
+    assert (tmp_path / "served" / "graph" / "HCLG.fst").exists() and (tmp_path / "served" / "tree.txt").exists()
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO(corpus[1].wave.tobytes())}))
+    assert main(["transcribe", str(tmp_path / "served"), "--stream"]) == 0
+    expected = [" ".join(h.words) for h in listen(untrained, [corpus[1].samples]) if h.final]
+    assert capsys.readouterr().out.splitlines() == expected
+    assert main([*arguments[:-1], str(tmp_path / "model")]) == 2
+    assert "is the model itself" in capsys.readouterr().err
+
+
+def test_damaged_exports_are_explained(untrained, tmp_path):  # noqa: F811
+    with pytest.raises(FileNotFoundError, match=r"is not an export: it has no serve\.json"):
+        Served.read(tmp_path)
+    export_model(untrained, tmp_path)
+    path = tmp_path / "model.stablehlo"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"model\.stablehlo: not what serve\.json was written for"):
+        Served.read(tmp_path)
+    described = json.loads((tmp_path / "serve.json").read_text())
+    (tmp_path / "serve.json").write_text(json.dumps(described | {"format": 99}))
+    with pytest.raises(ValueError, match="not of format 1"):
+        Served.read(tmp_path)
