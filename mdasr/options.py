@@ -11,6 +11,7 @@ from mdasr.data.rows import Choice
 from mdasr.data.shards import ROWS_PER_SHARD
 from mdasr.data.validate import Limits
 from mdasr.perturb import EVALUATION_ROOMS, TRAINING_ROOMS
+from mdasr.perturb.conditions import FORMS
 from mdasr.scales import SCALES
 from mdasr.spec import RATE_HZ
 
@@ -146,7 +147,11 @@ def adapt_options(sub: ArgumentParser) -> None:
 
 def evaluate_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL")
-    sub.add_argument("corpus", type=Path, metavar="DIR")
+    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR")
+    sub.add_argument("--condition", action="append", metavar="WORDS", help=f"{FORMS}; may be repeated (default: clean)")
+    sub.add_argument("--noises", type=Path, metavar="DIR", help="recordings of noise for noise:SNR_DB and room:SNR_DB")
+    sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses for room:SNR_DB")
+    sub.add_argument("--seed", type=int, default=0, help="which noises and rooms are drawn")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the result and every utterance's words")
     sub.add_argument("--against", type=Path, metavar="FILE", help="compare with another model's --json on this corpus")
     sub.add_argument("--confusions", type=int, default=0, metavar="N", help="print the N most frequent word errors")

@@ -98,6 +98,13 @@ def trials_text(trials: Sequence[Trial], chosen: Trial) -> str:
     return f"{shared}, at most {options.max_active} active states\n\n{aligned(rows)}"
 
 
+def matrix_text(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Word error rates of corpora (rows) in conditions (columns), with their intervals, as aligned text."""
+    found = {(f"{cell['corpus']} ({cell['domain']})", cell["condition"]): describe(cell) for cell in cells}
+    rows, columns = dict.fromkeys(row for row, _ in found), dict.fromkeys(column for _, column in found)
+    return aligned([["WER in %", *columns], *([row, *(found[row, column] for column in columns)] for row in rows)])
+
+
 def most_confused(scored: Sequence[Scored], count: int) -> list[str]:
     """The most frequent word errors, a line each."""
     found = confusions((s.reference.split(), s.hypothesis.split()) for s in scored)

@@ -147,6 +147,15 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     again = ["evaluate", str(tmp_path / "model"), str(corpus.directory), "--confusions", "3"]
     assert main([*again, "--against", str(tmp_path / "r.json")]) == 0
     assert "+0.0 points [+0.0, +0.0]; matched pairs over" in capsys.readouterr().out
+    toy = str(corpus.directory)
+    conditions = ["--condition", "clean", "--condition", "8khz", "--condition", "noise:20"]
+    assert main(["evaluate", str(tmp_path / "model"), toy, *conditions, "--json", str(tmp_path / "m.json")]) == 0
+    assert "| WER in %  | " in capsys.readouterr().out.replace("WER in %   ", "WER in %  ")
+    matrix = json.loads((tmp_path / "m.json").read_text())["cells"]
+    assert [cell["condition"] for cell in matrix] == ["clean", "8khz", "noise:20"]
+    assert matrix[0]["wer"] == result["wer"]
+    assert main(["evaluate", str(tmp_path / "model"), toy, *conditions, "--against", str(tmp_path / "r.json")]) == 2
+    assert "name one of each" in capsys.readouterr().err
     result["utterances"][0]["reference"] = "s s s"
     (tmp_path / "other.json").write_text(json.dumps(result))
     assert main([*again, "--against", str(tmp_path / "other.json")]) == 2

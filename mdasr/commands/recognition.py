@@ -5,60 +5,95 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from mdasr import frontend
 from mdasr.data.audio import read_audio
 from mdasr.data.records import Corpus
+from mdasr.perturb import require
 from mdasr.spec import RATE_HZ
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from mdasr.decode.lattice import Lattice
+    from mdasr.perturb.room import Sounds
+    from mdasr.recognizer import Recognizer, Scored
     from mdasr.stream import Network
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
 
 
 def evaluate_command(chosen: argparse.Namespace) -> int:
-    """Recognise a corpus and print its word error rate with the 95% interval over speakers (or utterances of one)."""
-    from mdasr.recognizer import Recognizer, recognize, recognize_lattices, scored_as
-    from mdasr.report import cell, compared, describe, most_confused, oracle
+    """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
+    from mdasr.recognizer import Recognizer
+    from mdasr.report import compared, matrix_text, most_confused
 
-    recognizer, corpus = Recognizer.read(chosen.model), Corpus(chosen.corpus)
-    waves = [u.samples for u in tqdm(corpus, desc="reading", unit="utt")]
+    recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
+    conditions = chosen.condition or ["clean"]
+    if chosen.against and len(corpora) * len(conditions) > 1:
+        raise ValueError("--against compares on one corpus in one condition; name one of each")
+    sounds = condition_sounds(conditions, chosen.noises, chosen.responses)
+    cells = []
+    for corpus in corpora:
+        for words in conditions:
+            scored, found = evaluated(recognizer, corpus, words, sounds, chosen)
+            cells.append(found)
+            if chosen.against:
+                print(f"against {chosen.against}: {compared(json.loads(chosen.against.read_text()), scored)}")
+            for line in most_confused(scored, chosen.confusions):
+                print(line)
+    if len(cells) > 1:
+        print(f"\n{matrix_text(cells)}")
+    if chosen.json:
+        content = cells[0] if len(cells) == 1 else {"cells": cells}
+        text = json.dumps({"model": str(chosen.model), **content}, indent=1, ensure_ascii=False)
+        chosen.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def condition_sounds(conditions: Sequence[str], noises: Path | None, responses: Path | None) -> tuple[Sounds, Sounds]:
+    """The noises and room responses that conditions such as "noise:10" and "room:10" are made with."""
+    from mdasr.data.noises import make_noises, read_noises, read_responses
+
+    if not any(words.startswith(("noise", "room")) for words in conditions):
+        return {}, {}
+    return read_noises(noises) if noises else make_noises("test"), read_responses(responses) if responses else {}
+
+
+def evaluated(
+    recognizer: Recognizer, corpus: Corpus, words: str, sounds: tuple[Sounds, Sounds], chosen: argparse.Namespace
+) -> tuple[list[Scored], dict[str, Any]]:
+    """Recognise a corpus in a condition, print the word error rate, and return what `--json` writes of it."""
+    from mdasr.perturb.conditions import condition
+    from mdasr.recognizer import heard, recognize, recognize_lattices, scored_as
+    from mdasr.report import cell, describe, oracle
+
+    policy = condition(words, *sounds)
+    require(policy.codecs)
+    name = f"{corpus.info['corpus']} ({corpus.domain}), {words}"
+    waves = [*tqdm(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt")]
+    lattices: tuple[Lattice, ...] = ()
     if chosen.rescore or chosen.oracle:
         best, lattices = zip(*recognize_lattices(recognizer, waves, rescore_with=chosen.rescore))
     else:
-        best, lattices = tuple(recognize(recognizer, waves)), ()
+        best = tuple(recognize(recognizer, waves))
     scored = scored_as(corpus, best)
-    found = cell(scored)
+    found = {"corpus": corpus.info["corpus"], "domain": corpus.domain, "condition": words, **cell(scored)}
     counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
     if found["ci95_over"] == "utterances":
         counts += "; one speaker, so the interval is over utterances"
-    print(f"{corpus.info['corpus']} ({corpus.domain}): WER {describe(found)} % ({counts})")
+    print(f"{name}: WER {describe(found)} % ({counts})")
     if chosen.oracle:
         found |= oracle(lattices, scored)
         print(f"lattices: oracle WER {found['oracle_wer']:.1f} %, {found['arcs_per_word']:.1f} arcs per reference word")
-    if chosen.against:
-        print(f"against {chosen.against}: {compared(json.loads(chosen.against.read_text()), scored)}")
-    for line in most_confused(scored, chosen.confusions):
-        print(line)
-    if chosen.json:
-        utterances = [
-            {"id": s.id, "speaker": s.speaker, "reference": s.reference, "hypothesis": s.hypothesis} for s in scored
-        ]
-        content = {
-            "model": str(chosen.model),
-            "corpus": corpus.info["corpus"],
-            **found,
-            "utterances": utterances,
-        }
-        chosen.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
+    fields = ("id", "speaker", "reference", "hypothesis")
+    found["utterances"] = [{field: getattr(s, field) for field in fields} for s in scored]
+    return scored, found
 
 
 def transcribe_command(chosen: argparse.Namespace) -> int:
