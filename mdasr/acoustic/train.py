@@ -227,9 +227,11 @@ def train(
         check_run(directory / "run.json", run)
     checkpoints = Checkpoints(directory / "checkpoints")
     state = initial_state(config, options, start_from)
-    best = Best.at(state.params, 0, stopping) if stopping else None
+    best = Best(state.params, np.zeros((), np.int32), np.zeros((), np.float32)) if stopping else None
     if saved := checkpoints.restore(saved_form(state, best)):
         state, best = TrainState(**saved["state"]), Best(**saved["best"]) if stopping else None
+    elif stopping:
+        best = Best.at(state.params, 0, stopping)
     batches = Batches(maker, share, int(state.step), options.steps, workers)
     step_fn = make_train_step(config, options, featurize)
     began = time.perf_counter()
