@@ -12,9 +12,10 @@ from pathlib import Path
 from mdasr.language.lexicon import Lexicon
 
 # LG has a copy of a word's phones for every history that ends in it, and an arc for every n-gram and pronunciation.
-# What a million of such phones and arcs cost, fitted to `benchmarks/decode.py`'s graphs (5,000 words and 1.0 M n-grams,
-# 50,000 and 1.5 M) and tried on words twice as long, two pronunciations a word, bigrams and 5-grams: CPU seconds of a
-# busy x86-64 of 2026, within 20%; and memory at its peak.
+# CPU seconds and GB at the peak of a million such phones, and of a million such arcs. Time was fitted to trigrams of
+# `benchmarks/decode.py` (5,000 words and 1.0 M n-grams, 50,000 and 1.5 M) on a busy x86-64 of 2026, and held within 20%
+# for 600 words with bigrams, 5-grams, words twice as long, and two pronunciations each. Memory was measured with
+# trigrams of 5,000 to 50,000 words alone, where it is up to 15% less than this says.
 SECONDS = (50.0, 50.0)
 PEAK_GB = (0.6, 0.25)
 OWN_GB = 0.1  # Python and its libraries
