@@ -16,7 +16,7 @@ import pytest
 from mdasr import frontend
 from mdasr.acoustic.model import ModelConfig, init_params
 from mdasr.acoustic.tying import Split, Tree, monophones
-from mdasr.build import make_language
+from mdasr.build import make_language, train_ngram
 from mdasr.cli import main
 from mdasr.decode import graph as graphs
 from mdasr.decode import stages
@@ -204,7 +204,7 @@ PHONES = monophones((*SAID.phones, "T"))
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("model")
-    language = make_language(directory, SAID, PHONES, ["ah s", "s", "ah"], order=2)
+    language = make_language(directory, SAID, PHONES, train_ngram(["ah s", "s", "ah"], 2, SAID))
     stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
     config = ModelConfig((8,), PHONES.num_leaves)
     priors = np.log(np.full(PHONES.num_leaves, 0.25, np.float32))
@@ -262,9 +262,9 @@ def test_a_network_of_another_tree_is_refused(model, tmp_path, capsys):
 def test_a_graph_made_before_a_training_was_killed_is_taken(model, tmp_path, monkeypatch):
     shutil.copytree(model, tmp_path / "m")
     before = (tmp_path / "m/graph/HCLG.fst").stat().st_mtime_ns
-    make_language(tmp_path / "m", SAID, PHONES, ["ah s", "s", "ah"], order=2)
+    make_language(tmp_path / "m", SAID, PHONES, train_ngram(["ah s", "s", "ah"], 2, SAID))
     assert (tmp_path / "m/graph/HCLG.fst").stat().st_mtime_ns == before
-    changed = make_language(tmp_path / "m", SAID, PHONES, ["ah s", "s", "ah ah"], order=2)
+    changed = make_language(tmp_path / "m", SAID, PHONES, train_ngram(["ah s", "s", "ah ah"], 2, SAID))
     assert (tmp_path / "m/graph/HCLG.fst").stat().st_mtime_ns > before
     assert same(Language.read(tmp_path / "m").graph, changed.graph)
 
