@@ -4,10 +4,13 @@ SCALE ?= mini
 WORKDIR ?= runs
 BIN := .venv/bin
 
-.PHONY: demo env test test-slow bench lint clean
+.PHONY: demo reproduce env test test-slow bench lint clean
 
 demo: env  ## Train Table 3's two models on the embedded corpus and print the table beside the paper's.
 	$(BIN)/python -m experiments table3 --scale $(SCALE) --workdir $(WORKDIR)
+
+reproduce: env  ## Every table and every claim on the embedded corpus, and runs/mini/report.html.
+	$(BIN)/python -m experiments all --scale $(SCALE) --workdir $(WORKDIR)
 
 env: .venv/done  ## Build .venv from nothing, with pip alone.
 
@@ -23,13 +26,16 @@ test: lint  ## Lint, check types and layers, run every test that is not slow.
 test-slow: env  ## The checks that take minutes.
 	$(BIN)/python -m pytest -m slow
 
-bench: env .venv-bench/done  ## Speed of the perturbations beside that of peers, which get an environment of their own.
+bench: env .venv-bench/done  ## Speed beside that of peers, which get an environment of their own.
 	.venv-bench/bin/python benchmarks/perturb.py --json $(WORKDIR)/bench_perturb.json
+	.venv-bench/bin/python benchmarks/words.py --json $(WORKDIR)/bench_words.json
+	.venv-bench/bin/python benchmarks/ngram.py --json $(WORKDIR)/bench_ngram.json
+	.venv-bench/bin/python benchmarks/decode.py --json $(WORKDIR)/bench_decode.json
 
 .venv-bench/done: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python --editable '.[codecs,rooms]' \
-		audiomentations fast-mp3-augment imageio-ffmpeg kaldi-native-fbank librosa pyroomacoustics rir-generator
+		audiomentations fast-mp3-augment imageio-ffmpeg jiwer kaldi-native-fbank librosa nltk pyroomacoustics rir-generator
 	touch $@
 
 lint: env
