@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from experiments.corpora import TEST_SEED, Collection, Embedded, Mapped, Split
 from mdasr import hosts
-from mdasr.build import FAST_CODECS, room_ranges, train_recognizer
+from mdasr.build import FAST_CODECS, Pool, room_ranges, train_recognizer
 from mdasr.data.records import Corpus, write_atomically
 from mdasr.loader import Source, subset
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
@@ -99,12 +99,11 @@ class Laboratory:
         if (directory / "model.json").exists():
             return Recognizer.read(directory)
         noises, measured = self._train_sounds if model.noise_on else ({}, {})
-        dev = [self.collection.source(domain, "dev") for domain in model.domains]
+        dev = tuple(self.collection.source(domain, "dev") for domain in model.domains)
         return train_recognizer(
-            directory, self.sources(model), self.language, self.scale, noises,
-            [utterance for source in dev for utterance in source],
-            parent=self.recognizer(model.parent) if model.parent else None, stop_on=dev if model.parent else (),
-            measured=measured, seed=self.seed, workers=self.workers - 1, label=model.name,
+            directory, Pool(tuple(self.sources(model)), dev, noises, measured), self.language, self.scale,
+            parent=self.recognizer(model.parent) if model.parent else None, seed=self.seed, workers=self.workers - 1,
+            label=model.name,
         )  # fmt: skip
 
     def waves(self, test_set: TestSet) -> list[np.ndarray]:

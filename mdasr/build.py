@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from jaxtyping import Float32
 from mdasr import accelerated, frontend, hosts
 from mdasr.acoustic import growth
 from mdasr.acoustic.model import ModelConfig, network
-from mdasr.acoustic.train import EarlyStopping, TrainOptions, device, frame_loss, train
+from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions, frame_loss, train
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import Corpus, Utterance
 from mdasr.decode.graph import Graph, ingredients
@@ -115,85 +116,115 @@ def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
     return lambda params: float(loss(params))
 
 
+@dataclass(frozen=True)
+class Pool:
+    """What a model is made of: utterances to train on, utterances held out, and the sounds that distort the first."""
+
+    sources: tuple[Source, ...]
+    dev: tuple[Source, ...]
+    noises: Sounds
+    measured: Sounds
+
+    def sentences(self) -> list[str]:
+        return [utterance.text for source in self.sources for utterance in source]
+
+    def dev_utterances(self) -> list[Utterance]:
+        return [utterance for source in self.dev for utterance in source]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is trained: its sizes, the steps, the rows, the features' statistics, and when to stop early."""
+
+    config: ModelConfig
+    options: TrainOptions
+    rows: RowOptions
+    stats: frontend.FeatureStats
+    stopping: EarlyStopping | None = None
+
+
+def plan_training(pool: Pool, tree: Tree, scale: Scale, rows: RowOptions, seed: int) -> Plan:
+    """From scratch, as the scale says."""
+    noisy = any(source.policy.noise_probability > 0 for source in pool.sources)
+    options = train_options(scale, RowPlan(pool.sources, rows, seed).rows_in_epoch(), noisy, seed)
+    stats = measure_stats(pool.sources, pool.noises, seed, pool.measured)
+    return Plan(model_config(scale, tree.num_leaves), options, rows, stats)
+
+
+def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, rows: RowOptions, seed: int) -> Plan:
+    """From a parent, whose sizes and statistics are kept, until the frames held out say stop (§4.4)."""
+    rows = dataclasses.replace(rows, output_delay=parent.output_delay)
+    still = dataclasses.replace(rows, forget_steps=0)
+    held_out = RowMaker(pool.dev, parent.language.tree, parent.stats, {}, still, seed)
+    stopping = EarlyStopping(dev_loss(parent.config, held_out))
+    return Plan(parent.config, adapt_options(scale, seed), rows, parent.stats, stopping)
+
+
+def make_rows(
+    pool: Pool, tree: Tree, plan: Plan, seed: int, features_on: FeaturesOn
+) -> tuple[RowMaker, Featurize | None]:
+    """What makes rows in the loader's workers, and what makes their features on the accelerator, if that does."""
+    if features_on == "host":
+        return RowMaker(pool.sources, tree, plan.stats, pool.noises, plan.rows, seed, pool.measured), None
+    maker = PackedRowMaker(pool.sources, tree, plan.stats, pool.noises, plan.rows, seed)
+    return maker, accelerated.featurizer(plan.rows.steps, plan.stats.mean, plan.stats.std, maker.shapes)
+
+
+def describe(pool: Pool, tree: Tree, parent: Recognizer | None) -> dict[str, Any]:
+    """What a training depends on besides its settings, as run.json and model.json have it."""
+    return {
+        "domains": [source.corpus.domain for source in pool.sources],
+        "data": [source.corpus.info["sha256"] for source in pool.sources],
+        "seconds_of_audio": [round(source.seconds(), 1) for source in pool.sources],
+        "alignments": [source.alignment for source in pool.sources],
+        "policies": [digest(source.policy) for source in pool.sources],
+        "tree": digest(tree),
+        "parent": params_digest(parent.params) if parent else "",
+    }
+
+
 def train_recognizer(
     directory: Path,
-    sources: Sequence[Source],
+    pool: Pool,
     language: Language,
     scale: Scale,
-    noises: Sounds,
-    dev: Sequence[Utterance],
     *,
     parent: Recognizer | None = None,
-    stop_on: Sequence[Source] = (),
-    measured: Sounds | None = None,
     seed: int = 0,
     workers: int = 1,
     features_on: FeaturesOn = "host",
     label: str = "train",
 ) -> Recognizer:
-    """Train on `sources`, tune the search on `dev`, and write the model directory; returns at once what is there.
+    """Train on a pool, tune the search on what it holds out, write the model directory; returns at once what is there.
 
-    With a `parent` all its layers are fine-tuned, and training stops early by the frames of `stop_on` (§4.4); network,
-    feature statistics and priors are the parent's. Killed, it goes on from its last checkpoint. Several hosts train
-    together, and the primary one tunes and writes (`mdasr.hosts`). Raises ValueError where `directory` holds another
-    training, where the parent has other CDPhones, or where features are to be made on the accelerator and a policy asks
-    for what it cannot do.
+    With a `parent` all its layers are fine-tuned (§4.4). Killed, it goes on from its last checkpoint. Several hosts
+    train together, and the primary one tunes and writes (`mdasr.hosts`). Raises ValueError where `directory` holds
+    another training, where the parent has other CDPhones, or where features are to be made on the accelerator and a
+    policy asks for what it cannot do.
     """
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
-    if parent and digest(parent.language.tree) != digest(language.tree):
+    tree = language.tree
+    if parent and digest(parent.language.tree) != digest(tree):
         raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
     directory.mkdir(parents=True, exist_ok=True)
     pieces = ROW_PIECES if features_on == "accelerator" else 0
     rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
-    measured = measured or {}
-    stopping = None
-    if parent:
-        rows = dataclasses.replace(rows, output_delay=parent.output_delay)
-        options, config, stats = adapt_options(scale, seed), parent.config, parent.stats
-        if stop_on:
-            still = dataclasses.replace(rows, forget_steps=0)
-            stopping = EarlyStopping(dev_loss(config, RowMaker(stop_on, language.tree, stats, {}, still, seed)))
-    else:
-        noisy = any(source.policy.noise_probability > 0 for source in sources)
-        options = train_options(scale, RowPlan(sources, rows, seed).rows_in_epoch(), noisy, seed)
-        config = model_config(scale, language.tree.num_leaves)
-        stats = measure_stats(sources, noises, seed, measured)
-    described = {
-        "domains": [source.corpus.domain for source in sources],
-        "data": [source.corpus.info["sha256"] for source in sources],
-        "seconds_of_audio": [round(source.seconds(), 1) for source in sources],
-        "alignments": [source.alignment for source in sources],
-        "policies": [digest(source.policy) for source in sources],
-        "tree": digest(language.tree),
-        "parent": params_digest(parent.params) if parent else "",
-    }
-    maker: RowMaker
-    featurize = None
-    if features_on == "accelerator":
-        maker = PackedRowMaker(sources, language.tree, stats, noises, rows, seed)
-        featurize = accelerated.featurizer(rows.steps, stats.mean, stats.std, maker.shapes)
-    else:
-        maker = RowMaker(sources, language.tree, stats, noises, rows, seed, measured)
+    plan = plan_adaptation(pool, parent, scale, rows, seed) if parent else plan_training(pool, tree, scale, rows, seed)
+    maker, featurize = make_rows(pool, tree, plan, seed, features_on)
+    described = describe(pool, tree, parent)
     trained = train(
-        config, options, maker, directory, workers=workers, start_from=parent and parent.params, stopping=stopping,
-        described=described, featurize=featurize, label=label,
+        plan.config, plan.options, maker, directory, workers=workers, start_from=parent and parent.params,
+        stopping=plan.stopping, described=described, featurize=featurize, label=label,
     )  # fmt: skip
-    facts = {
-        "scale": dataclasses.asdict(scale),
-        "seed": seed,
-        "steps": trained.steps,
-        "seconds": round(trained.seconds, 1),
-        "device": device(),
-        "waited_for_input": round(trained.waited_share, 3),
-        "frame_accuracy": round(trained.frame_accuracy, 4),
-        **described,
-    }
 
     def tuned() -> Recognizer:
-        priors = parent.log_priors if parent else log_priors(sources, language.tree)
-        untuned = Recognizer(config, rows.output_delay, trained.params, stats, priors, language, SearchOptions(), facts)
-        search, dev_wer = tune(untuned, dev)
+        priors = parent.log_priors if parent else log_priors(pool.sources, tree)
+        facts = {"scale": dataclasses.asdict(scale), "seed": seed, **trained.facts(), **described}
+        untuned = Recognizer(
+            plan.config, plan.rows.output_delay, trained.params, plan.stats, priors, language, SearchOptions(), facts
+        )
+        search, dev_wer = tune(untuned, pool.dev_utterances())
         recognizer = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
         recognizer.write(directory)
         return recognizer

@@ -15,6 +15,7 @@ from mdasr.acoustic.align import align
 from mdasr.build import (
     FAST_CODECS,
     FeaturesOn,
+    Pool,
     grow_tree,
     make_language,
     room_ranges,
@@ -22,14 +23,13 @@ from mdasr.build import (
     train_recognizer,
 )
 from mdasr.data.noises import make_noises, read_noises, read_responses
-from mdasr.data.records import Corpus, Utterance
+from mdasr.data.records import Corpus
 from mdasr.language import espeak
 from mdasr.language.arpa import read_arpa
 from mdasr.language.combine import fit_weights, interpolate, widen
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source, subset
 from mdasr.perturb import Policy, require
-from mdasr.perturb.room import Sounds
 from mdasr.realign import realign
 from mdasr.recognizer import Language, Recognizer
 from mdasr.spec import Scale
@@ -78,22 +78,6 @@ class TrainRequest:
             codecs=FAST_CODECS if self.codec else (None,),
             warp=WARP if self.warp else (1.0, 1.0),
         )
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What a request comes to: utterances to train on, utterances held out, and the sounds that distort the first."""
-
-    sources: tuple[Source, ...]
-    dev: tuple[Source, ...]
-    noises: Sounds
-    measured: Sounds
-
-    def sentences(self) -> list[str]:
-        return [utterance.text for source in self.sources for utterance in source]
-
-    def dev_utterances(self) -> list[Utterance]:
-        return [utterance for source in self.dev for utterance in source]
 
 
 def gather(request: TrainRequest, name_of: Callable[[Corpus], str], share: float = 1.0) -> Pool:
@@ -171,9 +155,8 @@ def _trained(
     request: TrainRequest, pool: Pool, language: Language, directory: Path, parent: Recognizer | None = None
 ) -> Recognizer:
     return train_recognizer(
-        directory, pool.sources, language, request.scale, pool.noises, pool.dev_utterances(),
-        parent=parent, stop_on=pool.dev if parent else (), measured=pool.measured, seed=request.seed,
-        workers=request.workers, features_on=request.features_on,
+        directory, pool, language, request.scale,
+        parent=parent, seed=request.seed, workers=request.workers, features_on=request.features_on,
     )  # fmt: skip
 
 

@@ -66,6 +66,16 @@ class Trained(NamedTuple):
     seconds: float
     waited_share: float
 
+    def facts(self) -> dict[str, Any]:
+        """What the run was like, as model.json has it."""
+        return {
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "device": device(),
+            "waited_for_input": round(self.waited_share, 3),
+            "frame_accuracy": round(self.frame_accuracy, 4),
+        }
+
 
 @dataclass(frozen=True)
 class EarlyStopping:
