@@ -55,8 +55,16 @@ def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram) -
     return compose_language(directory, lexicon, tree, arpa)
 
 
-def grow_tree(aligned: Sequence[tuple[Corpus, str]], phones: Sequence[str], leaves: int) -> Tree:
-    """A state-tying tree from the cepstra of aligned corpora, given with the names of their alignments (§3.5)."""
+def grow_tree(
+    aligned: Sequence[tuple[Corpus, str]],
+    phones: Sequence[str],
+    leaves: int,
+    questions: Sequence[Sequence[str]] | None = None,
+) -> Tree:
+    """A state-tying tree from the cepstra of aligned corpora, given with the names of their alignments (§3.5).
+
+    Questions are derived from the data where none are given.
+    """
 
     def utterances() -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
         for corpus, name in aligned:
@@ -65,7 +73,7 @@ def grow_tree(aligned: Sequence[tuple[Corpus, str]], phones: Sequence[str], leav
                     x = frontend.add_deltas(frontend.cepstra(frontend.log_mel(utterance.samples)), order=1)
                     yield alignment.phones, growth.frame_ends(alignment.ends_s, len(x)), x
 
-    return growth.grow(growth.accumulate(utterances(), phones), leaves)
+    return growth.grow(growth.accumulate(utterances(), phones), leaves, questions=questions)
 
 
 def room_ranges(scale: Scale) -> RoomRanges:

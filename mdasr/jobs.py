@@ -46,7 +46,8 @@ class TrainRequest:
 
     Noise goes on every domain, or on those of `noise_on` alone (§4.3.4 leaves some out); `noises` and `responses` are
     folders of one's own recordings. `alignment` names one that the corpora have (`mdasr align`); without it they are
-    aligned from a flat start. ValueError where `noise_on` names a domain that none of the corpora has.
+    aligned from a flat start. The tree grows on the domains of `tree_on`, or on all (§3.5 takes some), with the
+    phonetic `questions` of a file, or such as the data suggest. ValueError for domains that none of the corpora has.
     """
 
     corpora: tuple[Corpus, ...]
@@ -62,11 +63,15 @@ class TrainRequest:
     workers: int = 1
     features_on: FeaturesOn = "host"
     alignment: str = ""
+    tree_on: tuple[str, ...] = ()
+    questions: Path | None = None
 
     def __post_init__(self) -> None:
         domains = {corpus.domain for corpus in self.corpora}
-        if strange := sorted(set(self.noise_on) - domains):
-            raise ValueError(f"noise on {', '.join(strange)}: the corpora's domains are {', '.join(sorted(domains))}")
+        for what, named in (("noise", self.noise_on), ("the tree", self.tree_on)):
+            if strange := sorted(set(named) - domains):
+                known = ", ".join(sorted(domains))
+                raise ValueError(f"{what} on {', '.join(strange)}: the corpora's domains are {known}")
 
     def policy(self, domain: str, snippets: Iterable[str], measured: Iterable[str]) -> Policy:
         noisy = self.noise and (not self.noise_on or domain in self.noise_on)
@@ -106,18 +111,21 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
     if (directory / "model.json").exists():
         return Recognizer.read(directory)
     lexicon = covering_lexicon(request.corpora, request.lexicon)
+    questions = read_questions(request.questions, lexicon.phones) if request.questions else None
     name = request.alignment
     if name:
         check_phones(request.corpora, name, lexicon)
     else:
         with hosts.primary_first("alignment"):
-            aligned = align(request.corpora, lexicon)
-        print(aligned, file=sys.stderr)
-        name = aligned.name
+            report = align(request.corpora, lexicon)
+        print(report, file=sys.stderr)
+        name = report.name
     pool = gather(request, lambda _: name)
 
     def language() -> Language:
-        tree = grow_tree([(s.corpus, s.alignment) for s in pool.sources], lexicon.phones, request.scale.leaves)
+        chosen = [s for s in pool.sources if not request.tree_on or s.corpus.domain in request.tree_on]
+        aligned = [(source.corpus, source.alignment) for source in chosen]
+        tree = grow_tree(aligned, lexicon.phones, request.scale.leaves, questions)
         model = train_ngram(pool.sentences(), request.scale.ngram_order, lexicon)
         return make_language(directory, lexicon, tree, model)
 
@@ -165,6 +173,18 @@ def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
     given = Lexicon.read(path) if path else Lexicon({})
     return Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(words, espeak.pronounce)
+
+
+def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:
+    """Phonetic questions: a set of phones a line, with blanks between; ValueError with the line of a strange phone."""
+    known, questions = {*phones}, []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if strange := [phone for phone in line.split() if phone not in known]:
+            raise ValueError(f"{path}, line {number}: the lexicon has no phone {strange[0]!r}")
+        questions += [tuple(line.split())] if line.split() else []
+    if not questions:
+        raise ValueError(f"{path}: no questions; write a set of phones a line")
+    return questions
 
 
 def check_phones(corpora: Iterable[Corpus], name: str, lexicon: Lexicon) -> None:

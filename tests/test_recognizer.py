@@ -17,7 +17,7 @@ from mdasr.acoustic.tying import Split, Tree, monophones
 from mdasr.build import log_priors, make_language, train_ngram
 from mdasr.cli import main
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.jobs import TrainRequest, held_out, train_on
+from mdasr.jobs import TrainRequest, held_out, read_questions, train_on
 from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source
 from mdasr.perturb import Policy
@@ -125,6 +125,20 @@ def test_noise_goes_on_the_domains_that_are_named(corpus):
     assert everywhere.noise_probability == MINI.noise_probability and not everywhere.measured
     with pytest.raises(ValueError, match="noise on Farfield: the corpora's domains are Toy"):
         TrainRequest((corpus,), MINI, noise=True, noise_on=("Farfield",))
+    with pytest.raises(ValueError, match="the tree on Farfield: the corpora's domains are Toy"):
+        TrainRequest((corpus,), MINI, tree_on=("Farfield",))
+
+
+def test_questions_are_read_and_strange_phones_named(tmp_path):
+    path = tmp_path / "questions.txt"
+    path.write_text("AA\n\nAA S\n")
+    assert read_questions(path, LEXICON.phones) == [("AA",), ("AA", "S")]
+    path.write_text("AA\nAA ZH\n")
+    with pytest.raises(ValueError, match=r"questions\.txt, line 2: the lexicon has no phone 'ZH'"):
+        read_questions(path, LEXICON.phones)
+    path.write_text("\n")
+    with pytest.raises(ValueError, match="no questions"):
+        read_questions(path, LEXICON.phones)
 
 
 def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
@@ -134,7 +148,9 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     scale = dataclasses.replace(
         SMALL, cells=(16,), leaves=3, batch=4, row_steps=120, min_steps=80, max_steps=80, noise_factor=1.0
     )
-    request = TrainRequest((corpus,), scale, lexicon=lexicon, workers=0)
+    questions = tmp_path / "questions.txt"
+    questions.write_text("AA\nS SIL\n")
+    request = TrainRequest((corpus,), scale, lexicon=lexicon, workers=0, tree_on=("Toy",), questions=questions)
     recognizer = train_on(request, tmp_path / "model")
     assert recognizer.facts["frame_accuracy"] > 0.85
     assert train_on(request, tmp_path / "model").facts["seconds"] == recognizer.facts["seconds"]  # found again

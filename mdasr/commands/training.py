@@ -37,6 +37,8 @@ def training_request(chosen: argparse.Namespace) -> TrainRequest:
         workers=chosen.workers,
         features_on=chosen.features_on,
         alignment=chosen.alignment,
+        tree_on=tuple(chosen.tree_on),
+        questions=chosen.questions,
     )
 
 
