@@ -115,7 +115,22 @@ def report(laboratory: Laboratory) -> None:
     print(write_report(laboratory, TABLES))
 
 
-OTHERS = {"corpus": corpus, "phones": phones, "report": report}
+def matrix(laboratory: Laboratory) -> None:
+    """Put the paper's questions to the corpora of a map: models by conditions, and adaptation to the last domain."""
+    from experiments.matrix import Matrix
+    from experiments.outcome import judged, write_claims, write_tables
+
+    asked = Matrix(laboratory.collection.domains())
+    runs = [laboratory.results(asked.tables())]
+    for text in write_tables("matrix", asked.tables(), runs, [laboratory]):
+        print(f"\n{text}")
+    claims = judged(runs, asked.claims())
+    write_claims(claims, laboratory.results_folder)
+    for claim in claims:
+        print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
+
+
+OTHERS = {"corpus": corpus, "phones": phones, "matrix": matrix, "report": report}
 
 
 def parser() -> argparse.ArgumentParser:

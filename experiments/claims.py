@@ -177,7 +177,7 @@ class Claim:
         }
 
 
-def _models(relation: Callable[[Comparison], Verdict], a: Model, b: Model, *test_sets: TestSet) -> tuple[That, ...]:
+def models_on(relation: Callable[[Comparison], Verdict], a: Model, b: Model, *test_sets: TestSet) -> tuple[That, ...]:
     """On each test set, `b` relates to `a` so."""
     return tuple(That(relation, (a, test_set), (b, test_set)) for test_set in test_sets)
 
@@ -203,69 +203,70 @@ _STEPS = tuple(zip(AMOUNTS, [*AMOUNTS][1:]))
 
 CLAIMS = (
     Claim("T3.a", 3, "Noise training leaves clean Voicesearch and Dictation about equal",
-          _models(about_equal, VSD, VSD_NOISE, VOICESEARCH, DICTATION)),
-    Claim("T3.b", 3, "Noise training makes both noisy sets better", _models(better, VSD, VSD_NOISE, *_NOISY)),
+          models_on(about_equal, VSD, VSD_NOISE, VOICESEARCH, DICTATION)),
+    Claim("T3.b", 3, "Noise training makes both noisy sets better", models_on(better, VSD, VSD_NOISE, *_NOISY)),
     Claim("T3.c", 3, "Noise training only marginally affects Dictation at 8 kHz",
-          _models(about_equal, VSD, VSD_NOISE, _DICTATION_8K)),
+          models_on(about_equal, VSD, VSD_NOISE, _DICTATION_8K)),
     Claim("T4.a", 4, "Without codec training, WER rises as the MP3 and the AAC bit rate falls",
           (*_conditions(worse, VSD, _MP3_64, _MP3_23), *_conditions(worse, VSD, _AAC_64, _AAC_23))),
     Claim("T4.b", 4, "With codec training, every seen and unseen codec but AAC 23k is about equal to no codec",
           _conditions(about_equal, VSD_CODEC, VOICESEARCH, _AAC_64, _MP3_23, _MP3_64, _OPUS, _SBC)),
-    Claim("T4.c", 4, "Codec training makes MP3 23k better", _models(better, VSD, VSD_CODEC, _MP3_23)),
+    Claim("T4.c", 4, "Codec training makes MP3 23k better", models_on(better, VSD, VSD_CODEC, _MP3_23)),
     Claim("T4.d", 4, "Codec training makes no row of Table 4 worse",
-          _models(not_worse, VSD, VSD_CODEC, VOICESEARCH, _AAC_23, _AAC_64, _MP3_23, _MP3_64, _OPUS, _SBC)),
+          models_on(not_worse, VSD, VSD_CODEC, VOICESEARCH, _AAC_23, _AAC_64, _MP3_23, _MP3_64, _OPUS, _SBC)),
     Claim("T5.a", 5, "Each domain-specific model is worse on the domains it has not seen than the model that has",
-          (*_models(worse, VSD, CALL_CENTER, VOICESEARCH, DICTATION, _DICTATION_8K),
-           *_models(worse, VSD, YOUTUBE, VOICESEARCH, DICTATION, _DICTATION_8K),
-           *_models(worse, CALL_CENTER, VSD, CALL_CENTER_8K),
-           *_models(worse, YOUTUBE, VSD, YOUTUBE_TEST), *_models(worse, YOUTUBE, CALL_CENTER, YOUTUBE_TEST))),
+          (*models_on(worse, VSD, CALL_CENTER, VOICESEARCH, DICTATION, _DICTATION_8K),
+           *models_on(worse, VSD, YOUTUBE, VOICESEARCH, DICTATION, _DICTATION_8K),
+           *models_on(worse, CALL_CENTER, VSD, CALL_CENTER_8K),
+           *models_on(worse, YOUTUBE, VSD, YOUTUBE_TEST), *models_on(worse, YOUTUBE, CALL_CENTER, YOUTUBE_TEST))),
     Claim("T5.b", 5, "The Call-center model collapses on 16 kHz sets and recovers much of it on Dictation at 8 kHz",
-          (*_models(far_better, CALL_CENTER, VSD, VOICESEARCH, DICTATION),
-           *_models(far_better, CALL_CENTER, YOUTUBE, YOUTUBE_TEST),
+          (*models_on(far_better, CALL_CENTER, VSD, VOICESEARCH, DICTATION),
+           *models_on(far_better, CALL_CENTER, YOUTUBE, YOUTUBE_TEST),
            *_conditions(far_better, CALL_CENTER, DICTATION, _DICTATION_8K))),
     Claim("T5.c", 5, "The YouTube model is best on Telephony, and about equal to the Call-center model on Call-center",
-          (*_models(better, VSD, YOUTUBE, TELEPHONY_8K), *_models(better, CALL_CENTER, YOUTUBE, TELEPHONY_8K),
-           *_models(about_equal, CALL_CENTER, YOUTUBE, CALL_CENTER_8K))),
+          (*models_on(better, VSD, YOUTUBE, TELEPHONY_8K), *models_on(better, CALL_CENTER, YOUTUBE, TELEPHONY_8K),
+           *models_on(about_equal, CALL_CENTER, YOUTUBE, CALL_CENTER_8K))),
     Claim("T5.d", 5, "The YouTube model is far better on YouTube than either of the others",
-          (*_models(far_better, VSD, YOUTUBE, YOUTUBE_TEST), *_models(far_better, CALL_CENTER, YOUTUBE, YOUTUBE_TEST))),
+          (*models_on(far_better, VSD, YOUTUBE, YOUTUBE_TEST),
+           *models_on(far_better, CALL_CENTER, YOUTUBE, YOUTUBE_TEST))),
     Claim("T6.a", 6, "The multidomain model is better than or about equal to the best domain-specific model everywhere",
           tuple(each for model in (VSD, CALL_CENTER, YOUTUBE)
-                for each in _models(better_or_equal, model, MULTI, *_TABLE_5))),
+                for each in models_on(better_or_equal, model, MULTI, *_TABLE_5))),
     Claim("T6.b", 6, "The multidomain model beats the Call-center model on Call-center",
-          _models(better, CALL_CENTER, MULTI, CALL_CENTER_8K)),
+          models_on(better, CALL_CENTER, MULTI, CALL_CENTER_8K)),
     Claim("T6.c", 6, "The multidomain model beats every domain-specific model on Telephony, and the one without noise "
           "training on the noisy sets",
-          (*(each for model in (VSD, CALL_CENTER, YOUTUBE) for each in _models(better, model, MULTI, TELEPHONY_8K)),
-           *_models(better, VSD, MULTI, *_NOISY))),
+          (*(each for model in (VSD, CALL_CENTER, YOUTUBE) for each in models_on(better, model, MULTI, TELEPHONY_8K)),
+           *models_on(better, VSD, MULTI, *_NOISY))),
     Claim("T6.d", 6, "Noise simulation makes the noisy sets better, clean Voicesearch, Dictation and Call-center "
           "worse, and does not reach the domain-specific noise model on the noisy ones",
-          (*_models(better, MULTI, MULTI_NOISE, *_NOISY),
-           *_models(worse, MULTI, MULTI_NOISE, VOICESEARCH, DICTATION, CALL_CENTER_8K),
-           *_models(worse, VSD_NOISE, MULTI_NOISE, *_NOISY))),
+          (*models_on(better, MULTI, MULTI_NOISE, *_NOISY),
+           *models_on(worse, MULTI, MULTI_NOISE, VOICESEARCH, DICTATION, CALL_CENTER_8K),
+           *models_on(worse, VSD_NOISE, MULTI_NOISE, *_NOISY))),
     Claim("T6.e", 6, "Codec simulation makes MP3 23k better, and AAC 23k and the clean sets worse",
-          (*_models(better, MULTI, MULTI_CODEC, _MP3_23), *_models(worse, MULTI, MULTI_CODEC, _AAC_23, *_CLEAN))),
+          (*models_on(better, MULTI, MULTI_CODEC, _MP3_23), *models_on(worse, MULTI, MULTI_CODEC, _AAC_23, *_CLEAN))),
     Claim("T7.a", 7, "Fine-tuned on 1/70 of the in-domain data, the multidomain model is at least as good as training "
           "on all of it from scratch",
-          _models(better_or_equal, IN_DOMAIN_ONLY, adapted(MULTI, "10 hrs"), TELEPHONY_8K)),
+          models_on(better_or_equal, IN_DOMAIN_ONLY, adapted(MULTI, "10 hrs"), TELEPHONY_8K)),
     Claim("T7.b", 7, "WER falls with every step of in-domain data; with 1/7 and with all of it the adapted model beats "
           "training from scratch",
           (*(each for one, more in _STEPS
-             for each in _models(better, adapted(MULTI, one), adapted(MULTI, more), TELEPHONY_8K)),
+             for each in models_on(better, adapted(MULTI, one), adapted(MULTI, more), TELEPHONY_8K)),
            *(each for amount in ("100 hrs", "700 hrs")
-             for each in _models(better, IN_DOMAIN_ONLY, adapted(MULTI, amount), TELEPHONY_8K)))),
+             for each in models_on(better, IN_DOMAIN_ONLY, adapted(MULTI, amount), TELEPHONY_8K)))),
     Claim("T7.c", 7, "Starting from the multidomain model beats starting from Voicesearch-Dictation at every amount, "
           "by a gap that narrows",
           (*(each for amount in AMOUNTS
-             for each in _models(better, adapted(VSD, amount), adapted(MULTI, amount), TELEPHONY_8K)),
+             for each in models_on(better, adapted(VSD, amount), adapted(MULTI, amount), TELEPHONY_8K)),
            Narrows((adapted(MULTI, "10 hrs"), adapted(VSD, "10 hrs")),
                    (adapted(MULTI, "700 hrs"), adapted(VSD, "700 hrs")), TELEPHONY_8K))),
     Claim("T7.d", 7, "Voicesearch-Dictation needs about 1/7 of the in-domain data to reach training from scratch",
-          (*_models(worse, IN_DOMAIN_ONLY, adapted(VSD, "30 hrs"), TELEPHONY_8K),
-           *_models(better_or_equal, IN_DOMAIN_ONLY, adapted(VSD, "100 hrs"), TELEPHONY_8K))),
+          (*models_on(worse, IN_DOMAIN_ONLY, adapted(VSD, "30 hrs"), TELEPHONY_8K),
+           *models_on(better_or_equal, IN_DOMAIN_ONLY, adapted(VSD, "100 hrs"), TELEPHONY_8K))),
     Claim("T7.f", 7, "Fine-tuning makes the other domains worse",
-          _models(worse, MULTI, adapted(MULTI, "700 hrs"), *_CLEAN)),
+          models_on(worse, MULTI, adapted(MULTI, "700 hrs"), *_CLEAN)),
     Claim("T7.g", 7, "The multidomain model before adaptation is worse than training on Telephony from scratch",
-          _models(worse, IN_DOMAIN_ONLY, MULTI, TELEPHONY_8K)),
+          models_on(worse, IN_DOMAIN_ONLY, MULTI, TELEPHONY_8K)),
     Claim("T7.e", 7, "Pooling Telephony into the multidomain training set keeps the other sets' WER",
-          _models(about_equal, MULTI, POOLED, *_CLEAN)),
+          models_on(about_equal, MULTI, POOLED, *_CLEAN)),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import table2_similarity
-from experiments.claims import CLAIMS
+from experiments.claims import CLAIMS, Claim
 from experiments.run import Laboratory, Results
 from mdasr.acoustic.train import device
 from mdasr.data.records import write_atomically
@@ -55,11 +55,11 @@ def write_similarity(laboratory: Laboratory) -> tuple[str, Verdicts]:
     return "\n\n".join([f"Table 2. {texts[0]}", *texts[1:]]), verdicts
 
 
-def judged(runs: Sequence[Results]) -> Verdicts:
+def judged(runs: Sequence[Results], claims: Sequence[Claim] = CLAIMS) -> Verdicts:
     """Verdicts on every claim whose models have been evaluated."""
     return [
         claim.verdict(runs)
-        for claim in CLAIMS
+        for claim in claims
         if all(pair in run for run in runs for each in claim.statements for pair in each.pairs())
     ]
 

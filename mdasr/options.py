@@ -111,9 +111,7 @@ def train_options(sub: ArgumentParser) -> None:
     sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses in the simulator's place")
     sub.add_argument("--alignment", default="", metavar="NAME", help="use this alignment (`mdasr align`), make none")
     sub.add_argument("--tree-on", action="append", default=[], metavar="DOMAIN", help="grow the tree on this one alone")
-    sub.add_argument(
-        "--questions", type=Path, metavar="FILE", help="phonetic questions: phones, a set a line"
-    )
+    sub.add_argument("--questions", type=Path, metavar="FILE", help="phonetic questions: phones, a set a line")
     sub.add_argument("--epochs", type=float, help="how often to see the data (with noise, more often)")
     sub.add_argument("--scale", default="small", choices=[*SCALES])
     sub.add_argument("--seed", type=int, default=0)

@@ -198,7 +198,8 @@ def table_text(table: Table, results: Mapping[str, Any]) -> str:
 
     header = ["", *(text for c in table.columns for text in ((f"{c}, ours", "paper's") if beside else (c,)))]
     rows = [[row, *(text for column in table.columns for text in cells(row, column))] for row in table.rows]
-    return f"Table {table.number}. {table.title} (word error rate in % [95% interval])\n\n" + aligned([header, *rows])
+    number = f"Table {table.number}. " if table.number else ""
+    return f"{number}{table.title} (word error rate in % [95% interval])\n\n" + aligned([header, *rows])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -54,7 +54,8 @@ class TestSet:
 class Table:
     """A table of the paper, with rows and columns named as there: models against test sets, either way round.
 
-    `paper[row]` are the paper's numbers; it has none of a row that is not in it.
+    `paper[row]` are the paper's numbers; it has none of a row that is not in it. A table that the paper has not is
+    number 0.
     """
 
     number: int

@@ -9,6 +9,7 @@ import pytest
 from experiments.__main__ import TABLES, main
 from experiments.claims import CLAIMS, Comparison, all_of, compare
 from experiments.corpora import Mapped
+from experiments.matrix import Matrix
 from experiments.models import MULTI, VSD, VSD_NOISE, adapted
 from experiments.run import Laboratory
 from experiments.table3_noise import TABLE
@@ -214,3 +215,14 @@ def test_overview_and_unknown_tables(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["table9"])
     assert "no table 'table9'; there are table2, table3" in capsys.readouterr().err
+
+
+def test_a_matrix_over_anybodys_domains():
+    asked = Matrix(("a", "b", "c"))
+    everything, cost = asked.tables()
+    assert len(everything.pairs()) == 6 * 12
+    assert [*cost.columns] == ["without c", "without c + 10%", "without c + 100%", "c"]
+    pairs = {*everything.pairs().values(), *cost.pairs().values()}
+    assert {pair for claim in asked.claims() for each in claim.statements for pair in each.pairs()} <= pairs
+    with pytest.raises(ValueError, match="two domains or more"):
+        Matrix(("a",))
