@@ -192,11 +192,11 @@ def main(arguments: list[str] | None = None) -> int:
                 job(laboratories[0])
         if names:
             run(names, laboratories)
+        if not chosen.tables:
+            overview(laboratories[0])
     except (ValueError, OSError, ImportError) as error:
         print(f"python -m experiments: {error}", file=sys.stderr)
         return 2
-    if not chosen.tables:
-        overview(laboratories[0])
     return 0
 
 

@@ -35,9 +35,14 @@ STILL = Policy(narrowband_probability=0.0)  # nothing happens to an utterance
 
 
 class Collection(Protocol):
-    """Corpora by domain and split, the language over them, and what distorts them; a `source` is aligned."""
+    """Corpora by domain and split, the language over them, and what distorts them; a `source` is aligned.
+
+    `version` tells a domain's data from other data under the same name.
+    """
 
     def domains(self) -> tuple[str, ...]: ...
+
+    def version(self, domain: str) -> str: ...
 
     def corpus(self, domain: str, split: Split) -> Corpus: ...
 
@@ -60,6 +65,9 @@ class Embedded:
 
     def domains(self) -> tuple[str, ...]:
         return tuple(synth.DOMAINS)
+
+    def version(self, domain: str) -> str:
+        return f"embedded {synth.VERSION}"
 
     def corpus(self, domain: str, split: Split) -> Corpus:
         words = {"train": None, "dev": self.scale.dev_words, "test": self.scale.test_words}[split]
@@ -151,6 +159,9 @@ class Mapped:
 
     def domains(self) -> tuple[str, ...]:
         return tuple(self.content["domains"])
+
+    def version(self, domain: str) -> str:
+        return self.corpus(domain, "train").info["sha256"]
 
     def directory(self, domain: str, split: Split) -> Path:
         """Where a domain's split lies; ValueError where the map has none."""

@@ -25,6 +25,7 @@ from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard
 from mdasr.score.wer import Errors
 from mdasr.spec import Model, Scale, Table, TestSet, digest
 
+VERSION = 1  # of training: to be raised with every change after which the same settings give another model
 Pair = tuple[Model, TestSet]
 Results = Mapping[Pair, Sequence[Scored]]
 
@@ -91,7 +92,9 @@ class Laboratory:
     def directory(self, model: Model) -> Path:
         """Where a model lies, named by all that it is made of."""
         name = model.name.lower().replace(" + ", "-").replace(" ", "-")
-        return self.root / "models" / f"{name}-{digest([model, self.scale, self.seed])}"
+        domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
+        data = {domain: self.collection.version(domain) for domain in sorted(domains)}
+        return self.root / "models" / f"{name}-{digest([VERSION, model, self.scale, self.seed, data])}"
 
     def recognizer(self, model: Model) -> Recognizer:
         """A model, trained now or before; what it starts from is trained first."""
@@ -123,8 +126,15 @@ class Laboratory:
 
     def scored_path(self, model: Model, test_set: TestSet) -> Path:
         """Where a model's words for a test set are kept."""
-        corpus = self.corpus(test_set.domain, self.split)
-        return self.directory(model) / "scored" / f"{digest([test_set, corpus.info['sha256'], self.scale])}.json"
+        made_of: list[object] = [
+            test_set,
+            self.corpus(test_set.domain, self.split).info["sha256"],
+            TEST_SEED,
+            self.scale,
+        ]
+        if test_set.noise:
+            made_of += [{name: len(sound) for name, sound in sounds.items()} for sounds in self._test_sounds]
+        return self.directory(model) / "scored" / f"{digest(made_of)}.json"
 
     def gather(self, pairs: Iterable[Pair]) -> None:
         """Make or find all corpora that models and test sets need; ValueError that names every one that is wanting."""
