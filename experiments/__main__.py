@@ -47,15 +47,15 @@ def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     runs = [laboratory.results([table for name in names for table in TABLES[name]]) for laboratory in laboratories]
     if not hosts.primary():
         return
-    claims = judged(runs)
+    claims: list[dict[str, str]] = []
     for name in names:
         if name == SIMILARITY:
-            text, more = write_similarity(laboratories[0])
+            text, claims = write_similarity(laboratories[0])
             print(f"\n{text}")
-            claims += more
         for text in write_tables(name, TABLES[name], runs, laboratories):
             print(f"\n{text}")
     print()
+    claims += judged(laboratories)
     write_claims(claims, folder)
     for claim in claims:
         print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
@@ -119,12 +119,15 @@ def matrix(laboratory: Laboratory) -> None:
     """Put the paper's questions to the corpora of a map: models by conditions, and adaptation to the last domain."""
     from experiments.matrix import Matrix
     from experiments.outcome import judged, write_claims, write_tables
+    from mdasr import hosts
 
     asked = Matrix(laboratory.collection.domains())
     runs = [laboratory.results(asked.tables())]
+    if not hosts.primary():
+        return
     for text in write_tables("matrix", asked.tables(), runs, [laboratory]):
         print(f"\n{text}")
-    claims = judged(runs, asked.claims())
+    claims = judged([laboratory], asked.claims())
     write_claims(claims, laboratory.results_folder)
     for claim in claims:
         print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
@@ -186,6 +189,8 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     names = [*TABLES] if "all" in chosen.tables else [name for name in chosen.tables if name in TABLES]
     try:
+        if chosen.seeds > 1 and (alone := [name for name in chosen.tables if name in OTHERS]):
+            raise ValueError(f"{alone[0]} is made with one seed: leave --seeds out")
         hosts.join(chosen)
         for name, job in OTHERS.items():
             if name in chosen.tables:

@@ -39,6 +39,7 @@ from experiments.testsets import (
     noisy,
 )
 from mdasr.recognizer import Scored
+from mdasr.report import grouped
 from mdasr.score.wer import Errors, paired_interval, paired_ratio_interval
 from mdasr.spec import Model, TestSet
 
@@ -94,9 +95,9 @@ class Comparison:
 def compare(runs: Runs, a: Pair, b: Pair) -> Comparison:
     """Compare two models on a test set, or one in two conditions: always the same utterances."""
     first, second = ([s for run in runs for s in run[pair]] for pair in (a, b))
-    speakers, seeds = [s.speaker for s in first], [seed for seed, run in enumerate(runs) for _ in run[a]]
+    seeds = [seed for seed, run in enumerate(runs) for _ in run[a]]
     low, high = paired_interval(
-        [s.errors for s in first], [s.errors for s in second], speakers, np.random.default_rng(0), runs=seeds
+        [s.errors for s in first], [s.errors for s in second], grouped(first)[1], np.random.default_rng(0), runs=seeds
     )
     wer_a, wer_b = (sum((s.errors for s in scored), Errors()).wer for scored in (first, second))
     if a[1] == b[1]:
@@ -147,11 +148,14 @@ class Narrows:
 
     def judge(self, runs: Runs) -> tuple[Verdict, str]:
         errors = [[s.errors for run in runs for s in run[pair]] for pair in self.pairs()]
-        first = [(s.speaker, seed) for seed, run in enumerate(runs) for s in run[self.pairs()[0]]]
-        speakers, seeds = zip(*first)
+        first = [s for run in runs for s in run[self.pairs()[0]]]
+        seeds = [seed for seed, run in enumerate(runs) for _ in run[self.pairs()[0]]]
         totals = [sum(each, Errors()).total for each in errors]
+        try:
+            low, high = paired_ratio_interval(errors, grouped(first)[1], np.random.default_rng(0), runs=seeds)
+        except ValueError as error:
+            return "undecided", f"no gap can be told: {error}"
         gaps = totals[1] / totals[0] - 1, totals[3] / totals[2] - 1
-        low, high = paired_ratio_interval(errors, speakers, np.random.default_rng(0), runs=seeds)
         verdict: Verdict = "holds" if high < 0 else "fails" if low > 0 else "undecided"
         said = f"{self.early[1].name}'s gap of {gaps[0]:.0%} becomes {gaps[1]:.0%}"
         return verdict, f"{said}, change in [{100 * low:+.0f}, {100 * high:+.0f}] points (narrows: {verdict})"

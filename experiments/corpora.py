@@ -95,7 +95,7 @@ class Embedded:
         return Language.read(directory)
 
     def noises(self, split: Split) -> Sounds:
-        return make_noises("test", TEST_SEED) if split == "test" else make_noises("train")
+        return make_noises(split, TEST_SEED) if split == "test" else make_noises(split)
 
     def responses(self, split: Split) -> Sounds:
         return {}
@@ -161,7 +161,8 @@ class Mapped:
         return tuple(self.content["domains"])
 
     def version(self, domain: str) -> str:
-        return self.corpus(domain, "train").info["sha256"]
+        """That of all data of the map, of which its language is made."""
+        return digest([corpus.info["sha256"] for corpus in self._to_align()])
 
     def directory(self, domain: str, split: Split) -> Path:
         """Where a domain's split lies; ValueError where the map has none."""
@@ -210,7 +211,7 @@ class Mapped:
     def noises(self, split: Split) -> Sounds:
         folder = self.content.get("noises", {}).get(split)
         if folder is None:
-            return make_noises("test" if split == "test" else "train")
+            return make_noises(split)
         return read_noises(self.path.parent / folder)
 
     def responses(self, split: Split) -> Sounds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ def facts(laboratories: Sequence[Laboratory]) -> dict[str, Any]:
     seeds = [laboratory.seed for laboratory in laboratories]
     return {
         "scale": laboratories[0].scale.name,
+        "settings": dataclasses.asdict(laboratories[0].scale),
         "seed": seeds[0] if len(seeds) == 1 else seeds,
         "commit": commit(Path(__file__).parent),
         "device": device(),
@@ -55,8 +57,10 @@ def write_similarity(laboratory: Laboratory) -> tuple[str, Verdicts]:
     return "\n\n".join([f"Table 2. {texts[0]}", *texts[1:]]), verdicts
 
 
-def judged(runs: Sequence[Results], claims: Sequence[Claim] = CLAIMS) -> Verdicts:
-    """Verdicts on every claim whose models have been evaluated."""
+def judged(laboratories: Sequence[Laboratory], claims: Sequence[Claim] = CLAIMS) -> Verdicts:
+    """Verdicts on every claim whose models have been evaluated, now or before, with every seed."""
+    wanted = dict.fromkeys(pair for claim in claims for each in claim.statements for pair in each.pairs())
+    runs = [laboratory.known(wanted) for laboratory in laboratories]
     return [
         claim.verdict(runs)
         for claim in claims

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from experiments.models import MULTI
 from experiments.run import Laboratory
 from experiments.table6_multidomain import TABLE
+from mdasr import hosts
 from mdasr.language.lexicon import ARPABET
 from mdasr.report import aligned, cell, describe
 
@@ -37,6 +38,8 @@ def study(laboratory: Laboratory) -> str:
     chosen = [[str(count), f"{wer:.1f}"] for count, wer in wers.items()]
     counts = list(dict.fromkeys((MONOPHONES, best)))
     results = [with_leaves(laboratory, count).results([ONE]) for count in counts]
+    if not hosts.primary():
+        return ""
     rows = [[row, *(describe(cell(each[pair])) for each in results)] for (row, _), pair in ONE.pairs().items()]
     return "\n\n".join(
         (

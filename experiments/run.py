@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -25,6 +26,7 @@ from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard
 from mdasr.score.wer import Errors
 from mdasr.spec import Model, Scale, Table, TestSet, digest
 
+DEV_SEED = 1_000  # of the rooms and noises that development sets are heard in
 VERSION = 1  # of training: to be raised with every change after which the same settings give another model
 Pair = tuple[Model, TestSet]
 Results = Mapping[Pair, Sequence[Scored]]
@@ -68,7 +70,7 @@ class Laboratory:
 
     @cached_property
     def _test_sounds(self) -> tuple[Sounds, Sounds]:
-        return self.collection.noises("test"), self.collection.responses("test")
+        return self.collection.noises(self.split), self.collection.responses(self.split)
 
     def sources(self, model: Model) -> list[Source]:
         found = []
@@ -96,6 +98,17 @@ class Laboratory:
         data = {domain: self.collection.version(domain) for domain in sorted(domains)}
         return self.root / "models" / f"{name}-{digest([VERSION, model, self.scale, self.seed, data])}"
 
+    def trained(self, model: Model) -> bool:
+        """Whether a model is there; one of domains that the collection lacks cannot be."""
+        domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
+        return domains <= {*self.collection.domains()} and (self.directory(model) / "model.json").exists()
+
+    def known(self, pairs: Iterable[Pair]) -> Results:
+        """What is on disk of pairs, from this run or earlier ones."""
+        trained = [pair for pair in pairs if self.trained(pair[0])]
+        paths = {pair: self.scored_path(*pair) for pair in trained}
+        return {pair: read_scored(path) for pair, path in paths.items() if path.exists()}
+
     def recognizer(self, model: Model) -> Recognizer:
         """A model, trained now or before; what it starts from is trained first."""
         directory = self.directory(model)
@@ -104,7 +117,7 @@ class Laboratory:
         noises, measured = self._train_sounds if model.noise_on else ({}, {})
         dev = tuple(self.collection.source(domain, "dev") for domain in model.domains)
         return train_recognizer(
-            directory, Pool(tuple(self.sources(model)), dev, noises, measured), self.language, self.scale,
+            directory, Pool(tuple(self.sources(model)), dev, noises, measured, model.share), self.language, self.scale,
             parent=self.recognizer(model.parent) if model.parent else None, seed=self.seed, workers=self.workers - 1,
             label=model.name,
         )  # fmt: skip
@@ -122,7 +135,8 @@ class Laboratory:
             codecs=(codec,),
             measured=tuple(sorted(measured)),
         )
-        return list(heard(self.corpus(test_set.domain, self.split), policy, noises, TEST_SEED, measured))
+        seed = TEST_SEED if self.split == "test" else DEV_SEED
+        return list(heard(self.corpus(test_set.domain, self.split), policy, noises, seed, measured))
 
     def scored_path(self, model: Model, test_set: TestSet) -> Path:
         """Where a model's words for a test set are kept."""
@@ -133,7 +147,7 @@ class Laboratory:
             self.scale,
         ]
         if test_set.noise:
-            made_of += [{name: len(sound) for name, sound in sounds.items()} for sounds in self._test_sounds]
+            made_of += [sounds_digest(sounds) for sounds in self._test_sounds]
         return self.directory(model) / "scored" / f"{digest(made_of)}.json"
 
     def gather(self, pairs: Iterable[Pair]) -> None:
@@ -195,4 +209,12 @@ def trained_in(laboratory: Laboratory, tables: Iterable[Table]) -> dict[Model, b
     """The models that tables need, parents first, and whether each is trained already."""
     models = [model for table in tables for model, _ in table.pairs().values()]
     lines = [each for model in models for each in (*reversed([*ancestors(model)]), model)]
-    return {model: (laboratory.directory(model) / "model.json").exists() for model in dict.fromkeys(lines)}
+    return {model: laboratory.trained(model) for model in dict.fromkeys(lines)}
+
+
+def sounds_digest(sounds: Sounds) -> str:
+    """Hex digits that stand for the names and samples of noises or responses."""
+    found = hashlib.sha256()
+    for name in sorted(sounds):
+        found.update(name.encode() + np.ascontiguousarray(sounds[name]).tobytes())
+    return found.hexdigest()[:12]

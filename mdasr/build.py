@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -132,6 +133,7 @@ class Pool:
     dev: tuple[Source, ...]
     noises: Sounds
     measured: Sounds
+    share: float = 1.0  # of the utterances there were to train on
 
     def sentences(self) -> list[str]:
         return [utterance.text for source in self.sources for utterance in source]
@@ -184,11 +186,28 @@ def describe(pool: Pool, tree: Tree, parent: Recognizer | None) -> dict[str, Any
         "domains": [source.corpus.domain for source in pool.sources],
         "data": [source.corpus.info["sha256"] for source in pool.sources],
         "seconds_of_audio": [round(source.seconds(), 1) for source in pool.sources],
+        "dev_seconds_of_audio": [round(source.seconds(), 1) for source in pool.dev],
+        "dev_data": [source.corpus.info["sha256"] for source in pool.dev],
+        "share": pool.share,
         "alignments": [source.alignment for source in pool.sources],
         "policies": [digest(source.policy) for source in pool.sources],
         "tree": digest(tree),
         "parent": params_digest(parent.params) if parent else "",
     }
+
+
+def done(directory: Path, **asked: Any) -> Recognizer | None:
+    """The finished model of a directory; ValueError where its facts are not those that are asked for now."""
+    if not (directory / "model.json").exists():
+        return None
+    found = Recognizer.read(directory)
+    for name, value in json.loads(json.dumps(asked)).items():
+        if (was := found.facts.get(name, value)) != value:
+            raise ValueError(
+                f"{directory} holds a model that was made otherwise: {name} was {was!r} and is now {value!r}. Train to "
+                "another directory, or delete this one."
+            )
+    return found
 
 
 def train_recognizer(
@@ -210,9 +229,9 @@ def train_recognizer(
     another training, where the parent has other CDPhones, or where features are to be made on the accelerator and a
     policy asks for what it cannot do.
     """
-    if (directory / "model.json").exists():
-        return Recognizer.read(directory)
-    tree = language.tree
+    tree, described = language.tree, describe(pool, language.tree, parent)
+    if found := done(directory, scale=dataclasses.asdict(scale), seed=seed, **described):
+        return found
     if parent and digest(parent.language.tree) != digest(tree):
         raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
     directory.mkdir(parents=True, exist_ok=True)
@@ -220,7 +239,6 @@ def train_recognizer(
     rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
     plan = plan_adaptation(pool, parent, scale, rows, seed) if parent else plan_training(pool, tree, scale, rows, seed)
     maker, featurize = make_rows(pool, tree, plan, seed, features_on)
-    described = describe(pool, tree, parent)
     trained = train(
         plan.config, plan.options, maker, directory, workers=workers, start_from=parent and parent.params,
         stopping=plan.stopping, described=described, featurize=featurize, label=label,

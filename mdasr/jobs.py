@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -16,6 +19,7 @@ from mdasr.build import (
     FAST_CODECS,
     FeaturesOn,
     Pool,
+    done,
     grow_tree,
     make_language,
     room_ranges,
@@ -31,7 +35,7 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.loader import Source, subset
 from mdasr.perturb import Policy, require
 from mdasr.realign import realign
-from mdasr.recognizer import Language, Recognizer
+from mdasr.recognizer import Language, Recognizer, params_digest
 from mdasr.spec import Scale
 
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
@@ -96,7 +100,7 @@ def gather(request: TrainRequest, name_of: Callable[[Corpus], str], share: float
         held, name = held_out(corpus, request.seed), name_of(corpus)
         sources.append(subset(Source(corpus, name, policy, _numbers(~held)), share))
         dev.append(Source(corpus, name, Policy(narrowband_probability=0.0), _numbers(held)))
-    return Pool(tuple(sources), tuple(dev), noises, measured)
+    return Pool(tuple(sources), tuple(dev), noises, measured, share)
 
 
 def _numbers(chosen: Bool[np.ndarray, " utterances"]) -> tuple[int, ...]:
@@ -108,8 +112,8 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
 
     Raises ValueError for words without pronunciation, and ImportError where a codec or eSpeak is asked for and missing.
     """
-    if (directory / "model.json").exists():
-        return Recognizer.read(directory)
+    if found := done(directory, **_asked(request)):
+        return found
     lexicon = covering_lexicon(request.corpora, request.lexicon)
     questions = read_questions(request.questions, lexicon.phones) if request.questions else None
     name = request.alignment
@@ -139,8 +143,8 @@ def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: 
     their transcripts, the weights fitted on what is held out; its CDPhones stay. Raises as `train_on`, and for words
     whose phones the parent does not know.
     """
-    if (directory / "model.json").exists():
-        return Recognizer.read(directory)
+    if found := done(directory, **_asked(request, share), parent=params_digest(parent.params)):
+        return found
     own, known = covering_lexicon(request.corpora, request.lexicon), parent.language.lexicon
     lexicon = Lexicon({**own.entries, **known.entries})
     if request.alignment:
@@ -150,13 +154,25 @@ def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: 
 
     def language() -> Language:
         before = read_arpa(parent.language.directory / "lm.arpa")
-        models = widen([before, train_ngram(pool.sentences(), before.order, own)])
+        # Words that this share of the data does not have are not known, either.
+        heard = {word for sentence in pool.sentences() for word in sentence.split()}
+        spoken = Lexicon({word: own.entries[word] for word in sorted(heard)})
+        models = widen([before, train_ngram(pool.sentences(), before.order, spoken)])
+        known = {*models[0].words}
         held = [utterance.text.split() for utterance in pool.dev_utterances()]
-        mixed = interpolate(models, fit_weights(models, held))
-        return make_language(directory, lexicon, parent.language.tree, mixed)
+        runs = [[*run] for words in held for yes, run in itertools.groupby(words, known.__contains__) if yes]
+        mixed = interpolate(models, fit_weights(models, runs))
+        entries = {word: lexicon.entries[word] for word in mixed.words if word in lexicon}
+        return make_language(directory, Lexicon(entries), parent.language.tree, mixed)
 
     made = hosts.once("language", language, lambda: Language.read(directory))
     return _trained(request, pool, made, directory, parent)
+
+
+def _asked(request: TrainRequest, share: float = 1.0) -> dict[str, Any]:
+    """What a finished model of this request has among its facts."""
+    data = [corpus.info["sha256"] for corpus in request.corpora]
+    return {"scale": dataclasses.asdict(request.scale), "seed": request.seed, "data": data, "share": share}
 
 
 def _trained(

@@ -34,8 +34,7 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
     scored = [s for run in runs for s in run]
     errors = [s.errors for s in scored]
     total = sum(errors, Errors())
-    over = "speakers" if len({s.speaker for s in scored}) > 1 else "utterances"
-    groups = [s.speaker if over == "speakers" else s.id for s in scored]
+    over, groups = grouped(scored)
     of_run = [i for i, run in enumerate(runs) for _ in run]
     low, high = bootstrap_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
     by_run = [round(sum((s.errors for s in run), Errors()).wer, 2) for run in runs]
@@ -49,6 +48,12 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
         "del": total.dele,
         **({"wer_by_seed": by_run} if len(runs) > 1 else {}),
     }
+
+
+def grouped(scored: Sequence[Scored]) -> tuple[str, list[str]]:
+    """What intervals are over, and the group of every utterance: its speaker or, where there is but one, itself."""
+    over = "speakers" if len({s.speaker for s in scored}) > 1 else "utterances"
+    return over, [s.speaker if over == "speakers" else s.id for s in scored]
 
 
 def describe(found: Mapping[str, Any]) -> str:
@@ -67,8 +72,7 @@ def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0
     references = [s.reference.split() for s in scored]
     theirs, ours = [before[s.id]["hypothesis"].split() for s in scored], [s.hypothesis.split() for s in scored]
     old = [count_errors(*pair) for pair in zip(references, theirs)]
-    speakers = len({s.speaker for s in scored}) > 1
-    groups = [s.speaker if speakers else s.id for s in scored]
+    _, groups = grouped(scored)
     low, high = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(seed))
     test = mapsswe(references, theirs, ours)
     wer_a, wer_b = sum(old, Errors()).wer, sum((s.errors for s in scored), Errors()).wer
