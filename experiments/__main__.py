@@ -173,7 +173,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     unknown = [name for name in chosen.tables if name not in (*TABLES, "all", *OTHERS)]
     if unknown:
-        parser().error(f"no table {unknown[0]!r}; there are {', '.join(TABLES)}")
+        parser().error(f"no table {unknown[0]!r}; there are {', '.join((*TABLES, 'all', *OTHERS))}")
+    if chosen.seeds < 1:
+        parser().error(f"--seeds {chosen.seeds}: give 1 or more")
     try:
         scale = override(SCALES[chosen.scale], chosen.set)
     except ValueError as error:

@@ -142,6 +142,8 @@ class Mapped:
     @cached_property
     def content(self) -> dict[str, Any]:
         """The map; ValueError where it is none."""
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: no such map; --corpora takes a TOML file (docs/experiments.md)")
         try:
             found = tomllib.loads(self.path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:

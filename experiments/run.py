@@ -152,17 +152,18 @@ class Laboratory:
 
     def gather(self, pairs: Iterable[Pair]) -> None:
         """Make or find all corpora that models and test sets need; ValueError that names every one that is wanting."""
+        self.collection.domains()  # a map that is none is one error, not one for each corpus
         wanted: dict[tuple[str, Split], None] = {}
         for model, test_set in pairs:
             wanted[test_set.domain, self.split] = None
             for each in (model, *ancestors(model)):
                 wanted |= {(domain, split): None for domain in each.domains for split in ("train", "dev")}
-        wanting = []
+        wanting: dict[str, None] = {}
         for domain, split in wanted:
             try:
                 self.corpus(domain, split)
             except (ValueError, FileNotFoundError) as error:
-                wanting.append(str(error))
+                wanting[str(error)] = None
         if wanting:
             raise ValueError("corpora are wanting:\n  " + "\n  ".join(wanting))
 

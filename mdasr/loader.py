@@ -63,6 +63,8 @@ class Source:
 
 def subset(source: Source, share: float) -> Source:
     """A share of a source's utterances by duration: the first of an order that never changes, so shares are nested."""
+    if not 0 < share <= 1:
+        raise ValueError(f"a share of {share}; it must lie above 0 and at most be 1")
     if share == 1:
         return source
     usable = source.usable()

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mdasr import frontend
 from mdasr.data.audio import read_audio
 from mdasr.data.records import Corpus
-from mdasr.perturb import require
+from mdasr.perturb import Policy, require
 from mdasr.spec import RATE_HZ
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 def evaluate_command(chosen: argparse.Namespace) -> int:
     """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
+    from mdasr.perturb.conditions import condition
     from mdasr.recognizer import Recognizer
     from mdasr.report import compared, matrix_text, most_confused
 
@@ -38,13 +39,18 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     if chosen.against and len(corpora) * len(conditions) > 1:
         raise ValueError("--against compares on one corpus in one condition; name one of each")
     sounds = condition_sounds(conditions, chosen.noises, chosen.responses)
+    policies = {words: condition(words, *sounds) for words in conditions}
+    require(codec for policy in policies.values() for codec in policy.codecs)
+    earlier = read_evaluation(chosen.against) if chosen.against else None
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
     cells = []
     for corpus in corpora:
         for words in conditions:
-            scored, found = evaluated(recognizer, corpus, words, sounds, chosen)
+            scored, found = evaluated(recognizer, corpus, words, policies[words], sounds, chosen)
             cells.append(found)
-            if chosen.against:
-                print(f"against {chosen.against}: {compared(json.loads(chosen.against.read_text()), scored)}")
+            if earlier:
+                print(f"against {chosen.against}: {compared(earlier, scored)}")
             for line in most_confused(scored, chosen.confusions):
                 print(line)
     if len(cells) > 1:
@@ -54,6 +60,17 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
         text = json.dumps({"model": str(chosen.model), **content}, indent=1, ensure_ascii=False)
         chosen.json.write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """What an earlier `--json` wrote; ValueError where it is not the result of one corpus in one condition."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    if not isinstance(found, dict) or "utterances" not in found:
+        raise ValueError(f"{path}: no utterances in it; --against takes a --json of one corpus in one condition")
+    return found
 
 
 def condition_sounds(conditions: Sequence[str], noises: Path | None, responses: Path | None) -> tuple[Sounds, Sounds]:
@@ -66,15 +83,17 @@ def condition_sounds(conditions: Sequence[str], noises: Path | None, responses: 
 
 
 def evaluated(
-    recognizer: Recognizer, corpus: Corpus, words: str, sounds: tuple[Sounds, Sounds], chosen: argparse.Namespace
+    recognizer: Recognizer,
+    corpus: Corpus,
+    words: str,
+    policy: Policy,
+    sounds: tuple[Sounds, Sounds],
+    chosen: argparse.Namespace,
 ) -> tuple[list[Scored], dict[str, Any]]:
     """Recognise a corpus in a condition, print the word error rate, and return what `--json` writes of it."""
-    from mdasr.perturb.conditions import condition
     from mdasr.recognizer import heard, recognize, recognize_lattices, scored_as
     from mdasr.report import cell, describe, oracle
 
-    policy = condition(words, *sounds)
-    require(policy.codecs)
     name = f"{corpus.info['corpus']} ({corpus.domain}), {words}"
     waves = [*tqdm(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt")]
     lattices: tuple[Lattice, ...] = ()

@@ -68,6 +68,8 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     from mdasr.jobs import adapt_on
     from mdasr.recognizer import Recognizer
 
+    if not 0 < chosen.share <= 1:
+        raise ValueError(f"--share {chosen.share}: it must lie above 0 and at most be 1")
     hosts.join(chosen)
     request = training_request(chosen)
     if not chosen.report:

@@ -33,7 +33,7 @@ def read_audio(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; is the path relative to the manifest's folder?")
+        raise FileNotFoundError(f"{path}: no such file (paths in a manifest are relative to its folder)")
     return decode_audio(path, str(path), channel, start_s, end_s)
 
 
@@ -145,7 +145,7 @@ def _read_av(
     try:
         import av
     except ImportError:
-        raise ImportError(f"{name}: reading this needs PyAV: pip install 'mdasr[codecs]'; or is it no audio?") from None
+        raise ImportError(f"{name}: reading this needs PyAV: pip install av; or is it no audio?") from None
     try:
         with av.open(_opened(content)) as container:
             if not container.streams.audio:

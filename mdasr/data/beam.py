@@ -22,7 +22,7 @@ def in_pipeline(options: Sequence[str]) -> Run:
     try:
         import apache_beam  # noqa: F401
     except ImportError:
-        raise ImportError("pipelines need Apache Beam: pip install 'mdasr[beam]'") from None
+        raise ImportError("pipelines need Apache Beam: pip install apache-beam") from None
     return partial(_run, options=list(options))
 
 

@@ -13,7 +13,7 @@ def require() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise ImportError("tables of Arrow and Parquet need pyarrow: pip install 'mdasr[huggingface]'") from None
+        raise ImportError("tables of Arrow and Parquet need pyarrow: pip install pyarrow") from None
 
 
 def schema(path: Path) -> Any:

@@ -23,7 +23,7 @@ def write_rooms(path: Path, rooms: Iterable[tuple[int, Room]]) -> int:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ImportError("Parquet needs pyarrow: pip install 'mdasr[rooms]'") from error
+        raise ImportError("Parquet needs pyarrow: pip install pyarrow") from error
     place = pyarrow.list_(pyarrow.float32(), 3)
     source = pyarrow.struct({"position_m": place, "snippet": pyarrow.string(), "start": pyarrow.float32()})
     schema = pyarrow.schema(

@@ -69,7 +69,7 @@ def is_installed() -> bool:
 def require() -> None:
     """Raises ImportError, with the way to mend it, where eSpeak NG is not installed."""
     if not is_installed():
-        raise ImportError("speech synthesis needs eSpeak NG: pip install 'mdasr[synth]'")
+        raise ImportError("speech synthesis needs eSpeak NG: pip install espeakng-loader")
 
 
 def speak(text: str, voice: Voice) -> Speech:

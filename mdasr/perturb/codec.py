@@ -1,7 +1,7 @@
 """§3.3: encoding and decoding with lossy codecs, in memory.
 
 Two libraries code: FFmpeg's through PyAV, and libsndfile through soundfile. PyAV's wheels carry GPL code, so it is an
-optional dependency: `pip install 'mdasr[codecs]'`.
+optional dependency: `pip install av`.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _pyav() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise ImportError("codec simulation needs PyAV: pip install 'mdasr[codecs]'") from error
+        raise ImportError("codec simulation needs PyAV: pip install av") from error
     return av
 
 

@@ -24,7 +24,10 @@ def condition(text: str, snippets: Iterable[str] = (), measured: Iterable[str] =
     if text in ("clean", "8khz"):
         return Policy(narrowband_probability=float(text == "8khz"))
     if name in CODERS:
-        return Policy(narrowband_probability=0.0, codecs=(Codec(name, _number(text, amount)),))
+        try:
+            return Policy(narrowband_probability=0.0, codecs=(Codec(name, _number(text, amount)),))
+        except ValueError as error:
+            raise ValueError(f"condition {text!r}: {error}") from None
     if name not in ("noise", "room"):
         raise ValueError(f"condition {text!r}: write {FORMS}; codecs are {', '.join(CODERS)}")
     snr_db = _number(text, amount)
