@@ -75,8 +75,6 @@ DAMAGE = {
 }
 
 
-# What TensorStore was still reading when a damaged file stopped Orbax may answer after Orbax' event loop has closed.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_checkpoint_is_passed_over_and_kept(saved, kind):
     assert same(restored(saved), state(30))

@@ -84,7 +84,7 @@ def test_without_espeak_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "espeakng_loader" else find_spec(name)
     )
-    with pytest.raises(ImportError, match=r"mdasr\[synth\]"):
+    with pytest.raises(ImportError, match=r"pip install espeakng-loader"):
         espeak.require()
 
 
