@@ -9,7 +9,7 @@
 # line of JSON, and replays to the same samples.
 
 # %%
-# In a notebook elsewhere: !pip install "mdasr[codecs]"
+# In a notebook elsewhere, in a checkout: !pip install ".[codecs]"
 import numpy as np
 
 from mdasr.data.noises import make_noises

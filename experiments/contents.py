@@ -86,6 +86,8 @@ def _claims(folder: Path) -> list[Mapping[str, str]]:
 
 
 def _trained(laboratory: Laboratory, model: Model) -> Trained:
+    if not laboratory.has_data_for(model):
+        return Trained(model, laboratory.seed, {}, {})
     directory = laboratory.directory(model)
     facts = _read(directory / "model.json") or {}
     return Trained(model, laboratory.seed, facts, read_curves(directory / "tensorboard"))

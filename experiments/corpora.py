@@ -37,7 +37,8 @@ STILL = Policy(narrowband_probability=0.0)  # nothing happens to an utterance
 class Collection(Protocol):
     """Corpora by domain and split, the language over them, and what distorts them; a `source` is aligned.
 
-    `version` tells a domain's data from other data under the same name.
+    `version` tells a domain's data from other data under the same name; `made` says, without making it, whether a
+    corpus is there.
     """
 
     def domains(self) -> tuple[str, ...]: ...
@@ -45,6 +46,8 @@ class Collection(Protocol):
     def version(self, domain: str) -> str: ...
 
     def corpus(self, domain: str, split: Split) -> Corpus: ...
+
+    def made(self, domain: str, split: Split) -> bool: ...
 
     def source(self, domain: str, split: Split) -> Source: ...
 
@@ -71,9 +74,14 @@ class Embedded:
 
     def corpus(self, domain: str, split: Split) -> Corpus:
         words = {"train": None, "dev": self.scale.dev_words, "test": self.scale.test_words}[split]
-        directory = self.root / "corpus" / f"{synth.DOMAINS[domain].slug}-{split}"
         seed = TEST_SEED if split == "test" else 0
-        return synth.make(directory, domain, split, seed, words=words, workers=self.workers)
+        return synth.make(self._directory(domain, split), domain, split, seed, words=words, workers=self.workers)
+
+    def _directory(self, domain: str, split: Split) -> Path:
+        return self.root / "corpus" / f"{synth.DOMAINS[domain].slug}-{split}"
+
+    def made(self, domain: str, split: Split) -> bool:
+        return (self._directory(domain, split) / "corpus.json").exists()
 
     def source(self, domain: str, split: Split) -> Source:
         return Source(self.corpus(domain, split), synth.ALIGNMENT, STILL)
@@ -175,6 +183,9 @@ class Mapped:
 
     def corpus(self, domain: str, split: Split) -> Corpus:
         return Corpus(self.directory(domain, "train" if split == "dev" and self._holds_out(domain) else split))
+
+    def made(self, domain: str, split: Split) -> bool:
+        return split in self.content["domains"].get(domain, {})
 
     def _holds_out(self, domain: str) -> bool:
         return "dev" not in self.content["domains"].get(domain, {})

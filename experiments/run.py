@@ -98,15 +98,18 @@ class Laboratory:
         data = {domain: self.collection.version(domain) for domain in sorted(domains)}
         return self.root / "models" / f"{name}-{digest([VERSION, model, self.scale, self.seed, data])}"
 
-    def trained(self, model: Model) -> bool:
-        """Whether a model is there; one of domains that the collection lacks cannot be."""
+    def has_data_for(self, model: Model) -> bool:
+        """Whether the collection has the domains of a model and of what it starts from."""
         domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
-        return domains <= {*self.collection.domains()} and (self.directory(model) / "model.json").exists()
+        return domains <= {*self.collection.domains()}
+
+    def trained(self, model: Model) -> bool:
+        return self.has_data_for(model) and (self.directory(model) / "model.json").exists()
 
     def known(self, pairs: Iterable[Pair]) -> Results:
         """What is on disk of pairs, from this run or earlier ones."""
-        trained = [pair for pair in pairs if self.trained(pair[0])]
-        paths = {pair: self.scored_path(*pair) for pair in trained}
+        made = [(m, t) for m, t in pairs if self.collection.made(t.domain, self.split) and self.trained(m)]
+        paths = {pair: self.scored_path(*pair) for pair in made}
         return {pair: read_scored(path) for pair, path in paths.items() if path.exists()}
 
     def recognizer(self, model: Model) -> Recognizer:

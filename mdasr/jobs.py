@@ -158,9 +158,9 @@ def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: 
         heard = {word for sentence in pool.sentences() for word in sentence.split()}
         spoken = Lexicon({word: own.entries[word] for word in sorted(heard)})
         models = widen([before, train_ngram(pool.sentences(), before.order, spoken)])
-        known = {*models[0].words}
+        vocabulary = {*models[0].words}
         held = [utterance.text.split() for utterance in pool.dev_utterances()]
-        runs = [[*run] for words in held for yes, run in itertools.groupby(words, known.__contains__) if yes]
+        runs = [[*run] for words in held for yes, run in itertools.groupby(words, vocabulary.__contains__) if yes]
         mixed = interpolate(models, fit_weights(models, runs))
         entries = {word: lexicon.entries[word] for word in mixed.words if word in lexicon}
         return make_language(directory, Lexicon(entries), parent.language.tree, mixed)

@@ -217,6 +217,26 @@ def test_overview_and_unknown_tables(tmp_path, capsys):
     assert "no table 'table9'; there are table2, table3" in capsys.readouterr().err
 
 
+def test_a_map_of_some_domains_has_an_overview_and_a_page(tmp_path, capsys):
+    toy_corpus(tmp_path / "vs", [0.5] * 9)
+    (tmp_path / "map.toml").write_text('[domains.Voicesearch]\ntrain = "vs"\ntest = "vs"\n')
+    here = ["--corpora", str(tmp_path / "map.toml"), "--workdir", str(tmp_path)]
+    assert main(here) == 0
+    assert "18 models, 0 of them trained" in capsys.readouterr().out
+    assert main(["report", *here]) == 0
+    assert (tmp_path / "map" / "mini" / "report.html").exists()
+
+
+def test_what_is_known_is_looked_up_and_not_made(tmp_path):
+    laboratory = Laboratory(tmp_path, MINI)
+    directory = laboratory.directory(VSD)
+    directory.mkdir(parents=True)
+    (directory / "model.json").write_text("{}")
+    assert laboratory.trained(VSD)
+    assert laboratory.known([(VSD, TELEPHONY_8K), (VSD_NOISE, VOICESEARCH)]) == {}
+    assert not (tmp_path / "mini" / "corpus").exists()
+
+
 def test_a_matrix_over_anybodys_domains():
     asked = Matrix(("a", "b", "c"))
     everything, cost = asked.tables()
