@@ -54,7 +54,7 @@ if RECORDING:
     wave, _ = read_audio(RECORDING)
 else:
     corpus = synth.make(WORK / "voicesearch", "Voicesearch", "dev", words=60)
-    utterance = next(each for each in corpus if 2.5 < each.seconds < 3.0)
+    utterance = next(each for each in corpus if 2.0 < each.seconds < 2.4)
     wave = utterance.samples
     print(utterance.text)
 Audio(wave, rate=RATE_HZ)
@@ -134,16 +134,19 @@ Image(WORK / "boxes.png")
 
 # %%
 policy = Policy(noise_probability=0.8, noises=tuple(sorted(noises)), codecs=TRAINING_CODECS)
-visits = [draw(policy, seed=0, utterance_key="colab/utterance", visit=visit) for visit in range(3)]
+visits = [draw(policy, seed=8, utterance_key="colab/utterance", visit=visit) for visit in range(4)]
 for recipe in visits:
     print(recipe.to_json())
 
+
 # %%
-titles = [
-    f"visit {i}: {'8' if each.narrowband else '16'} kHz, {each.codec or 'no codec'}" for i, each in enumerate(visits)
-]
-heard = [(title, perturb(wave, recipe, noises)) for title, recipe in zip(titles, visits)]
-draw_perturbations(WORK / "visits.png", heard, columns=3)
+def title(visit: int, recipe: Recipe) -> str:
+    room = f"SNR {recipe.room.snr_db:.0f} dB" if recipe.room else "no room"
+    return f"visit {visit}: {room}, {'8' if recipe.narrowband else '16'} kHz, {recipe.codec or 'no codec'}"
+
+
+heard = [(title(visit, recipe), perturb(wave, recipe, noises)) for visit, recipe in enumerate(visits)]
+draw_perturbations(WORK / "visits.png", heard, columns=2)
 Image(WORK / "visits.png")
 
 # %% [markdown]

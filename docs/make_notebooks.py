@@ -33,8 +33,13 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     client = NotebookClient(notebook, km=manager, timeout=1800, coalesce_streams=True, record_timing=False)
     before = os.environ.get("PYTHONPATH", "")
-    path = os.pathsep.join([str(ROOT), *([before] if before else [])])
-    client.execute(cwd=str(folder), env={**os.environ, "PYTHONPATH": path, "IPYTHONDIR": str(folder / ".ipython")})
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *([before] if before else [])]),
+        "IPYTHONDIR": str(folder / ".ipython"),
+        "TQDM_DISABLE": "1",  # whoever reads a notebook has no use for bars
+    }
+    client.execute(cwd=str(folder), env=environment)
     notebook.metadata["language_info"] = {"name": "python"}  # and no version, which differs from machine to machine
     return notebook
 
