@@ -30,7 +30,8 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
     Raises nbclient's CellExecutionError with the cell that failed.
     """
     # Without folders of kernels only the native one is left, whatever is installed for the user.
-    manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    specs = KernelSpecManager(kernel_dirs=[])
+    manager = AsyncKernelManager(kernel_spec_manager=specs, transport="ipc", ip=str(folder / "kernel"))
     client = NotebookClient(notebook, km=manager, timeout=1800, coalesce_streams=True, record_timing=False)
     before = os.environ.get("PYTHONPATH", "")
     environment = {
@@ -39,7 +40,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         "IPYTHONDIR": str(folder / ".ipython"),
         "TQDM_DISABLE": "1",  # whoever reads a notebook has no use for bars
     }
-    client.execute(cwd=str(folder), env=environment)
+    client.execute(cwd=str(folder), env=environment, cleanup_kc=True)
     notebook.metadata["language_info"] = {"name": "python"}  # and no version, which differs from machine to machine
     return notebook
 

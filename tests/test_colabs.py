@@ -50,6 +50,6 @@ def test_a_notebook_has_the_cells_of_its_script_with_outputs(name):
     "name", ["perturbations", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tables", "adapt"))]
 )
 def test_a_notebook_runs_from_top_to_bottom(name, tmp_path):
-    # In a process of its own: nbclient leaves sockets to the garbage collector, which is a warning, and so an error.
+    # A process of its own, since nbclient leaves sockets to the garbage collector: a warning, and here an error.
     subprocess.run([sys.executable, make_notebooks.__file__, name, "--out", str(tmp_path)], check=True)
     check_outputs(name, nbformat.read(tmp_path / f"{name}.ipynb", as_version=4))
