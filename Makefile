@@ -4,7 +4,7 @@ SCALE ?= mini
 WORKDIR ?= runs
 BIN := .venv/bin
 
-.PHONY: demo reproduce env test test-slow bench lint clean
+.PHONY: demo reproduce env test test-slow notebooks bench lint clean
 
 demo: env  ## Train Table 3's two models on the embedded corpus and print the table beside the paper's.
 	$(BIN)/python -m experiments table3 --scale $(SCALE) --workdir $(WORKDIR)
@@ -25,6 +25,9 @@ test: lint  ## Lint, check types and layers, run every test that is not slow.
 
 test-slow: env  ## The checks that take minutes.
 	$(BIN)/python -m pytest -m slow
+
+notebooks: env  ## Execute the scripts of colabs/ into the notebooks beside them.
+	$(BIN)/python docs/make_notebooks.py
 
 bench: env .venv-bench/done  ## Speed beside that of peers, which get an environment of their own.
 	.venv-bench/bin/python benchmarks/perturb.py --json $(WORKDIR)/bench_perturb.json

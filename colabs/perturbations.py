@@ -1,41 +1,157 @@
 # ---
 # jupyter:
 #   jupytext:
-#     text_representation: {extension: .py, format_name: percent}
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
 # ---
+
+# %%
+# Where mdasr is not installed, as on Colab, this installs it from a checkout: there is no release on PyPI. Upload the
+# folder there, or clone it, and name it here. In a checkout after `make env` there is nothing to do.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("mdasr") is None:
+    checkout = ".."
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[codecs,synth]"], check=True)
+
 # %% [markdown]
 # # What happens to an utterance
-# One utterance through every box of the paper's Fig. 1: room and noise, bandwidth, codec. The recipe of each is one
-# line of JSON, and replays to the same samples.
+#
+# One utterance through every box of the paper's Fig. 1: room and noise (§3.1), bandwidth (§3.2), codec (§3.3), features
+# (§3.4). All randomness lies in a *recipe*, one line of JSON; whoever replays it gets the same samples. The output has
+# as many samples as the input and stays aligned with it, so labels stay right.
+#
+# Players scale what they play to the same peak, so that levels cannot be compared by ear.
 
 # %%
-# In a notebook elsewhere, in a checkout: !pip install ".[codecs]"
+from pathlib import Path
+
 import numpy as np
+from IPython.display import Audio, Image
 
+from mdasr.data import synth
+from mdasr.data.audio import read_audio
 from mdasr.data.noises import make_noises
-from mdasr.perturb import TRAINING_CODECS, Policy, Recipe, draw, perturb
+from mdasr.frontend import log_mel, stack
+from mdasr.perturb import TRAINING_CODECS, Codec, Policy, Recipe, draw, draw_room, perturb
+from mdasr.plots import draw_perturbations, draw_response
+from mdasr.spec import RATE_HZ
+
+RECORDING = ""  # a file of your own, a few seconds long; without one, an utterance of the embedded corpus
+WORK = Path("runs")
+WORK.mkdir(exist_ok=True)
 
 # %%
-seconds = np.arange(3 * 16_000) / 16_000
-voice = sum(np.sin(2 * np.pi * 120 * k * seconds) / k for k in range(1, 40)) * (np.sin(2 * np.pi * 2 * seconds) > 0)
-wave = (0.05 * voice).astype(np.float32)  # or a recording of your own: float32 at 16 kHz
+if RECORDING:
+    wave, _ = read_audio(RECORDING)
+else:
+    corpus = synth.make(WORK / "voicesearch", "Voicesearch", "dev", words=60)
+    utterance = next(each for each in corpus if 2.0 < each.seconds < 2.4)
+    wave = utterance.samples
+    print(utterance.text)
+Audio(wave, rate=RATE_HZ)
+
+# %% [markdown]
+# ## Room and noise (§3.1)
+#
+# Room `i` of a collection is a pure function of `i`: three million of them cost no storage. This one is among the worse
+# that §3.1 allows: reverberant, and no more than 10 dB above its noises.
 
 # %%
 noises = make_noises("train")
-policy = Policy(noise_probability=1.0, noises=tuple(noises), codecs=TRAINING_CODECS)
-recipes = [draw(policy, seed=0, utterance_key="colab/voice", visit=visit) for visit in range(3)]
-heard = [perturb(wave, recipe, noises) for recipe in recipes]
-for recipe in recipes:
+rooms = (draw_room(index, seed=0, snippets=sorted(noises)) for index in range(1000))
+room = next(each for each in rooms if len(each.sources) == 2 and each.rt60_s > 0.5 and 5 < each.snr_db < 10)
+in_room = Recipe(room=room)
+print(in_room.to_json())
+Audio(perturb(wave, in_room, noises), rate=RATE_HZ)
+
+# %%
+draw_response(WORK / "response.png", room)
+Image(WORK / "response.png")
+
+# %% [markdown]
+# ## Bandwidth (§3.2)
+#
+# Down to 8 kHz and up again, which leaves nothing above 4 kHz.
+
+# %%
+narrow = Recipe(narrowband=True)
+Audio(perturb(wave, narrow, noises), rate=RATE_HZ)
+
+# %% [markdown]
+# ## Codec (§3.3)
+#
+# Encoded and decoded again, with the codec's delay taken out. Training draws from seven conditions:
+
+# %%
+print(*TRAINING_CODECS, sep=", ")
+coded = Recipe(codec=Codec("mp3", 23))
+Audio(perturb(wave, coded, noises), rate=RATE_HZ)
+
+# %% [markdown]
+# ## One after the other
+
+# %%
+everything = Recipe(room=room, narrowband=True, codec=Codec("mp3", 23))
+Audio(perturb(wave, everything, noises), rate=RATE_HZ)
+
+# %% [markdown]
+# ## Features (§3.4)
+#
+# What the network gets: 128 log-mel bands every 10 ms, four frames stacked, every third stack kept. The pictures show
+# these bands, 60 dB down from the loudest.
+
+# %%
+frames = log_mel(perturb(wave, everything, noises))
+print(f"{len(wave)} samples, {frames.shape[0]} frames of {frames.shape[1]}, {stack(frames).shape[0]} steps of 512")
+
+# %%
+recipes = {
+    "as recorded": Recipe(),
+    f"room: RT60 {room.rt60_s:.2f} s, SNR {room.snr_db:.0f} dB": in_room,
+    "8 kHz": narrow,
+    "MP3 at 23 kbit/s": coded,
+    "AAC at 23 kbit/s": Recipe(codec=Codec("aac", 23)),
+    "room, 8 kHz, MP3 at 23 kbit/s": everything,
+}
+heard = [(title, perturb(wave, recipe, noises)) for title, recipe in recipes.items()]
+draw_perturbations(WORK / "boxes.png", heard, columns=2)
+Image(WORK / "boxes.png")
+
+# %% [markdown]
+# ## In training
+#
+# A policy says what may happen to the utterances of a domain, and how often. The recipe of a visit is a function of
+# (seed, utterance, visit): the number of workers or devices does not enter it, and no two visits sound alike.
+
+# %%
+policy = Policy(noise_probability=0.8, noises=tuple(sorted(noises)), codecs=TRAINING_CODECS)
+visits = [draw(policy, seed=8, utterance_key="colab/utterance", visit=visit) for visit in range(4)]
+for recipe in visits:
     print(recipe.to_json())
 
-# %%
-again = perturb(wave, Recipe.from_json(recipes[0].to_json()), noises)
-assert np.array_equal(again, heard[0])
 
 # %%
-from pathlib import Path  # noqa: E402
+def title(visit: int, recipe: Recipe) -> str:
+    room = f"SNR {recipe.room.snr_db:.0f} dB" if recipe.room else "no room"
+    return f"visit {visit}: {room}, {'8' if recipe.narrowband else '16'} kHz, {recipe.codec or 'no codec'}"
 
-from mdasr.plots import draw_perturbations  # noqa: E402
 
-titles = [f"visit {visit}: {recipe.codec or 'no codec'}" for visit, recipe in enumerate(recipes)]
-draw_perturbations(Path("perturbations.png"), [("as recorded", wave), *zip(titles, heard)], columns=2)
+heard = [(title(visit, recipe), perturb(wave, recipe, noises)) for visit, recipe in enumerate(visits)]
+draw_perturbations(WORK / "visits.png", heard, columns=2)
+Image(WORK / "visits.png")
+
+# %% [markdown]
+# A recipe read back from its line of JSON gives the same samples, bit for bit:
+
+# %%
+replayed = perturb(wave, Recipe.from_json(visits[0].to_json()), noises)
+assert np.array_equal(replayed, heard[0][1])

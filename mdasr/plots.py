@@ -156,6 +156,8 @@ def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
     axes.plot([], [], "k:", lw=1, label="before adaptation")
     axes.plot([], [], "k--", lw=1, label=f"from scratch, {most / 60:.0f} min")
     axes.set_xscale("log")
+    axes.set_xticks(minutes, [f"{m:.1f}" if m < 10 else f"{m:.0f}" for m in minutes])
+    axes.minorticks_off()
     axes.set_xlabel("minutes of the new domain's speech")
     axes.set_ylabel("word error rate in %, 95% interval")
     axes.set_ylim(bottom=0)

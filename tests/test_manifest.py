@@ -11,7 +11,7 @@ import soundfile
 from mdasr.data import shards
 from mdasr.data.audio import read_audio
 from mdasr.data.listing import Source
-from mdasr.data.manifest import SET_ASIDE, import_corpus, import_manifest, to_int16
+from mdasr.data.manifest import SET_ASIDE, export_manifest, import_corpus, import_manifest, to_int16
 from mdasr.data.records import Corpus
 
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech" / "manifest.jsonl"
@@ -351,3 +351,32 @@ def test_real_recordings(tmp_path):
         assert utterance.source_rate_hz == 22050
         assert 0.01 < np.sqrt(np.mean(utterance.samples**2)) < 0.5
         assert utterance.text == " ".join(utterance.text.lower().split())
+
+
+# --- export_manifest
+
+
+def test_an_exported_corpus_comes_back_bit_for_bit(tmp_path):
+    noise = np.random.default_rng(0).integers(-32768, 32768, 4000, np.int16)
+    for name, ids in (("a", ["one", "talk/2"]), ("b", ["three"])):
+        (tmp_path / name / "talk").mkdir(parents=True)
+        for each in ids:
+            soundfile.write(tmp_path / name / f"{each}.wav", noise + np.int16(len(each)), 16000)
+        import_manifest(write_manifest(tmp_path / name, [row(each) for each in ids]), tmp_path / f"{name}-in", "mine")
+    given = {"train": Corpus(tmp_path / "a-in"), "test": Corpus(tmp_path / "b-in")}
+    path = export_manifest(given, tmp_path / "out")
+    for split, corpus in given.items():
+        again = import_manifest(path, tmp_path / f"again-{split}", "mine", where={"split": split})
+        assert again.kept == len(corpus)
+        assert [(u.id, u.text, u.speaker, u.domain) for u in again.corpus] == [
+            (u.id, u.text, u.speaker, u.domain) for u in corpus
+        ]
+        assert all(np.array_equal(one.wave, other.wave) for one, other in zip(again.corpus, corpus))
+
+
+def test_two_utterances_of_one_id_are_not_exported_over_each_other(tmp_path):
+    soundfile.write(tmp_path / "one.wav", tone(0.5, 16000), 16000)
+    corpus = import_manifest(write_manifest(tmp_path, [row("one")]), tmp_path / "in", "mine").corpus
+    with pytest.raises(ValueError, match="'one' is the id of another utterance too"):
+        export_manifest({"train": corpus, "test": corpus}, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.jsonl").exists()

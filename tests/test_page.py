@@ -16,6 +16,7 @@ from tensorboardX import SummaryWriter
 from experiments.__main__ import TABLES, main
 from experiments.contents import Contents, Trained, read_contents
 from experiments.models import IN_DOMAIN_ONLY, MULTI, VSD, adapted
+from experiments.outcome import facts
 from experiments.page import page
 from experiments.run import Laboratory
 from mdasr.acoustic.curves import Curve, read_curves
@@ -185,7 +186,9 @@ def test_the_command_writes_what_there_is(tmp_path, capsys):
     assert "Of 23 claims: 0 holds, 0 fails, 0 undecided, 23 not judged yet." in Reader(written.read_text()).text
     laboratory.results_folder.mkdir()
     path = laboratory.results_folder / "table3.json"
-    path.write_text(json.dumps(table(3, [cell("Voicesearch", "w/o Noise")], seed=[5, 6])))
+    path.write_text(json.dumps(table(3, [cell("Voicesearch", "w/o Noise")], **facts([laboratory]) | {"seed": [5, 6]})))
+    assert main(["report", "--workdir", str(tmp_path)]) == 0
+    assert "Title 3" in Reader(written.read_text()).text
     directory = dataclasses.replace(laboratory, seed=6).directory(VSD)
     directory.mkdir(parents=True)
     (directory / "model.json").write_text(json.dumps(FACTS))

@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import soundfile
+
 from mdasr.data.audio import to_int16 as to_int16  # of this module, too
 from mdasr.data.importers import read_source
 from mdasr.data.listing import Source
 from mdasr.data.records import Corpus, seal_corpus, write_atomically
 from mdasr.data.rows import Choice, SetAside, read_rows
 from mdasr.data.shards import ROWS_PER_SHARD, Run, in_processes, tidy, write_shards
-from mdasr.spec import digest
+from mdasr.spec import RATE_HZ, digest
 
 SET_ASIDE = "set_aside.jsonl"
 
@@ -126,3 +128,21 @@ def _already_done(directory: Path, corpus: str, domain: str | None, made_by: dic
     tidy(directory)
     lines = (directory / SET_ASIDE).read_text(encoding="utf-8").splitlines()
     return ImportReport(sealed, len(sealed), tuple(SetAside(**json.loads(line)) for line in lines))
+
+
+def export_manifest(corpora: Mapping[str, Corpus], folder: Path | str) -> Path:
+    """Write corpora by split as WAV files of 16 bits at 16 kHz and `manifest.jsonl`, last: what an import reads.
+
+    Returns the manifest's path. Raises ValueError where two utterances have the same id.
+    """
+    folder, lines = Path(folder), {}
+    for split, corpus in corpora.items():
+        for u in corpus:
+            if u.id in lines:
+                raise ValueError(f"{corpus.directory}: {u.id!r} is the id of another utterance too; export them apart")
+            (folder / f"{u.id}.wav").parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(folder / f"{u.id}.wav", u.wave, RATE_HZ)
+            fields = {"id": u.id, "audio": f"{u.id}.wav", "text": u.text, "speaker": u.speaker, "domain": u.domain}
+            lines[u.id] = json.dumps(fields | {"split": split}, ensure_ascii=False) + "\n"
+    write_atomically(folder / "manifest.jsonl", "".join(lines.values()))
+    return folder / "manifest.jsonl"
