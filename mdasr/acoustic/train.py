@@ -26,6 +26,7 @@ from mdasr import hosts
 from mdasr.acoustic.checkpoints import Checkpoints
 from mdasr.acoustic.model import ModelConfig, init_params, network
 from mdasr.data.records import write_atomically
+from mdasr.files import read_json
 from mdasr.loader import Batches, MakesRows, Share
 
 Featurize = Callable[[dict[str, jax.Array]], jax.Array]
@@ -191,7 +192,7 @@ def check_run(path: Path, described: dict) -> None:
             raise FileNotFoundError(f"host {jax.process_index()} does not see {path}: hosts must share the directory")
         write_atomically(path, json.dumps(described, indent=1) + "\n")
         return
-    earlier = json.loads(path.read_text())
+    earlier = read_json(path, "description of a training (delete the directory to begin anew)")
     different = [name for name in described if earlier.get(name) != described[name]]
     if different:
         name = different[0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from pathlib import Path
 
 import soundfile
 from tqdm import tqdm
 
 from mdasr.data.audio import read_audio, to_int16
 from mdasr.data.records import Corpus
+from mdasr.files import read_text
 from mdasr.perturb import TRAINING_CODECS, Policy, Recipe, RoomRanges, draw, draw_room, perturb, require
 from mdasr.spec import RATE_HZ
 
@@ -31,8 +31,7 @@ def perturb_command(chosen: argparse.Namespace) -> int:
     noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
     measured = read_responses(chosen.responses) if chosen.responses else {}
     if chosen.recipe:
-        inline = chosen.recipe.lstrip().startswith("{")
-        recipe = Recipe.from_json(chosen.recipe if inline else Path(chosen.recipe).read_text())
+        recipe = read_recipe(chosen.recipe)
     else:
         policy = Policy(
             1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured))
@@ -42,6 +41,17 @@ def perturb_command(chosen: argparse.Namespace) -> int:
     soundfile.write(chosen.output, to_int16(perturb(wave, recipe, noises, measured)), RATE_HZ)
     print(recipe.to_json())
     return 0
+
+
+def read_recipe(given: str) -> Recipe:
+    """The recipe that `--recipe` gives: JSON itself, or the file that holds it."""
+    if given.lstrip().startswith("{"):
+        return Recipe.from_json(given)
+    text = read_text(given, "recipe (`mdasr perturb` prints one; give a file that holds it, or the JSON itself)")
+    try:
+        return Recipe.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{given}: {error}") from None
 
 
 def rooms_command(chosen: argparse.Namespace) -> int:

@@ -13,9 +13,11 @@ import soundfile
 import soxr
 from jaxtyping import Float32, Int16
 
+from mdasr.files import existing
 from mdasr.spec import RATE_HZ
 
 SLACK_S = 0.05  # frames of MP3 and the like: a file may be this much shorter than it says
+SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000  # a damaged header may say any rate, and a minute become a year at 16 kHz
 _LOUDEST = 1.5  # lossy decoders overshoot full scale a little; integers stored as floats overshoot a lot
 _BLOCK = 1 << 20  # samples read at a time: some headers do not say how many there are
 _STREAMED = 0x7FFF0000  # a WAV header written before the length was known says this many bytes or more
@@ -32,8 +34,7 @@ def read_audio(
     for what is empty, truncated, no audio, all zeros, not finite, or not there (a channel, a part).
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file (paths in a manifest are relative to its folder)")
+    existing(path, "file; a recording should be there (WAV, FLAC, MP3, Ogg, ...)")
     return decode_audio(path, str(path), channel, start_s, end_s)
 
 
@@ -51,6 +52,8 @@ def decode_audio(
     if not 0 <= first_s < (np.inf if end_s is None else end_s):
         raise ValueError(f"{name}: start_s {start_s}, end_s {end_s}: a part starts at 0 or later and ends after that")
     samples, rate_hz = _read_soundfile(content, name, first_s, end_s) or _read_av(content, name, first_s, end_s)
+    if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+        raise ValueError(f"{name}: {rate_hz} samples a second, which no recording of speech has; export it again")
     mono = _checked(name, _one_channel(name, samples, channel))
     if rate_hz != RATE_HZ:
         mono = soxr.resample(mono, rate_hz, RATE_HZ)
@@ -121,7 +124,7 @@ def _opened(content: Path | bytes) -> str | io.BytesIO:
 
 def _blocks(file: soundfile.SoundFile, count: int) -> Iterator[Float32[np.ndarray, "samples channels"]]:
     while count > 0:
-        block = file.read(min(_BLOCK, count), dtype="float32", always_2d=True)
+        block = file.read(min(_BLOCK // file.channels, count), dtype="float32", always_2d=True)
         if not len(block):
             return
         count -= len(block)
@@ -151,9 +154,10 @@ def _read_av(
             if not container.streams.audio:
                 raise ValueError(f"{name}: there is no sound in this file")
             samples, rate_hz = _decode(container)
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, UnicodeDecodeError, LookupError) as error:
+        why = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"{name}: damaged, or no audio that libsndfile or FFmpeg knows ({error.strerror}); is it "
+            f"{name}: damaged, or no audio that libsndfile or FFmpeg knows ({why}); is it "
             "something else under an audio file's name?"
         ) from None
     seconds = len(samples) / rate_hz

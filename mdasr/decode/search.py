@@ -34,8 +34,10 @@ class SearchOptions:
     def __post_init__(self) -> None:
         if not (self.beam > 0 and self.acoustic_scale > 0):
             raise ValueError(f"beam and acoustic_scale must be above 0: {self}")
-        if not (0 <= self.min_active < self.max_active and self.retries >= 0):
-            raise ValueError(f"min_active must be below max_active, and it and retries 0 or more: {self}")
+        if not (0 <= self.min_active < self.max_active and 0 <= self.retries <= 10):
+            raise ValueError(f"min_active must be below max_active, it 0 or more, and retries 0 to 10: {self}")
+        if self.max_active * 2**self.retries >= 2**31:
+            raise ValueError(f"max_active, doubled {self.retries} times, must be below 2**31: {self}")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 
-from mdasr.data.listing import Entry, Listing, Source, list_entries, read_text
+from mdasr.data.listing import Entry, Listing, Source, list_entries
+from mdasr.files import read_text
 
 _COLUMNS = ("client_id", "path", "sentence")
 

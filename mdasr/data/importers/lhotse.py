@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdasr.data.listing import Entry, Listing, Source, json_objects, list_entries, read_text, relative
+from mdasr.data.listing import Entry, Listing, Source, json_objects, list_entries, relative
+from mdasr.files import read_text
 
 _WHOLE_S = 0.01  # a supervision this close to both ends of its recording is all of it
 
