@@ -90,7 +90,20 @@ def field_lost(content: bytes, rng: np.random.Generator) -> bytes:
     return b"".join([*lines[:i], *fields, *lines[i + 1 :]])
 
 
-STRANGE = ("NaN", "-Infinity", "1e400", "-1", "1" + 400 * "0", 5000 * "9", "0", "null", '"\\ud800"', "[]", "{}", "1e308")
+STRANGE = (
+    "NaN",
+    "-Infinity",
+    "1e400",
+    "-1",
+    "1" + 400 * "0",
+    5000 * "9",
+    "0",
+    "null",
+    '"\\ud800"',
+    "[]",
+    "{}",
+    "1e308",
+)
 
 
 def strange_number(content: bytes, rng: np.random.Generator) -> bytes:
@@ -106,7 +119,7 @@ def strange_value(content: bytes, rng: np.random.Generator) -> bytes:
     """Any value of JSON, if that it is, of another kind."""
     lines = content.splitlines(keepends=True)
     i = int(rng.integers(len(lines)))
-    whole = len(lines) == 1 or content[:1] == b"{" and lines[0].strip() == b"{"
+    whole = len(lines) == 1 or (content[:1] == b"{" and lines[0].strip() == b"{")
     found = _changed_json(content if whole else lines[i], rng)
     if not found:
         return with_garbage(content, rng)

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,9 @@ import pytest
 import soundfile
 
 from mdasr import frontend
-from mdasr.acoustic.checkpoints import Checkpoints
+from mdasr.acoustic.checkpoints import Checkpoints, check_run, digest_of
 from mdasr.acoustic.curves import read_curves
 from mdasr.acoustic.model import ModelConfig, init_params
-from mdasr.acoustic.train import check_run
 from mdasr.acoustic.tying import Tree, monophones
 from mdasr.build import make_language, train_ngram
 from mdasr.commands.recognition import read_evaluation
@@ -34,7 +34,7 @@ from mdasr.data.noises import read_noises
 from mdasr.data.records import Corpus
 from mdasr.data.rows import Choice
 from mdasr.data.timings import ctm_lines, read_ctm, read_textgrid, write_textgrid
-from mdasr.decode.graph import Graph, build_graph
+from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.jobs import read_questions
 from mdasr.language.arpa import read_arpa
@@ -44,8 +44,8 @@ from mdasr.perturb import Codec, MeasuredRoom, PacketLoss, Recipe, draw_room
 from mdasr.recognizer import Recognizer
 from tests.damage import BOMB, OF_BYTES, OF_TEXT
 from tests.test_checkpoints import state
-from tests.test_importers import noise, recording, supervision
 from tests.test_importers import lines as write_lines
+from tests.test_importers import noise, recording, supervision
 from tests.test_loader import toy_corpus
 
 LONGEST_S = 20  # what takes longer hangs; nothing here needs a tenth of it
@@ -71,7 +71,7 @@ def tone(path: Path) -> None:
 def m4a(path: Path) -> None:
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as file:
-        stream = file.add_stream("aac", rate=16_000)
+        stream = file.add_stream("aac", rate=16_000, layout="mono")
         frame = av.AudioFrame.from_ndarray(noise(0.5)[None], format="s16", layout="mono")
         frame.sample_rate = 16_000
         file.mux([*stream.encode(frame), *stream.encode(None)])
@@ -132,7 +132,9 @@ def kaldi(folder: Path) -> None:
 def commonvoice(folder: Path) -> None:
     (folder / "clips").mkdir()
     tone(folder / "clips" / "a.mp3")
-    (folder / "train.tsv").write_text("client_id\tpath\tsentence\tage\ns\ta.mp3\tGood \u00ad morning\t40\ns\ta\tYes\t\n")
+    (folder / "train.tsv").write_text(
+        "client_id\tpath\tsentence\tage\ns\ta.mp3\tGood \u00ad morning\t40\ns\ta\tYes\t\n"
+    )
 
 
 def huggingface(folder: Path) -> None:
@@ -174,46 +176,47 @@ def aligned(folder: Path) -> None:
     (folder / "c.ctm").write_text("".join(f"{line}\n" for line in ctm_lines(alignment)))
 
 
-def corpus(damaged: str) -> Kind:
-    def read(folder: Path) -> None:
-        found = Corpus(folder)
-        alignments = found.alignments("exact")
-        assert len([*found]) == len(found.num_samples) == len(found) and len([*alignments]) == len(alignments)
-        assert found.info["hours"] >= 0 and found.domain
+def small_corpus(folder: Path) -> None:
+    toy_corpus(folder, [0.3, 0.4])
 
-    def write(folder: Path) -> None:
-        toy_corpus(folder, [0.3, 0.4])
 
-    return Kind(write, damaged, read, damaged.endswith("json"))
+def read_corpus(folder: Path) -> None:
+    found = Corpus(folder)
+    alignments = found.alignments("exact")
+    assert len([*found]) == len(found.num_samples) == len(found) and len([*alignments]) == len(alignments)
+    assert found.info["hours"] >= 0 and found.domain
+
+
+def small_model(folder: Path) -> None:
+    language, config = make_language(folder, LEXICON, TREE, ARPA), ModelConfig((4,), TREE.num_leaves)
+    stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
+    priors = np.zeros(TREE.num_leaves, np.float32)
+    Recognizer(config, 3, init_params(config, 0), stats, priors, language, SearchOptions(), {}).write(folder)
+
+
+def read_model(folder: Path) -> None:
+    found = Recognizer.read(folder)
+    scores = np.random.default_rng(0).standard_normal((9, TREE.num_leaves)).astype(np.float32)
+    decode(found.graph, scores, found.search)
 
 
 def model(damaged: str, cases: int = 6) -> Kind:
-    def write(folder: Path) -> None:
-        language, config = make_language(folder, LEXICON, TREE, ARPA), ModelConfig((4,), TREE.num_leaves)
-        stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
-        priors = np.zeros(TREE.num_leaves, np.float32)
-        Recognizer(config, 3, init_params(config, 0), stats, priors, language, SearchOptions(), {}).write(folder)
-
-    def read(folder: Path) -> None:
-        found = Recognizer.read(folder)
-        scores = np.random.default_rng(0).standard_normal((9, TREE.num_leaves)).astype(np.float32)
-        decode(found.graph, scores, found.search)
-
-    return Kind(write, damaged, read, damaged.endswith(("json", "txt", "arpa")), cases)
+    return Kind(small_model, damaged, read_model, damaged.endswith(("json", "txt", "arpa")), cases)
 
 
 def stages(damaged: str) -> Kind:
     def read(folder: Path) -> None:
         (name,) = folder.glob(f"{damaged}-*.fst")
-        (folder / "kept").rename(name)  # as it was called before it was damaged
+        (folder / f"kept-{damaged}").rename(name)  # as it was called before it was damaged
         build_graph(LEXICON, ARPA.to_arpa(), TREE, cache=folder)
 
-    def write(folder: Path) -> None:
-        build_graph(LEXICON, ARPA.to_arpa(), TREE, cache=folder)
-        (name,) = folder.glob(f"{damaged}-*.fst")
-        shutil.copyfile(name, folder / "kept")
+    return Kind(all_stages, f"kept-{damaged}", read)
 
-    return Kind(write, "kept", read)
+
+def all_stages(folder: Path) -> None:
+    build_graph(LEXICON, ARPA.to_arpa(), TREE, cache=folder)
+    for path in [*folder.glob("*.fst")]:
+        shutil.copyfile(path, folder / f"kept-{path.name.partition('-')[0]}")
 
 
 def events(folder: Path) -> None:
@@ -262,7 +265,7 @@ KINDS: dict[str, Kind] = {
     "tree": text("tree.txt", tree(), Tree.read, 10),
     "TextGrid": Kind(aligned, "u.TextGrid", lambda folder: read_textgrid(folder / "u.TextGrid", "u"), True, 10),
     "CTM": Kind(aligned, "c.ctm", lambda folder: read_ctm(folder / "c.ctm"), True),
-    **{name: corpus(name) for name in ("corpus.json", "lengths.npy", "align-exact.npy",
+    **{name: Kind(small_corpus, name, read_corpus, name.endswith("json")) for name in ("corpus.json", "lengths.npy", "align-exact.npy",
        "audio-00000-of-00001.array_record", "align-exact-00000-of-00001.array_record")},
     **{name: model(name) for name in ("model.json", "params.npz", "priors.npy", "stats.json", "graph/HCLG.fst",
        "graph/graph.json", "graph/words.txt")},
@@ -273,7 +276,7 @@ KINDS: dict[str, Kind] = {
     "training curves": Kind(events, "events.out.tfevents.1.host", read_curves),
     "evaluation": Kind(told, "r.json", lambda folder: read_evaluation(folder / "r.json"), True),
 }  # fmt: skip
-IN_WORDS = {"recipe": "recipe", "recipe of a measured room": "recipe"}  # no file is known, but what it was
+FIELDS_OF_RECIPES = ("recipe", "room: ", "codec: ", "packet loss: ")  # no file is known where one is told in words
 
 
 @pytest.fixture(scope="module")
@@ -334,4 +337,32 @@ def test_what_is_whole_is_taken(kind, whole, guarded, tmp_path):
 @pytest.mark.parametrize(("kind", "seed"), [(kind, seed) for kind in KINDS for seed in range(KINDS[kind].cases)])
 def test_what_is_damaged_is_taken_or_refused_by_name(kind, seed, whole, guarded, tmp_path):
     said = attempt(kind, seed, whole(kind), tmp_path / "copy")
-    assert not said or IN_WORDS.get(kind, str(tmp_path / "copy")) in said
+    named = FIELDS_OF_RECIPES if KINDS[kind].read is recipe_in_words else (str(tmp_path / "copy"),)
+    assert not said or any(name in said for name in named)
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    checkpoints = Checkpoints(folder)
+    for step in (20, 30):
+        checkpoints.save(step, state(step))
+    checkpoints.wait()
+    checkpoints.close()
+    return folder
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_damaged_checkpoint_is_whole_or_the_one_before_is_taken(seed, two_checkpoints, guarded, tmp_path):
+    shutil.copytree(two_checkpoints, tmp_path / "copy" / "checkpoints")
+    rng = np.random.default_rng(seed)
+    files = sorted(path for path in (tmp_path / "copy" / "checkpoints" / "30").rglob("*") if path.is_file())
+    path = files[rng.integers(len(files))]
+    path.write_bytes(OF_BYTES[seed % len(OF_BYTES)](path.read_bytes(), rng))
+    checkpoints = Checkpoints(tmp_path / "copy" / "checkpoints")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        found = checkpoints.restore(state(0))
+    checkpoints.close()
+    assert found and digest_of(found) == digest_of(state(20 if (tmp_path / "copy" / "damaged" / "30").exists() else 30))
+    assert any("training goes on from step 20" in str(each.message) for each in warned) == (found["step"] == 20)

@@ -52,8 +52,6 @@ def decode_audio(
     if not 0 <= first_s < (np.inf if end_s is None else end_s):
         raise ValueError(f"{name}: start_s {start_s}, end_s {end_s}: a part starts at 0 or later and ends after that")
     samples, rate_hz = _read_soundfile(content, name, first_s, end_s) or _read_av(content, name, first_s, end_s)
-    if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
-        raise ValueError(f"{name}: {rate_hz} samples a second, which no recording of speech has; export it again")
     mono = _checked(name, _one_channel(name, samples, channel))
     if rate_hz != RATE_HZ:
         mono = soxr.resample(mono, rate_hz, RATE_HZ)
@@ -97,7 +95,7 @@ def _read_soundfile(
         raise ValueError(f"{name}: {error.error_string} Copy or download it again") from None
     with file:
         _check_log(name, file.extra_info)
-        rate_hz, total = file.samplerate, file.frames
+        rate_hz, total = _checked_rate(name, file.samplerate), file.frames
         first = round(start_s * rate_hz)
         last = total if end_s is None else round(end_s * rate_hz)
         if last > total + SLACK_S * rate_hz or first >= max(total, 1):
@@ -153,7 +151,7 @@ def _read_av(
         with av.open(_opened(content)) as container:
             if not container.streams.audio:
                 raise ValueError(f"{name}: there is no sound in this file")
-            samples, rate_hz = _decode(container)
+            samples, rate_hz = _decode(container, name)
     except (av.error.FFmpegError, UnicodeDecodeError, LookupError) as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(
@@ -167,14 +165,21 @@ def _read_av(
     return samples[round(start_s * rate_hz) : last], rate_hz
 
 
-def _decode(container: Any) -> tuple[Float32[np.ndarray, "samples channels"], int]:
+def _decode(container: Any, name: str) -> tuple[Float32[np.ndarray, "samples channels"], int]:
     import av
 
     stream = container.streams.audio[0]
+    rate_hz = _checked_rate(name, stream.rate or 0)
     planar = av.AudioResampler(format="fltp")
     frames = [out.to_ndarray() for frame in container.decode(stream) for out in planar.resample(frame)]
     blocks = [np.empty((stream.channels, 0), np.float32), *frames]
-    return np.ascontiguousarray(np.concatenate(blocks, axis=1).T), stream.rate
+    return np.ascontiguousarray(np.concatenate(blocks, axis=1).T), rate_hz
+
+
+def _checked_rate(name: str, rate_hz: int) -> int:
+    if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+        raise ValueError(f"{name}: {rate_hz} samples a second, which no recording of speech has; export it again")
+    return rate_hz
 
 
 def _beyond(name: str, start_s: float, end_s: float | None, seconds: float) -> ValueError:

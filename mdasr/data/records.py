@@ -207,6 +207,18 @@ class Corpus:
             raise ValueError(f"{path}: not the lengths of {len(self)} utterances; copy the corpus or import again")
         return lengths
 
+    def require_unchanged(self) -> None:
+        """ValueError where the directory does not hold this corpus any more, as after another import."""
+        try:
+            now = Corpus(self.directory).info
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.directory}: the corpus changed while it was in use: {error}") from None
+        if now != self.info:
+            raise ValueError(
+                f"{self.directory}: the corpus changed while it was in use (its corpus.json is another). What was "
+                "saved before stays: put the corpus back and start the same command again, or begin in another place"
+            )
+
     def __len__(self) -> int:
         return self.info["utterances"]
 

@@ -102,14 +102,14 @@ def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, st
             f"{directory}: a graph of format {found!r}, but this version reads {READABLE}; build it again "
             "(`mdasr graph MODEL`)"
         )
+    for name in ("HCLG.fst", "words.txt") if "sha256" in info else ():
+        if not isinstance(info["sha256"], dict) or info["sha256"].get(name) != sha256_of(directory / name):
+            raise ValueError(f"{directory / name}: damaged, or not that of graph.json; build the graph again")
     try:
-        for name, sha256 in info.get("sha256", {}).items():
-            if sha256_of(directory / Path(name).name) != sha256:
-                raise ValueError(f"{directory / name}: damaged, or not that of graph.json; build the graph again")
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in info["labels"])
         num_outputs, made_of = info["num_outputs"], dict(info.get("made_of", {}))
         whole = all(type(label.output) is int and 0 <= label.output < num_outputs for label in labels)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); build the graph again (`mdasr graph MODEL`)") from None
     if not (labels and whole and type(num_outputs) is int and all(isinstance(v, str) for v in made_of.values())):
         raise ValueError(f"{path}: fields labels and num_outputs: not those of a graph; build it again")

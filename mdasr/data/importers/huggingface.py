@@ -28,8 +28,8 @@ def _entries(source: Source, files: list[Path]) -> Iterator[Entry]:
     for file in files:
         column, plain, embedded = _columns(file)
         place, row = file.relative_to(source.path).as_posix(), 0
-        for batch in batches(file, [*plain, *([] if embedded else [column])]):
-            for fields in batch.to_pylist():
+        for rows in batches(file, [*plain, *([] if embedded else [column])]):
+            for fields in rows:
                 name = f"{source.split or source.path.name}-{line:08d}"
                 known = {"speaker": name, **fields, "id": str(fields.get("id", name))}
                 known["audio"] = f"{place}:{column}:{row}" if embedded else fields[column]
