@@ -13,12 +13,10 @@ import numpy as np
 
 
 def existing(path: Path | str, what: str) -> Path:
-    """`path` where a file lies there; FileNotFoundError and IsADirectoryError tell `what` should."""
+    """`path` where a file lies there; FileNotFoundError tells `what` should."""
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: a folder, where a file should be: {what}")
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such {what}")
+    if not path.exists() or path.is_dir():
+        raise FileNotFoundError(f"{path}: no such {what}{'; it is a folder' if path.is_dir() else ''}")
     return path
 
 

@@ -27,17 +27,19 @@ def perturb_command(chosen: argparse.Namespace) -> int:
         return 0
     if not (chosen.input and chosen.output):
         raise ValueError("give a recording IN and where to write OUT, or --schema alone")
+    if (kind := chosen.output.suffix[1:].upper()) not in soundfile.available_formats():
+        raise ValueError(f"{chosen.output}: no format is called {kind or 'nothing'}; write .wav or .flac")
+    recipe = read_recipe(chosen.recipe) if chosen.recipe else None
     wave, _ = read_audio(chosen.input, chosen.channel)
     noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
     measured = read_responses(chosen.responses) if chosen.responses else {}
-    if chosen.recipe:
-        recipe = read_recipe(chosen.recipe)
-    else:
+    if recipe is None:
         policy = Policy(
             1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured))
         )
         recipe = draw(policy, chosen.seed, chosen.input.name, 0)
     require([recipe.codec])
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(chosen.output, to_int16(perturb(wave, recipe, noises, measured)), RATE_HZ)
     print(recipe.to_json())
     return 0
@@ -64,6 +66,7 @@ def rooms_command(chosen: argparse.Namespace) -> int:
     snippets = sorted(read_noises(chosen.noises) if chosen.noises else make_noises("train"))
     indices = tqdm(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
     rooms = ((i, draw_room(i, chosen.seed, snippets, RoomRanges(tail_cut_db=chosen.tail_cut_db))) for i in indices)
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     count = write_rooms(chosen.out, rooms)
     print(f"{chosen.out}: {count} rooms")
     if chosen.picture:

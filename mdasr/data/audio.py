@@ -152,7 +152,7 @@ def _read_av(
             if not container.streams.audio:
                 raise ValueError(f"{name}: there is no sound in this file")
             samples, rate_hz = _decode(container, name)
-    except (av.error.FFmpegError, UnicodeDecodeError, LookupError) as error:
+    except (av.error.FFmpegError, UnicodeDecodeError, LookupError, AttributeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(
             f"{name}: damaged, or no audio that libsndfile or FFmpeg knows ({why}); is it "

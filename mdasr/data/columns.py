@@ -10,7 +10,7 @@ from typing import Any
 
 from mdasr.files import existing
 
-_FORMATS = {".arrow": "an Arrow stream", ".parquet": "a Parquet file"}
+_FORMATS = {".arrow": "Arrow stream", ".parquet": "Parquet file"}
 
 
 def require() -> None:
@@ -64,7 +64,7 @@ def _explained(path: Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         why = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path}: no table of {_FORMATS[path.suffix]}, or damaged ({why}); copy it again") from None
+        raise ValueError(f"{path}: no {_FORMATS[path.suffix]}, or damaged ({why}); copy it again") from None
 
 
 @lru_cache(maxsize=2)

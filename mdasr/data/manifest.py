@@ -123,7 +123,7 @@ def _made_by(source: Source, sha256: str, choice: Choice) -> dict[str, object]:
 def _elsewhere(source: Source) -> str:
     """Where the audio lies as seen from the source's folder, if not in it."""
     folder = source.path if source.path.is_dir() else source.path.parent
-    way = os.path.relpath(source.root or folder, folder)
+    way = os.path.relpath((source.root or folder).resolve(), folder.resolve())
     return "" if way == "." else Path(way).as_posix()
 
 

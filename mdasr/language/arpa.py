@@ -27,7 +27,8 @@ def read_arpa(path: Path | str) -> NGram:
     """Read an ARPA file of any order, whoever wrote it.
 
     Raises OSError where there is no file; and ValueError, naming the file and the line, for a line that is broken,
-    sections that are missing or out of order, counts that do not hold, an n-gram that stands twice, and one whose history the file lacks.
+    sections that are missing or out of order, counts that do not hold, an n-gram that stands twice, and one whose
+    history the file lacks.
     """
     path = existing(path, N_GRAMS)
     try:
