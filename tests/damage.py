@@ -129,14 +129,16 @@ def strange_value(content: bytes, rng: np.random.Generator) -> bytes:
 def _changed_json(text: bytes, rng: np.random.Generator, lost: bool = False) -> bytes | None:
     """JSON with one value, however deep, lost or replaced; None where the text is no JSON with values in it."""
     try:
-        holders: list = [root := json.loads(text)]
-    except ValueError:
+        root = json.loads(text)
+    except (ValueError, RecursionError):
         return None
+    if not isinstance(root, dict | list):
+        return None
+    holders: list = [root]
     for holder in holders:  # which grows meanwhile
         inner = holder.values() if isinstance(holder, dict) else holder
         holders += [value for value in inner if isinstance(value, dict | list)][:20] if len(holders) < 200 else []
-    holders = [holder for holder in holders if holder] if isinstance(root, dict | list) else []
-    if not holders:
+    if not (holders := [holder for holder in holders if holder]):
         return None
     holder = holders[rng.integers(len(holders))]
     key = [*holder][rng.integers(len(holder))] if isinstance(holder, dict) else int(rng.integers(len(holder)))

@@ -165,6 +165,8 @@ def _checked_info(path: Path) -> dict[str, Any]:
     for name, kind in _FACTS.items():
         if not isinstance(info.get(name), kind) or isinstance(info[name], bool):
             raise ValueError(f"{path}: field {name} is {info.get(name)!r}; copy the corpus again, or import again")
+    if not 0 <= info["hours"] <= 1e9:
+        raise ValueError(f"{path}: field hours is {info['hours']}; copy the corpus again, or import again")
     if info["utterances"] < 1 or not info["shards"]:
         raise ValueError(f"{path}: fields utterances and shards: there are none; import again")
     if not all(isinstance(name, str) and name == Path(name).name and name.strip(".") for name in info["shards"]):

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import kaldifst
 import numpy as np
@@ -67,8 +68,8 @@ class Graph:
             "num_outputs": self.num_outputs,
             "labels": labels,
             "made_of": dict(self.made_of),
-            "sha256": {name: sha256_of(directory / name) for name in ("HCLG.fst", "words.txt")},
         }
+        info["sha256"] = _digests(directory, info)
         (directory / "graph.json").write_text(json.dumps(info) + "\n", encoding="utf-8")
 
     @classmethod
@@ -89,6 +90,12 @@ class Graph:
         return cls(fst, labels, words, num_outputs, made_of)
 
 
+def _digests(directory: Path, info: Mapping[str, Any]) -> dict[str, str]:
+    """What a graph's files must answer to, by their names; of graph.json its labels."""
+    files = {name: sha256_of(directory / name) for name in ("HCLG.fst", "words.txt")}
+    return files | {"graph.json": digest([info.get("num_outputs"), info.get("labels")])}
+
+
 def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, str]]:
     """Labels, number of outputs and ingredients from graph.json; ValueError where it, or a file it names, is damaged.
 
@@ -102,8 +109,9 @@ def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, st
             f"{directory}: a graph of format {found!r}, but this version reads {READABLE}; build it again "
             "(`mdasr graph MODEL`)"
         )
-    for name in ("HCLG.fst", "words.txt") if "sha256" in info else ():
-        if not isinstance(info["sha256"], dict) or info["sha256"].get(name) != sha256_of(directory / name):
+    kept = info.get("sha256")
+    for name, sha256 in _digests(directory, info).items() if kept is not None else ():
+        if not isinstance(kept, dict) or kept.get(name) != sha256:
             raise ValueError(f"{directory / name}: damaged, or not that of graph.json; build the graph again")
     try:
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in info["labels"])

@@ -76,7 +76,7 @@ def _arrow_files(source: Source) -> list[Path]:
         raise ValueError(f"{folder}: saved with an indices mapping; save it again after flatten_indices()")
     try:
         return [_inside(folder, part["filename"]) for part in facts["_data_files"]]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, UnicodeError):
         raise ValueError(f"{state}: field _data_files does not tell file names; save the data set again") from None
 
 
