@@ -78,7 +78,7 @@ class Language:
         graph, arpa = Graph.read(directory / "graph"), read_text(directory / "lm.arpa", N_GRAMS, "utf-8")
         found = ingredients(lexicon, arpa, tree, graph.words)
         for name, named in graph.made_of.items():
-            if found[name] != named:
+            if found.get(name) != named:
                 raise ValueError(
                     f"{directory / name} is not the one that {directory / 'graph'} was made of: put that one back, or "
                     f"make the graph anew (`mdasr graph {directory}`)"

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from mdasr.decode.graph import Graph
 from mdasr.language.lexicon import SILENCE
 
+LARGEST = 1e6  # of a beam, a scale or a penalty: what is larger is a mistake, and loses every path to rounding
+
 
 @dataclass(frozen=True)
 class SearchOptions:
@@ -32,8 +34,10 @@ class SearchOptions:
     retries: int = 2
 
     def __post_init__(self) -> None:
-        if not (self.beam > 0 and self.acoustic_scale > 0):
-            raise ValueError(f"beam and acoustic_scale must be above 0: {self}")
+        if not (0 < self.beam <= LARGEST and 0 < self.acoustic_scale <= LARGEST):
+            raise ValueError(f"beam and acoustic_scale must be above 0, and at most {LARGEST:g}: {self}")
+        if not abs(self.insertion_penalty) <= LARGEST:
+            raise ValueError(f"insertion_penalty must lie within ±{LARGEST:g}: {self}")
         if not (0 <= self.min_active < self.max_active and 0 <= self.retries <= 10):
             raise ValueError(f"min_active must be below max_active, it 0 or more, and retries 0 to 10: {self}")
         if self.max_active * 2**self.retries >= 2**31:
