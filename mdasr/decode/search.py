@@ -38,8 +38,8 @@ class SearchOptions:
             raise ValueError(f"beam and acoustic_scale must be above 0, and at most {LARGEST:g}: {self}")
         if not abs(self.insertion_penalty) <= LARGEST:
             raise ValueError(f"insertion_penalty must lie within ±{LARGEST:g}: {self}")
-        if not (0 <= self.min_active < self.max_active and 0 <= self.retries <= 10):
-            raise ValueError(f"min_active must be below max_active, it 0 or more, and retries 0 to 10: {self}")
+        if not (0 <= self.min_active < self.max_active and 0 <= self.retries <= 20):
+            raise ValueError(f"min_active must be below max_active, it and retries 0 or more, retries up to 20: {self}")
         if self.max_active * 2**self.retries >= 2**31:
             raise ValueError(f"max_active, doubled {self.retries} times, must be below 2**31: {self}")
 
