@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -196,6 +197,21 @@ def describe(pool: Pool, tree: Tree, parent: Recognizer | None) -> dict[str, Any
     }
 
 
+def check_hosts(pool: Pool) -> None:
+    """ValueError where there are more hosts than utterances to train on: what some of them do could help nobody."""
+    utterances = sum(len(source.usable()) for source in pool.sources)
+    if (count := jax.process_count()) > utterances:
+        raise ValueError(
+            f"{count} hosts, but {utterances} utterances to train on: start fewer hosts, or give more speech"
+        )
+
+
+def check_corpora(pool: Pool) -> None:
+    """ValueError where a corpus of the pool is no longer the one that was opened."""
+    for source in (*pool.sources, *pool.dev):
+        source.corpus.require_unchanged()
+
+
 def done(directory: Path, **asked: Any) -> Recognizer | None:
     """The finished model of a directory; ValueError where its facts are not those that are asked for now."""
     if not (directory / "model.json").exists():
@@ -234,6 +250,7 @@ def train_recognizer(
         return found
     if parent and digest(parent.language.tree) != digest(tree):
         raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
+    check_hosts(pool)
     directory.mkdir(parents=True, exist_ok=True)
     pieces = ROW_PIECES if features_on == "accelerator" else 0
     rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
@@ -241,7 +258,8 @@ def train_recognizer(
     maker, featurize = make_rows(pool, tree, plan, seed, features_on)
     trained = train(
         plan.config, plan.options, maker, directory, workers=workers, start_from=parent and parent.params,
-        stopping=plan.stopping, described=described, featurize=featurize, label=label,
+        stopping=plan.stopping, described=described, featurize=featurize, check=partial(check_corpora, pool),
+        label=label,
     )  # fmt: skip
 
     def tuned() -> Recognizer:

@@ -45,8 +45,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return chosen.function(chosen)
     except (ValueError, OSError, ImportError) as error:
-        print(f"mdasr {chosen.command}: {error}", file=sys.stderr)
+        print(f"mdasr {chosen.command}: {_said(error)}", file=sys.stderr)
         return 2
+
+
+def _said(error: Exception) -> str:
+    """What went wrong, without the system's number for it."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":

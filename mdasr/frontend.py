@@ -18,6 +18,7 @@ import scipy.fft
 import scipy.sparse
 from jaxtyping import Float, Int
 
+from mdasr.files import read_json
 from mdasr.spec import RATE_HZ
 
 WINDOW = 512  # samples: 32 ms
@@ -122,11 +123,12 @@ class FeatureStats:
     def read(cls, path: Path) -> FeatureStats:
         """Read what `write` wrote; ValueError where a field is missing or of the wrong length."""
         try:
-            fields = json.loads(path.read_text())
+            fields = read_json(path, "feature statistics (training writes them)")
             stats = cls(*(np.asarray(fields[name], np.float32) for name in ("mean", "std")))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: not feature statistics ({error!r}); they are written by training") from error
-        if stats.mean.shape != (BANDS,) or stats.std.shape != (BANDS,) or not np.all(stats.std > 0):
+        finite = np.isfinite([*stats.mean.ravel(), *stats.std.ravel()]).all()
+        if stats.mean.shape != (BANDS,) or stats.std.shape != (BANDS,) or not (finite and np.all(stats.std > 0)):
             raise ValueError(f"{path}: fields mean and std must be {BANDS} numbers each, std above 0; train again")
         return stats
 

@@ -28,6 +28,7 @@ from mdasr.build import (
 )
 from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.data.records import Corpus
+from mdasr.files import read_text
 from mdasr.language import espeak
 from mdasr.language.arpa import read_arpa
 from mdasr.language.combine import fit_weights, interpolate, widen
@@ -194,9 +195,11 @@ def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
 def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:
     """Phonetic questions: a set of phones a line, with blanks between; ValueError with the line of a strange phone."""
     known, questions = {*phones}, []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    content = read_text(path, "list of phonetic questions (a set of phones a line, with blanks between)")
+    for number, line in enumerate(content.splitlines(), start=1):
         if strange := [phone for phone in line.split() if phone not in known]:
-            raise ValueError(f"{path}, line {number}: the lexicon has no phone {strange[0]!r}")
+            having = " ".join(sorted(known))
+            raise ValueError(f"{path}, line {number}: the lexicon has no phone {strange[0]!r}; it has {having}")
         questions += [tuple(line.split())] if line.split() else []
     if not questions:
         raise ValueError(f"{path}: no questions; write a set of phones a line")

@@ -19,7 +19,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
@@ -35,14 +35,17 @@ from mdasr.decode.lattice import LATTICE_BEAM, Lattice, search_lattice
 from mdasr.decode.paths import nbest
 from mdasr.decode.rescore import Grammar, rescore
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
-from mdasr.language.arpa import read_arpa
+from mdasr.files import read_array, read_arrays, read_json, read_text
+from mdasr.language.arpa import N_GRAMS, read_arpa
 from mdasr.language.lexicon import Lexicon
-from mdasr.perturb import Policy, draw, perturb
+from mdasr.perturb import Policy, draw, perturb, schema
 from mdasr.perturb.room import Sounds
 from mdasr.score.wer import Errors, count_errors
 from mdasr.spec import digest
 
 FORMAT = 1
+LONGEST_DELAY = 1000  # steps
+T = TypeVar("T")
 WIDTH = frontend.STACK * frontend.BANDS
 ROWS, STEPS = 16, 64  # utterances are scored so many at once, padded to a multiple of so many steps
 
@@ -72,10 +75,10 @@ class Language:
     def read(cls, directory: Path) -> Language:
         """Read what `write` wrote; raises ValueError naming a file that is not the one that the graph was made of."""
         lexicon, tree = Lexicon.read(directory / "lexicon.txt"), Tree.read(directory / "tree.txt")
-        graph, arpa = Graph.read(directory / "graph"), (directory / "lm.arpa").read_bytes().decode("utf-8")
+        graph, arpa = Graph.read(directory / "graph"), read_text(directory / "lm.arpa", N_GRAMS, "utf-8")
         found = ingredients(lexicon, arpa, tree, graph.words)
         for name, named in graph.made_of.items():
-            if found[name] != named:
+            if found.get(name) != named:
                 raise ValueError(
                     f"{directory / name} is not the one that {directory / 'graph'} was made of: put that one back, or "
                     f"make the graph anew (`mdasr graph {directory}`)"
@@ -160,23 +163,39 @@ class Recognizer:
         path = directory / "model.json"
         if not path.exists():
             raise FileNotFoundError(f"{directory} is not a model: it has no model.json; `mdasr train` writes one last")
-        facts = json.loads(path.read_text())
+        facts = read_json(path, "description of a model")
         if facts.pop("format", None) != FORMAT:
             raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; train again")
+        config = _field(path, facts, "network", ModelConfig)
+        search = _field(path, facts, "search", SearchOptions)
+        if type(delay := facts.pop("output_delay", None)) is not int or not 0 <= delay < LONGEST_DELAY:
+            raise ValueError(f"{path}: field output_delay: {delay!r} where a number of steps should be")
         language = Language.read(directory)
         check_tree(directory, language.tree, facts)
-        network = facts.pop("network")
-        config = ModelConfig(**network | {"cells": tuple(network["cells"])})
-        return cls(
-            config,
-            facts.pop("output_delay"),
-            read_params(directory / "params.npz", config),
-            frontend.FeatureStats.read(directory / "stats.json"),
-            np.load(directory / "priors.npy", allow_pickle=False),
-            language,
-            SearchOptions(**facts.pop("search")),
-            facts,
-        )
+        if config.num_outputs != language.graph.num_outputs:
+            raise ValueError(
+                f"{path}: a network of {config.num_outputs} outputs, but {directory / 'graph'} is for "
+                f"{language.graph.num_outputs}; put the files of one training together again"
+            )
+        params = read_params(directory / "params.npz", config)
+        stats = frontend.FeatureStats.read(directory / "stats.json")
+        priors = _read_priors(directory / "priors.npy", config.num_outputs)
+        return cls(config, delay, params, stats, priors, language, search, facts)
+
+
+def _field(path: Path, facts: dict[str, Any], name: str, kind: type[T]) -> T:
+    """Take a field of model.json out of its facts, as the dataclass `kind`; ValueError names what is wrong with it."""
+    try:
+        return schema.read(kind, schema.completed(kind, facts.pop(name, None)), f"field {name}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read_priors(path: Path, num_outputs: int) -> Float32[np.ndarray, " outputs"]:
+    priors = read_array(path, "log priors of a model's outputs (training writes them)")
+    if priors.shape != (num_outputs,) or priors.dtype != np.float32 or not np.isfinite(priors).all():
+        raise ValueError(f"{path}: not {num_outputs} finite float32 numbers, a prior an output; copy the model again")
+    return priors
 
 
 def check_tree(directory: Path, tree: Tree, described: Mapping[str, Any]) -> None:
@@ -187,8 +206,7 @@ def check_tree(directory: Path, tree: Tree, described: Mapping[str, Any]) -> Non
 
 def read_params(path: Path, config: ModelConfig) -> dict:
     """Parameters from an .npz, compared with the shapes that `config` asks for; raises ValueError at a difference."""
-    with np.load(path, allow_pickle=False) as arrays:
-        flat = {name: arrays[name] for name in arrays.files}
+    flat = read_arrays(path, "parameters of a network (training writes them)")
     wanted = traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, 0)), sep="/")
     for name in sorted({*flat, *wanted}):
         found = flat[name].shape if name in flat else "missing"
@@ -198,6 +216,8 @@ def read_params(path: Path, config: ModelConfig) -> dict:
                 f"{path}: {name} is {found}, but model.json asks for {asked}; this is a checkpoint of another "
                 "configuration. Put the two files of one training together again."
             )
+        if flat[name].dtype != wanted[name].dtype or not np.isfinite(flat[name]).all():
+            raise ValueError(f"{path}: {name} does not hold finite {wanted[name].dtype} numbers; copy the model again")
     return traverse_util.unflatten_dict(flat, sep="/")
 
 

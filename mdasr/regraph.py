@@ -9,6 +9,7 @@ from pathlib import Path
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import write_atomically
 from mdasr.decode.grammar import announced
+from mdasr.files import read_json
 from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.recognizer import Language, check_tree, compose_language
@@ -32,7 +33,7 @@ def regraph(
     elsewhere = out.resolve() != model.resolve()
     if elsewhere and (out / "model.json").exists():
         raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
-    described = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    described = read_json(model / "model.json", "description of a model")
     if arpa or lexicon:
         described.pop("dev_wer", None)  # that of another language
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")

@@ -15,7 +15,6 @@ next window, which begins `chunk` steps later. Without mdasr (three other lines 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from jaxtyping import Array, Float, Int
 
 from mdasr.decode.graph import Graph
 from mdasr.decode.search import SearchOptions
+from mdasr.files import existing, read_json
 
 FORMAT = 1
 AnyArray = Array | np.ndarray
@@ -53,18 +53,26 @@ class Served:
             raise FileNotFoundError(
                 f"{directory} is not an export: it has no serve.json; `mdasr export` writes it last"
             )
-        described = json.loads(path.read_text())
+        described = read_json(path, "description of an export")
         if described.get("format") != FORMAT:
             raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; export again")
-        serialized = (directory / "model.stablehlo").read_bytes()
-        if hashlib.sha256(serialized).hexdigest() != described["sha256"]:
+        serialized = existing(directory / "model.stablehlo", "function of an export; copy it again").read_bytes()
+        if hashlib.sha256(serialized).hexdigest() != described.get("sha256"):
             raise ValueError(f"{directory / 'model.stablehlo'}: not what serve.json was written for; copy it again")
+        try:
+            chunk, delay = described["chunk"], described["output_delay"]
+            state_size = described["arguments"]["state"][-1]
+            search = SearchOptions(**described["search"])
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"{path}: damaged ({error!r}); export again") from None
+        if not all(type(value) is int and 0 <= value < 10**9 for value in (chunk, delay, state_size)) or not chunk:
+            raise ValueError(f"{path}: fields chunk, output_delay and arguments must be whole numbers; export again")
         return cls(
-            described["chunk"],
-            described["output_delay"],
-            described["arguments"]["state"][-1],
+            chunk,
+            delay,
+            state_size,
             Graph.read(directory / "graph"),
-            SearchOptions(**described["search"]),
+            search,
             jax.jit(jax.export.deserialize(bytearray(serialized)).call),
         )
 

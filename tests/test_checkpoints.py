@@ -1,5 +1,6 @@
 """Checkpoints: damaged ones are passed over and kept, a full disk loses nothing, SIGTERM saves."""
 
+import errno
 import os
 import shutil
 import signal
@@ -9,9 +10,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from mdasr.acoustic.checkpoints import Checkpoints, digest_of
+from mdasr.acoustic.model import ModelConfig
+from mdasr.acoustic.train import TrainOptions, train
+from tests.tasks import SignsRowMaker
+
+CONFIG = ModelConfig((16,), 4, dropout=0.1)
 
 
 def state(step: int) -> dict:
@@ -124,6 +131,25 @@ def test_where_nothing_can_be_written_the_last_good_one_stays(saved):
     assert found.returncode == 1, found.stderr
     assert "a checkpoint could not be saved" in found.stderr and "that of step 30 is whole" in found.stderr
     assert same(restored(saved), state(30))
+
+
+def test_a_full_disk_stops_training_and_with_room_it_goes_on(tmp_path, monkeypatch):
+    options = TrainOptions(60, 4, 1e-2, checkpoint_every=20)
+    real = ocp.CheckpointManager.save
+
+    def save(self, step, *given, **named):
+        if step == 40:
+            self.wait_until_finished()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, step, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ocp.CheckpointManager, "save", save)
+        with pytest.raises(OSError, match=r"could not be saved \(OSError: .*No space left.* that of step 20 is whole"):
+            train(CONFIG, options, SignsRowMaker(), tmp_path / "full", workers=0)
+    found = train(CONFIG, options, SignsRowMaker(), tmp_path / "full", workers=0)
+    wanted = train(CONFIG, options, SignsRowMaker(), tmp_path / "roomy", workers=0)
+    assert same(found.params, wanted.params) and found.frame_accuracy == wanted.frame_accuracy
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):

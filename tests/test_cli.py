@@ -1,6 +1,7 @@
 """The command line as people use it: results on standard output, clear errors, exit statuses."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet
@@ -10,6 +11,8 @@ import soundfile
 from mdasr.cli import COMMANDS, main
 from mdasr.data.noises import make_noises
 from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
+from tests.test_fuzz import small_model
+from tests.test_loader import toy_corpus
 
 
 @pytest.fixture
@@ -17,6 +20,19 @@ def recording(tmp_path):
     path = tmp_path / "in.wav"
     soundfile.write(path, 0.1 * np.sin(np.arange(22_050) / 5) * (np.arange(22_050) % 4000 < 2500), 22_050)
     return path
+
+
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    """A folder with one of each: words.txt, lexicon.txt, good.arpa, in.wav, the corpus toy and a model."""
+    folder = tmp_path_factory.mktemp("things")
+    small_model(folder / "model")
+    toy_corpus(folder / "toy", [0.5] * 3)
+    (folder / "words.txt").write_text("ah s\n")
+    shutil.copyfile(folder / "model" / "lexicon.txt", folder / "lexicon.txt")
+    shutil.copyfile(folder / "model" / "lm.arpa", folder / "good.arpa")
+    soundfile.write(folder / "in.wav", 0.1 * np.sin(np.arange(16_000) / 5), 16_000)
+    return folder
 
 
 def test_perturb_prints_a_recipe_that_replays_to_the_same_samples(recording, tmp_path, capsys):
@@ -71,7 +87,13 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("recipe", "message"),
-    [("{", "not JSON"), ('{"version": 99}', "version 99"), ('{"version": 2, "room": null}', "needs the fields")],
+    [
+        ("{", "not JSON"),
+        ('{"version": 1}', "recipe: version 1, but this release replays version 2 alone"),
+        ('{"room": null}', "recipe: no version, but this release replays version 2 alone"),
+        ('{"version": 2, "room": null}', "needs the fields"),
+        ("my/recipe.json", "my/recipe.json: no such recipe (`mdasr perturb` prints one; "),
+    ],
 )
 def test_a_broken_recipe_is_explained(recording, tmp_path, capsys, recipe, message):
     assert main(["perturb", str(recording), str(tmp_path / "out.wav"), "--recipe", recipe]) == 2
@@ -91,6 +113,50 @@ def test_import_tells_what_it_set_aside(recording, tmp_path, capsys):
     assert "1 utterances" in printed
     assert "line 2 (b)" in printed
     assert main(arguments) == 3, "what is done already is reported again"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("lm perplexity no words.txt", "no: no such n-gram model (an ARPA file; `mdasr lm train` writes one)"),
+        ("lm perplexity good.arpa no", "no: no such text (a line a sentence)"),
+        ("lm prune no --out x.arpa", "no: no such n-gram model"),
+        ("lm mix no good.arpa --held-out words.txt --out x.arpa", "no: no such n-gram model"),
+        ("lm train no --out x.arpa", "no: no such text (a line a sentence)"),
+        ("lm train words.txt --vocabulary no --out x.arpa", "no: no such vocabulary (a line a word)"),
+        ("graph model --lm no", "no: no such n-gram model"),
+        ("graph model --lexicon no", "no: no such lexicon (in CMUdict's format"),
+        ("graph no", "no is not a model"),
+        ("tree show no b-ae+t", "no: no such tree of CDPhones (`mdasr train` writes a model's tree.txt)"),
+        ("tree show model b-ae+t", "the tree has no phone 'B'; it has AA S SIL"),
+        ("perturb no out.wav", "no: no such file; a recording should be there (WAV,"),
+        ("perturb words.txt out.wav", "words.txt: damaged, or no audio that libsndfile or FFmpeg knows"),
+        ("perturb in.wav out.what", "out.what: no format is called WHAT; write .wav or .flac"),
+        ("perturb in.wav out.wav --noises no", "no: not a folder; give one that holds noise recordings"),
+        ("evaluate model toy --against no", "no: no such result of `mdasr evaluate --json`"),
+        ("evaluate model no", "no is not a corpus"),
+        ("align toy --lexicon no", "no: no such lexicon"),
+        ("train toy --out m --lexicon lexicon.txt --questions no", "no: no such list of phonetic questions (a set of"),
+        ("train toy --out m --lexicon no", "no: no such lexicon"),
+        ("lm train words.txt --out words.txt/x.arpa", "words.txt: File exists"),
+        ("import kaldi no --domain d --corpus c --out c", "no/wav.scp: no such file; a Kaldi data directory has one"),
+    ],
+)
+def test_what_is_missing_is_named_with_what_it_should_be(command, said, things, monkeypatch, capsys):
+    monkeypatch.chdir(things)
+    assert main(command.split()) == 2
+    error = capsys.readouterr().err
+    assert said in error and "Errno" not in error
+
+
+def test_transcribe_goes_on_after_what_is_no_recording(things, monkeypatch, capsys):
+    monkeypatch.chdir(things)
+    assert main(["transcribe", "model", "no.wav", "words.txt", "in.wav"]) == 3
+    printed = capsys.readouterr()
+    missing, other = (line for line in printed.err.splitlines() if line.startswith("mdasr transcribe: "))
+    assert "no.wav: no such file; a recording should be there" in missing
+    assert "words.txt: damaged, or no audio that libsndfile or FFmpeg knows" in other
+    assert printed.out.startswith("in.wav\t")
 
 
 def test_a_missing_manifest_is_an_error_not_a_traceback(tmp_path, capsys):

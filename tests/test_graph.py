@@ -188,7 +188,7 @@ def test_graphs_of_format_1_are_read(tmp_path):
     graph = build_graph(LEXICON, ARPA, TREE)
     graph.write(tmp_path)
     info = json.loads((tmp_path / "graph.json").read_text())
-    del info["made_of"]
+    del info["made_of"], info["sha256"]
     (tmp_path / "graph.json").write_text(json.dumps(info | {"format": 1}))
     assert kaldifst.StdVectorFst(graph.fst).write(str(tmp_path / "HCLG.fst"))
     old = Graph.read(tmp_path)

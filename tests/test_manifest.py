@@ -13,6 +13,7 @@ from mdasr.data.audio import read_audio
 from mdasr.data.listing import Source
 from mdasr.data.manifest import SET_ASIDE, export_manifest, import_corpus, import_manifest, to_int16
 from mdasr.data.records import Corpus
+from mdasr.data.rows import Choice
 
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech" / "manifest.jsonl"
 
@@ -330,6 +331,23 @@ def test_done_it_only_reports_and_never_overwrites_another(tmp_path):
     ):
         with pytest.raises(FileExistsError, match="holds another corpus"):
             import_manifest(**{"path": path, "directory": tmp_path / "out", "corpus": "mine", **changed})
+
+
+def test_the_same_manifest_with_audio_elsewhere_is_another_corpus(tmp_path):
+    """Whatever the folder is called from where: it is the way from the manifest to its audio that counts."""
+    for name, hz in (("a", 440.0), ("b", 220.0)):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "u.wav", tone(1, 16_000, hz), 16_000)
+    path, choice = write_manifest(tmp_path / "a", [row("u")]), Choice()
+    there = Source("manifest", path, root=tmp_path / "b")
+    first = import_corpus(there, tmp_path / "out", "c", choice).corpus
+    for other in (Source("manifest", path), Source("manifest", path, root=tmp_path / "a")):
+        with pytest.raises(FileExistsError, match="holds another corpus"):
+            import_corpus(other, tmp_path / "out", "c", choice)
+    again = import_corpus(Source("manifest", path, root=tmp_path / "a" / ".." / "b"), tmp_path / "out", "c", choice)
+    assert again.corpus.info == first.info and first.info["made_by"]["root"] == "../b"
+    by_default = import_corpus(Source("manifest", path), tmp_path / "own", "c", choice).corpus
+    assert "root" not in by_default.info["made_by"] and by_default.info["sha256"] != first.info["sha256"]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,8 +15,9 @@ from mdasr import frontend
 from mdasr.acoustic.align import boundary_errors
 from mdasr.acoustic.model import ModelConfig, init_params
 from mdasr.acoustic.tying import Split, Tree, monophones
-from mdasr.build import log_priors, make_language, train_ngram
+from mdasr.build import Pool, check_corpora, check_hosts, log_priors, make_language, train_ngram
 from mdasr.cli import main
+from mdasr.data.records import Corpus
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.jobs import TrainRequest, held_out, read_questions, train_on
 from mdasr.language.lexicon import Lexicon
@@ -139,6 +141,27 @@ def test_questions_are_read_and_strange_phones_named(tmp_path):
     path.write_text("\n")
     with pytest.raises(ValueError, match="no questions"):
         read_questions(path, LEXICON.phones)
+
+
+def test_a_corpus_that_changes_under_a_training_is_named(corpus, tmp_path):
+    shutil.copytree(corpus.directory, tmp_path / "toy")
+    source = Source(Corpus(tmp_path / "toy"), "exact", Policy())
+    pool = Pool((source,), (), {}, {})
+    check_corpora(pool)
+    shutil.rmtree(tmp_path / "toy")
+    with pytest.raises(ValueError, match=r"toy: the corpus changed while it was in use: .*is not a corpus"):
+        check_corpora(pool)
+    toy_corpus(tmp_path / "toy", [0.8, 1.1])
+    with pytest.raises(ValueError, match=r"toy: the corpus changed while it was in use .*put the corpus back"):
+        check_corpora(pool)
+
+
+def test_more_hosts_than_utterances_are_refused(corpus, monkeypatch):
+    pool = Pool((Source(corpus, "exact", Policy(), (0, 1, 2)),), (), {}, {})
+    check_hosts(pool)
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    with pytest.raises(ValueError, match="4 hosts, but 3 utterances to train on: start fewer hosts"):
+        check_hosts(pool)
 
 
 def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):

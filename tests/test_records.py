@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mdasr.data import records
+from mdasr.data import arrayrecords
 from mdasr.data.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 
 
@@ -26,7 +26,7 @@ def test_opening_a_corpus_reads_no_audio_and_maps_the_lengths(tmp_path, monkeypa
         raise AssertionError("the shards were opened")
 
     with monkeypatch.context() as patched:
-        patched.setattr(records, "ArrayRecordDataSource", unexpected)
+        patched.setattr(arrayrecords, "ArrayRecordDataSource", unexpected)
         corpus = Corpus(tmp_path)
         assert len(corpus) == 30
         assert isinstance(corpus.num_samples, np.memmap)

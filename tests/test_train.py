@@ -1,6 +1,7 @@
 """Training: it learns, device counts do not matter, and being killed does not matter."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,19 @@ import numpy as np
 import pytest
 
 from mdasr.acoustic.model import ModelConfig
-from mdasr.acoustic.train import EarlyStopping, TrainOptions, train
+from mdasr.acoustic.train import (
+    EarlyStopping,
+    TrainOptions,
+    host_share,
+    initial_state,
+    local_value,
+    make_train_step,
+    replicate,
+    shard_batch,
+    train,
+)
+from mdasr.loader import RowOptions
+from mdasr.scales import PAPER
 from tests.tasks import SignsRowMaker
 
 CONFIG = ModelConfig((16,), 4, dropout=0.1)
@@ -124,3 +137,47 @@ def test_a_start_that_only_gets_worse_is_kept(tmp_path):
     assert kept.steps == 0
     for found, wanted in zip(jax.tree.leaves(kept.params), jax.tree.leaves(start), strict=True):
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_what_the_run_was_like_outlives_the_process(tmp_path):
+    """A training killed after its last checkpoint has no more to learn, and still knows how it went."""
+    options = TrainOptions(40, 4, 1e-2, checkpoint_every=20)
+    first = train(CONFIG, options, SignsRowMaker(), tmp_path, workers=0)
+    again = train(CONFIG, options, SignsRowMaker(), tmp_path, workers=0)
+    assert again.frame_accuracy == first.frame_accuracy > 0
+    assert again.seconds > 0.5 * first.seconds and 0 < again.waited_share < 1
+    shutil.rmtree(tmp_path / "checkpoints" / "40")  # killed before that was whole
+    later = train(CONFIG, options, SignsRowMaker(), tmp_path, workers=0)
+    assert later.frame_accuracy == first.frame_accuracy
+    for found, wanted in zip(jax.tree.leaves(later.params), jax.tree.leaves(first.params), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_data_that_changes_stops_training_before_it_is_saved(tmp_path):
+    looks = iter(range(100))
+
+    def check() -> None:
+        if next(looks) == 1:
+            raise ValueError("the corpus changed")
+
+    options = TrainOptions(60, 4, 1e-2, checkpoint_every=10)
+    with pytest.raises(ValueError, match="the corpus changed"):
+        train(CONFIG, options, SignsRowMaker(), tmp_path / "run", workers=0, check=check)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["10"]
+    whole = train(CONFIG, options, SignsRowMaker(), tmp_path / "run", workers=0)
+    undisturbed = train(CONFIG, options, SignsRowMaker(), tmp_path / "other", workers=0)
+    for found, wanted in zip(jax.tree.leaves(whole.params), jax.tree.leaves(undisturbed.params), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.slow
+def test_one_step_of_the_papers_model():
+    """Untrained, it knows of its 8192 outputs no more than how many they are; a step leaves every weight a number."""
+    config, options = ModelConfig(PAPER.cells, PAPER.leaves, PAPER.dropout), TrainOptions(2, 2)
+    assert config.num_weights == 43_253_760
+    rows = [SignsRowMaker(RowOptions(8)).map(row) for row in range(2)]
+    batch = shard_batch({name: np.stack([row[name] for row in rows]) for name in rows[0]}, host_share(2))
+    state, sums = make_train_step(config, options)(replicate(initial_state(config, options, None)), batch)
+    assert local_value(sums["frames"]) == 15
+    assert local_value(sums["loss"]) / 15 == pytest.approx(np.log(8192), rel=0.02)
+    assert all(np.isfinite(local_value(leaf)).all() for leaf in jax.tree.leaves(state))

@@ -7,6 +7,7 @@ digest of all its arrays. One that does not answer to its seal is passed over.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mdasr import hosts
+from mdasr.data.records import write_atomically
+from mdasr.files import read_json
 
 
 def digest_of(tree: Any) -> str:
@@ -36,11 +39,30 @@ def described(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
+def check_run(path: Path, described: dict) -> None:
+    """Write what is trained to `path`, or compare with what an earlier start wrote there."""
+    described = json.loads(json.dumps(described))
+    if not path.exists():
+        if not hosts.primary():
+            raise FileNotFoundError(f"host {jax.process_index()} does not see {path}: hosts must share the directory")
+        write_atomically(path, json.dumps(described, indent=1) + "\n")
+        return
+    earlier = read_json(path, "description of a training (delete the directory to begin anew)")
+    different = [name for name in described if earlier.get(name) != described[name]]
+    if different:
+        name = different[0]
+        raise ValueError(
+            f"{path.parent} holds a checkpoint of another configuration: {name} was {earlier.get(name)!r} and is now "
+            f"{described[name]!r}. Train to another directory, or delete this one."
+        )
+
+
 class Checkpoints:
     """The checkpoints of one training in `directory`; the last two are kept, and saving does not hold up training."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
+        self.so_far: dict[str, float] = {}  # what the run was like up to the state that was restored
         self._manager = ocp.CheckpointManager(
             self.directory, options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
         )
@@ -61,6 +83,7 @@ class Checkpoints:
                 problems[step] = described(error)
                 continue
             if whole:
+                self.so_far = saved["seal"].get("so_far", {})
                 self._set_aside(problems, step)
                 return saved["state"]
             problems[step] = "its arrays are not those that were saved"
@@ -88,10 +111,13 @@ class Checkpoints:
             hosts.barrier("damaged")
             self._manager.reload()
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Begin to save host arrays; OSError where this, or the save before, failed. What was saved earlier stays."""
+    def save(self, step: int, state: dict[str, Any], so_far: dict[str, float] | None = None) -> None:
+        """Begin to save host arrays, and what the run was like `so_far`, which `restore` makes known again.
+
+        OSError where this, or the save before, failed. What was saved earlier stays.
+        """
         with self._explained():
-            seal = {"step": step, "sha256": digest_of(state)}
+            seal = {"step": step, "sha256": digest_of(state), "so_far": so_far or {}}
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), seal=ocp.args.JsonSave(seal))
             self._manager.save(step, args=items, force=True)
 

@@ -21,6 +21,8 @@ from jaxtyping import Array, Float, Key
 AnyArray = Array | np.ndarray
 
 FEATURES = 512  # §3.4: four stacked frames of 128
+LARGEST = 1 << 20  # cells of a layer, outputs or members: far above what anybody trains
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.cells or min(self.cells) < 1 or self.num_outputs < 2:
             raise ValueError(f"a model needs layers with cells and two outputs or more, not {self}")
+        if max(*self.cells, self.num_outputs, self.members) > LARGEST:
+            raise ValueError(f"a model of this size fits into no machine: {self}")
+        if self.compute_dtype not in DTYPES:
+            raise ValueError(f"compute_dtype is {self.compute_dtype!r}; it must be one of {', '.join(DTYPES)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must lie in [0, 1)")
         if self.members < 1:

@@ -6,7 +6,6 @@ divides by the global number of frames, so that N devices train what one would.
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import time
@@ -23,9 +22,8 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from mdasr import hosts
-from mdasr.acoustic.checkpoints import Checkpoints
+from mdasr.acoustic.checkpoints import Checkpoints, check_run
 from mdasr.acoustic.model import ModelConfig, init_params, network
-from mdasr.data.records import write_atomically
 from mdasr.loader import Batches, MakesRows, Share
 
 Featurize = Callable[[dict[str, jax.Array]], jax.Array]
@@ -75,6 +73,14 @@ class Trained(NamedTuple):
             "waited_for_input": round(self.waited_share, 3),
             "frame_accuracy": round(self.frame_accuracy, 4),
         }
+
+
+class Run(NamedTuple):
+    """What a run was like so far, over all its starts: the frame accuracy last reported, and seconds at work."""
+
+    frame_accuracy: float = math.nan
+    seconds: float = 0.0
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -183,24 +189,6 @@ def device() -> str:
     return f"{len(devices)} x {devices[0].platform} ({kind})"
 
 
-def check_run(path: Path, described: dict) -> None:
-    """Write what is trained to `path`, or compare with what an earlier start wrote there."""
-    described = json.loads(json.dumps(described))
-    if not path.exists():
-        if not hosts.primary():
-            raise FileNotFoundError(f"host {jax.process_index()} does not see {path}: hosts must share the directory")
-        write_atomically(path, json.dumps(described, indent=1) + "\n")
-        return
-    earlier = json.loads(path.read_text())
-    different = [name for name in described if earlier.get(name) != described[name]]
-    if different:
-        name = different[0]
-        raise ValueError(
-            f"{path.parent} holds a checkpoint of another configuration: {name} was {earlier.get(name)!r} and is now "
-            f"{described[name]!r}. Train to another directory, or delete this one."
-        )
-
-
 def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -> TrainState:
     params = init_params(config, options.seed) if start_from is None else start_from
     return TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
@@ -221,15 +209,17 @@ def train(
     stopping: EarlyStopping | None = None,
     described: dict | None = None,
     featurize: Featurize | None = None,
+    check: Callable[[], None] = lambda: None,
     label: str = "train",
 ) -> Trained:
     """Train in `directory`, going on from its last whole checkpoint, bit for bit as if it had never stopped.
 
     `start_from` are parameters to begin with (adaptation), and `stopping` keeps the best that come of them. `described`
     is whatever else makes this run what it is, and is compared, as are `config` and `options`, with what an earlier
-    start left there. `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`. All hosts of
-    a job call this, with a `directory` that all see. InterruptedError when SIGTERM came, after saving; OSError where a
-    checkpoint could not be saved.
+    start left there. `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`. `check`
+    raises where the data is no longer what it was, and is asked before anything is saved. All hosts of a job call this,
+    with a `directory` that all see. InterruptedError when SIGTERM came, after saving; OSError where a checkpoint could
+    not be saved.
     """
     share = host_share(options.batch)
     run = {"model": asdict(config), "train": asdict(options), "rows": asdict(maker.options), **(described or {})}
@@ -244,25 +234,35 @@ def train(
         best = Best.at(state.params, 0, stopping)
     batches = Batches(maker, share, int(state.step), options.steps, workers)
     step_fn = make_train_step(config, options, featurize)
-    began = time.perf_counter()
+    before, began = Run(**checkpoints.so_far), time.perf_counter()
+
+    def so_far(accuracy: float) -> Run:
+        return Run(accuracy, before.seconds + time.perf_counter() - began, before.waited_s + batches.waited_s)
+
     try:
-        last, best, accuracy = _steps(step_fn, state, best, stopping, options, batches, checkpoints, label)
+        last, best, accuracy = _steps(
+            step_fn, state, best, stopping, options, batches, checkpoints, before.frame_accuracy, so_far, check, label
+        )
         checkpoints.wait()
     finally:
         batches.close()
         checkpoints.close()
-    seconds = time.perf_counter() - began
+    run_was = so_far(accuracy)
     params, steps = (best.params, int(best.step)) if best else (last.params, options.steps)
-    return Trained(params, steps, accuracy, seconds, batches.waited_s / max(seconds, 1e-9))
+    return Trained(params, steps, accuracy, run_was.seconds, run_was.waited_s / max(run_was.seconds, 1e-9))
 
 
 def _steps(
     step_fn: Callable, start: TrainState, best: Best | None, stopping: EarlyStopping | None, options: TrainOptions,
-    batches: Batches, checkpoints: Checkpoints, label: str,
+    batches: Batches, checkpoints: Checkpoints, accuracy: float, so_far: Callable[[float], Run],
+    check: Callable[[], None], label: str,
 ) -> tuple[TrainState, Best | None, float]:  # fmt: skip
-    """From `start` to the last step: the state then, the best one, and the frame accuracy of the last report."""
+    """From `start` to the last step: the state then, the best one, and the frame accuracy of the last report.
+
+    `accuracy` is that of the last report before `start`.
+    """
     share, every, first = host_share(options.batch), options.checkpoint_every, int(start.step)
-    state, accuracy, began = replicate(start), math.nan, time.perf_counter()
+    state, began = replicate(start), time.perf_counter()
     pending: list[dict[str, jax.Array]] = []
     with (
         tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True,
@@ -273,7 +273,7 @@ def _steps(
         for done in range(first + 1, options.steps + 1):
             if stopping and best and done - 1 - int(best.step) >= stopping.patience * every:
                 break
-            state, sums = step_fn(state, shard_batch(next(batches), share))
+            state, sums = step_fn(state, shard_batch(_next(batches, check), share))
             pending.append(sums)
             if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
                 jax.block_until_ready(sums)
@@ -283,9 +283,10 @@ def _steps(
             progress.update()
             ended, due = ending(done), done % every == 0 or done == options.steps
             if due or ended:
+                check()
                 host_state = jax.tree.map(local_value, state)
                 best = better(best, host_state, stopping) if due else best
-                checkpoints.save(done, saved_form(host_state, best))
+                checkpoints.save(done, saved_form(host_state, best), so_far(accuracy)._asdict())
             if ended:
                 checkpoints.wait()
                 raise InterruptedError(
@@ -293,6 +294,14 @@ def _steps(
                     "and the same command goes on from there"
                 )
     return jax.tree.map(local_value, state), best, accuracy
+
+
+def _next(batches: Batches, check: Callable[[], None]) -> dict[str, np.ndarray]:
+    try:
+        return next(batches)
+    except Exception:
+        check()  # which tells why better than what a worker ran into
+        raise
 
 
 def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None) -> Best | None:

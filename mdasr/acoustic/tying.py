@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mdasr.data.records import write_atomically
+from mdasr.files import read_text
 from mdasr.language.lexicon import SILENCE
 
 HEADER = "mdasr-tree 1"
@@ -103,7 +104,7 @@ class Tree:
         """The way from a triphone's root to its leaf, a line a question, in words; ValueError for an unknown phone."""
         for phone in (left, centre, right):
             if phone not in self._index:
-                raise ValueError(_unknown(phone, self.phones))
+                raise ValueError(f"the tree has no phone {phone!r}; it has {' '.join(self.phones)}")
         node, neighbours = self.roots[self._index[centre]], {"left": left, "right": right}
         while isinstance(node, Split):
             question = self.questions[node.question]
@@ -124,10 +125,13 @@ class Tree:
     def read(cls, path: Path | str) -> Tree:
         """Read what `write` wrote; raises ValueError naming file and line for anything else."""
         path = Path(path)
+        content = read_text(path, "tree of CDPhones (`mdasr train` writes a model's tree.txt)")
         try:
-            return _parse(path.read_text(encoding="utf-8").splitlines())
+            return _parse(content.splitlines())
         except ValueError as error:
             raise ValueError(f"{path}:{error}; write the tree again, or grow it anew") from None
+        except RecursionError:
+            raise ValueError(f"{path}: questions nested too deeply; write the tree again, or grow it anew") from None
 
     def __getstate__(self) -> dict:
         # What is cached is cheap to make again and dear to send to a loader's workers.

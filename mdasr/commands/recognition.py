@@ -14,6 +14,7 @@ from tqdm import tqdm
 from mdasr import frontend
 from mdasr.data.audio import read_audio
 from mdasr.data.records import Corpus
+from mdasr.files import read_json
 from mdasr.perturb import Policy, require
 from mdasr.spec import RATE_HZ
 
@@ -64,11 +65,11 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
 
 def read_evaluation(path: Path) -> dict[str, Any]:
     """What an earlier `--json` wrote; ValueError where it is not the result of one corpus in one condition."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    if not isinstance(found, dict) or "utterances" not in found:
+    found = read_json(path, "result of `mdasr evaluate --json`")
+    rows, fields = found.get("utterances"), ("id", "speaker", "reference", "hypothesis")
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and all(isinstance(row.get(name), str) for name in fields) for row in rows
+    ):
         raise ValueError(f"{path}: no utterances in it; --against takes a --json of one corpus in one condition")
     return found
 

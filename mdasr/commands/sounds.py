@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from pathlib import Path
 
 import soundfile
 from tqdm import tqdm
 
 from mdasr.data.audio import read_audio, to_int16
 from mdasr.data.records import Corpus
+from mdasr.files import read_text
 from mdasr.perturb import TRAINING_CODECS, Policy, Recipe, RoomRanges, draw, draw_room, perturb, require
 from mdasr.spec import RATE_HZ
 
@@ -27,21 +27,33 @@ def perturb_command(chosen: argparse.Namespace) -> int:
         return 0
     if not (chosen.input and chosen.output):
         raise ValueError("give a recording IN and where to write OUT, or --schema alone")
+    if (kind := chosen.output.suffix[1:].upper()) not in soundfile.available_formats():
+        raise ValueError(f"{chosen.output}: no format is called {kind or 'nothing'}; write .wav or .flac")
+    recipe = read_recipe(chosen.recipe) if chosen.recipe else None
     wave, _ = read_audio(chosen.input, chosen.channel)
     noises = read_noises(chosen.noises) if chosen.noises else make_noises("train")
     measured = read_responses(chosen.responses) if chosen.responses else {}
-    if chosen.recipe:
-        inline = chosen.recipe.lstrip().startswith("{")
-        recipe = Recipe.from_json(chosen.recipe if inline else Path(chosen.recipe).read_text())
-    else:
+    if recipe is None:
         policy = Policy(
             1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured))
         )
         recipe = draw(policy, chosen.seed, chosen.input.name, 0)
     require([recipe.codec])
+    chosen.output.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(chosen.output, to_int16(perturb(wave, recipe, noises, measured)), RATE_HZ)
     print(recipe.to_json())
     return 0
+
+
+def read_recipe(given: str) -> Recipe:
+    """The recipe that `--recipe` gives: JSON itself, or the file that holds it."""
+    if given.lstrip().startswith("{"):
+        return Recipe.from_json(given)
+    text = read_text(given, "recipe (`mdasr perturb` prints one; give a file that holds it, or the JSON itself)")
+    try:
+        return Recipe.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{given}: {error}") from None
 
 
 def rooms_command(chosen: argparse.Namespace) -> int:
@@ -54,6 +66,7 @@ def rooms_command(chosen: argparse.Namespace) -> int:
     snippets = sorted(read_noises(chosen.noises) if chosen.noises else make_noises("train"))
     indices = tqdm(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
     rooms = ((i, draw_room(i, chosen.seed, snippets, RoomRanges(tail_cut_db=chosen.tail_cut_db))) for i in indices)
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     count = write_rooms(chosen.out, rooms)
     print(f"{chosen.out}: {count} rooms")
     if chosen.picture:

@@ -13,9 +13,11 @@ import soundfile
 import soxr
 from jaxtyping import Float32, Int16
 
+from mdasr.files import existing
 from mdasr.spec import RATE_HZ
 
 SLACK_S = 0.05  # frames of MP3 and the like: a file may be this much shorter than it says
+SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000  # a damaged header may say any rate, and a minute become a year at 16 kHz
 _LOUDEST = 1.5  # lossy decoders overshoot full scale a little; integers stored as floats overshoot a lot
 _BLOCK = 1 << 20  # samples read at a time: some headers do not say how many there are
 _STREAMED = 0x7FFF0000  # a WAV header written before the length was known says this many bytes or more
@@ -32,8 +34,7 @@ def read_audio(
     for what is empty, truncated, no audio, all zeros, not finite, or not there (a channel, a part).
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file (paths in a manifest are relative to its folder)")
+    existing(path, "file; a recording should be there (WAV, FLAC, MP3, Ogg, ...)")
     return decode_audio(path, str(path), channel, start_s, end_s)
 
 
@@ -94,7 +95,7 @@ def _read_soundfile(
         raise ValueError(f"{name}: {error.error_string} Copy or download it again") from None
     with file:
         _check_log(name, file.extra_info)
-        rate_hz, total = file.samplerate, file.frames
+        rate_hz, total = _checked_rate(name, file.samplerate), file.frames
         first = round(start_s * rate_hz)
         last = total if end_s is None else round(end_s * rate_hz)
         if last > total + SLACK_S * rate_hz or first >= max(total, 1):
@@ -121,7 +122,7 @@ def _opened(content: Path | bytes) -> str | io.BytesIO:
 
 def _blocks(file: soundfile.SoundFile, count: int) -> Iterator[Float32[np.ndarray, "samples channels"]]:
     while count > 0:
-        block = file.read(min(_BLOCK, count), dtype="float32", always_2d=True)
+        block = file.read(min(_BLOCK // file.channels, count), dtype="float32", always_2d=True)
         if not len(block):
             return
         count -= len(block)
@@ -150,10 +151,11 @@ def _read_av(
         with av.open(_opened(content)) as container:
             if not container.streams.audio:
                 raise ValueError(f"{name}: there is no sound in this file")
-            samples, rate_hz = _decode(container)
-    except av.error.FFmpegError as error:
+            samples, rate_hz = _decode(container, name)
+    except (av.error.FFmpegError, UnicodeDecodeError, LookupError, AttributeError) as error:
+        why = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"{name}: damaged, or no audio that libsndfile or FFmpeg knows ({error.strerror}); is it "
+            f"{name}: damaged, or no audio that libsndfile or FFmpeg knows ({why}); is it "
             "something else under an audio file's name?"
         ) from None
     seconds = len(samples) / rate_hz
@@ -163,14 +165,21 @@ def _read_av(
     return samples[round(start_s * rate_hz) : last], rate_hz
 
 
-def _decode(container: Any) -> tuple[Float32[np.ndarray, "samples channels"], int]:
+def _decode(container: Any, name: str) -> tuple[Float32[np.ndarray, "samples channels"], int]:
     import av
 
     stream = container.streams.audio[0]
+    rate_hz = _checked_rate(name, stream.rate or 0)
     planar = av.AudioResampler(format="fltp")
     frames = [out.to_ndarray() for frame in container.decode(stream) for out in planar.resample(frame)]
     blocks = [np.empty((stream.channels, 0), np.float32), *frames]
-    return np.ascontiguousarray(np.concatenate(blocks, axis=1).T), stream.rate
+    return np.ascontiguousarray(np.concatenate(blocks, axis=1).T), rate_hz
+
+
+def _checked_rate(name: str, rate_hz: int) -> int:
+    if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+        raise ValueError(f"{name}: {rate_hz} samples a second, which no recording of speech has; export it again")
+    return rate_hz
 
 
 def _beyond(name: str, start_s: float, end_s: float | None, seconds: float) -> ValueError:

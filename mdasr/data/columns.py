@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from mdasr.files import existing
+
+_FORMATS = {".arrow": "Arrow stream", ".parquet": "Parquet file"}
 
 
 def require() -> None:
@@ -21,52 +26,75 @@ def schema(path: Path) -> Any:
     return _stream(path).schema if path.suffix == ".arrow" else _parquet(path).schema_arrow
 
 
-def batches(path: Path, columns: list[str]) -> Iterator[Any]:
-    """Some columns of a table as `pyarrow.RecordBatch`es, in order."""
-    if path.suffix == ".arrow":
-        yield from _stream(path).select(columns).to_batches()
-    else:
-        yield from _parquet(path).iter_batches(columns=columns)
+def batches(path: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """Some columns of a table as lists of rows, in order; ValueError where they are damaged."""
+    with _explained(path):
+        if path.suffix == ".arrow":
+            found = _stream(path).select(columns).to_batches()
+        else:
+            found = _parquet(path).iter_batches(columns=columns)
+        for batch in found:
+            batch.validate(full=True)  # what is damaged would be followed to anywhere
+            yield batch.to_pylist()
 
 
 def audio_bytes(path: Path, column: str, row: int) -> bytes:
     """The field `bytes` of a struct column in one row; ValueError where it is null."""
-    if path.suffix == ".arrow":
-        cell = _stream(path).column(column)[row]
-    else:
-        file, group = _parquet(path), 0
-        while row >= file.metadata.row_group(group).num_rows:
-            row, group = row - file.metadata.row_group(group).num_rows, group + 1
-        cell = _row_group(path, group, column).column(column)[row]
-    content = cell["bytes"].as_py() if cell.is_valid else None
+    with _explained(path):
+        if path.suffix == ".arrow":
+            cell = _stream_column(path, column)[row]
+        else:
+            file, group, within = _parquet(path), 0, row
+            while within >= file.metadata.row_group(group).num_rows:
+                within, group = within - file.metadata.row_group(group).num_rows, group + 1
+            cell = _group_column(path, group, column)[within]
+        content = cell["bytes"].as_py() if cell.is_valid else None
     if content is None:
         raise ValueError(f"{path}: row {row} has no audio in it, at most a path; save the data set with its files")
     return content
 
 
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:  # pyarrow raises whatever comes out of a damaged file
+        if str(path) in str(error):
+            raise
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path}: no {_FORMATS[path.suffix]}, or damaged ({why}); copy it again") from None
+
+
 @lru_cache(maxsize=2)
 def _stream(path: Path) -> Any:
     """The whole table, mapped to memory and not read."""
+    require()
     import pyarrow
 
-    require()
-    try:
-        return pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path}: no Arrow stream, or damaged ({error}); copy it again") from None
+    with _explained(path):
+        return pyarrow.ipc.open_stream(pyarrow.memory_map(str(existing(path, "Arrow stream")))).read_all()
 
 
 @lru_cache(maxsize=2)
 def _parquet(path: Path) -> Any:
+    require()
     import pyarrow.parquet
 
-    require()
-    try:
-        return pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path}: no Parquet file, or damaged ({error}); copy it again") from None
+    with _explained(path):
+        return pyarrow.parquet.ParquetFile(existing(path, "Parquet file"))
+
+
+@lru_cache(maxsize=2)
+def _stream_column(path: Path, column: str) -> Any:
+    found = _stream(path).column(column)
+    found.validate(full=True)
+    return found
 
 
 @lru_cache(maxsize=1)
-def _row_group(path: Path, group: int, column: str) -> Any:
-    return _parquet(path).read_row_group(group, columns=[column])
+def _group_column(path: Path, group: int, column: str) -> Any:
+    found = _parquet(path).read_row_group(group, columns=[column]).column(column)
+    found.validate(full=True)
+    return found

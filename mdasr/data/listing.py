@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,19 +58,6 @@ def list_entries(source: Source, entries: Iterable[Entry]) -> Listing:
     return Listing(source.path, source.root or folder, kept, digest.hexdigest())
 
 
-def read_text(path: Path, what: str) -> str:
-    """A text file, which may be gzipped; FileNotFoundError and ValueError say what it should be."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such {what}")
-    try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); is this the {what.split(' (')[0]}?") from None
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: damaged gzip ({error}); copy or download it again") from None
-
-
 def json_objects(content: str) -> Iterator[tuple[int, dict[str, object] | str]]:
     """The lines that are not blank, numbered from 1: a line's JSON object, or what is wrong with it."""
     for number, line in enumerate(content.split("\n"), start=1):
@@ -79,11 +65,15 @@ def json_objects(content: str) -> Iterator[tuple[int, dict[str, object] | str]]:
             continue
         try:
             fields = json.loads(line)
+            if "\\ud" in line.lower():  # half of a pair of surrogates can be written in no file
+                json.dumps(fields, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             yield number, f"not JSON ({error.msg} at column {error.colno}); write one JSON object a line"
-            continue
-        good = isinstance(fields, dict)
-        yield number, fields if good else 'not a JSON object; write one a line, as {"id": ..., ...}'
+        except (ValueError, RecursionError) as error:
+            yield number, f"not JSON that can be used ({error}); write one JSON object a line"
+        else:
+            good = isinstance(fields, dict)
+            yield number, fields if good else 'not a JSON object; write one a line, as {"id": ..., ...}'
 
 
 def relative(audio: str, root: Path) -> str:

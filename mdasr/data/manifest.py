@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -108,6 +109,7 @@ def _made_by(source: Source, sha256: str, choice: Choice) -> dict[str, object]:
     further = {
         "format": "" if source.format == "manifest" else source.format,
         "split": source.split,
+        "root": _elsewhere(source),
         "fields": dict(choice.fields),
         "drop": sorted(choice.drop),
     }
@@ -118,6 +120,13 @@ def _made_by(source: Source, sha256: str, choice: Choice) -> dict[str, object]:
         "spell_numbers": choice.spell_numbers,
         **{name: value for name, value in further.items() if value},
     }
+
+
+def _elsewhere(source: Source) -> str:
+    """Where the audio lies as seen from the source's folder, if not in it."""
+    folder = source.path if source.path.is_dir() else source.path.parent
+    way = os.path.relpath((source.root or folder).resolve(), folder.resolve())
+    return "" if way == "." else Path(way).as_posix()
 
 
 def _already_done(directory: Path, corpus: str, domain: str | None, made_by: dict[str, object]) -> ImportReport:

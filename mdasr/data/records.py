@@ -15,14 +15,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import SupportsIndex
+from types import UnionType
+from typing import Any, SupportsIndex
 
 import numpy as np
-from array_record.python.array_record_data_source import ArrayRecordDataSource
-from array_record.python.array_record_module import ArrayRecordWriter
 from jaxtyping import Bool, Float, Int, Int16
 from tqdm import tqdm
 
+from mdasr.data.arrayrecords import Shards
+from mdasr.data.arrayrecords import shard_path as shard_path  # of this module, too
+from mdasr.data.arrayrecords import write_shard as write_shard
+from mdasr.files import read_array, read_json
 from mdasr.spec import RATE_HZ
 
 FORMAT = 1
@@ -81,9 +84,13 @@ def encode_utterance(utterance: Utterance) -> bytes:
 
 
 def decode_utterance(record: bytes) -> Utterance:
+    """What `encode_utterance` wrote; ValueError for other bytes."""
     size = int.from_bytes(record[:4], "little")
-    header = json.loads(record[4 : 4 + size])
-    return Utterance(**header, wave=np.frombuffer(record, "<i2", offset=4 + size))
+    try:
+        header = json.loads(record[4 : 4 + size])
+        return Utterance(**header, wave=np.frombuffer(record, "<i2", offset=4 + size))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"a record that is no utterance ({error})") from None
 
 
 def encode_alignment(alignment: Alignment) -> bytes:
@@ -91,30 +98,13 @@ def encode_alignment(alignment: Alignment) -> bytes:
 
 
 def decode_alignment(record: bytes) -> Alignment:
-    fields = json.loads(record)
-    fields["words"] = tuple((w, first, last) for w, first, last in fields["words"])
-    return Alignment(**fields | {"phones": tuple(fields["phones"]), "ends_s": tuple(fields["ends_s"])})
-
-
-def shard_path(directory: Path, kind: str, index: int, count: int) -> Path:
-    return directory / f"{kind}-{index:05d}-of-{count:05d}.array_record"
-
-
-def write_shard(path: Path, records: Iterable[bytes]) -> int:
-    """Write one shard under a temporary name and rename it when whole; returns the number of records."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    # Groups of one record: random access reads nothing that it does not need (facts: 16 was 8 times slower).
-    writer = ArrayRecordWriter(str(partial), "group_size:1")
-    count = 0
+    """What `encode_alignment` wrote; ValueError for other bytes."""
     try:
-        for record in records:
-            writer.write(record)
-            count += 1
-    finally:
-        writer.close()
-    partial.rename(path)
-    return count
+        fields = json.loads(record)
+        fields["words"] = tuple((w, first, last) for w, first, last in fields["words"])
+        return Alignment(**fields | {"phones": tuple(fields["phones"]), "ends_s": tuple(fields["ends_s"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"a record that is no alignment ({error})") from None
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -131,7 +121,7 @@ def seal_corpus(directory: Path, corpus: str, domain: str, **facts: object) -> C
     `facts` are kept in it (who made the corpus, with which seed). Raises ValueError for duplicate ids, or no records.
     """
     shards = sorted(path.name for path in directory.glob("audio-*.array_record"))
-    source = ArrayRecordDataSource([str(directory / name) for name in shards]) if shards else []
+    source = Shards([directory / name for name in shards]) if shards else ()
     lengths, speakers, ids, words, digest = [], set(), set(), 0, hashlib.sha256()
     for i in tqdm(range(len(source)), desc="indexing", unit="utt", delay=2, disable=None):
         record = source[i]
@@ -162,6 +152,28 @@ def seal_corpus(directory: Path, corpus: str, domain: str, **facts: object) -> C
     return Corpus(directory)
 
 
+_FACTS: dict[str, type | UnionType] = {
+    "corpus": str, "domain": str, "utterances": int, "hours": int | float, "sha256": str, "shards": list
+}  # fmt: skip
+
+
+def _checked_info(path: Path) -> dict[str, Any]:
+    """What corpus.json tells; ValueError names the field that is not as it should be."""
+    info = read_json(path, "description of a corpus (import again)")
+    if info.get("format") != FORMAT:
+        raise ValueError(f"{path}: format {info.get('format')!r}, but this version reads {FORMAT}; import again")
+    for name, kind in _FACTS.items():
+        if not isinstance(info.get(name), kind) or isinstance(info[name], bool):
+            raise ValueError(f"{path}: field {name} is {info.get(name)!r}; copy the corpus again, or import again")
+    if not 0 <= info["hours"] <= 1e9:
+        raise ValueError(f"{path}: field hours is {info['hours']}; copy the corpus again, or import again")
+    if info["utterances"] < 1 or not info["shards"]:
+        raise ValueError(f"{path}: fields utterances and shards: there are none; import again")
+    if not all(isinstance(name, str) and name == Path(name).name and name.strip(".") for name in info["shards"]):
+        raise ValueError(f"{path}: field shards: {info['shards']} must be names of files beside it; import again")
+    return info
+
+
 class Corpus:
     """Random access to a sealed corpus directory; cheap to pickle and to open."""
 
@@ -173,11 +185,7 @@ class Corpus:
                 f"{self.directory} is not a corpus: it has no corpus.json. Make one with `mdasr import`; a directory "
                 "whose import was interrupted is completed by running the same command again."
             )
-        self.info = json.loads(path.read_text())
-        if self.info.get("format") != FORMAT:
-            raise ValueError(
-                f"{path}: format {self.info.get('format')!r}, but this version reads {FORMAT}; import again"
-            )
+        self.info = _checked_info(path)
         missing = [name for name in self.info["shards"] if not (self.directory / name).exists()]
         if missing:
             raise FileNotFoundError(
@@ -185,23 +193,39 @@ class Corpus:
             )
 
     @cached_property
-    def _source(self) -> ArrayRecordDataSource:
-        return ArrayRecordDataSource([str(self.directory / name) for name in self.info["shards"]])
+    def _records(self) -> Shards:
+        return Shards([self.directory / name for name in self.info["shards"]], len(self))
 
     @property
     def domain(self) -> str:
         return self.info["domain"]
 
-    @property
+    @cached_property
     def num_samples(self) -> Int[np.ndarray, " utterances"]:
         """Length of every utterance in samples at 16 kHz, without reading the audio."""
-        return np.load(self.directory / "lengths.npy", mmap_mode="r", allow_pickle=False)
+        path = self.directory / "lengths.npy"
+        lengths = read_array(path, "lengths of a corpus' utterances (import again)", mapped=True)
+        if lengths.shape != (len(self),) or lengths.dtype != np.int32 or not (lengths >= 0).all():
+            raise ValueError(f"{path}: not the lengths of {len(self)} utterances; copy the corpus or import again")
+        return lengths
+
+    def require_unchanged(self) -> None:
+        """ValueError where the directory does not hold this corpus any more, as after another import."""
+        try:
+            now = Corpus(self.directory).info
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{self.directory}: the corpus changed while it was in use: {error}") from None
+        if now != self.info:
+            raise ValueError(
+                f"{self.directory}: the corpus changed while it was in use (its corpus.json is another). What was "
+                "saved before stays: put the corpus back and start the same command again, or begin in another place"
+            )
 
     def __len__(self) -> int:
         return self.info["utterances"]
 
     def __getitem__(self, index: SupportsIndex) -> Utterance:
-        return decode_utterance(self._source[operator.index(index)])
+        return self._records.decoded(operator.index(index), decode_utterance)
 
     def __iter__(self) -> Iterator[Utterance]:
         return (self[i] for i in range(len(self)))
@@ -233,7 +257,7 @@ class Alignments:
     """Random access to a sidecar of alignments, by the index of the utterance."""
 
     def __init__(self, corpus: Corpus, name: str):
-        self._paths = sorted(str(path) for path in corpus.directory.glob(f"align-{name}-*.array_record"))
+        self._paths = sorted(corpus.directory.glob(f"align-{name}-*.array_record"))
         self._mask = corpus.directory / f"align-{name}.npy"
         if not self._paths or not self._mask.exists():
             raise FileNotFoundError(
@@ -241,19 +265,22 @@ class Alignments:
             )
 
     @cached_property
-    def _source(self) -> ArrayRecordDataSource:
-        return ArrayRecordDataSource(self._paths)
+    def _records(self) -> Shards:
+        return Shards(self._paths, len(self))
 
     @cached_property
     def usable(self) -> Bool[np.ndarray, " utterances"]:
         """Which utterances were aligned."""
-        return np.load(self._mask, allow_pickle=False)
+        usable = read_array(self._mask, "file that tells which utterances are aligned (align again)")
+        if usable.ndim != 1 or usable.dtype != bool:
+            raise ValueError(f"{self._mask}: not one truth value an utterance; delete it and align again")
+        return usable
 
     def __len__(self) -> int:
         return len(self.usable)
 
     def __getitem__(self, index: SupportsIndex) -> Alignment:
-        return decode_alignment(self._source[operator.index(index)])
+        return self._records.decoded(operator.index(index), decode_alignment)
 
     def __iter__(self) -> Iterator[Alignment]:
         return (self[i] for i in range(len(self)))

@@ -8,14 +8,16 @@ fields serve to choose lines and are not kept.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 from mdasr.data.listing import Entry, Listing
 from mdasr.language.text import normalize
+
+_LONGEST_S = 1e9  # thirty years: what is longer is no recording
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,14 @@ def _number(fields: Mapping[str, object], name: str) -> float | None:
     value = fields.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not is_seconds(value):
         raise ValueError(f"field {name}: {json.dumps(value)} where seconds (0 or more) should be")
     return float(value)
+
+
+def is_seconds(value: object) -> TypeGuard[int | float]:
+    """Whether a field is a number that can be a time or a duration."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST_S
 
 
 def _whole(fields: Mapping[str, object], name: str, least: int) -> int | None:

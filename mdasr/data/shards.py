@@ -167,7 +167,10 @@ def die_with_parent() -> None:
 
 def _read(row: Row, root: Path) -> tuple[Float32[np.ndarray, " samples"], int]:
     if row.kind == "file":
-        return read_audio(root / row.audio, row.channel, row.start_s, row.end_s)
+        try:
+            return read_audio(root / row.audio, row.channel, row.start_s, row.end_s)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error} (paths are relative to the manifest's folder, or --root DIR)") from None
     if row.kind == "command":
         return decode_audio(_output(row.audio, root), row.audio, row.channel, row.start_s, row.end_s)
     place, column, index = row.audio.rsplit(":", 2)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from praatio import textgrid
-from praatio.utilities.errors import PraatioException
 
 from mdasr.data.records import Alignment, Alignments, Corpus, write_alignments
+from mdasr.files import existing, read_text
 from mdasr.language.lexicon import SILENCE
 
 WORDS, PHONES = "words", "phones"  # the tiers' names, as Montreal Forced Aligner has them
@@ -33,14 +34,17 @@ def write_textgrid(path: Path, alignment: Alignment, seconds: float) -> None:
 
 def read_textgrid(path: Path, utterance_id: str) -> Alignment:
     """An alignment from tiers "words" and "phones"; ValueError names the file and what is wrong with it."""
+    existing(path, "TextGrid")
     try:
         grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=True, reportingMode="silence")
         phones = [(e.start, e.end, e.label) for e in grid.getTier(PHONES).entries]
-    except (PraatioException, KeyError, ValueError, IndexError, UnicodeDecodeError) as error:
+        words = grid.getTier(WORDS).entries if WORDS in grid.tierNames else ()
+        if not np.isfinite([(e.start, e.end) for e in (*grid.getTier(PHONES).entries, *words)]).all():
+            raise ValueError("a time that is not finite")
+    except Exception as error:  # praatio raises whatever comes out of a damaged file
         raise ValueError(
             f'{path}: not a TextGrid with a tier "{PHONES}" ({error}); write one with both tiers'
         ) from None
-    words = grid.getTier(WORDS).entries if WORDS in grid.tierNames else ()
     alignment = _joined(utterance_id, phones, str(path))
     starts = (0.0, *alignment.ends_s)
 
@@ -63,12 +67,15 @@ def ctm_lines(alignment: Alignment) -> list[str]:
 def read_ctm(path: Path) -> dict[str, Alignment]:
     """Alignments by utterance from a phone CTM; ValueError names the line that is wrong."""
     found: dict[str, list[tuple[float, float, str]]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "phone CTM").splitlines(), start=1):
         if not line.strip() or line.startswith(";;"):
             continue
         try:
             utterance, _, start, duration, phone = line.split()[:5]
-            found.setdefault(utterance, []).append((float(start), float(start) + float(duration), phone))
+            times_s = float(start), float(start) + float(duration)
+            if not np.isfinite(times_s).all():
+                raise ValueError
+            found.setdefault(utterance, []).append((*times_s, phone))
         except ValueError:
             raise ValueError(
                 f"{path}: line {number}: {line!r} is not `utterance channel start duration phone`; mend or drop it"

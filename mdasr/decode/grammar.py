@@ -13,7 +13,8 @@ from pathlib import Path
 
 import kaldifst
 
-from mdasr.language.arpa import read_arpa
+from mdasr.files import existing
+from mdasr.language.arpa import N_GRAMS, read_arpa
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 
 BACKOFF = "#0"
@@ -38,7 +39,11 @@ def announced(arpa: str | Path) -> Announced:
     `arpa` is a Path to an ARPA file, or the text itself. Checks nothing, which is `build_grammar`'s business:
     lines that are broken are passed over.
     """
-    with io.StringIO(arpa) if isinstance(arpa, str) else arpa.open(encoding="utf-8", errors="replace") as file:
+    with (
+        io.StringIO(arpa)
+        if isinstance(arpa, str)
+        else existing(arpa, N_GRAMS).open(encoding="utf-8", errors="replace") as file
+    ):
         lines = (line.split() for line in file)
         head = itertools.takewhile(lambda fields: fields != ["\\1-grams:"], lines)
         counts = [int(m[1]) for f in head if (m := re.fullmatch(r"ngram\d+=(\d{1,15})", "".join(f), re.ASCII))]

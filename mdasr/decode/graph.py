@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import kaldifst
 import numpy as np
@@ -25,6 +26,7 @@ from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import announced, build_grammar
 from mdasr.decode.parts import Label, Tying, compose, disambiguated, labels_of, pronouncer, relabeller, steps
 from mdasr.decode.stages import Made, Progress, Stage, run
+from mdasr.files import read_json, read_text, sha256_of
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 from mdasr.spec import digest
 
@@ -61,7 +63,13 @@ class Graph:
         symbols = "".join(f"{word} {i}\n" for i, word in enumerate(("<eps>", *self.words)))
         (directory / "words.txt").write_text(symbols, encoding="utf-8")
         labels = [[label.output, label.phone, int(label.starts)] for label in self.labels]
-        info = {"format": FORMAT, "num_outputs": self.num_outputs, "labels": labels, "made_of": dict(self.made_of)}
+        info = {
+            "format": FORMAT,
+            "num_outputs": self.num_outputs,
+            "labels": labels,
+            "made_of": dict(self.made_of),
+        }
+        info["sha256"] = _digests(directory, info)
         (directory / "graph.json").write_text(json.dumps(info) + "\n", encoding="utf-8")
 
     @classmethod
@@ -71,21 +79,49 @@ class Graph:
         for name in ("graph.json", "HCLG.fst", "words.txt"):
             if not (directory / name).exists():
                 raise FileNotFoundError(f"{directory / name} is missing: no complete graph there; build it again")
-        info = json.loads((directory / "graph.json").read_text(encoding="utf-8"))
-        if (found := info.get("format")) not in READABLE:
-            raise ValueError(
-                f"{directory}: a graph of format {found!r}, but this version reads {READABLE}; build it again "
-                "(`mdasr graph MODEL`)"
-            )
+        labels, num_outputs, made_of = _checked_info(directory)
         fst = kaldifst.StdConstFst.read(str(directory / "HCLG.fst"))
         if fst is None:
             raise ValueError(f"{directory / 'HCLG.fst'}: not a whole transducer; build the graph again")
-        rows = (directory / "words.txt").read_text(encoding="utf-8").split("\n")[1:-1]
-        labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in info["labels"])
+        rows = read_text(directory / "words.txt", "words of a graph").split("\n")[1:-1]
         words = tuple(row.split(" ")[0] for row in rows)
         if not isinstance(fst, kaldifst.StdConstFst):
             fst = kaldifst.StdConstFst(fst)
-        return cls(fst, labels, words, info["num_outputs"], info.get("made_of", {}))
+        return cls(fst, labels, words, num_outputs, made_of)
+
+
+def _digests(directory: Path, info: Mapping[str, Any]) -> dict[str, str]:
+    """What a graph's files must answer to, by their names; of graph.json its labels."""
+    files = {name: sha256_of(directory / name) for name in ("HCLG.fst", "words.txt")}
+    return files | {"graph.json": digest([info.get("num_outputs"), info.get("labels")])}
+
+
+def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, str]]:
+    """Labels, number of outputs and ingredients from graph.json; ValueError where it, or a file it names, is damaged.
+
+    OpenFst believes what it reads, and a damaged transducer would take the process with it. Graphs of versions that
+    kept no digests are taken as they are.
+    """
+    path = directory / "graph.json"
+    info = read_json(path, "description of a decoding graph (`mdasr graph MODEL` makes one)")
+    if (found := info.get("format")) not in READABLE:
+        raise ValueError(
+            f"{directory}: a graph of format {found!r}, but this version reads {READABLE}; build it again "
+            "(`mdasr graph MODEL`)"
+        )
+    kept = info.get("sha256")
+    for name, sha256 in _digests(directory, info).items() if kept is not None else ():
+        if not isinstance(kept, dict) or kept.get(name) != sha256:
+            raise ValueError(f"{directory / name}: damaged, or not that of graph.json; build the graph again")
+    try:
+        labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in info["labels"])
+        num_outputs, made_of = info["num_outputs"], dict(info.get("made_of", {}))
+        whole = all(type(label.output) is int and 0 <= label.output < num_outputs for label in labels)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error!r}); build the graph again (`mdasr graph MODEL`)") from None
+    if not (labels and whole and type(num_outputs) is int and all(isinstance(v, str) for v in made_of.values())):
+        raise ValueError(f"{path}: fields labels and num_outputs: not those of a graph; build it again")
+    return labels, num_outputs, made_of
 
 
 def build_graph(

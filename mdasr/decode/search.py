@@ -13,6 +13,8 @@ from jaxtyping import Float
 from mdasr.decode.graph import Graph
 from mdasr.language.lexicon import SILENCE
 
+LARGEST = 1e6  # of a beam, a scale or a penalty: what is larger is a mistake, and loses every path to rounding
+
 
 @dataclass(frozen=True)
 class SearchOptions:
@@ -32,10 +34,14 @@ class SearchOptions:
     retries: int = 2
 
     def __post_init__(self) -> None:
-        if not (self.beam > 0 and self.acoustic_scale > 0):
-            raise ValueError(f"beam and acoustic_scale must be above 0: {self}")
-        if not (0 <= self.min_active < self.max_active and self.retries >= 0):
-            raise ValueError(f"min_active must be below max_active, and it and retries 0 or more: {self}")
+        if not (0 < self.beam <= LARGEST and 0 < self.acoustic_scale <= LARGEST):
+            raise ValueError(f"beam and acoustic_scale must be above 0, and at most {LARGEST:g}: {self}")
+        if not abs(self.insertion_penalty) <= LARGEST:
+            raise ValueError(f"insertion_penalty must lie within ±{LARGEST:g}: {self}")
+        if not (0 <= self.min_active < self.max_active and 0 <= self.retries <= 20):
+            raise ValueError(f"min_active must be below max_active, it and retries 0 or more, retries up to 20: {self}")
+        if self.max_active * 2**self.retries >= 2**31:
+            raise ValueError(f"max_active, doubled {self.retries} times, must be below 2**31: {self}")
 
 
 @dataclass(frozen=True)

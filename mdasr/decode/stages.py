@@ -14,9 +14,10 @@ import kaldifst
 from tqdm import tqdm
 
 from mdasr.data.records import write_atomically
+from mdasr.files import read_json, sha256_of
 from mdasr.spec import digest
 
-VERSION = 1  # to be raised with every change of what a stage holds
+VERSION = 2  # to be raised with every change of what a stage holds
 
 
 class Made(NamedTuple):
@@ -93,18 +94,25 @@ def run(stages: Sequence[Stage], progress: Progress, cache: Path | None = None) 
 
 
 def _read(path: Path) -> Made:
-    fst = kaldifst.StdVectorFst.read(str(path))
-    notes = path.with_suffix(".json")
-    if fst is None or not notes.exists():
+    try:
+        told = read_json(path.with_suffix(".json"), "notes of a stage")
+        # OpenFst believes what it reads, and a damaged transducer would take the process with it.
+        fst = kaldifst.StdVectorFst.read(str(path)) if told["sha256"] == sha256_of(path) else None
+        notes = told["notes"]
+    except (OSError, ValueError, KeyError):
+        fst = None
+    if fst is None:
         raise ValueError(f"{path}: a stage of a graph that cannot be read; delete the file, and it is made again")
-    return Made(fst, json.loads(notes.read_text(encoding="utf-8")))
+    return Made(fst, notes)
 
 
 def _write(made: Made, path: Path) -> None:
     """Write the notes, then the transducer, each in one step: a stage that has its transducer is complete."""
-    write_atomically(path.with_suffix(".json"), json.dumps(made.notes))
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
     if not made.fst.write(str(partial)):
         partial.unlink(missing_ok=True)
         raise OSError(f"{partial} could not be written; is the disk full?")
+    notes = {"sha256": sha256_of(partial), "notes": made.notes}
+    write_atomically(path.with_suffix(".json"), json.dumps(notes))
     partial.rename(path)

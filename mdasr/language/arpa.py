@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 from tqdm import tqdm
 
+from mdasr.files import existing
 from mdasr.language.backoff import NGram
 from mdasr.language.levels import SHIFT, Level
 from mdasr.language.vocabulary import BEGIN, END
@@ -19,15 +20,17 @@ Lines = Iterator[tuple[int, list[str]]]
 """The fields of each line that has any, with the line's number."""
 
 _BLOCK = 1 << 14
+N_GRAMS = "n-gram model (an ARPA file; `mdasr lm train` writes one)"
 
 
 def read_arpa(path: Path | str) -> NGram:
     """Read an ARPA file of any order, whoever wrote it.
 
-    Raises ValueError, naming the file and the line, for a line that is broken, sections that are missing or
-    out of order, counts that do not hold, an n-gram that stands twice, and one whose history the file lacks.
+    Raises OSError where there is no file; and ValueError, naming the file and the line, for a line that is broken,
+    sections that are missing or out of order, counts that do not hold, an n-gram that stands twice, and one whose
+    history the file lacks.
     """
-    path = Path(path)
+    path = existing(path, N_GRAMS)
     try:
         with path.open("rb") as file:
             return _parse(_fields(file))

@@ -10,10 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
+from mdasr.files import read_text
+
 Phones: TypeAlias = tuple[str, ...]
 Variants: TypeAlias = tuple[tuple[Phones, float], ...]
 """The ways to say one word: (phones, probability given the word)."""
 
+LEXICON = "lexicon (in CMUdict's format: a word and its phones a line)"
 SILENCE = "SIL"
 VOWELS: Phones = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 CONSONANTS: Phones = (
@@ -97,7 +100,7 @@ class Lexicon:
         path = Path(path)
         allowed = None if phones is None else frozenset(phones)
         found: dict[str, dict[Phones, float | None]] = {}
-        for number, line in enumerate(_lines(path), start=1):
+        for number, line in enumerate(read_text(path, LEXICON).split("\n"), start=1):
             try:
                 if row := _parse(line):
                     _add(found, *row, allowed)
@@ -157,14 +160,6 @@ def listed(words: Iterable[str], limit: int = 20) -> str:
     words = [*words]
     more = f", … and {len(words) - limit} more" if len(words) > limit else ""
     return ", ".join(repr(word) for word in words[:limit]) + more
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        # utf-8-sig: some editors put a byte-order mark before the first word.
-        return path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save the lexicon as UTF-8") from None
 
 
 def _parse(line: str) -> tuple[str, float | None, Phones] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mdasr.files import existing, read_text
 from mdasr.language.text import normalize
 from mdasr.language.vocabulary import UNKNOWN
 
@@ -22,7 +23,7 @@ def read_sentences(
     """
     said = lru_cache(1 << 20)(lambda token: tuple(normalize(token, spell_numbers).split()))
     known = vocabulary if vocabulary is None or UNKNOWN not in vocabulary else None
-    size = sum(path.stat().st_size for path in paths)
+    size = sum(existing(path, "text (a line a sentence)").stat().st_size for path in paths)
     with tqdm(total=size, desc="reading text", unit="B", unit_scale=True, delay=2) as progress:
         for path in paths:
             with path.open("rb") as file:
@@ -45,7 +46,7 @@ def read_sentences(
 def read_vocabulary(path: Path) -> list[str]:
     """The words of a file with a line a word, <unk> perhaps among them; ValueError for a line that is no word."""
     words = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "vocabulary (a line a word)").splitlines(), start=1):
         word = line.strip()
         try:
             if word and word != UNKNOWN and normalize(word) != word:

@@ -56,14 +56,15 @@ class Recipe:
         """Read what `to_json` wrote; ValueError names the field that is missing, unknown or wrong."""
         try:
             given = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"recipe: not JSON ({error})") from error
         if not isinstance(given, dict):
             raise ValueError(f"recipe: a JSON object is needed, not {type(given).__name__}")
         if given.get("version") != VERSION:
+            said = f"version {given['version']!r}" if "version" in given else "no version"
             raise ValueError(
-                f"recipe: version {given.get('version')!r} cannot be replayed by this release, which writes "
-                f"{VERSION}; use the release that wrote it"
+                f"recipe: {said}, but this release replays version {VERSION} alone, lest the samples be others: use "
+                "the release that wrote it, or draw the recipe anew"
             )
         return schema.read(cls, given, "recipe")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import sys
 import types
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -27,6 +27,12 @@ def read(kind: type[T], value: Any, where: str) -> T:
     return kind(**{name: _value(hint, value[name], f"{where}: {name}") for name, hint in hints.items()})
 
 
+def completed(kind: Any, value: Any) -> Any:
+    """`value` with the defaults of fields that it lacks, as versions before those fields wrote it."""
+    known = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    return known | value if isinstance(value, dict) else value
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     """`value` as the type `hint`, or ValueError."""
     if is_dataclass(hint):
@@ -44,7 +50,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} must be {' or '.join(map(repr, inner))}, not {value!r}")
         return value
     if hint is float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        # The bound keeps out whole numbers that no float holds, infinity and what is no number.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             raise ValueError(f"{where} must be a number, not {value!r}")
         return float(value)
     if type(value) is not hint:

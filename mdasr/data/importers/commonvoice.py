@@ -6,7 +6,8 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 
-from mdasr.data.listing import Entry, Listing, Source, list_entries, read_text
+from mdasr.data.listing import Entry, Listing, Source, list_entries
+from mdasr.files import read_text
 
 _COLUMNS = ("client_id", "path", "sentence")
 
@@ -23,10 +24,13 @@ def read_commonvoice(source: Source) -> Listing:
     content = read_text(path, "table of Common Voice; give the folder of a language, and a --split")
     # Nothing in these tables is quoted: a quotation mark is part of the sentence.
     table = csv.DictReader(io.StringIO(content, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    missing = set(_COLUMNS) - set(table.fieldnames or ())
-    if missing:
-        raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; is this a table of Common Voice?")
-    return list_entries(source, _entries(table))
+    try:
+        missing = set(_COLUMNS) - set(table.fieldnames or ())
+        if missing:
+            raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; is this a table of Common Voice?")
+        return list_entries(source, _entries(table))
+    except csv.Error as error:
+        raise ValueError(f"{path}: line {table.line_num}: {error}; is this a table of Common Voice?") from None
 
 
 def _entries(table: Iterator[Mapping[str | None, str | None]]) -> Iterator[Entry]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mdasr.data.columns import batches, require, schema
 from mdasr.data.listing import Entry, Listing, Source, list_entries
+from mdasr.files import read_json
 
 
 def read_huggingface(source: Source) -> Listing:
@@ -28,8 +28,8 @@ def _entries(source: Source, files: list[Path]) -> Iterator[Entry]:
     for file in files:
         column, plain, embedded = _columns(file)
         place, row = file.relative_to(source.path).as_posix(), 0
-        for batch in batches(file, [*plain, *([] if embedded else [column])]):
-            for fields in batch.to_pylist():
+        for rows in batches(file, [*plain, *([] if embedded else [column])]):
+            for fields in rows:
                 name = f"{source.split or source.path.name}-{line:08d}"
                 known = {"speaker": name, **fields, "id": str(fields.get("id", name))}
                 known["audio"] = f"{place}:{column}:{row}" if embedded else fields[column]
@@ -60,19 +60,24 @@ def _arrow_files(source: Source) -> list[Path]:
     folder = source.path
     splits = folder / "dataset_dict.json"
     if splits.exists():
-        names = json.loads(splits.read_text(encoding="utf-8"))["splits"]
+        names = read_json(splits, "description of a Hugging Face data set").get("splits")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{splits}: field splits: {names!r} where names should be; save the data set again")
         if source.split not in names:
             raise ValueError(f"{folder}: no split {source.split!r}; say which --split: {', '.join(names)}")
         folder = folder / source.split
     state = folder / "state.json"
     if not state.exists():
         return []
-    facts = json.loads(state.read_text(encoding="utf-8"))
+    facts = read_json(state, "state of a Hugging Face data set")
     if source.split and folder == source.path and source.split != facts.get("_split"):
         raise ValueError(f"{folder}: this is the split {facts.get('_split')!r}, not {source.split!r}")
     if facts.get("_indices_data_files"):
         raise ValueError(f"{folder}: saved with an indices mapping; save it again after flatten_indices()")
-    return [_inside(folder, part["filename"]) for part in facts["_data_files"]]
+    try:
+        return [_inside(folder, part["filename"]) for part in facts["_data_files"]]
+    except (KeyError, TypeError, UnicodeError):
+        raise ValueError(f"{state}: field _data_files does not tell file names; save the data set again") from None
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mdasr.data.listing import Entry, Listing, Source, json_objects, list_entries, read_text, relative
+from mdasr.data.listing import Entry, Listing, Source, json_objects, list_entries, relative
+from mdasr.data.rows import is_seconds
+from mdasr.files import read_text
 
 
 def read_manifest(source: Source) -> Listing:
@@ -50,7 +52,7 @@ def _nemo_fields(fields: Mapping[str, object], root: Path) -> dict[str, object]:
     named = {"id": stem, "speaker": stem, **fields, "audio": audio, "duration_s": duration_s}
     if offset_s is None:
         return named
-    if not isinstance(offset_s, int | float) or not isinstance(duration_s, int | float):
+    if not is_seconds(offset_s) or not is_seconds(duration_s):
         raise ValueError(f"fields offset, duration: {offset_s!r}, {duration_s!r}; give both in seconds")
     part = {"id": f"{stem}-{round(1000 * offset_s):08d}"} if "id" not in fields else {}
     return named | part | {"start_s": offset_s, "end_s": offset_s + duration_s}

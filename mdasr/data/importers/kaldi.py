@@ -7,7 +7,8 @@ from pathlib import Path
 
 import soundfile
 
-from mdasr.data.listing import Entry, Listing, Source, list_entries, read_text, relative
+from mdasr.data.listing import Entry, Listing, Source, list_entries, relative
+from mdasr.files import read_text
 
 _CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}  # of reco2file_and_channel
 

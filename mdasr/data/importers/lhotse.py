@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mdasr.data.listing import Entry, Listing, Source, json_objects, list_entries, read_text, relative
+from mdasr.data.listing import Entry, Listing, Source, json_objects, list_entries, relative
+from mdasr.data.rows import is_seconds
+from mdasr.files import read_text
 
 _WHOLE_S = 0.01  # a supervision this close to both ends of its recording is all of it
 
@@ -32,7 +34,7 @@ def read_lhotse(source: Source) -> Listing:
     if beside == path:
         raise ValueError(f"{path}: recordings without `recordings` in the name; where are their supervisions?")
     supervisions = json_objects(read_text(beside, "Lhotse manifest of supervisions"))
-    recordings = {fields["id"]: fields for _, fields in objects if isinstance(fields, dict)}
+    recordings = {str(fields.get("id")): fields for _, fields in objects if isinstance(fields, dict)}
     return list_entries(source, _of_supervisions(source, recordings, supervisions))
 
 
@@ -50,10 +52,10 @@ def _of_supervisions(
     for line, fields in supervisions:
         if isinstance(fields, str):
             yield Entry(line, {}, fields)
-        elif fields.get("recording_id") not in recordings:
+        elif str(fields.get("recording_id")) not in recordings:
             yield Entry(line, fields, f"field recording_id: no recording {fields.get('recording_id')!r}")
         else:
-            yield _entry(source, line, fields, recordings[fields["recording_id"]], 0.0)
+            yield _entry(source, line, fields, recordings[str(fields["recording_id"])], 0.0)
 
 
 def _of_cuts(source: Source, objects: Sequence[tuple[int, Any]]) -> Iterator[Entry]:
@@ -64,9 +66,17 @@ def _of_cuts(source: Source, objects: Sequence[tuple[int, Any]]) -> Iterator[Ent
             yield Entry(line, {"id": cut.get("id")}, f"a {cut['type']}; only MonoCuts are read, so save it as audio")
         elif not cut.get("supervisions") or not cut.get("recording"):
             yield Entry(line, {"id": cut.get("id")}, "a cut without supervision or recording; drop it")
+        elif (
+            not _of_dicts(cut["supervisions"]) or not _of_dicts([cut["recording"]]) or not is_seconds(cut.get("start"))
+        ):
+            yield Entry(line, {"id": cut.get("id")}, "fields supervisions, recording, start: is this Lhotse's format?")
         else:
             for supervision in cut["supervisions"]:
                 yield _entry(source, line, supervision, cut["recording"], cut["start"])
+
+
+def _of_dicts(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, dict) for value in values)
 
 
 def _entry(
@@ -74,7 +84,8 @@ def _entry(
 ) -> Entry:
     """The entry of a supervision whose times count from `begin_s` of the recording."""
     plain = {name: supervision.get(name) for name in ("id", "text", "language", "gender")}
-    custom = {k: v for k, v in (supervision.get("custom") or {}).items() if isinstance(v, str | int | float)}
+    noted = supervision.get("custom")
+    custom = {k: v for k, v in noted.items() if isinstance(v, str | int | float)} if isinstance(noted, dict) else {}
     fields = {**custom, **plain, "speaker": supervision.get("speaker") or recording.get("id")}
     try:
         located, kind = _audio(source, recording, supervision.get("channel", 0))
@@ -84,7 +95,7 @@ def _entry(
             fields |= {"start_s": round(start_s, 6), "end_s": round(start_s + seconds, 6)}
     except KeyError as error:
         return Entry(line, fields, f"field {error.args[0]} is missing; is this Lhotse's format?")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         return Entry(line, fields, str(error))
     return Entry(line, fields, kind=kind)
 
