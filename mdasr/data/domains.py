@@ -11,7 +11,7 @@ from mdasr.data.records import Corpus
 from mdasr.perturb.room import RoomRanges
 from mdasr.spec import RATE_HZ
 
-EXPONENT = 0.4
+EXPONENT = 0.25
 VOICESEARCH_MINUTES = 30.0
 DEV_WORDS, TEST_WORDS = 800, 4500
 DEV_SPEAKERS, TEST_SPEAKERS = 16, 48
@@ -60,17 +60,17 @@ def _domain(
 
 
 _LIVING_ROOM = RoomRanges(snr_db=(12.0, 30.0), rt60_s=(0.2, 0.7), distance_m=(1.0, 5.0), sources=(0, 2))
-_ANY_ROOM = RoomRanges(snr_db=(15.0, 35.0), rt60_s=(0.1, 0.5), distance_m=(0.5, 3.0), sources=(0, 2))
+_ANY_ROOM = RoomRanges(snr_db=(20.0, 35.0), rt60_s=(0.1, 0.35), distance_m=(0.5, 2.0), sources=(0, 2))
 _OFFICE = ("babble", "fan", "hum", "typing")
 _OUTDOORS = ("babble", "cafeteria", "traffic", "wind")
 
 _HANDSET = Channel(hiss_db=(30.0, 45.0))
 _DESK = Channel()
 _SPEAKER = Channel(noises=("fan", "hum", "music"), rooms=_LIVING_ROOM)
-_HEADSET_CALL = Channel(noises=_OFFICE, snr_db=(18.0, 35.0), telephone=True)
-_MOBILE_CALL = Channel(noises=_OUTDOORS, snr_db=(20.0, 35.0), telephone=True)
-_MUSIC_BED = Channel(noises=("music",), snr_db=(8.0, 22.0))
-_STREET = Channel(noises=_OUTDOORS, snr_db=(10.0, 25.0))
+_HEADSET_CALL = Channel(noises=_OFFICE, snr_db=(25.0, 40.0), telephone=True)
+_MOBILE_CALL = Channel(noises=_OUTDOORS, snr_db=(28.0, 40.0), telephone=True)
+_MUSIC_BED = Channel(noises=("music",), snr_db=(15.0, 30.0))
+_STREET = Channel(noises=_OUTDOORS, snr_db=(15.0, 30.0))
 _STAGE = Channel(noises=_OUTDOORS, rooms=_ANY_ROOM)
 
 _YOUTUBE = ((0.35, _DESK), (0.25, _MUSIC_BED), (0.15, _STREET), (0.15, _STAGE), (0.1, _HEADSET_CALL))
@@ -80,9 +80,9 @@ _ALL = (
     _domain("Dictation", 18_000.0, 100, (140.0, 170.0), (1.0, _DESK)),
     _domain("Other search", 1_000.0, 40, (150.0, 185.0), (1.0, _HANDSET)),
     _domain("Farfield", 8_000.0, 75, (135.0, 165.0), (1.0, _SPEAKER)),
-    _domain("Call-center", 1_000.0, 8, (160.0, 190.0), (1.0, _HEADSET_CALL)),
-    _domain("YouTube", 117_000.0, 300, (145.0, 195.0), *_YOUTUBE, topics=True),
-    Domain("Telephony", 700.0, 45.0, 30, (130.0, 155.0), ((1.0, _MOBILE_CALL),), held_out=True),
+    _domain("Call-center", 1_000.0, 24, (140.0, 165.0), (1.0, _HEADSET_CALL)),
+    _domain("YouTube", 117_000.0, 300, (140.0, 170.0), *_YOUTUBE, topics=True),
+    Domain("Telephony", 700.0, 45.0, 60, (125.0, 150.0), ((1.0, _MOBILE_CALL),), held_out=True),
 )
 DOMAINS: dict[str, Domain] = {domain.name: domain for domain in _ALL}
 
