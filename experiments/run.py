@@ -19,7 +19,7 @@ from experiments.corpora import TEST_SEED, Collection, Embedded, Mapped, Split
 from mdasr import hosts
 from mdasr.build import FAST_CODECS, Pool, room_ranges, train_recognizer
 from mdasr.data.records import Corpus, write_atomically
-from mdasr.loader import Source, subset
+from mdasr.schedule import Source, subset
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard

@@ -25,7 +25,8 @@ from mdasr.decode.search import SearchOptions
 from mdasr.language import ngram
 from mdasr.language.backoff import NGram
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
+from mdasr.loader import PackedRowMaker, RowMaker, measure_stats, step_labels
+from mdasr.schedule import RowOptions, RowPlan, Source
 from mdasr.perturb import TRAINING_CODECS, RoomRanges
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, compose_language, params_digest

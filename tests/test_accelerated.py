@@ -13,7 +13,8 @@ from mdasr import accelerated, frontend
 from mdasr.acoustic.model import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.data.noises import make_noises
-from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, Source, measure_stats
+from mdasr.loader import PackedRowMaker, RowMaker, measure_stats
+from mdasr.schedule import RowOptions, Source
 from mdasr.perturb import Codec, MeasuredRoom, Policy, Recipe, Room, RoomRanges, draw_room, impulse_responses, perturb
 from mdasr.perturb import narrowband as soxr_narrowband
 from mdasr.perturb.packed import Shapes, pack

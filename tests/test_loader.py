@@ -19,7 +19,8 @@ from mdasr.data.records import (
     write_alignments,
     write_shard,
 )
-from mdasr.loader import Batches, RowMaker, RowOptions, RowPlan, Share, Source, measure_stats, step_labels
+from mdasr.loader import Batches, RowMaker, Share, measure_stats, step_labels
+from mdasr.schedule import RowOptions, RowPlan, Source
 from mdasr.perturb import Policy
 
 PHONES = ("SIL", "AA", "S")

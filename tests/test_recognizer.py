@@ -19,7 +19,7 @@ from mdasr.cli import main
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.jobs import TrainRequest, held_out, read_questions, train_on
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import Source
+from mdasr.schedule import Source
 from mdasr.perturb import Policy
 from mdasr.realign import phone_scores, realign
 from mdasr.recognizer import Recognizer, evaluate, params_digest, recognize, scores
