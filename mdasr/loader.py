@@ -97,7 +97,23 @@ class RowMaker(grain.MapTransform):
             # What lies before such a moment and was still to be answered has been forgotten with it.
             lost = np.convolve(moments, np.ones(delay))[:steps] > 0 if delay else np.zeros(steps, bool)
             weights[lost] = 0
-        return {"labels": labels, "weights": weights, "keep": keep}
+        return {"labels": labels, "weights": weights, "keep": keep, **self.domains(row)}
+
+    def domains(self, row: int) -> Batch:
+        """The domain of every step of a row, and what the network is told of it, numbered from 1; 0 is none.
+
+        Empty where the options name no domains.
+        """
+        if not self.options.domains:
+            return {}
+        domain, told = np.zeros(self.options.steps, np.int32), np.zeros(self.options.steps, np.int32)
+        for piece in self._plan.locate(int(row))[1]:
+            corpus = self.sources[piece.source].corpus
+            part = slice(piece.slot, piece.slot + piece.steps + self.options.output_delay)
+            domain[part] = 1 + self.options.domains.index(corpus.domain)
+            chance = stream("told", self.seed, corpus.info["corpus"], piece.utterance, piece.visit).random()
+            told[part] = domain[part] if chance >= self.options.untold_share else 0
+        return {"domain": domain, "told": told}
 
     def recipe(self, source: int, spoken: Utterance, visit: int, strength: float) -> Recipe:
         return draw(eased(self.sources[source].policy, strength), self.seed, spoken.key, visit)

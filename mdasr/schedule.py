@@ -1,4 +1,7 @@
-"""Which utterances an epoch shows, how often, and in which rows (§3.7): a function of the seed and the row's number alone."""
+"""Which utterances an epoch shows, how often, and in which rows (§3.7).
+
+Of row r that is a function of the seed and r alone: neither workers, devices nor hosts enter it.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,8 @@ class RowOptions:
     `forget_steps` makes the network forget what it heard at random moments, on average that many steps apart, so that
     it does not learn the few sentences of a small corpus by heart; 0 leaves its state alone. `pieces` is the most
     utterances that a row may hold; 0 sets no bound. Over the first `curriculum_rows` rows of a training, noise and
-    codecs become more likely, from never to what policies say.
+    codecs become more likely, from never to what policies say. Rows say of every step which of `domains` is heard
+    there, and what the network is told: nothing of an `untold_share` of the visits.
     """
 
     steps: int
@@ -95,6 +99,8 @@ class RowOptions:
     forget_steps: int = 0
     pieces: int = 0
     curriculum_rows: int = 0
+    domains: tuple[str, ...] = ()
+    untold_share: float = 0.0
 
     def __post_init__(self) -> None:
         if self.output_delay < 0 or self.steps <= self.output_delay:
@@ -199,5 +205,3 @@ class RowPlan:
 
     def rows_in_epoch(self, epoch: int = 0) -> int:
         return len(self._plan(epoch))
-
-

@@ -7,6 +7,7 @@ digest of all its arrays. One that does not answer to its seal is passed over.
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mdasr import hosts
+from mdasr.data.records import write_atomically
 
 
 def digest_of(tree: Any) -> str:
@@ -34,6 +36,24 @@ def digest_of(tree: Any) -> str:
 def described(error: Exception) -> str:
     """Kind and first line: what TensorStore raises goes on for pages."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+
+
+def check_run(path: Path, described: dict) -> None:
+    """Write what is trained to `path`, or compare with what an earlier start wrote there."""
+    described = json.loads(json.dumps(described))
+    if not path.exists():
+        if not hosts.primary():
+            raise FileNotFoundError(f"host {jax.process_index()} does not see {path}: hosts must share the directory")
+        write_atomically(path, json.dumps(described, indent=1) + "\n")
+        return
+    earlier = json.loads(path.read_text())
+    different = [name for name in described if earlier.get(name) != described[name]]
+    if different:
+        name = different[0]
+        raise ValueError(
+            f"{path.parent} holds a checkpoint of another configuration: {name} was {earlier.get(name)!r} and is now "
+            f"{described[name]!r}. Train to another directory, or delete this one."
+        )
 
 
 class Checkpoints:
