@@ -89,8 +89,8 @@ def overview(laboratory: Laboratory) -> None:
     print(f"{len(models)} models, {sum(models.values())} of them trained; {laboratory.root}")
     for name, tables in BEYOND.items():
         further = [model for model in trained_in(laboratory, tables) if model not in models]
-        done = "done" if (laboratory.results_folder / f"{name}.json").exists() else "to do"
-        print(f"{name}  {done}  beyond the paper, {len(further)} further models: {tables[0].title}")
+        state = "done" if (laboratory.results_folder / f"{name}.json").exists() else "to do"
+        print(f"{name}  {state}  beyond the paper, {len(further)} further models: {tables[0].title}")
 
 
 def corpus(laboratory: Laboratory) -> None:

@@ -119,7 +119,7 @@ TARGETS = tuple(
 ) + tuple(Target(name, 5.0, ((SPECIALISED[name], test_set),)) for name, test_set in DISTORTED.items())
 
 
-def candidates() -> dict[str, tuple[Model, Mapping[str, TestSet]]]:
+def candidates() -> dict[str, tuple[Model, dict[str, TestSet]]]:
     """The models that may reach the targets, by the name of what they are and what they are told."""
     untold = CLEAN | DISTORTED
     hearing = {name: told(test_set) for name, test_set in untold.items()}

@@ -154,17 +154,14 @@ def test_the_adversarys_weight_rises_as_the_paper_has_it():
         Adversary(1, 0.5)
 
 
-@pytest.mark.parametrize("members", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("members", [1, 2])
 def test_each_member_has_a_classifier_that_hears_it_alone(members):
-    config, adversary = ModelConfig((8, 6), 5, members=members), Adversary(3, 1.0)
-    params, x = init_params(config, 0), np.random.default_rng(0).standard_normal((2, 9, 512)).astype(np.float32)
-    classifiers = init_classifiers(adversary, config, 0)
-    (logits, _), aside = network(config).apply({"params": params}, x, np.ones((2, 9), np.float32), mutable=["hidden"])
-    plain, _ = network(config).apply({"params": params}, x, np.ones((2, 9), np.float32))
-    np.testing.assert_array_equal(logits, plain)
-    found = domain_logits(adversary, classifiers, aside["hidden"], jnp.float32(1))
+    adversary = Adversary(3, 1.0)
+    classifiers = init_classifiers(adversary, ModelConfig((8, 6), 5, members=members), 0)
+    shape = (9, 2, 6) if members == 1 else (members, 9, 2, 6)
+    last = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    found = domain_logits(adversary, classifiers, {"last": (last,)}, jnp.float32(1))
     assert found.shape == (members, 2, 9, 3)
-    (last,) = jax.tree.leaves(aside["hidden"])
     weigh = np.random.default_rng(1).standard_normal(found.shape)
 
     def plain(classifiers, hidden):  # the same without the reversal, a member at a time
@@ -179,7 +176,7 @@ def test_each_member_has_a_classifier_that_hears_it_alone(members):
         return total
 
     def reversed_(classifiers, hidden):
-        return (domain_logits(adversary, classifiers, hidden, jnp.float32(0.1)) * weigh).sum()
+        return (domain_logits(adversary, classifiers, {"last": (hidden,)}, jnp.float32(0.1)) * weigh).sum()
 
     (wanted, of_wanted), (seen, of_seen) = (
         jax.jit(jax.value_and_grad(each, argnums=(0, 1)))(classifiers, last) for each in (plain, reversed_)
@@ -285,16 +282,13 @@ class DomainRowMaker(SignsRowMaker):
         return made | dict.fromkeys(("domain", "told"), np.full(20, 1 + domain, np.int32))
 
 
-def test_an_adversary_learns_reaches_the_network_and_leaves_no_trace(tmp_path):
-    made = []
-    for weight in (1e-6, 3.0):
-        options = TrainOptions(40, 8, 1e-2, adversary=Adversary(2, weight))
-        made.append(train(ModelConfig((16,), 4), options, DomainRowMaker(), tmp_path / str(weight), workers=0))
-        assert set(made[-1].params) == {"lstm_0", "output"}
-    right = read_curves(tmp_path / "1e-06" / "tensorboard")["train/domain_accuracy"].values
+@pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_adversary_learns_to_tell_domains_and_leaves_no_trace(tmp_path, members):
+    config, options = ModelConfig((16,), 4, members=members), TrainOptions(40, 8, 1e-2, adversary=Adversary(2, 1e-3))
+    made = train(config, options, DomainRowMaker(), tmp_path, workers=0)
+    assert jax.tree.structure(made.params) == jax.tree.structure(jax.eval_shape(lambda: init_params(config, 0)))
+    right = read_curves(tmp_path / "tensorboard")["train/domain_accuracy"].values
     assert right[-1] > 0.7, "by chance it would be a half"
-    light, heavy = (each.params["lstm_0"]["input"] for each in made)
-    assert np.abs(light - heavy).max() > 0.01, "the reversed gradient reaches the network"
 
 
 @pytest.mark.parametrize(
