@@ -82,13 +82,13 @@ def test_a_curriculum_rises_to_what_the_policy_says(sources):
     assert [options.strength(row) for row in (0, 50, 199, 200, 9999)] == [0, 0.25, 0.995, 1, 1]
     assert RowOptions(100).strength(0) == 1
     policy = Policy(0.6, noises=("a",), codecs=TRAINING_CODECS)
-    keys = [(f"c/{i}", 0) for i in range(2000)]
+    keys = [(f"c/{i}", 0) for i in range(400)]
     full = [draw(policy, 1, *key) for key in keys]
     before = None
     for strength in (0.0, 0.25, 0.5, 1.0):
         recipes = [draw(eased(policy, strength), 1, *key) for key in keys]
-        assert np.mean([r.room is not None for r in recipes]) == pytest.approx(0.6 * strength, abs=0.04)
-        assert np.mean([r.codec is not None for r in recipes]) == pytest.approx(6 / 7 * strength, abs=0.04)
+        assert np.mean([r.room is not None for r in recipes]) == pytest.approx(0.6 * strength, abs=0.08)
+        assert np.mean([r.codec is not None for r in recipes]) == pytest.approx(6 / 7 * strength, abs=0.08)
         assert [r.narrowband for r in recipes] == [r.narrowband for r in full]
         for recipe, last, late in zip(recipes, before or recipes, full):
             assert recipe.room in (None, late.room) and recipe.codec in (None, late.codec)
