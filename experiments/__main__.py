@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments import (
+    open_problems,
     table3_noise,
     table4_codec,
     table5_domains,
@@ -36,6 +37,8 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "table6": (table6_multidomain.TABLE,),
     "table7": (table7_adaptation.TABLE, table7_adaptation.COST),
 }
+OPEN = "open"
+BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES}  # what the paper has no table of: not part of all
 
 
 def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
@@ -44,7 +47,8 @@ def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     from mdasr import hosts
 
     began, folder = time.perf_counter(), laboratories[0].results_folder
-    runs = [laboratory.results([table for name in names for table in TABLES[name]]) for laboratory in laboratories]
+    tables = {name: (TABLES | BEYOND)[name] for name in names}
+    runs = [laboratory.results([table for each in tables.values() for table in each]) for laboratory in laboratories]
     if not hosts.primary():
         return
     claims: list[dict[str, str]] = []
@@ -52,8 +56,11 @@ def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
         if name == SIMILARITY:
             text, claims = write_similarity(laboratories[0])
             print(f"\n{text}")
-        for text in write_tables(name, TABLES[name], runs, laboratories):
+        further = [open_problems.distances(runs)] if name == OPEN else []
+        for text in write_tables(name, tables[name], runs, laboratories, further):
             print(f"\n{text}")
+        for each in further:
+            print(f"\n{open_problems.distances_text(each)}")
     print()
     claims += judged(laboratories)
     write_claims(claims, folder)
@@ -80,6 +87,10 @@ def overview(laboratory: Laboratory) -> None:
     everything = [table for tables in TABLES.values() for table in tables]
     models = trained_in(laboratory, everything)
     print(f"{len(models)} models, {sum(models.values())} of them trained; {laboratory.root}")
+    for name, tables in BEYOND.items():
+        further = [model for model in trained_in(laboratory, tables) if model not in models]
+        state = "done" if (laboratory.results_folder / f"{name}.json").exists() else "to do"
+        print(f"{name}  {state}  beyond the paper, {len(further)} further models: {tables[0].title}")
 
 
 def corpus(laboratory: Laboratory) -> None:
@@ -112,7 +123,8 @@ def report(laboratory: Laboratory) -> None:
     """Write one page of whatever results there are, and print where it is."""
     from experiments.contents import write_report
 
-    print(write_report(laboratory, TABLES))
+    made = {name: each for name, each in BEYOND.items() if (laboratory.results_folder / f"{name}.json").exists()}
+    print(write_report(laboratory, TABLES | made))
 
 
 def matrix(laboratory: Laboratory) -> None:
@@ -139,7 +151,7 @@ OTHERS = {"corpus": corpus, "phones": phones, "matrix": matrix, "report": report
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__, allow_abbrev=False)
     top.add_argument(
-        "tables", nargs="*", metavar="TABLE", help=f"{', '.join(TABLES)}, all, {', '.join(OTHERS)}; none lists them"
+        "tables", nargs="*", metavar="TABLE", help=f"{', '.join((*TABLES, 'all', *BEYOND, *OTHERS))}; none lists them"
     )
     top.add_argument("--scale", default="mini", choices=SCALES)
     top.add_argument("--workdir", type=Path, default=Path("runs"))
@@ -171,9 +183,9 @@ def launch_elsewhere(chosen: argparse.Namespace, arguments: Sequence[str]) -> in
 
 def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
-    unknown = [name for name in chosen.tables if name not in (*TABLES, "all", *OTHERS)]
-    if unknown:
-        parser().error(f"no table {unknown[0]!r}; there are {', '.join((*TABLES, 'all', *OTHERS))}")
+    known = (*TABLES, "all", *BEYOND, *OTHERS)
+    if unknown := [name for name in chosen.tables if name not in known]:
+        parser().error(f"no table {unknown[0]!r}; there are {', '.join(known)}")
     if chosen.seeds < 1:
         parser().error(f"--seeds {chosen.seeds}: give 1 or more")
     try:
@@ -189,7 +201,8 @@ def main(arguments: list[str] | None = None) -> int:
         Laboratory(chosen.workdir, scale, seed, map=chosen.corpora, split="dev" if chosen.dev else "test")
         for seed in range(chosen.seed, chosen.seed + chosen.seeds)
     ]
-    names = [*TABLES] if "all" in chosen.tables else [name for name in chosen.tables if name in TABLES]
+    wanted = {*chosen.tables} | ({*TABLES} if "all" in chosen.tables else set())
+    names = [name for name in (*TABLES, *BEYOND) if name in wanted]
     try:
         if chosen.seeds > 1 and (alone := [name for name in chosen.tables if name in OTHERS]):
             raise ValueError(f"{alone[0]} is made with one seed: leave --seeds out")

@@ -19,10 +19,10 @@ from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.data.records import Corpus
 from mdasr.jobs import covering_lexicon, held_out
 from mdasr.language.lexicon import ARPABET, Lexicon
-from mdasr.loader import Source
 from mdasr.perturb import Policy
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language
+from mdasr.schedule import Source
 from mdasr.spec import Scale, digest
 
 Split = Literal["train", "dev", "test"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import table2_similarity
 from experiments.claims import CLAIMS, Claim
 from experiments.run import Laboratory, Results
-from mdasr.acoustic.train import device
+from mdasr.acoustic.devices import device
 from mdasr.data.records import write_atomically
 from mdasr.report import commit, similarity_text, table_json, table_text
 from mdasr.spec import Table
@@ -32,13 +32,21 @@ def facts(laboratories: Sequence[Laboratory]) -> dict[str, Any]:
 
 
 def write_tables(
-    name: str, tables: Sequence[Table], runs: Sequence[Results], laboratories: Sequence[Laboratory]
+    name: str,
+    tables: Sequence[Table],
+    runs: Sequence[Results],
+    laboratories: Sequence[Laboratory],
+    further: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
-    """Write the tables of one name as JSON, the first with the others as "more"; returns each as text."""
+    """Write the tables of one name as JSON, the first with the others as "more"; returns each as text.
+
+    `further` is made of their cells, and is written after them.
+    """
     if not tables:
         return []
     made = [table_json(table, runs, **facts(laboratories)) for table in tables]
-    content = made[0] | ({"more": made[1:]} if made[1:] else {})
+    more = [*made[1:], *further]
+    content = made[0] | ({"more": more} if more else {})
     write_atomically(laboratories[0].results_folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return [table_text(table, each) for table, each in zip(tables, made)]
 

@@ -5,6 +5,7 @@ python -m experiments report --scale mini --workdir runs
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections import Counter
@@ -15,7 +16,8 @@ from xml.etree.ElementTree import Element
 from experiments.contents import NOT_JUDGED, Contents, Trained
 from experiments.markup import document, figure, grid, heads, section, tag
 from experiments.models import IN_DOMAIN
-from mdasr.charts import Adaptation, Course, Point, draw_errors, draw_starts, draw_training
+from mdasr.charts import MOST_COLUMNS, Adaptation, Course, Point, draw_errors, draw_starts, draw_training
+from mdasr.spec import AS_PUBLISHED
 
 VERDICTS = ("holds", "fails", "undecided", NOT_JUDGED)
 IN_DOMAIN_HOURS = 700  # of the paper's Telephony (§4.4)
@@ -96,7 +98,7 @@ def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
 
 
 def _number(name: str) -> str:
-    return name.replace("table", "Table ")
+    return name.replace("table", "Table ").replace("open", "Open problems")
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -125,7 +127,8 @@ def _table(name: str, found: Mapping[str, Any] | None, contents: Contents) -> It
         yield _beside(part["cells"])
         if name == "table7" and part is found:
             yield from _adaptation(part["cells"], contents.models)
-        elif drawn := [cell for cell in part["cells"] if "wer" in cell]:
+        elif 0 < len({cell["column"] for cell in part["cells"] if "wer" in cell}) <= MOST_COLUMNS:
+            drawn = [cell for cell in part["cells"] if "wer" in cell]
             yield _drawn("Word error rates by test set and model, with 95% intervals", draw_errors, drawn)
         yield _counts(part["cells"])
     for picture, content in contents.pictures.items():
@@ -249,6 +252,8 @@ def _model(trained: Trained) -> list[Element | str]:
         ]
     share = f" ({model.share:.1%})" if model.share < 1 else ""
     simulated = ([f"noise on {', '.join(model.noise_on)}"] if model.noise_on else []) + ["codecs"] * model.codecs
+    simulated += [f"{name.replace('_', ' ')} {value}" for name, value in dataclasses.asdict(model.regime).items()
+                  if value != getattr(AS_PUBLISHED, name)]  # fmt: skip
     texts = (model.parent.name if model.parent else "scratch", ", ".join(model.domains) + share, "; ".join(simulated))
     return [model.name, str(trained.seed), *numbers, *(tag("td", text, class_="text") for text in texts)]
 

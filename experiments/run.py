@@ -19,10 +19,10 @@ from experiments.corpora import TEST_SEED, Collection, Embedded, Mapped, Split
 from mdasr import hosts
 from mdasr.build import FAST_CODECS, Pool, room_ranges, train_recognizer
 from mdasr.data.records import Corpus, write_atomically
-from mdasr.loader import Source, subset
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard
+from mdasr.schedule import Source, subset
 from mdasr.score.wer import Errors
 from mdasr.spec import Model, Scale, Table, TestSet, digest
 
@@ -121,8 +121,8 @@ class Laboratory:
         dev = tuple(self.collection.source(domain, "dev") for domain in model.domains)
         return train_recognizer(
             directory, Pool(tuple(self.sources(model)), dev, noises, measured, model.share), self.language, self.scale,
-            parent=self.recognizer(model.parent) if model.parent else None, seed=self.seed, workers=self.workers - 1,
-            label=model.name,
+            parent=self.recognizer(model.parent) if model.parent else None, regime=model.regime, seed=self.seed,
+            workers=self.workers - 1, label=model.name,
         )  # fmt: skip
 
     def waves(self, test_set: TestSet) -> list[np.ndarray]:
@@ -194,7 +194,9 @@ class Laboratory:
     def _score(self, models: Sequence[Model], test_set: TestSet, pool: Executor) -> None:
         corpus, waves = self.corpus(test_set.domain, self.split), self.waves(test_set)
         for model in models:
-            found = [dataclasses.asdict(each) for each in evaluate(self.recognizer(model), corpus, waves, pool)]
+            recognizer = self.recognizer(model)
+            recognizer = recognizer.told(test_set.domain) if test_set.told else recognizer
+            found = [dataclasses.asdict(each) for each in evaluate(recognizer, corpus, waves, pool)]
             write_atomically(self.scored_path(model, test_set), json.dumps(found, indent=0))
 
 

@@ -26,7 +26,13 @@ def coded(test_set: TestSet, codec: str, kbps: int) -> TestSet:
     return dataclasses.replace(test_set, codec=codec, kbps=kbps)
 
 
+def told(test_set: TestSet) -> TestSet:
+    """Heard by models that are told its domain, where they have parameters for it."""
+    return dataclasses.replace(test_set, told=True)
+
+
 def name(test_set: TestSet) -> str:
     """A test set in words, such as "Voicesearch + Noise"."""
     codec = f" + {test_set.codec.upper()} {test_set.kbps}k" if test_set.codec else ""
-    return test_set.domain + codec + " + Noise" * test_set.noise + " 8 kHz" * test_set.narrowband
+    heard = codec + " + Noise" * test_set.noise + " 8 kHz" * test_set.narrowband
+    return test_set.domain + heard + " (told)" * test_set.told

@@ -17,6 +17,7 @@ from jaxtyping import Float32
 
 from mdasr import accelerated, frontend, hosts
 from mdasr.acoustic import growth
+from mdasr.acoustic.adversary import Adversary
 from mdasr.acoustic.model import ModelConfig, network
 from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions, frame_loss, train
 from mdasr.acoustic.tying import Tree
@@ -26,11 +27,12 @@ from mdasr.decode.search import SearchOptions
 from mdasr.language import ngram
 from mdasr.language.backoff import NGram
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import PackedRowMaker, RowMaker, RowOptions, RowPlan, Source, measure_stats, step_labels
+from mdasr.loader import PackedRowMaker, RowMaker, measure_stats, step_labels
 from mdasr.perturb import TRAINING_CODECS, RoomRanges
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, compose_language, params_digest
-from mdasr.spec import Scale, digest
+from mdasr.schedule import RowOptions, RowPlan, Source, balanced
+from mdasr.spec import AS_PUBLISHED, Regime, Scale, digest
 from mdasr.tuning import tune
 
 FeaturesOn = Literal["host", "accelerator"]
@@ -96,13 +98,13 @@ def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> T
 
 
 def log_priors(sources: Sequence[Source], tree: Tree) -> Float32[np.ndarray, " outputs"]:
-    """Log relative frequency of every CDPhone among the labels of one epoch; an unseen one counts as seen once."""
+    """Log relative frequency of every CDPhone among the labels of an epoch; an unseen one counts as seen once."""
     counts = np.zeros(tree.num_leaves)
     for source in sources:
         alignments, lengths = source.corpus.alignments(source.alignment), source.corpus.num_samples
         for u in source.usable():
             labels = step_labels(alignments[u], tree, frontend.num_steps(int(lengths[u])))
-            counts += np.bincount(labels, minlength=tree.num_leaves)
+            counts += source.repeats * np.bincount(labels, minlength=tree.num_leaves)
     counts = np.maximum(counts, 1)
     return np.log(counts / counts.sum()).astype(np.float32)
 
@@ -142,6 +144,20 @@ class Pool:
     def dev_utterances(self) -> list[Utterance]:
         return [utterance for source in self.dev for utterance in source]
 
+    def domains(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(source.corpus.domain for source in self.sources))
+
+    def under(self, regime: Regime) -> Pool:
+        """The pool whose domains are balanced, and whose visits are left clean, as a regime asks."""
+
+        def spared(source: Source) -> Source:
+            return dataclasses.replace(
+                source, policy=dataclasses.replace(source.policy, clean_probability=regime.clean_share)
+            )
+
+        sources = balanced(self.sources, regime.sampling_exponent)
+        return dataclasses.replace(self, sources=tuple(map(spared, sources)))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -154,12 +170,20 @@ class Plan:
     stopping: EarlyStopping | None = None
 
 
-def plan_training(pool: Pool, tree: Tree, scale: Scale, rows: RowOptions, seed: int) -> Plan:
-    """From scratch, as the scale says."""
+def plan_training(pool: Pool, tree: Tree, scale: Scale, rows: RowOptions, seed: int, regime: Regime) -> Plan:
+    """From scratch, as the scale and the regime say."""
     noisy = any(source.policy.noise_probability > 0 for source in pool.sources)
     options = train_options(scale, RowPlan(pool.sources, rows, seed).rows_in_epoch(), noisy, seed)
+    config, domains = model_config(scale, tree.num_leaves), pool.domains()
+    rows = dataclasses.replace(rows, curriculum_rows=round(regime.curriculum * options.steps * options.batch))
+    if regime.adapters or regime.adversary:
+        rows = dataclasses.replace(rows, domains=domains, untold_share=regime.untold_share)
+    if regime.adapters:
+        config = dataclasses.replace(config, domains=domains)
+    if regime.adversary:
+        options = dataclasses.replace(options, adversary=Adversary(len(domains), regime.adversary))
     stats = measure_stats(pool.sources, pool.noises, seed, pool.measured)
-    return Plan(model_config(scale, tree.num_leaves), options, rows, stats)
+    return Plan(config, options, rows, stats)
 
 
 def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, rows: RowOptions, seed: int) -> Plan:
@@ -233,6 +257,7 @@ def train_recognizer(
     scale: Scale,
     *,
     parent: Recognizer | None = None,
+    regime: Regime = AS_PUBLISHED,
     seed: int = 0,
     workers: int = 1,
     features_on: FeaturesOn = "host",
@@ -240,21 +265,28 @@ def train_recognizer(
 ) -> Recognizer:
     """Train on a pool, tune the search on what it holds out, write the model directory; returns at once what is there.
 
-    With a `parent` all its layers are fine-tuned (§4.4). Killed, it goes on from its last checkpoint. Several hosts
-    train together, and the primary one tunes and writes (`mdasr.hosts`). Raises ValueError where `directory` holds
-    another training, where the parent has other CDPhones, or where features are to be made on the accelerator and a
-    policy asks for what it cannot do.
+    With a `parent` all its layers are fine-tuned (§4.4); a `regime` is for training from scratch. Killed, it goes on
+    from its last checkpoint. Several hosts train together, and the primary one tunes and writes (`mdasr.hosts`). Raises
+    ValueError where `directory` holds another training, where the parent has other CDPhones or is given with a regime,
+    and where features are to be made on the accelerator and a policy asks for what it cannot do.
     """
-    tree, described = language.tree, describe(pool, language.tree, parent)
+    pool, tree = pool.under(regime), language.tree
+    described = {"regime": dataclasses.asdict(regime), **describe(pool, tree, parent)}
     if found := done(directory, scale=dataclasses.asdict(scale), seed=seed, **described):
         return found
     if parent and digest(parent.language.tree) != digest(tree):
         raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
     check_hosts(pool)
+    if parent and regime != AS_PUBLISHED:
+        raise ValueError(f"{directory}: a model that starts from another is fine-tuned, and takes no regime")
     directory.mkdir(parents=True, exist_ok=True)
     pieces = ROW_PIECES if features_on == "accelerator" else 0
     rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
-    plan = plan_adaptation(pool, parent, scale, rows, seed) if parent else plan_training(pool, tree, scale, rows, seed)
+    plan = (
+        plan_adaptation(pool, parent, scale, rows, seed)
+        if parent
+        else plan_training(pool, tree, scale, rows, seed, regime)
+    )
     maker, featurize = make_rows(pool, tree, plan, seed, features_on)
     trained = train(
         plan.config, plan.options, maker, directory, workers=workers, start_from=parent and parent.params,

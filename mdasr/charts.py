@@ -14,6 +14,7 @@ from mdasr.acoustic.curves import Curve
 
 matplotlib.use("Agg")
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")  # Okabe and Ito (2008): told apart by the colour-blind, too
+MOST_COLUMNS = len(_COLOURS)  # that a picture of a table can tell apart
 
 
 class Point(NamedTuple):

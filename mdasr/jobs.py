@@ -33,10 +33,10 @@ from mdasr.language import espeak
 from mdasr.language.arpa import read_arpa
 from mdasr.language.combine import fit_weights, interpolate, widen
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import Source, subset
 from mdasr.perturb import Policy, require
 from mdasr.realign import realign
 from mdasr.recognizer import Language, Recognizer, params_digest
+from mdasr.schedule import Source, subset
 from mdasr.spec import Scale
 
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts

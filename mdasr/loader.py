@@ -6,9 +6,6 @@ the seed and r alone: neither workers, devices nor hosts enter it, and the itera
 
 from __future__ import annotations
 
-import bisect
-import dataclasses
-import itertools
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -21,11 +18,12 @@ from absl import flags
 from jaxtyping import Float, Int
 
 from mdasr import frontend
-from mdasr.data.records import Alignment, Corpus, Utterance
+from mdasr.data.records import Alignment, Utterance
 from mdasr.language.lexicon import SILENCE
-from mdasr.perturb import Policy, Recipe, draw, perturb, stream
+from mdasr.perturb import Recipe, draw, eased, perturb, stream
 from mdasr.perturb.packed import Shapes, pack
 from mdasr.perturb.room import Sounds
+from mdasr.schedule import RowOptions, RowPlan, Source
 from mdasr.spec import RATE_HZ
 
 Batch = dict[str, np.ndarray]
@@ -38,74 +36,6 @@ class PhoneTree(Protocol):
     def leaves(self, phones: Sequence[str]) -> Int[np.ndarray, " phones"]: ...
 
 
-@dataclass(frozen=True)
-class Source:
-    """One corpus of the training pool: its shards, the name of its alignment, and what may happen to its utterances."""
-
-    corpus: Corpus
-    alignment: str
-    policy: Policy
-    indices: tuple[int, ...] | None = None  # a subset of the utterances; None is all that were aligned
-
-    def usable(self) -> Int[np.ndarray, " utterances"]:
-        aligned = np.flatnonzero(self.corpus.alignments(self.alignment).usable)
-        return aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
-
-    def __iter__(self) -> Iterator[Utterance]:
-        """The utterances that were chosen, aligned or not."""
-        chosen = range(len(self.corpus)) if self.indices is None else self.indices
-        return (self.corpus[i] for i in chosen)
-
-    def seconds(self) -> float:
-        """How much audio it has to train on."""
-        return float(self.corpus.num_samples[self.usable()].sum()) / RATE_HZ
-
-
-def subset(source: Source, share: float) -> Source:
-    """A share of a source's utterances by duration: the first of an order that never changes, so shares are nested."""
-    if not 0 < share <= 1:
-        raise ValueError(f"a share of {share}; it must lie above 0 and at most be 1")
-    if share == 1:
-        return source
-    usable = source.usable()
-    order = usable[np.random.Generator(np.random.Philox(key=[0, 2**34])).permutation(len(usable))]
-    length = np.cumsum(source.corpus.num_samples[order])
-    count = int(np.searchsorted(length, share * length[-1])) + 1
-    return dataclasses.replace(source, indices=tuple(sorted(order[:count].tolist())))
-
-
-@dataclass(frozen=True)
-class RowOptions:
-    """The shape of a row: its steps (30 ms each) and by how many the network's output lags its input.
-
-    `forget_steps` makes the network forget what it heard at random moments, on average that many steps apart, so that
-    it does not learn the few sentences of a small corpus by heart; 0 leaves its state alone. `pieces` is the most
-    utterances that a row may hold; 0 sets no bound.
-    """
-
-    steps: int
-    output_delay: int = 0
-    forget_steps: int = 0
-    pieces: int = 0
-
-    def __post_init__(self) -> None:
-        if self.output_delay < 0 or self.steps <= self.output_delay:
-            raise ValueError(f"rows of {self.steps} steps cannot hold an output delay of {self.output_delay}")
-        if self.forget_steps < 0:
-            raise ValueError(f"forget_steps is {self.forget_steps}; it must be 0 (never) or a number of steps")
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Steps [first, first + steps) of an utterance, and the slot of the row at which they begin."""
-
-    source: int
-    utterance: int
-    first: int
-    steps: int
-    slot: int
-
-
 def step_labels(alignment: Alignment, tree: PhoneTree, steps: int) -> Int[np.ndarray, " steps"]:
     """CDPhone of every step: the phone at the centre of the step's label frame, in its context.
 
@@ -114,68 +44,6 @@ def step_labels(alignment: Alignment, tree: PhoneTree, steps: int) -> Int[np.nda
     leaves = tree.leaves((*alignment.phones, SILENCE))
     ends = np.asarray(alignment.ends_s) * RATE_HZ
     return leaves[np.searchsorted(ends, frontend.step_centres(steps), side="right")]
-
-
-def _pieces(num_steps: int, room: int) -> list[tuple[int, int]]:
-    """Cut an utterance longer than a row into nearly equal parts (first, steps)."""
-    edges = np.linspace(0, num_steps, -(-num_steps // room) + 1).astype(int)
-    return [(int(a), int(b - a)) for a, b in itertools.pairwise(edges)]
-
-
-@dataclass
-class RowPlan:
-    """Which pieces stand in which row, epoch after epoch (an epoch shows every utterance once: a visit)."""
-
-    sources: Sequence[Source]
-    options: RowOptions
-    seed: int
-    _starts: list[int] = field(default_factory=list)  # first row of each epoch planned so far, and of the one after
-    _epoch: tuple[int, list[tuple[Piece, ...]]] = (-1, [])
-
-    def __post_init__(self) -> None:
-        pool = [(s, int(u)) for s, source in enumerate(self.sources) for u in source.usable()]
-        if not pool:
-            raise ValueError("nothing to train on: no utterance of these corpora is aligned and selected")
-        self._pool = np.array(pool, np.int64)
-        lengths = [source.corpus.num_samples for source in self.sources]
-        self._steps = np.array([frontend.num_steps(int(lengths[s][u])) for s, u in pool])
-        self._starts = [0]
-
-    def _plan(self, epoch: int) -> list[tuple[Piece, ...]]:
-        """First-fit packing of a shuffled epoch: a row is closed when ten later pieces did not fit it."""
-        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(self._pool))
-        delay, capacity = self.options.output_delay, self.options.steps
-        most = self.options.pieces or capacity
-        rows: list[list[Piece]] = []
-        opened: list[list[int]] = []  # [row, slots used, misses]
-        for i in order:
-            (source, utterance), total = self._pool[i], int(self._steps[i])
-            for first, steps in _pieces(total, capacity - delay) if total > 0 else []:
-                place = next((p for p in opened if p[1] + steps + delay <= capacity and len(rows[p[0]]) < most), None)
-                for row in opened[: opened.index(place) if place else len(opened)]:
-                    row[2] += 1
-                if place is None:
-                    place = [len(rows), 0, 0]
-                    opened.append(place)
-                    rows.append([])
-                rows[place[0]].append(Piece(int(source), int(utterance), first, steps, place[1]))
-                place[1] += steps + delay
-                opened = [row for row in opened if row[2] < 10]
-        return [tuple(row) for row in rows]
-
-    def locate(self, row: int) -> tuple[int, tuple[Piece, ...]]:
-        """(epoch, pieces) of row number `row`, counted from the start of training."""
-        while self._starts[-1] <= row:
-            epoch = len(self._starts) - 1
-            self._epoch = (epoch, self._plan(epoch))
-            self._starts.append(self._starts[-1] + len(self._epoch[1]))
-        epoch = bisect.bisect_right(self._starts, row) - 1
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, self._plan(epoch))
-        return epoch, self._epoch[1][row - self._starts[epoch]]
-
-    def rows_in_epoch(self, epoch: int = 0) -> int:
-        return len(self._plan(epoch))
 
 
 @runtime_checkable
@@ -206,9 +74,9 @@ class RowMaker(grain.MapTransform):
     def map(self, row: int) -> Batch:
         """Arrays of `options.steps`: features [steps, 512], labels, weights (1 where a label counts), keep."""
         features = np.zeros((self.options.steps, frontend.STACK * frontend.BANDS), np.float32)
-        visit, pieces = self._plan.locate(int(row))
-        for piece in pieces:
-            x = self.features(piece.source, piece.utterance, visit)
+        strength = self.options.strength(int(row))
+        for piece in self._plan.locate(int(row))[1]:
+            x = self.features(piece.source, piece.utterance, piece.visit, strength)
             features[piece.slot : piece.slot + piece.steps] = x[piece.first : piece.first + piece.steps]
         return {"features": features, **self.targets(row)}
 
@@ -229,12 +97,33 @@ class RowMaker(grain.MapTransform):
             # What lies before such a moment and was still to be answered has been forgotten with it.
             lost = np.convolve(moments, np.ones(delay))[:steps] > 0 if delay else np.zeros(steps, bool)
             weights[lost] = 0
-        return {"labels": labels, "weights": weights, "keep": keep}
+        return {"labels": labels, "weights": weights, "keep": keep, **self.domains(row)}
 
-    def features(self, source: int, utterance: int, visit: int) -> Float[np.ndarray, "steps 512"]:
-        """Features of one utterance as distorted on this visit."""
+    def domains(self, row: int) -> Batch:
+        """The domain of every step of a row, and what the network is told of it, numbered from 1; 0 is none.
+
+        Empty where the options name no domains.
+        """
+        if not self.options.domains:
+            return {}
+        domain, told = np.zeros(self.options.steps, np.int32), np.zeros(self.options.steps, np.int32)
+        for piece in self._plan.locate(int(row))[1]:
+            corpus = self.sources[piece.source].corpus
+            part = slice(piece.slot, piece.slot + piece.steps + self.options.output_delay)
+            domain[part] = 1 + self.options.domains.index(corpus.domain)
+            chance = stream("told", self.seed, corpus.info["corpus"], piece.utterance, piece.visit).random()
+            told[part] = domain[part] if chance >= self.options.untold_share else 0
+        return {"domain": domain, "told": told}
+
+    def recipe(self, source: int, spoken: Utterance, visit: int, strength: float) -> Recipe:
+        return draw(eased(self.sources[source].policy, strength), self.seed, spoken.key, visit)
+
+    def features(
+        self, source: int, utterance: int, visit: int, strength: float = 1.0
+    ) -> Float[np.ndarray, "steps 512"]:
+        """Features of one utterance as distorted on this visit, at a curriculum's strength."""
         spoken = self.sources[source].corpus[utterance]
-        recipe = draw(self.sources[source].policy, self.seed, spoken.key, visit)
+        recipe = self.recipe(source, spoken, visit, strength)
         wave = perturb(spoken.samples, recipe, self.noises, self.measured)
         return frontend.stack(frontend.normalize(frontend.log_mel(wave, recipe.warp), self.stats))
 
@@ -274,9 +163,9 @@ class PackedRowMaker(RowMaker):
 
     def map(self, row: int) -> Batch:
         """Labels, weights and keep of a row; the fields of `Packed` for its utterances, and the slots they begin at."""
-        visit, pieces = self._plan.locate(int(row))
+        pieces, strength = self._plan.locate(int(row))[1], self.options.strength(int(row))
         spoken = [self.sources[piece.source].corpus[piece.utterance] for piece in pieces]
-        recipes = [draw(self.sources[p.source].policy, self.seed, u.key, visit) for p, u in zip(pieces, spoken)]
+        recipes = [self.recipe(p.source, u, p.visit, strength) for p, u in zip(pieces, spoken)]
         empty = self.options.pieces - len(pieces)
         waves = [u.wave for u in spoken] + [np.zeros(0, np.int16)] * empty
         packed = pack(waves, recipes + [Recipe()] * empty, self.noises, self.shapes)

@@ -27,6 +27,7 @@ from flax import traverse_util
 from jaxtyping import Float, Float32
 
 from mdasr import frontend
+from mdasr.acoustic.adapters import worked_in
 from mdasr.acoustic.model import ModelConfig, init_params, log_posteriors
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import Corpus, write_atomically
@@ -122,6 +123,13 @@ class Recognizer:
     @property
     def graph(self) -> Graph:
         return self.language.graph
+
+    def told(self, domain: str) -> Recognizer:
+        """The recogniser of that domain alone; itself where the network has no parameters of the domain's own."""
+        if domain not in self.config.domains:
+            return self
+        config, params = worked_in(self.config, self.params, domain)
+        return dataclasses.replace(self, config=config, params=params)
 
     def answer(
         self, samples: Float[np.ndarray, " window"], steps: int, state: Any = None

@@ -11,12 +11,43 @@ RATE_HZ = 16_000  # §3.2: the front end is configured to operate at 16 kHz
 
 
 @dataclass(frozen=True)
+class Regime:
+    """How a training departs from the paper's, which pools and distorts everything alike; as it stands, not at all.
+
+    `sampling_exponent`: a domain's share of an epoch goes as its hours to that power (1: as they are; 0: all alike).
+    `curriculum`: over so much of the training, noise and codecs rise from never to as often as they then come.
+    `clean_share`: of the visits to an utterance, so many leave it as it was recorded. `adversary`: the weight of the
+    reversed gradient of a classifier of domains. `adapters`: each domain has scales and biases of its own in the
+    network, which is told nothing on an `untold_share` of visits, so that it can do without.
+    """
+
+    sampling_exponent: float = 1.0
+    curriculum: float = 0.0
+    clean_share: float = 0.0
+    adversary: float = 0.0
+    adapters: bool = False
+    untold_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("curriculum", "clean_share", "untold_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"regime: {name} is {getattr(self, name)}; it must lie between 0 and 1")
+        for name in ("sampling_exponent", "adversary"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"regime: {name} is {getattr(self, name)}; it must be 0 or more")
+
+
+AS_PUBLISHED = Regime()
+
+
+@dataclass(frozen=True)
 class Model:
     """A column of the paper's tables: which domains it trains on and what happens to their utterances.
 
     `noise_on` are the domains that get simulated rooms and noise; `codecs` says whether codecs are simulated. Mixed
     bandwidth is always on (§4.3). It trains on a `share` of its domains' utterances (smaller shares lie within larger
-    ones), from scratch or, fine-tuned, from what `parent` learnt (§4.4).
+    ones), from scratch or, fine-tuned, from what `parent` learnt (§4.4), under a `regime` that is the paper's unless it
+    says otherwise.
     """
 
     name: str
@@ -25,6 +56,7 @@ class Model:
     codecs: bool = False
     share: float = 1.0
     parent: Model | None = None
+    regime: Regime = AS_PUBLISHED
 
     def __post_init__(self) -> None:
         strange = set(self.noise_on) - set(self.domains)
@@ -38,7 +70,7 @@ class Model:
 class TestSet:
     """A row of the paper's tables: a domain's test utterances and the condition that they are heard in.
 
-    `codec` is empty for none.
+    `codec` is empty for none. The domain is `told` to models that have parameters of its own.
     """
 
     __test__ = False  # not a test case of pytest's
@@ -48,6 +80,7 @@ class TestSet:
     codec: str = ""
     kbps: int = 0
     narrowband: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import grain.python as grain
 import numpy as np
 
-from mdasr.loader import RowOptions
+from mdasr.schedule import RowOptions
 
 
 @dataclass

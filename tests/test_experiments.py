@@ -15,10 +15,10 @@ from experiments.run import Laboratory
 from experiments.table3_noise import TABLE
 from experiments.testsets import DICTATION, TELEPHONY_8K, VOICESEARCH, name, narrow, noisy
 from mdasr import report
-from mdasr.loader import Source, subset
 from mdasr.perturb import Policy
 from mdasr.recognizer import Scored
 from mdasr.scales import MINI, override
+from mdasr.schedule import Source, subset
 from mdasr.score.wer import Errors
 from mdasr.spec import Model, Table, digest
 from tests.test_loader import toy_corpus

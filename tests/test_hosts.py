@@ -18,9 +18,10 @@ import pytest
 from mdasr import hosts
 from mdasr.hosts import Place, meet, place_of
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import Batches, RowOptions, Share
+from mdasr.loader import Batches, Share
 from mdasr.options import host_options
 from mdasr.recognizer import Recognizer
+from mdasr.schedule import RowOptions
 from tests.tasks import SignsRowMaker
 from tests.test_loader import toy_corpus
 

@@ -19,14 +19,21 @@ from mdasr.data.records import (
     write_alignments,
     write_shard,
 )
-from mdasr.loader import Batches, RowMaker, RowOptions, RowPlan, Share, Source, measure_stats, step_labels
+from mdasr.loader import Batches, RowMaker, Share, measure_stats, step_labels
 from mdasr.perturb import Policy
+from mdasr.schedule import RowOptions, RowPlan, Source
 
 PHONES = ("SIL", "AA", "S")
 TREE = monophones(PHONES)
 
 
-def toy_corpus(directory: Path, seconds: list[float], unaligned: set[int] = frozenset(), speakers: int = 3) -> Corpus:
+def toy_corpus(
+    directory: Path,
+    seconds: list[float],
+    unaligned: set[int] = frozenset(),
+    speakers: int = 3,
+    domain: str = "Toy",
+) -> Corpus:
     """Utterances of silence, a tone (AA) and a hiss (S), a third each, with their alignments "exact"."""
     rng = np.random.default_rng(0)
     utterances, alignments = [], []
@@ -34,11 +41,11 @@ def toy_corpus(directory: Path, seconds: list[float], unaligned: set[int] = froz
         third = int(length * 16_000) // 3
         tone = 8000 * np.sin(2 * np.pi * 300 * np.arange(third) / 16_000)
         wave = np.concatenate([np.zeros(third), tone, rng.normal(0, 3000, third)]).astype(np.int16)
-        utterances.append(Utterance(f"u{i}", "toy", "Toy", f"s{i % speakers}", "ah s", wave))
+        utterances.append(Utterance(f"u{i}", domain.lower(), domain, f"s{i % speakers}", "ah s", wave))
         ends = tuple(third * k / 16_000 for k in (1, 2, 3))
         alignments.append(Alignment(f"u{i}", () if i in unaligned else PHONES, () if i in unaligned else ends))
     write_shard(shard_path(directory, "audio", 0, 1), map(encode_utterance, utterances))
-    corpus = seal_corpus(directory, "toy", "Toy")
+    corpus = seal_corpus(directory, domain.lower(), domain)
     write_alignments(corpus, "exact", alignments)
     return corpus
 

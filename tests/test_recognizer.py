@@ -21,11 +21,11 @@ from mdasr.data.records import Corpus
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.jobs import TrainRequest, held_out, read_questions, train_on
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import Source
 from mdasr.perturb import Policy
 from mdasr.realign import phone_scores, realign
 from mdasr.recognizer import Recognizer, evaluate, params_digest, recognize, scores
 from mdasr.scales import MINI, SMALL
+from mdasr.schedule import Source
 from mdasr.score.wer import Errors
 from mdasr.tuning import tune
 from tests.test_loader import toy_corpus

@@ -14,11 +14,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
-AnyArray = Array | np.ndarray
+from mdasr.acoustic.adapters import AnyArray, adapted
 
 FEATURES = 512  # §3.4: four stacked frames of 128
 LARGEST = 1 << 20  # cells of a layer, outputs or members: far above what anybody trains
@@ -30,7 +29,8 @@ class ModelConfig:
     """Sizes of the network; `cells` has one entry a layer, `dropout` acts on the output of each layer in training.
 
     `members` networks, each begun from weights of its own, train side by side and answer together: after an hour of
-    speech a few of them err less than one. The paper has one.
+    speech a few of them err less than one. The paper has one. Each of `domains` has scales and biases of its own
+    (`mdasr.acoustic.adapters`); the paper's has none.
     """
 
     cells: tuple[int, ...]
@@ -38,6 +38,7 @@ class ModelConfig:
     dropout: float = 0.0
     compute_dtype: str = "float32"
     members: int = 1
+    domains: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.cells or min(self.cells) < 1 or self.num_outputs < 2:
@@ -196,16 +197,25 @@ class AcousticModel(nn.Module):
         keep: Float[AnyArray, "batch steps"],
         state: Sequence[LayerState] | None = None,
         dropout_keys: Key[Array, " batch"] | None = None,
+        told: Int[AnyArray, "batch steps"] | None = None,
     ) -> tuple[Float[AnyArray, "batch steps outputs"], list[LayerState]]:
-        """Logits in float32, and the state to carry on with; dropout acts only where a key a row is given."""
+        """Logits in float32, and the state to carry on with; dropout acts only where a key a row is given.
+
+        `told` numbers the domain of each step among the configuration's, from 1; 0, or None, tells nothing. What the
+        output layer sees is put aside in the collection `hidden`, for those who ask for it.
+        """
         dtype = jnp.dtype(self.config.compute_dtype)
         x, keep = features.swapaxes(0, 1).astype(dtype), keep.swapaxes(0, 1).astype(dtype)
         last = []
         for layer, cells in enumerate(self.config.cells):
             x, layer_state = LSTM(cells, name=f"lstm_{layer}")(x, keep, state[layer] if state else None)
             last.append(layer_state)
+            if self.config.domains:
+                own = self.param(f"domains_{layer}", nn.initializers.zeros, (len(self.config.domains), 2, cells))
+                x = x if told is None else adapted(x, own, told)
             if dropout_keys is not None and self.config.dropout:
                 x = _dropout(x, self.config.dropout, layer, dropout_keys)
+        self.sow("hidden", "last", x)
         scale = 1 / math.sqrt(self.config.cells[-1])
         output = nn.Dense(
             self.config.num_outputs, kernel_init=nn.initializers.normal(scale), dtype=dtype, name="output"
@@ -225,6 +235,7 @@ class Ensemble(nn.Module):
         keep: Float[AnyArray, "batch steps"],
         state: Any = None,
         dropout_keys: Key[Array, " batch"] | None = None,
+        told: Int[AnyArray, "batch steps"] | None = None,
     ) -> tuple[Float[AnyArray, "members batch steps outputs"], Any]:
         """Logits of every member, and the state to carry on with; each member drops units of its own choice."""
         members = self.config.members
@@ -235,12 +246,12 @@ class Ensemble(nn.Module):
             )
         side_by_side = nn.vmap(
             AcousticModel,
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, "hidden": 0},
             split_rngs={"params": True},
-            in_axes=(None, None, None if state is None else 0, None if keys is None else 0),
+            in_axes=(None, None, None if state is None else 0, None if keys is None else 0, None),
             axis_size=members,
         )
-        return side_by_side(self.config, name="members")(features, keep, state, keys)
+        return side_by_side(self.config, name="members")(features, keep, state, keys, told)
 
 
 def network(config: ModelConfig) -> nn.Module:

@@ -1,13 +1,12 @@
 """Frame cross-entropy training (§3.5, §3.7): the pmapped step, the loop, checkpoints.
 
-Nothing outside this module knows of replicated arrays. Each step sums loss, gradients and frames over all devices and
-divides by the global number of frames, so that N devices train what one would.
+Nothing outside this module and `devices` knows of replicated arrays. Each step sums loss, gradients and frames over
+all devices and divides by the global number of frames, so that N devices train what one would.
 """
 
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,19 +21,23 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from mdasr import hosts
+from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers
 from mdasr.acoustic.checkpoints import Checkpoints, check_run
+from mdasr.acoustic.devices import DEVICES, device, host_share, local_value, replicate, shard_batch
 from mdasr.acoustic.model import ModelConfig, init_params, network
-from mdasr.loader import Batches, MakesRows, Share
+from mdasr.loader import Batches, MakesRows
 
 Featurize = Callable[[dict[str, jax.Array]], jax.Array]
 
-DEVICES = "devices"
 REPORT_EVERY = 20  # steps between two readings of the metrics, so that the host does not wait on each step
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How to train: `batch` rows a step over all devices; the rate rises over `warmup_steps`, then falls to 0."""
+    """How to train: `batch` rows a step over all devices; the rate rises over `warmup_steps`, then falls to 0.
+
+    An `adversary` is trained along, and needs rows that hold domains (`RowOptions.domains`).
+    """
 
     steps: int
     batch: int
@@ -43,6 +46,7 @@ class TrainOptions:
     clip_norm: float = 5.0
     seed: int = 0
     checkpoint_every: int = 100
+    adversary: Adversary | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
@@ -140,11 +144,21 @@ def make_train_step(config: ModelConfig, options: TrainOptions, featurize: Featu
         features = batch["features"] if featurize is None else featurize(batch)
 
         def loss(params):
-            logits, _ = model.apply({"params": params}, features, batch["keep"], dropout_keys=keys)
-            return frame_loss(logits, batch["labels"], batch["weights"])
+            (logits, _), aside = model.apply(
+                {"params": params}, features, batch["keep"],
+                dropout_keys=keys, told=batch.get("told"), mutable=["hidden"],
+            )  # fmt: skip
+            total, right = frame_loss(logits, batch["labels"], batch["weights"])
+            means = {"loss": total / config.members, "right": right / config.members}
+            if options.adversary:
+                progress = state.step / options.steps
+                guesses = domain_logits(options.adversary, params["adversary"], aside["hidden"], progress)
+                of_domains, guessed = frame_loss(guesses, batch["domain"] - 1, batch["weights"])
+                total, means = total + of_domains, means | {"domains_right": guessed / config.members}
+            return total, means
 
-        (loss_sum, right), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-        sums = {"loss": loss_sum / config.members, "right": right / config.members, "frames": batch["weights"].sum()}
+        gradients, sums = jax.grad(loss, has_aux=True)(state.params)
+        sums["frames"] = batch["weights"].sum()
         gradients, sums = jax.lax.psum((gradients, sums), DEVICES)
         gradients = jax.tree.map(lambda g: g / jnp.maximum(sums["frames"], 1), gradients)
         updates, opt_state = optimizer.update(gradients, state.optimizer, state.params)
@@ -153,44 +167,10 @@ def make_train_step(config: ModelConfig, options: TrainOptions, featurize: Featu
     return jax.pmap(step, axis_name=DEVICES, donate_argnums=0)
 
 
-def replicate(tree: Any) -> Any:
-    """A copy of every array on each device, laid out as the pmapped step returns them, lest it compile twice."""
-    devices = jax.local_device_count()
-    copies = jax.tree.map(lambda x: np.broadcast_to(x, (devices, *np.shape(x))), tree)
-    return jax.pmap(lambda x: x, axis_name=DEVICES)(copies)
-
-
-def local_value(x: jax.Array) -> np.ndarray:
-    """This host's copy of a replicated array, without starting a collective."""
-    return np.asarray(np.asarray(x.addressable_shards[0].data)[0])
-
-
-def shard_batch(batch: dict[str, np.ndarray], share: Share) -> dict[str, np.ndarray]:
-    """Add each row's place in the global batch and split the rows over this host's devices."""
-    devices = jax.local_device_count()
-    batch = batch | {"row": np.arange(share.first, share.first + share.count, dtype=np.int32)}
-    return {name: x.reshape(devices, share.count // devices, *x.shape[1:]) for name, x in batch.items()}
-
-
-def host_share(batch: int) -> Share:
-    """The rows of a global batch that this host trains on; raises ValueError where devices cannot share it evenly."""
-    hosts, devices = jax.process_count(), jax.device_count()
-    if batch % devices:
-        raise ValueError(
-            f"a batch of {batch} rows cannot be shared by {devices} devices; choose a multiple of {devices}"
-        )
-    return Share(batch, jax.process_index() * (batch // hosts), batch // hosts)
-
-
-def device() -> str:
-    """What it runs on, in words."""
-    devices = jax.devices()
-    kind = platform.processor() or platform.machine() if devices[0].platform == "cpu" else devices[0].device_kind
-    return f"{len(devices)} x {devices[0].platform} ({kind})"
-
-
 def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -> TrainState:
     params = init_params(config, options.seed) if start_from is None else start_from
+    if options.adversary:
+        params = params | {"adversary": init_classifiers(options.adversary, config, options.seed)}
     return TrainState(params, make_optimizer(options).init(params), jnp.zeros((), jnp.int32))
 
 
@@ -249,6 +229,7 @@ def train(
         checkpoints.close()
     run_was = so_far(accuracy)
     params, steps = (best.params, int(best.step)) if best else (last.params, options.steps)
+    params = {name: value for name, value in params.items() if name != "adversary"}
     return Trained(params, steps, accuracy, run_was.seconds, run_was.waited_s / max(run_was.seconds, 1e-9))
 
 
@@ -314,9 +295,12 @@ def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None)
 
 def report(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
     """Read the metrics gathered since the last report, show and log them; returns the frame accuracy."""
-    totals = {name: sum(float(local_value(sums[name])) for sums in pending) for name in ("loss", "right", "frames")}
+    totals = {name: sum(float(local_value(sums[name])) for sums in pending) for name in pending[0]}
     loss, accuracy = totals["loss"] / totals["frames"], totals["right"] / totals["frames"]
-    for name, value in {"loss": loss, "frame_accuracy": accuracy, "waited_for_input": waited}.items():
+    scalars = {"loss": loss, "frame_accuracy": accuracy, "waited_for_input": waited}
+    if "domains_right" in totals:
+        scalars["domain_accuracy"] = totals["domains_right"] / totals["frames"]
+    for name, value in scalars.items():
         writer.add_scalar(f"train/{name}", value, step)
     progress.set_postfix_str(f"loss {loss:.3f}, frames right {accuracy:.3f}, waiting {waited:.0%}", refresh=False)
     return accuracy

@@ -12,7 +12,7 @@ from mdasr.perturb.codec import (
     encode_decode,
     require,
 )
-from mdasr.perturb.recipe import Policy, Recipe, draw, perturb, substream
+from mdasr.perturb.recipe import Policy, Recipe, draw, eased, perturb, substream
 from mdasr.perturb.room import (
     EVALUATION_ROOMS,
     PAPER_ROOMS,
@@ -51,6 +51,7 @@ __all__ = [
     "draw",
     "draw_measured_room",
     "draw_room",
+    "eased",
     "encode_decode",
     "impulse_responses",
     "narrowband",

@@ -82,7 +82,8 @@ class Policy:
 
     `noises` are ids of snippets, `room_indices` the range [first, last) of the collection `room_seed` that
     rooms come from (§3.1); each of `codecs` is as likely as the others, None being no codec (§3.3). Where ids of
-    `measured` responses are given, rooms are made of those instead of being simulated.
+    `measured` responses are given, rooms are made of those instead of being simulated. With `clean_probability` nothing
+    at all happens, and a codec that was drawn is used with `codec_probability`; the paper has neither.
     ValueError for a probability outside [0, 1], no codec condition at all, or noise sources without
     snippets.
     """
@@ -96,9 +97,11 @@ class Policy:
     room_indices: tuple[int, int] = TRAINING_ROOMS
     room_seed: int = 0
     measured: tuple[str, ...] = ()
+    codec_probability: float = 1.0
+    clean_probability: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("noise_probability", "narrowband_probability"):
+        for name in ("noise_probability", "narrowband_probability", "codec_probability", "clean_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"policy: {name} {getattr(self, name)} must lie between 0 and 1")
         if not 0.5 <= self.warp[0] <= self.warp[1] <= 2:
@@ -111,7 +114,7 @@ class Policy:
             raise ValueError("policy: rooms with noise sources need noises; give the ids of the snippets")
 
 
-Perturbation = Literal["room", "bandwidth", "codec", "warp"]
+Perturbation = Literal["room", "bandwidth", "codec", "warp", "clean"]
 
 
 def substream(seed: int, utterance_key: str, visit: int, name: Perturbation) -> np.random.Generator:
@@ -125,6 +128,8 @@ def draw(policy: Policy, seed: int, utterance_key: str, visit: int) -> Recipe:
     Each perturbation has a stream of its own: allowing one of them, or adding a corpus, changes no other
     draw.
     """
+    if policy.clean_probability > substream(seed, utterance_key, visit, "clean").random():
+        return Recipe()
     rng = substream(seed, utterance_key, visit, "room")
     noisy, index = rng.random() < policy.noise_probability, int(rng.integers(*policy.room_indices))
     narrow = substream(seed, utterance_key, visit, "bandwidth").random() < policy.narrowband_probability
@@ -132,12 +137,25 @@ def draw(policy: Policy, seed: int, utterance_key: str, visit: int) -> Recipe:
     codec = policy.codecs[int(rng.integers(len(policy.codecs)))]
     if codec and codec.loss:
         codec = dataclasses.replace(codec, loss=dataclasses.replace(codec.loss, seed=int(rng.integers(2**32))))
+    used = rng.random() < policy.codec_probability
     return Recipe(
         room=_draw_room(policy, index) if noisy else None,
         narrowband=bool(narrow),
-        codec=codec,
+        codec=codec if used else None,
         # Two decimals: filters are made once for each value.
         warp=round(float(substream(seed, utterance_key, visit, "warp").uniform(*policy.warp)), 2),
+    )
+
+
+def eased(policy: Policy, strength: float) -> Policy:
+    """A policy by which noise and codecs are `strength` (0 to 1) times as likely: a step of a curriculum.
+
+    What is distorted at one strength is distorted alike at every higher one.
+    """
+    return dataclasses.replace(
+        policy,
+        noise_probability=strength * policy.noise_probability,
+        codec_probability=strength * policy.codec_probability,
     )
 
 

@@ -29,7 +29,11 @@ def read(kind: type[T], value: Any, where: str) -> T:
 
 def completed(kind: Any, value: Any) -> Any:
     """`value` with the defaults of fields that it lacks, as versions before those fields wrote it."""
-    known = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    known = {
+        f.name: [*f.default] if isinstance(f.default, tuple) else f.default
+        for f in fields(kind)
+        if f.default is not MISSING
+    }
     return known | value if isinstance(value, dict) else value
 
 

@@ -1,0 +1,304 @@
+"""What training can do beyond the paper: balanced sampling, curricula, clean visits, adversaries, adapters."""
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mdasr.acoustic.adapters import worked_in
+from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers, reversal_weight, reverse
+from mdasr.acoustic.curves import read_curves
+from mdasr.acoustic.model import ModelConfig, init_params, network
+from mdasr.acoustic.train import TrainOptions, train
+from mdasr.build import Pool, log_priors, make_language, train_ngram, train_recognizer
+from mdasr.language.lexicon import Lexicon
+from mdasr.loader import Batches, RowMaker, Share, measure_stats
+from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
+from mdasr.recognizer import Recognizer, scores
+from mdasr.scales import MINI, override
+from mdasr.schedule import RowOptions, RowPlan, Source, balanced
+from mdasr.spec import Regime
+from tests.tasks import SignsRowMaker
+from tests.test_loader import TREE, toy_corpus
+
+DOMAINS = ("Few", "Many")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """Two domains, one with nine times as much speech as the other."""
+    folder, lengths = tmp_path_factory.mktemp("toy"), np.random.default_rng(1).uniform(0.5, 1.5, 9).round(2).tolist()
+    few, many = (toy_corpus(folder / d, lengths * n, domain=d) for d, n in zip(DOMAINS, (1, 9)))
+    return [Source(corpus, "exact", Policy()) for corpus in (few, many)]
+
+
+# Sampling
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.5, 0.0])
+def test_shares_of_epochs_go_as_hours_to_the_exponent(sources, exponent):
+    plan = RowPlan(balanced(sources, exponent), RowOptions(100, 3), seed=3)
+    seconds = np.array([source.seconds() for source in sources])
+    wanted = seconds**exponent / (seconds**exponent).sum()
+    shown, visits = np.zeros(2), {}
+    for epoch in range(40):
+        for piece in (piece for row in plan._plan(epoch) for piece in row):
+            shown[piece.source] += piece.steps
+            visits.setdefault((piece.source, piece.utterance), []).append(piece.visit)
+    np.testing.assert_allclose(shown / shown.sum(), wanted, atol=0.01)
+    # An epoch is as long as it was, nobody is left out, and every repeat is a visit of its own.
+    assert shown.sum() / 40 == pytest.approx(sum(p.steps for r in RowPlan(sources, RowOptions(100, 3), 3)._plan(0)
+                                                 for p in r), rel=0.02)  # fmt: skip
+    assert len(visits) == 90
+    assert all(sorted(each) == list(range(len(each))) for each in visits.values())
+    times = [len(each) for (source, _), each in visits.items() if source == 1]
+    assert max(times) - min(times) <= 1, "as evenly as whole numbers allow"
+
+
+def test_an_exponent_of_one_changes_no_row(sources):
+    plain, same = (RowPlan(each, RowOptions(100, 3), 5) for each in (sources, balanced(sources, 1.0)))
+    assert [plain.locate(row) for row in range(60)] == [same.locate(row) for row in range(60)]
+    assert all(piece.visit == epoch for row in range(60) for epoch, pieces in [plain.locate(row)] for piece in pieces)
+    with pytest.raises(ValueError, match="an exponent of -1"):
+        balanced(sources, -1.0)
+
+
+def test_priors_count_what_is_shown(sources):
+    lone = [Source(source.corpus, "exact", Policy(), repeats=7.0) for source in sources]
+    np.testing.assert_allclose(log_priors(lone, TREE), log_priors(sources, TREE), atol=1e-6)
+    with pytest.raises(ValueError, match="repeats is 0"):
+        Source(sources[0].corpus, "exact", Policy(), repeats=0.0)
+
+
+# Distortions
+
+
+def test_a_curriculum_rises_to_what_the_policy_says(sources):
+    options = RowOptions(100, 3, curriculum_rows=200)
+    assert [options.strength(row) for row in (0, 50, 199, 200, 9999)] == [0, 0.25, 0.995, 1, 1]
+    assert RowOptions(100).strength(0) == 1
+    policy = Policy(0.6, noises=("a",), codecs=TRAINING_CODECS)
+    keys = [(f"c/{i}", 0) for i in range(400)]
+    full = [draw(policy, 1, *key) for key in keys]
+    before = None
+    for strength in (0.0, 0.25, 0.5, 1.0):
+        recipes = [draw(eased(policy, strength), 1, *key) for key in keys]
+        assert np.mean([r.room is not None for r in recipes]) == pytest.approx(0.6 * strength, abs=0.08)
+        assert np.mean([r.codec is not None for r in recipes]) == pytest.approx(6 / 7 * strength, abs=0.08)
+        assert [r.narrowband for r in recipes] == [r.narrowband for r in full]
+        for recipe, last, late in zip(recipes, before or recipes, full):
+            assert recipe.room in (None, late.room) and recipe.codec in (None, late.codec)
+            assert last.room is None or recipe.room == last.room
+        before = recipes
+    assert before == full
+
+
+def test_clean_visits_are_left_as_recorded():
+    policies = [Policy(1.0, noises=("a",), codecs=TRAINING_CODECS, clean_probability=p) for p in (0.3, 0.0)]
+    some, none = ([draw(policy, 1, f"c/{i}", 0) for i in range(1000)] for policy in policies)
+    clean = [recipe.room is None for recipe in some]
+    assert np.mean(clean) == pytest.approx(0.3, abs=0.05)
+    assert all(not (r.narrowband or r.codec) if c else r == s for r, s, c in zip(some, none, clean))
+
+
+def test_rows_of_a_regime_do_not_depend_on_workers(sources):
+    noises = {"a": np.random.default_rng(0).standard_normal(40_000).astype(np.float32) / 10}
+    wild = [Source(s.corpus, "exact", Policy(0.8, noises=("a",), clean_probability=0.2)) for s in sources]
+    wild = balanced(wild, 0.5)
+    options = RowOptions(100, 3, curriculum_rows=20, domains=DOMAINS, untold_share=0.5)
+    maker = RowMaker(wild, TREE, measure_stats(wild, noises, 0), noises, options, seed=4)
+    alone, with_worker = (Batches(maker, Share(8, 0, 8), 2, 4, workers) for workers in (0, 1))
+    for wanted, found in zip(alone, with_worker, strict=True):
+        assert wanted.keys() == found.keys() >= {"domain", "told"}
+        for key in wanted:
+            np.testing.assert_array_equal(found[key], wanted[key])
+    with_worker.close()
+    seen = {"told": 0, "untold": 0}
+    for row in range(30):
+        made = maker.targets(row)
+        for piece in maker._plan.locate(row)[1]:
+            part = slice(piece.slot, piece.slot + piece.steps + 3)
+            assert set(made["domain"][part]) == {1 + piece.source}
+            (heard,) = set(made["told"][part])
+            assert heard in (0, 1 + piece.source)
+            seen["told" if heard else "untold"] += 1
+        assert not made["domain"][made["weights"] == 0].any() or made["domain"][made["weights"] > 0].all()
+    assert 0.3 < seen["told"] / sum(seen.values()) < 0.7
+
+
+# The adversary
+
+
+def test_the_reversed_gradient_is_the_hand_worked_one():
+    """Of (w tanh(a x))² with x behind the reversal: the classifier descends w, what is before it ascends a."""
+    x, a, w, weight = 0.7, 1.3, -0.4, 0.25
+
+    def loss(a, w):
+        return (w * reverse(jnp.tanh(a * x), jnp.float32(weight))) ** 2
+
+    assert loss(a, w) == pytest.approx((w * np.tanh(a * x)) ** 2, rel=1e-5)
+    d_a, d_w = jax.grad(loss, argnums=(0, 1))(a, w)
+    assert d_w == pytest.approx(2 * w * np.tanh(a * x) ** 2, rel=1e-5)
+    assert d_a == pytest.approx(-weight * 2 * w**2 * np.tanh(a * x) * (1 - np.tanh(a * x) ** 2) * x, rel=1e-5)
+
+
+def test_the_adversarys_weight_rises_as_the_paper_has_it():
+    adversary = Adversary(3, 0.5)
+    found = [float(reversal_weight(adversary, jnp.float32(p))) for p in (0, 0.1, 0.5, 1)]
+    np.testing.assert_allclose(found, [0, 0.5 * 0.46212, 0.5 * 0.98661, 0.5 * 0.99991], atol=1e-5)
+    with pytest.raises(ValueError, match="two domains"):
+        Adversary(1, 0.5)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_each_member_has_a_classifier_that_hears_it_alone(members):
+    adversary = Adversary(3, 1.0)
+    classifiers = init_classifiers(adversary, ModelConfig((8, 6), 5, members=members), 0)
+    shape = (9, 2, 6) if members == 1 else (members, 9, 2, 6)
+    last = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    found = domain_logits(adversary, classifiers, {"last": (last,)}, jnp.float32(1))
+    assert found.shape == (members, 2, 9, 3)
+    weigh = np.random.default_rng(1).standard_normal(found.shape)
+
+    def plain(classifiers, hidden):  # the same without the reversal, a member at a time
+        total = 0.0
+        for member in range(members):
+            first, second = (
+                jax.tree.map(lambda p, m=member: p[m], classifiers)[layer] for layer in ("hidden", "output")
+            )
+            h = hidden[member] if members > 1 else hidden
+            logits = jnp.maximum(h @ first["kernel"] + first["bias"], 0) @ second["kernel"] + second["bias"]
+            total += (logits.swapaxes(0, 1) * weigh[member]).sum()
+        return total
+
+    def reversed_(classifiers, hidden):
+        return (domain_logits(adversary, classifiers, {"last": (hidden,)}, jnp.float32(0.1)) * weigh).sum()
+
+    (wanted, of_wanted), (seen, of_seen) = (
+        jax.jit(jax.value_and_grad(each, argnums=(0, 1)))(classifiers, last) for each in (plain, reversed_)
+    )
+    assert float(seen) == pytest.approx(float(wanted), rel=1e-4)
+    for a, b in zip(jax.tree.leaves(of_seen[0]), jax.tree.leaves(of_wanted[0]), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    np.testing.assert_allclose(of_seen[1], -0.46212 * of_wanted[1], atol=1e-4)
+
+
+# Adapters
+
+
+def random_adapters(params, rng):
+    return jax.tree_util.tree_map_with_path(
+        lambda path, p: rng.normal(0, 0.3, p.shape).astype(np.float32) if "domains_" in str(path) else p, params
+    )
+
+
+@pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_adapters_begin_at_no_change_and_can_be_worked_in(members):
+    config = ModelConfig((8, 6), 5, members=members, domains=("a", "b", "c"))
+    plain = ModelConfig((8, 6), 5, members=members)
+    rng = np.random.default_rng(2)
+    x, keep = rng.standard_normal((2, 9, 512)).astype(np.float32), np.ones((2, 9), np.float32)
+    untouched = init_params(plain, 3)
+    params = init_params(config, 3)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(untouched):
+        np.testing.assert_array_equal(dict(jax.tree_util.tree_leaves_with_path(params))[path], leaf)
+
+    @partial(jax.jit, static_argnums=0)
+    def logits(config, params, told=None):
+        return network(config).apply({"params": params}, x, keep, told=told)[0]
+
+    wanted = logits(plain, untouched)
+    for domain in (0, 2):
+        np.testing.assert_allclose(logits(config, params, np.full((2, 9), domain)), wanted, atol=1e-6)
+    params = random_adapters(params, rng)
+    for nothing in (None, np.zeros((2, 9), int)):
+        np.testing.assert_allclose(logits(config, params, nothing), wanted, atol=1e-6)
+    assert np.abs(logits(config, params, np.full((2, 9), 2)) - wanted).max() > 0.1
+    own, alone = worked_in(config, params, "b")
+    assert own == plain
+    assert jax.tree.map(np.shape, alone) == jax.tree.map(np.shape, dict(untouched))
+    np.testing.assert_allclose(logits(plain, alone), logits(config, params, np.full((2, 9), 2)), atol=1e-5)
+    mixed = np.zeros((2, 9), int)
+    mixed[1] = 2  # what one row is told is nothing to the other
+    np.testing.assert_allclose(logits(config, params, mixed)[..., 0, :, :], wanted[..., 0, :, :], atol=1e-6)
+    with pytest.raises(ValueError, match="has parameters for a, b, c, not for d"):
+        worked_in(config, params, "d")
+
+
+# Training
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory):
+    lexicon = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
+    model = train_ngram(["ah s", "ah s", "s", "ah"], 2, lexicon)
+    return make_language(tmp_path_factory.mktemp("language"), lexicon, TREE, model)
+
+
+TINY = override(MINI, ["cells=8,6", "batch=4", "row_steps=80", "min_steps=6", "max_steps=6", "noise_factor=1"])
+
+
+KINDS = (Regime(0.5), Regime(curriculum=0.5), Regime(clean_share=0.2), Regime(adversary=0.3), Regime(adapters=True))
+
+
+@pytest.mark.parametrize(
+    "regime",
+    [Regime(0.5, 0.5, 0.2, 0.3, True), *(pytest.param(each, marks=pytest.mark.slow) for each in KINDS)],
+    ids=["together", "sampling", "curriculum", "clean share", "adversary", "adapters"],
+)
+def test_a_model_trains_under_a_regime(sources, language, tmp_path, regime):
+    pool = Pool(tuple(sources), (Source(sources[0].corpus, "exact", Policy(narrowband_probability=0.0)),), {}, {})
+    made = train_recognizer(tmp_path / "m", pool, language, TINY, regime=regime, workers=0)
+    again = Recognizer.read(tmp_path / "m")
+    assert again.facts["regime"]["adversary"] == regime.adversary
+    assert again.config == made.config
+    assert made.config.domains == (DOMAINS if regime.adapters else ())
+    assert {key.partition("_")[0] for key in again.params} - {"domains"} == {"lstm", "output"}
+    run = json.loads((tmp_path / "m" / "run.json").read_text())
+    assert run["rows"]["curriculum_rows"] == round(regime.curriculum * 6 * 4)
+    x = [np.random.default_rng(0).standard_normal((30, 512)).astype(np.float32)]
+    plain, hearing = scores(again, x)[0], scores(again.told("Few"), x)[0]
+    assert (np.abs(plain - hearing).max() > 1e-5) == regime.adapters
+    assert again.told("Telephony") is again
+    with pytest.raises(ValueError, match="made otherwise: regime"):
+        train_recognizer(tmp_path / "m", pool.under(regime), language, TINY, regime=Regime(untold_share=0.1), workers=0)
+    with pytest.raises(ValueError, match="takes no regime"):
+        train_recognizer(tmp_path / "n", pool, language, TINY, regime=Regime(curriculum=0.5), parent=made)
+
+
+@dataclass
+class DomainRowMaker(SignsRowMaker):
+    """Rows of two domains, told by a third feature, which says nothing of the labels."""
+
+    options: RowOptions = field(default_factory=lambda: RowOptions(20, domains=DOMAINS))
+
+    def map(self, row):
+        made, domain = super().map(row), int(row) % 2
+        made["features"][:, 2] = 6 * domain - 3
+        return made | dict.fromkeys(("domain", "told"), np.full(20, 1 + domain, np.int32))
+
+
+@pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_adversary_learns_to_tell_domains_and_leaves_no_trace(tmp_path, members):
+    config, options = ModelConfig((16,), 4, members=members), TrainOptions(40, 8, 1e-2, adversary=Adversary(2, 1e-3))
+    made = train(config, options, DomainRowMaker(), tmp_path, workers=0)
+    assert jax.tree.structure(made.params) == jax.tree.structure(jax.eval_shape(lambda: init_params(config, 0)))
+    right = read_curves(tmp_path / "tensorboard")["train/domain_accuracy"].values
+    assert right[-1] > 0.7, "by chance it would be a half"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"curriculum": 1.5}, "curriculum is 1.5"),
+        ({"adversary": -1.0}, "adversary is -1"),
+        ({"untold_share": 2.0}, "lie"),
+    ],
+)
+def test_regimes_that_cannot_be_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Regime(**values)
