@@ -19,7 +19,7 @@ from mdasr.report import aligned, cell, describe
 
 MONOPHONES = len(ARPABET) + 1  # and silence
 ONE = dataclasses.replace(TABLE, columns={MULTI.name: MULTI})
-LEAVES = (MONOPHONES, 70, 100, 150, 220)
+LEAVES = (MONOPHONES, 100, 150, 220)
 
 
 def with_leaves(laboratory: Laboratory, leaves: int) -> Laboratory:

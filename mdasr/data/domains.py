@@ -59,7 +59,7 @@ def _domain(
     return Domain(name, hours, tempered_minutes(hours), speakers, rate_wpm, channels, topics)
 
 
-_LIVING_ROOM = RoomRanges(snr_db=(12.0, 30.0), rt60_s=(0.2, 0.7), distance_m=(1.0, 5.0), sources=(0, 2))
+_LIVING_ROOM = RoomRanges(snr_db=(15.0, 30.0), rt60_s=(0.15, 0.45), distance_m=(1.0, 3.0), sources=(0, 2))
 _ANY_ROOM = RoomRanges(snr_db=(20.0, 35.0), rt60_s=(0.1, 0.35), distance_m=(0.5, 2.0), sources=(0, 2))
 _OFFICE = ("babble", "fan", "hum", "typing")
 _OUTDOORS = ("babble", "cafeteria", "traffic", "wind")
