@@ -37,7 +37,7 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "table6": (table6_multidomain.TABLE,),
     "table7": (table7_adaptation.TABLE, table7_adaptation.COST),
 }
-OPEN = "open"
+OPEN, MATRIX = "open", "matrix"
 BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES}  # what the paper has no table of: not part of all
 
 
@@ -123,8 +123,13 @@ def report(laboratory: Laboratory) -> None:
     """Write one page of whatever results there are, and print where it is."""
     from experiments.contents import write_report
 
-    made = {name: each for name, each in BEYOND.items() if (laboratory.results_folder / f"{name}.json").exists()}
-    print(write_report(laboratory, TABLES | made))
+    made = [name for name in (*BEYOND, MATRIX) if (laboratory.results_folder / f"{name}.json").exists()]
+    tables = TABLES | {name: BEYOND[name] for name in made if name in BEYOND}
+    if MATRIX in made:
+        from experiments.matrix import Matrix
+
+        tables[MATRIX] = Matrix(laboratory.collection.domains()).tables()
+    print(write_report(laboratory, tables))
 
 
 def matrix(laboratory: Laboratory) -> None:
@@ -137,15 +142,16 @@ def matrix(laboratory: Laboratory) -> None:
     runs = [laboratory.results(asked.tables())]
     if not hosts.primary():
         return
-    for text in write_tables("matrix", asked.tables(), runs, [laboratory]):
+    for text in write_tables(MATRIX, asked.tables(), runs, [laboratory]):
         print(f"\n{text}")
     claims = judged([laboratory], asked.claims())
     write_claims(claims, laboratory.results_folder)
     for claim in claims:
         print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
+    report(laboratory)
 
 
-OTHERS = {"corpus": corpus, "phones": phones, "matrix": matrix, "report": report}
+OTHERS = {"corpus": corpus, "phones": phones, MATRIX: matrix, "report": report}
 
 
 def parser() -> argparse.ArgumentParser:

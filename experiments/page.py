@@ -98,7 +98,7 @@ def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
 
 
 def _number(name: str) -> str:
-    return name.replace("table", "Table ").replace("open", "Open problems")
+    return name.replace("table", "Table ").replace("open", "Open problems").replace("matrix", "Matrix")
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -227,6 +227,20 @@ def test_a_map_of_some_domains_has_an_overview_and_a_page(tmp_path, capsys):
     assert (tmp_path / "map" / "mini" / "report.html").exists()
 
 
+def test_a_matrix_that_was_made_is_on_the_page(tmp_path):
+    toy_corpus(tmp_path / "a", [0.5] * 9)
+    (tmp_path / "map.toml").write_text("".join(f'[domains.{d}]\ntrain = "a"\ntest = "a"\n' for d in ("a", "b")))
+    results = tmp_path / "map" / "mini" / "results"
+    results.mkdir(parents=True)
+    cell = {"row": "a + Noise", "column": "Pooled", "wer": 12.34, "ci95": [11.0, 13.5], "paper": None}
+    (results / "matrix.json").write_text(json.dumps({"title": "Models by test sets", "seed": 0, "cells": [cell]}))
+    assert main(["report", "--corpora", str(tmp_path / "map.toml"), "--workdir", str(tmp_path)]) == 0
+    page = (results.parent / "report.html").read_text()
+    assert "Matrix: Models by test sets" in page
+    assert "12.3" in page
+    assert "Pooled + Codec" in page  # which is yet to train
+
+
 def test_what_is_known_is_looked_up_and_not_made(tmp_path):
     laboratory = Laboratory(tmp_path, MINI)
     directory = laboratory.directory(VSD)
