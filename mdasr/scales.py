@@ -14,7 +14,7 @@ from mdasr.spec import Scale
 MINI = Scale(
     name="mini",
     cells=(128, 128),
-    leaves=100,
+    leaves=220,
     batch=8,
     row_steps=200,
     output_delay=3,
