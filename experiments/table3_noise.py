@@ -1,6 +1,9 @@
 """Table 3 (§4.3.1): training with simulated noise costs nothing on clean speech, and helps much in noise.
 
 make demo        (= python -m experiments table3 --scale mini --workdir runs)
+
+Frozen at 77a1e34, one seed, two CPU cores: 260 s of training. 43.6 and 40.8% in noise become 13.3 and 17.0%
+(T3.b holds), 12.0% at 8 kHz become 11.7% (T3.c holds); the clean sets differ by -1 and +5% (T3.a undecided).
 """
 
 from experiments.models import VSD, VSD_NOISE
