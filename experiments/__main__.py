@@ -19,6 +19,7 @@ from experiments import (
 )
 from experiments.launch import KINDS, launch, without
 from experiments.launch.job import set_up
+from experiments.processes import cores
 from mdasr.options import host_options
 from mdasr.scales import SCALES, override
 from mdasr.spec import Table
@@ -164,6 +165,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--corpora", type=Path, metavar="TOML", help="a map of other corpora than the embedded one")
     top.add_argument("--seed", type=int, default=0)
     top.add_argument("--seeds", type=int, default=1, metavar="N", help="train with so many seeds, from --seed on")
+    top.add_argument("--workers", type=int, metavar="N", help="processes; without it, one for each core")
     top.add_argument("--dev", action="store_true", help="on the development sets in the test sets' place")
     top.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
     host_options(top)
@@ -192,8 +194,9 @@ def main(arguments: list[str] | None = None) -> int:
     known = (*TABLES, "all", *BEYOND, *OTHERS)
     if unknown := [name for name in chosen.tables if name not in known]:
         parser().error(f"no table {unknown[0]!r}; there are {', '.join(known)}")
-    if chosen.seeds < 1:
-        parser().error(f"--seeds {chosen.seeds}: give 1 or more")
+    for name in ("seeds", "workers"):
+        if (number := getattr(chosen, name)) is not None and number < 1:
+            parser().error(f"--{name} {number}: give 1 or more")
     try:
         scale = override(SCALES[chosen.scale], chosen.set)
     except ValueError as error:
@@ -203,8 +206,9 @@ def main(arguments: list[str] | None = None) -> int:
     from experiments.run import Laboratory
     from mdasr import hosts
 
+    workers = chosen.workers or cores()
     laboratories = [
-        Laboratory(chosen.workdir, scale, seed, map=chosen.corpora, split="dev" if chosen.dev else "test")
+        Laboratory(chosen.workdir, scale, seed, workers, chosen.corpora, "dev" if chosen.dev else "test")
         for seed in range(chosen.seed, chosen.seed + chosen.seeds)
     ]
     wanted = {*chosen.tables} | ({*TABLES} if "all" in chosen.tables else set())

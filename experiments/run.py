@@ -7,15 +7,17 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from experiments.corpora import TEST_SEED, Collection, Embedded, Mapped, Split
+from experiments.processes import Job, cores, side_by_side
 from mdasr import hosts
 from mdasr.build import FAST_CODECS, Pool, room_ranges, train_recognizer
 from mdasr.data.records import Corpus, write_atomically
@@ -27,19 +29,23 @@ from mdasr.score.wer import Errors
 from mdasr.spec import Model, Scale, Table, TestSet, digest
 
 DEV_SEED = 1_000  # of the rooms and noises that development sets are heard in
-VERSION = 1  # of training: to be raised with every change after which the same settings give another model
+VERSION = 2  # of training: to be raised with every change after which the same settings give another model
 Pair = tuple[Model, TestSet]
 Results = Mapping[Pair, Sequence[Scored]]
 
 
 @dataclass(frozen=True)
 class Laboratory:
-    """One scale's corner of a working directory, where everything that an experiment needs is made on demand."""
+    """One scale's corner of a working directory, where everything that an experiment needs is made on demand.
+
+    On CPUs so many `workers` train and recognise, a core each; an accelerator trains one model at a time, and they make
+    its batches and search.
+    """
 
     workdir: Path
     scale: Scale
     seed: int = 0
-    workers: int = 2
+    workers: int = field(default_factory=cores)
     map: Path | None = None  # of other corpora than the embedded one
     split: Split = "test"  # "dev" while settings are still being chosen
 
@@ -113,16 +119,23 @@ class Laboratory:
         return {pair: read_scored(path) for pair, path in paths.items() if path.exists()}
 
     def recognizer(self, model: Model) -> Recognizer:
-        """A model, trained now or before; what it starts from is trained first."""
-        directory = self.directory(model)
-        if (directory / "model.json").exists():
-            return Recognizer.read(directory)
+        """A model, trained now or before."""
+        train([(self, model)])
+        return Recognizer.read(self.directory(model))
+
+    def prepare(self, model: Model) -> None:
+        """Make what several trainings read: the corpora of a model, their alignments, and the language."""
+        _ = self.language, self.sources(model), [self.collection.source(domain, "dev") for domain in model.domains]
+
+    def train(self, model: Model, loaders: int) -> None:
+        """Train a model, whose parent is trained, with so many processes that make its batches."""
         noises, measured = self._train_sounds if model.noise_on else ({}, {})
         dev = tuple(self.collection.source(domain, "dev") for domain in model.domains)
-        return train_recognizer(
-            directory, Pool(tuple(self.sources(model)), dev, noises, measured, model.share), self.language, self.scale,
-            parent=self.recognizer(model.parent) if model.parent else None, regime=model.regime, seed=self.seed,
-            workers=self.workers - 1, label=model.name,
+        train_recognizer(
+            self.directory(model),
+            Pool(tuple(self.sources(model)), dev, noises, measured, model.share), self.language, self.scale,
+            parent=Recognizer.read(self.directory(model.parent)) if model.parent else None, regime=model.regime,
+            seed=self.seed, workers=loaders, label=model.name,
         )  # fmt: skip
 
     def waves(self, test_set: TestSet) -> list[np.ndarray]:
@@ -181,23 +194,64 @@ class Laboratory:
             missing = [pair for pair in pairs if not self.scored_path(*pair).exists()]
             if missing:
                 _ = self.language
-        for model in tqdm(dict.fromkeys(model for model, _ in missing), desc="models", unit="model", delay=1):
-            self.recognizer(model)
+        train([(self, model) for model in dict.fromkeys(model for model, _ in missing)])
         if not hosts.primary():
             return {}
-        test_sets = dict.fromkeys(test_set for _, test_set in missing)
-        with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
-            for test_set in tqdm(test_sets, desc="test sets", unit="set", delay=1):
-                self._score([model for model, other in missing if other == test_set], test_set, pool)
+        self._recognise_all(missing)
         return {pair: read_scored(self.scored_path(*pair)) for pair in pairs}
 
-    def _score(self, models: Sequence[Model], test_set: TestSet, pool: Executor) -> None:
+    def _recognise_all(self, pairs: Iterable[Pair]) -> None:
+        wanting: dict[TestSet, list[Model]] = {}
+        for model, test_set in pairs:
+            wanting.setdefault(test_set, []).append(model)
+        if one_core_each():
+            alone = dataclasses.replace(self)  # without what this process has read
+            jobs = {test_set: Job(partial(alone.recognise, models, test_set)) for test_set, models in wanting.items()}
+            side_by_side(jobs, self.workers, "test sets")
+        else:
+            with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
+                for test_set, models in tqdm(wanting.items(), desc="test sets", unit="set", delay=1):
+                    self.recognise(models, test_set, pool)
+
+    def recognise(self, models: Sequence[Model], test_set: TestSet, pool: Executor | None = None) -> None:
+        """Have trained models recognise a test set in its condition, and keep their words; a `pool` may search."""
         corpus, waves = self.corpus(test_set.domain, self.split), self.waves(test_set)
         for model in models:
-            recognizer = self.recognizer(model)
+            recognizer = Recognizer.read(self.directory(model))
             recognizer = recognizer.told(test_set.domain) if test_set.told else recognizer
             found = [dataclasses.asdict(each) for each in evaluate(recognizer, corpus, waves, pool)]
             write_atomically(self.scored_path(model, test_set), json.dumps(found, indent=0))
+
+
+def one_core_each() -> bool:
+    """Whether models train side by side, a core each: on the CPUs of one host, which one alone does not fill."""
+    return jax.default_backend() == "cpu" and jax.process_count() == 1
+
+
+def train(wanted: Iterable[tuple[Laboratory, Model]]) -> None:
+    """Train models that are not trained yet, and what they start from."""
+    lines = [(where, each) for where, model in wanted for each in (*reversed([*ancestors(model)]), model)]
+    todo = dict.fromkeys((where, model) for where, model in lines if not where.trained(model))
+    if not todo:
+        return
+    with hosts.primary_first("data"):
+        for where, model in todo:
+            where.prepare(model)
+    if one_core_each():
+        dear_first = sorted(todo, key=lambda each: effort(each[1]), reverse=True)
+        jobs = {
+            (where, model): Job(partial(dataclasses.replace(where).train, model, loaders=0), [(where, model.parent)])
+            for where, model in dear_first
+        }
+        side_by_side(jobs, max(where.workers for where, _ in todo), "models")
+    else:
+        for where, model in tqdm(todo, desc="models", unit="model", delay=1):
+            where.train(model, loaders=max(1, where.workers - 1))
+
+
+def effort(model: Model) -> tuple[bool, bool, float]:
+    """What sorts models by how long they train."""
+    return model.codecs, bool(model.noise_on), model.share * len(model.domains)
 
 
 def read_scored(path: Path) -> list[Scored]:

@@ -1,0 +1,117 @@
+"""Jobs in processes of their own: their order, their bits, and what ends them."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.processes import Job, side_by_side
+
+
+def note(folder: Path, name: str, wanted: tuple[str, ...] = ()) -> None:
+    missing = [each for each in wanted if not (folder / each).exists()]
+    (folder / name).write_text(" ".join(missing))
+
+
+def product(path: Path) -> None:
+    """A product whose sums XLA shares among its threads, as bytes."""
+    import jax.numpy as jnp
+
+    a, b = (np.random.default_rng(seed).normal(size=(512, 512)).astype(np.float32) for seed in (0, 1))
+    tall = np.tile(a, (4, 1))
+    path.write_text(hashlib.sha256(np.asarray(jnp.asarray(tall).T @ (jnp.asarray(tall) @ b)).tobytes()).hexdigest())
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def wait_for_ever(mark: Path) -> None:
+    mark.write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def ended(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def without_nproc() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "NPROC"}
+
+
+def waited_for(path: Path) -> int:
+    for _ in range(600):
+        if path.exists() and path.read_text():
+            return int(path.read_text())
+        time.sleep(0.1)
+    raise TimeoutError(path)
+
+
+def test_a_job_runs_after_those_that_it_names_and_jobs_done_before_count_as_done(tmp_path):
+    jobs = {
+        "last": Job(partial(note, tmp_path, "last", ("first", "middle")), ["middle", "done long ago"]),
+        "middle": Job(partial(note, tmp_path, "middle", ("first",)), ["first"]),
+        "first": Job(partial(note, tmp_path, "first")),
+    }
+    side_by_side(jobs, 2, "jobs")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"first": "", "middle": "", "last": ""}
+
+
+def test_a_jobs_bits_depend_neither_on_the_processes_nor_on_the_cores(tmp_path):
+    for processes in (1, 2):
+        names = [f"{processes}-{i}" for i in range(2)]
+        side_by_side({name: Job(partial(product, tmp_path / name)) for name in names}, processes, "jobs")
+    one_core = (
+        "import os; os.sched_setaffinity(0, {0}); from pathlib import Path; from tests.test_processes import product\n"
+        f"product(Path({str(tmp_path / 'one')!r}))"
+    )
+    subprocess.run([sys.executable, "-c", one_core], check=True, env=without_nproc())
+    assert len({path.read_text() for path in tmp_path.iterdir()}) == 1
+
+
+def test_the_first_failure_ends_the_other_jobs(tmp_path):
+    jobs = {
+        "waits": Job(partial(wait_for_ever, tmp_path / "pid")),
+        "fails": Job(partial(fail, "no such codec")),
+        "never": Job(partial(note, tmp_path, "never"), ["waits"]),
+    }
+    with pytest.raises(ValueError, match="no such codec"):
+        side_by_side(jobs, 2, "jobs")
+    assert not (tmp_path / "never").exists()
+    if (tmp_path / "pid").exists():
+        assert ended(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_jobs_end_with_the_process_that_started_them(tmp_path, number):
+    code = (
+        "from functools import partial; from pathlib import Path\n"
+        "from experiments.processes import Job, side_by_side\n"
+        "from tests.test_processes import wait_for_ever\n"
+        "if __name__ == '__main__':\n"
+        f"    side_by_side({{'a': Job(partial(wait_for_ever, Path({str(tmp_path / 'pid')!r})))}}, 2, 'jobs')\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    root = Path(__file__).parents[1]
+    env = os.environ | {"PYTHONPATH": str(root)}
+    parent = subprocess.Popen([sys.executable, script], cwd=root, env=env, stderr=subprocess.PIPE, text=True)
+    pid = waited_for(tmp_path / "pid")
+    parent.send_signal(number)
+    _, said = parent.communicate(timeout=60)
+    assert ended(pid)
+    if number == signal.SIGTERM:
+        assert "InterruptedError: asked to end (SIGTERM)" in said
