@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -19,6 +19,9 @@ from mdasr import frontend
 from mdasr.data.records import Corpus, Utterance
 from mdasr.perturb import Policy, stream
 from mdasr.spec import RATE_HZ
+
+BLOCK = 8192  # pieces of a shuffled epoch
+MISSES = 10
 
 
 @dataclass(frozen=True)
@@ -125,10 +128,62 @@ class Piece:
     slot: int
 
 
-def _pieces(num_steps: int, room: int) -> list[tuple[int, int]]:
-    """Cut an utterance longer than a row into nearly equal parts (first, steps)."""
-    edges = np.linspace(0, num_steps, -(-num_steps // room) + 1).astype(int)
-    return [(int(a), int(b - a)) for a, b in itertools.pairwise(edges)]
+class Placed(NamedTuple):
+    """Where the pieces of an epoch went: the row of each, the slot there at which it begins, and how many rows."""
+
+    row: Int[np.ndarray, " pieces"]
+    slot: Int[np.ndarray, " pieces"]
+    rows: int
+
+
+def pack(lengths: Int[np.ndarray, " pieces"], capacity: int, most: int) -> Placed:
+    """First-fit packing of pieces of so many slots (1 to `capacity`) into rows, each of `most` pieces at most.
+
+    A row is closed when `MISSES` later pieces did not fit it. Every `BLOCK` pieces are packed without regard to the
+    others, and so all blocks at once: the loop is over places in a block.
+    """
+    blocks = -(-len(lengths) // BLOCK)
+    padded = np.zeros((blocks, BLOCK), np.int64)
+    padded.ravel()[: len(lengths)] = lengths
+    row, slot = np.zeros_like(padded), np.zeros_like(padded)
+    # A row that is opened is a miss for all that are open, so that row r - MISSES is closed when row r is opened: the
+    # open rows of a block lie in a ring, row r in place r % MISSES.
+    used, held = (np.zeros((blocks, MISSES), np.int64) for _ in range(2))
+    misses = np.full((blocks, MISSES), MISSES)
+    opened = np.zeros(blocks, np.int64)
+    ring = np.arange(MISSES)
+    for i in range(min(BLOCK, len(lengths))):
+        now = slice(0, blocks if padded[-1, i] else blocks - 1)  # the last block may be shorter
+        length, each = padded[now, i], np.arange(now.stop)
+        age = (ring - opened[now, None]) % MISSES  # 0 is the row that was opened first
+        fits = (used[now] + length[:, None] <= capacity) & (held[now] < most) & (misses[now] < MISSES)
+        first = np.where(fits, age, MISSES).min(1)  # MISSES where a row must be opened
+        misses[now] += age < first[:, None]
+        place, new = (opened[now] + first) % MISSES, first == MISSES
+        for state in (used, held, misses):
+            state[each[new], place[new]] = 0
+        row[now, i], slot[now, i] = opened[now] - MISSES + first, used[each, place]
+        used[each, place] += length
+        held[each, place] += 1
+        opened[now] += new
+    before = np.cumsum(opened) - opened
+    row += before[:, None]
+    return Placed(row.ravel()[: len(lengths)], slot.ravel()[: len(lengths)], int(opened.sum()))
+
+
+class Epoch(NamedTuple):
+    """The pieces of an epoch, row after row; those of row r stand at [starts[r], starts[r + 1])."""
+
+    place: Int[np.ndarray, " pieces"]  # of the utterance in the pool
+    visit: Int[np.ndarray, " pieces"]
+    first: Int[np.ndarray, " pieces"]
+    steps: Int[np.ndarray, " pieces"]
+    slot: Int[np.ndarray, " pieces"]
+    starts: Int[np.ndarray, " rows_and_end"]
+
+    @property
+    def rows(self) -> int:
+        return len(self.starts) - 1
 
 
 @dataclass
@@ -142,20 +197,21 @@ class RowPlan:
     options: RowOptions
     seed: int
     _starts: list[int] = field(default_factory=list)  # first row of each epoch planned so far, and of the one after
-    _epoch: tuple[int, list[tuple[Piece, ...]]] = (-1, [])
+    _planned: tuple[int, Epoch] | None = None  # the epoch that was asked for last
 
     def __post_init__(self) -> None:
-        pool = [(s, int(u)) for s, source in enumerate(self.sources) for u in source.usable()]
-        if not pool:
+        usable = [source.usable() for source in self.sources]
+        self._source = np.repeat(np.arange(len(usable)), [len(each) for each in usable])
+        self._utterance = np.concatenate(usable) if usable else np.zeros(0, np.int64)
+        if not len(self._source):
             raise ValueError("nothing to train on: no utterance of these corpora is aligned and selected")
-        self._pool = np.array(pool, np.int64)
-        lengths = [source.corpus.num_samples for source in self.sources]
-        self._steps = np.array([frontend.num_steps(int(lengths[s][u])) for s, u in pool])
-        self._repeats = np.array([self.sources[s].repeats for s, _ in pool])
+        corpora = [source.corpus for source in self.sources]
+        samples = np.concatenate([corpus.num_samples[each] for corpus, each in zip(corpora, usable)]).astype(np.int64)
+        self._steps = np.maximum(0, 1 + (samples - frontend.num_samples(1)) // (frontend.HOP * frontend.STRIDE))
+        self._repeats = np.array([source.repeats for source in self.sources])[self._source]
         # In single precision: a phase added to a whole number in double precision stays below the next.
-        names = [source.corpus.info["corpus"] for source in self.sources]
-        phases = [stream("phase", self.seed, n).random(len(x), np.float32) for n, x in zip(names, lengths)]
-        self._phases = np.array([phases[s][u] for s, u in pool], np.float64)
+        phases = [stream("phase", self.seed, c.info["corpus"]).random(len(c), np.float32) for c in corpora]
+        self._phases = np.concatenate([each[chosen] for each, chosen in zip(phases, usable)]).astype(np.float64)
         self._starts = [0]
 
     def _visits(self, epoch: int) -> tuple[Int[np.ndarray, " visits"], Int[np.ndarray, " visits"]]:
@@ -166,42 +222,49 @@ class RowPlan:
         before, after = (np.floor(e * self._repeats + self._phases).astype(int) for e in (epoch, epoch + 1))
         counts = after - before
         places = np.repeat(np.arange(len(counts)), counts)
-        again = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return places, before[places] + again
+        return places, before[places] + _counted(counts)
 
-    def _plan(self, epoch: int) -> list[tuple[Piece, ...]]:
-        """First-fit packing of a shuffled epoch: a row is closed when ten later pieces did not fit it."""
-        places, visits = self._visits(epoch)
-        order = np.random.Generator(np.random.Philox(key=[self.seed, epoch])).permutation(len(places))
+    def epoch(self, number: int) -> Epoch:
+        """The rows of a shuffled epoch. Utterances longer than a row are cut into nearly equal pieces."""
+        places, visits = self._visits(number)
+        order = np.random.Generator(np.random.Philox(key=[self.seed, number])).permutation(len(places))
+        order = order[self._steps[places[order]] > 0]
         delay, capacity = self.options.output_delay, self.options.steps
-        most = self.options.pieces or capacity
-        rows: list[list[Piece]] = []
-        opened: list[list[int]] = []  # [row, slots used, misses]
-        for place, visit in zip(places[order], visits[order]):
-            (source, utterance), total = self._pool[place], int(self._steps[place])
-            for first, steps in _pieces(total, capacity - delay) if total > 0 else []:
-                fit = next((p for p in opened if p[1] + steps + delay <= capacity and len(rows[p[0]]) < most), None)
-                for row in opened[: opened.index(fit) if fit else len(opened)]:
-                    row[2] += 1
-                if fit is None:
-                    fit = [len(rows), 0, 0]
-                    opened.append(fit)
-                    rows.append([])
-                rows[fit[0]].append(Piece(int(source), int(utterance), int(visit), first, steps, fit[1]))
-                fit[1] += steps + delay
-                opened = [row for row in opened if row[2] < 10]
-        return [tuple(row) for row in rows]
+        total = self._steps[places[order]]
+        parts = -(-total // (capacity - delay))
+        index, length, total = _counted(parts), np.repeat(total / parts, parts), np.repeat(total, parts)
+        first = (index * length).astype(int)
+        end = np.where(index + 1 == np.repeat(parts, parts), total, ((index + 1) * length).astype(int))
+        placed = pack(end - first + delay, capacity, self.options.pieces or capacity)
+        by_row, pieces = np.argsort(placed.row, kind="stable"), np.repeat(order, parts)
+        starts = np.searchsorted(placed.row[by_row], np.arange(placed.rows + 1))
+        return Epoch(
+            places[pieces][by_row], visits[pieces][by_row], first[by_row], (end - first)[by_row], placed.slot[by_row],
+            starts,
+        )  # fmt: skip
 
     def locate(self, row: int) -> tuple[int, tuple[Piece, ...]]:
         """(epoch, pieces) of row number `row`, counted from the start of training."""
         while self._starts[-1] <= row:
-            epoch = len(self._starts) - 1
-            self._epoch = (epoch, self._plan(epoch))
-            self._starts.append(self._starts[-1] + len(self._epoch[1]))
-        epoch = bisect.bisect_right(self._starts, row) - 1
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, self._plan(epoch))
-        return epoch, self._epoch[1][row - self._starts[epoch]]
+            epoch = self._at(len(self._starts) - 1)
+            self._starts.append(self._starts[-1] + epoch.rows)
+        number = bisect.bisect_right(self._starts, row) - 1
+        place, visit, first, steps, slot, starts = self._at(number)
+        begin, end = starts[row - self._starts[number] :][:2]
+        return number, tuple(
+            Piece(*map(int, (self._source[place[i]], self._utterance[place[i]], visit[i], first[i], steps[i], slot[i])))
+            for i in range(begin, end)
+        )
+
+    def _at(self, number: int) -> Epoch:
+        if self._planned is None or self._planned[0] != number:
+            self._planned = number, self.epoch(number)
+        return self._planned[1]
 
     def rows_in_epoch(self, epoch: int = 0) -> int:
-        return len(self._plan(epoch))
+        return self._at(epoch).rows
+
+
+def _counted(counts: Int[np.ndarray, " groups"]) -> Int[np.ndarray, " members"]:
+    """0, 1, ... within each group of so many members, one group after another."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

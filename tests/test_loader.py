@@ -21,7 +21,7 @@ from mdasr.data.records import (
 )
 from mdasr.loader import Batches, RowMaker, Share, measure_stats, step_labels
 from mdasr.perturb import Policy
-from mdasr.schedule import RowOptions, RowPlan, Source
+from mdasr.schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack
 
 PHONES = ("SIL", "AA", "S")
 TREE = monophones(PHONES)
@@ -63,11 +63,16 @@ def maker(sources):
     return RowMaker(sources, TREE, measure_stats(sources, {}, 0), {}, RowOptions(100, 3), seed=4)
 
 
+def rows_of(plan: RowPlan, epoch: int) -> list[tuple[Piece, ...]]:
+    before = sum(plan.rows_in_epoch(each) for each in range(epoch))
+    return [plan.locate(before + row)[1] for row in range(plan.rows_in_epoch(epoch))]
+
+
 def test_an_epoch_shows_every_aligned_step_once(sources):
     plan = RowPlan(sources, RowOptions(100, 3), seed=1)
     lengths = sources[0].corpus.num_samples
     for epoch in range(2):
-        rows = plan._plan(epoch)
+        rows = rows_of(plan, epoch)
         seen = {}
         for row in rows:
             slots = sorted((piece.slot, piece.slot + piece.steps + 3) for piece in row)
@@ -90,6 +95,37 @@ def test_epochs_differ_and_any_row_can_be_asked_for_first(sources):
     late = len(every) - 3
     assert jumped.locate(late) == every[late]
     assert jumped.locate(0) == every[0]
+
+
+def first_fit(lengths: list[int], capacity: int, most: int) -> list[tuple[int, int]]:
+    """Row and slot of every piece, one after the other, as one would write it down."""
+    found, opened, rows = [], [], 0  # opened: [number, slots used, pieces held, misses]
+    for length in lengths:
+        fitting = [row for row in opened if row[1] + length <= capacity and row[2] < most]
+        chosen = fitting[0] if fitting else [rows, 0, 0, 0]
+        for row in opened[: opened.index(chosen)] if fitting else opened:
+            row[3] += 1
+        if not fitting:
+            opened.append(chosen)
+            rows += 1
+        found.append((chosen[0], chosen[1]))
+        chosen[1] += length
+        chosen[2] += 1
+        opened = [row for row in opened if row[3] < MISSES]
+    return found
+
+
+@pytest.mark.parametrize(("capacity", "most"), [(100, 100), (100, 3), (40, 1), (300, 7)])
+def test_packing_is_first_fit_within_blocks(capacity, most):
+    lengths = np.random.default_rng(capacity).integers(1, 41, 2 * BLOCK + 700)
+    wanted, rows = [], 0
+    for start in range(0, len(lengths), BLOCK):
+        block = first_fit(lengths[start : start + BLOCK].tolist(), capacity, most)
+        wanted += [(rows + row, slot) for row, slot in block]
+        rows += 1 + max(row for row, _ in block)
+    placed = pack(lengths, capacity, most)
+    assert [*zip(placed.row.tolist(), placed.slot.tolist())] == wanted
+    assert placed.rows == rows
 
 
 def test_labels_follow_the_sound(maker):

@@ -23,7 +23,7 @@ from mdasr.scales import MINI, override
 from mdasr.schedule import RowOptions, RowPlan, Source, balanced
 from mdasr.spec import Regime
 from tests.tasks import SignsRowMaker
-from tests.test_loader import TREE, toy_corpus
+from tests.test_loader import TREE, rows_of, toy_corpus
 
 DOMAINS = ("Few", "Many")
 
@@ -46,13 +46,13 @@ def test_shares_of_epochs_go_as_hours_to_the_exponent(sources, exponent):
     wanted = seconds**exponent / (seconds**exponent).sum()
     shown, visits = np.zeros(2), {}
     for epoch in range(40):
-        for piece in (piece for row in plan._plan(epoch) for piece in row):
+        for piece in (piece for row in rows_of(plan, epoch) for piece in row):
             shown[piece.source] += piece.steps
             visits.setdefault((piece.source, piece.utterance), []).append(piece.visit)
     np.testing.assert_allclose(shown / shown.sum(), wanted, atol=0.01)
     # An epoch is as long as it was, nobody is left out, and every repeat is a visit of its own.
-    assert shown.sum() / 40 == pytest.approx(sum(p.steps for r in RowPlan(sources, RowOptions(100, 3), 3)._plan(0)
-                                                 for p in r), rel=0.02)  # fmt: skip
+    plain = rows_of(RowPlan(sources, RowOptions(100, 3), 3), 0)
+    assert shown.sum() / 40 == pytest.approx(sum(piece.steps for row in plain for piece in row), rel=0.02)
     assert len(visits) == 90
     assert all(sorted(each) == list(range(len(each))) for each in visits.values())
     times = [len(each) for (source, _), each in visits.items() if source == 1]
