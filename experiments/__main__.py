@@ -16,6 +16,7 @@ from experiments import (
     table5_domains,
     table6_multidomain,
     table7_adaptation,
+    why,
 )
 from experiments.launch import KINDS, launch, without
 from experiments.launch.job import set_up
@@ -38,8 +39,9 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "table6": (table6_multidomain.TABLE,),
     "table7": (table7_adaptation.TABLE, table7_adaptation.COST),
 }
-OPEN, MATRIX = "open", "matrix"
-BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES}  # what the paper has no table of: not part of all
+OPEN, WHY, MATRIX = "open", "why", "matrix"
+# What the paper has no table of: not part of all.
+BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES, WHY: why.TABLES}
 
 
 def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
@@ -63,7 +65,7 @@ def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
         for each in further:
             print(f"\n{open_problems.distances_text(each)}")
     print()
-    claims += judged(laboratories)
+    claims += judged(laboratories) + judged(laboratories, why.HYPOTHESES)
     write_claims(claims, folder)
     for claim in claims:
         print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")

@@ -20,6 +20,7 @@ from mdasr.charts import MOST_COLUMNS, Adaptation, Course, Point, draw_errors, d
 from mdasr.spec import AS_PUBLISHED
 
 VERDICTS = ("holds", "fails", "undecided", NOT_JUDGED)
+BEYOND = {"open": "Open problems", "why": "Why claims fail", "matrix": "Matrix"}
 IN_DOMAIN_HOURS = 700  # of the paper's Telephony (§4.4)
 
 
@@ -87,8 +88,10 @@ def _about(contents: Contents) -> Iterator[Element]:
 
 
 def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
-    counts = Counter(claim["verdict"] for claim in claims)
-    yield tag("p", f"Of {len(claims)} claims: " + ", ".join(f"{counts[each]} {each}" for each in VERDICTS) + ".")
+    counts = Counter(claim["verdict"] for claim in claims if "/" not in claim["id"])
+    yield tag("p", f"Of {counts.total()} claims: " + ", ".join(f"{counts[each]} {each}" for each in VERDICTS) + ".")
+    if counts.total() < len(claims):
+        yield tag("p", "T5.b/1 and the like are hypotheses why a claim does not hold, tested by ablation.")
     for claim in claims:
         verdict = tag("span", claim["verdict"], class_=f"verdict {claim['verdict']}")
         judged = tag("p", tag("strong", claim["id"]), " ", verdict, " ", claim.get("claim", ""))
@@ -98,7 +101,7 @@ def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
 
 
 def _number(name: str) -> str:
-    return name.replace("table", "Table ").replace("open", "Open problems").replace("matrix", "Matrix")
+    return BEYOND.get(name) or name.replace("table", "Table ")
 
 
 def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

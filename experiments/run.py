@@ -20,6 +20,7 @@ from experiments.corpora import TEST_SEED, Collection, Embedded, Mapped, Split
 from experiments.processes import Job, cores, side_by_side
 from mdasr import hosts
 from mdasr.build import FAST_CODECS, Pool, room_ranges, train_recognizer
+from mdasr.data.channel import telephone
 from mdasr.data.records import Corpus, write_atomically
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
 from mdasr.perturb.room import Sounds
@@ -152,7 +153,8 @@ class Laboratory:
             measured=tuple(sorted(measured)),
         )
         seed = TEST_SEED if self.split == "test" else DEV_SEED
-        return list(heard(self.corpus(test_set.domain, self.split), policy, noises, seed, measured))
+        waves = heard(self.corpus(test_set.domain, self.split), policy, noises, seed, measured)
+        return [telephone(wave) if test_set.telephone else wave for wave in waves]
 
     def scored_path(self, model: Model, test_set: TestSet) -> Path:
         """Where a model's words for a test set are kept."""
@@ -206,7 +208,8 @@ class Laboratory:
             wanting.setdefault(test_set, []).append(model)
         if one_core_each():
             alone = dataclasses.replace(self)  # without what this process has read
-            jobs = {test_set: Job(partial(alone.recognise, models, test_set)) for test_set, models in wanting.items()}
+            dear_first = sorted(wanting.items(), key=lambda each: len(each[1]), reverse=True)
+            jobs = {test_set: Job(partial(alone.recognise, models, test_set)) for test_set, models in dear_first}
             side_by_side(jobs, self.workers, "test sets")
         else:
             with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:

@@ -21,6 +21,11 @@ def narrow(test_set: TestSet) -> TestSet:
     return dataclasses.replace(test_set, narrowband=True)
 
 
+def telephoned(test_set: TestSet) -> TestSet:
+    """Through a telephone line."""
+    return dataclasses.replace(test_set, telephone=True)
+
+
 def coded(test_set: TestSet, codec: str, kbps: int) -> TestSet:
     """Through a lossy codec at so many kbit/s."""
     return dataclasses.replace(test_set, codec=codec, kbps=kbps)
@@ -34,5 +39,5 @@ def told(test_set: TestSet) -> TestSet:
 def name(test_set: TestSet) -> str:
     """A test set in words, such as "Voicesearch + Noise"."""
     codec = f" + {test_set.codec.upper()} {test_set.kbps}k" if test_set.codec else ""
-    heard = codec + " + Noise" * test_set.noise + " 8 kHz" * test_set.narrowband
+    heard = codec + " + Noise" * test_set.noise + " 8 kHz" * test_set.narrowband + " telephone" * test_set.telephone
     return test_set.domain + heard + " (told)" * test_set.told

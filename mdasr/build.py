@@ -174,6 +174,7 @@ def plan_training(pool: Pool, tree: Tree, scale: Scale, rows: RowOptions, seed: 
     """From scratch, as the scale and the regime say."""
     noisy = any(source.policy.noise_probability > 0 for source in pool.sources)
     options = train_options(scale, RowPlan(pool.sources, rows, seed).rows_in_epoch(), noisy, seed)
+    options = dataclasses.replace(options, steps=max(1, round(regime.longer * options.steps)))
     config, domains = model_config(scale, tree.num_leaves), pool.domains()
     rows = dataclasses.replace(rows, curriculum_rows=round(regime.curriculum * options.steps * options.batch))
     if regime.adapters or regime.adversary:

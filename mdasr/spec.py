@@ -18,7 +18,8 @@ class Regime:
     `curriculum`: over so much of the training, noise and codecs rise from never to as often as they then come.
     `clean_share`: of the visits to an utterance, so many leave it as it was recorded. `adversary`: the weight of the
     reversed gradient of a classifier of domains. `adapters`: each domain has scales and biases of its own in the
-    network, which is told nothing on an `untold_share` of visits, so that it can do without.
+    network, which is told nothing on an `untold_share` of visits, so that it can do without. `longer`: so many
+    times the steps that the scale asks for.
     """
 
     sampling_exponent: float = 1.0
@@ -27,6 +28,7 @@ class Regime:
     adversary: float = 0.0
     adapters: bool = False
     untold_share: float = 0.5
+    longer: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("curriculum", "clean_share", "untold_share"):
@@ -35,6 +37,8 @@ class Regime:
         for name in ("sampling_exponent", "adversary"):
             if getattr(self, name) < 0:
                 raise ValueError(f"regime: {name} is {getattr(self, name)}; it must be 0 or more")
+        if not self.longer > 0:
+            raise ValueError(f"regime: longer is {self.longer}; it must be above 0")
 
 
 AS_PUBLISHED = Regime()
@@ -70,7 +74,8 @@ class Model:
 class TestSet:
     """A row of the paper's tables: a domain's test utterances and the condition that they are heard in.
 
-    `codec` is empty for none. The domain is `told` to models that have parameters of its own.
+    `codec` is empty for none; a `telephone` line narrows the band to 300-3400 Hz, and compands. The domain is `told` to
+    models that have parameters of its own.
     """
 
     __test__ = False  # not a test case of pytest's
@@ -80,6 +85,7 @@ class TestSet:
     codec: str = ""
     kbps: int = 0
     narrowband: bool = False
+    telephone: bool = False
     told: bool = False
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import why
 from experiments.__main__ import TABLES, main
 from experiments.claims import CLAIMS, Comparison, all_of, compare
 from experiments.corpora import Mapped
@@ -128,6 +129,13 @@ def test_the_25_claims_speak_of_cells_that_the_tables_have():
     assert {pair for claim in CLAIMS for each in claim.statements for pair in each.pairs()} <= in_tables
     ids = [claim.id for claim in CLAIMS]
     assert len(ids) == len(set(ids)) == 23, "Table 2's two claims are not about word errors"
+
+
+def test_hypotheses_are_about_claims_and_judged_on_cells_that_their_tables_have():
+    in_tables = {pair for table in why.TABLES for pair in table.pairs().values()}
+    assert {pair for each in why.HYPOTHESES for statement in each.statements for pair in statement.pairs()} <= in_tables
+    assert {each.id.split("/")[0] for each in why.HYPOTHESES} <= {claim.id for claim in CLAIMS}
+    assert why.MULTI_LESS.share * why.minutes(MULTI.domains) == pytest.approx(why.minutes(["Telephony"]), rel=1e-3)
 
 
 def test_the_registry_has_the_papers_17_models_and_one_more():

@@ -173,6 +173,18 @@ def test_several_seeds():
     assert "2 of 2 models" in read.text
 
 
+def test_hypotheses_stand_under_their_claims_and_are_not_counted():
+    claims = [
+        {"id": "T5.b", "claim": "it recovers", "verdict": "fails", "evidence": "a"},
+        {"id": "T5.b/1", "claim": "the band is why", "verdict": "holds", "evidence": "b"},
+    ]
+    read = Reader(page(dataclasses.replace(EMPTY, claims=claims)))
+    assert "Of 1 claims: 0 holds, 1 fails, 0 undecided, 0 not judged yet." in read.text
+    assert "the band is why" in read.text
+    assert "hypotheses why a claim does not hold" in read.text
+    assert "hypotheses" not in Reader(page(dataclasses.replace(EMPTY, claims=claims[:1]))).text
+
+
 def test_adaptation_leaves_out_the_models_that_are_not_there():
     contents = dataclasses.replace(FULL, models=[*MODELS[1:], Trained(MULTI, 0, {}, {})])
     assert "Not in the picture, since their models are not here: Multidomain." in Reader(page(contents)).text
