@@ -46,7 +46,7 @@ BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES, WHY: why.TAB
 
 def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
-    from experiments.outcome import judged, write_claims, write_similarity, write_tables
+    from experiments.outcome import judged, why_not_similar, write_claims, write_similarity, write_tables
     from mdasr import hosts
 
     began, folder = time.perf_counter(), laboratories[0].results_folder
@@ -59,6 +59,8 @@ def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
         if name == SIMILARITY:
             text, claims = write_similarity(laboratories[0])
             print(f"\n{text}")
+        if name == WHY:
+            claims += why_not_similar(laboratories[0])
         further = [open_problems.distances(runs)] if name == OPEN else []
         for text in write_tables(name, tables[name], runs, laboratories, further):
             print(f"\n{text}")

@@ -38,9 +38,7 @@ from experiments.testsets import (
     narrow,
     noisy,
 )
-from mdasr.recognizer import Scored
-from mdasr.report import grouped
-from mdasr.score.wer import Errors, paired_interval, paired_ratio_interval
+from mdasr.score.wer import Errors, Scored, grouped, paired_interval, paired_ratio_interval
 from mdasr.spec import Model, TestSet
 
 Verdict = Literal["holds", "fails", "undecided"]

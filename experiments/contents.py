@@ -45,9 +45,9 @@ def write_report(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) 
     """Write the page of all that a laboratory has made so far; ValueError where a file of it is damaged."""
     from experiments.page import page
 
-    name = "report.html" if laboratory.split == "test" else f"report-{laboratory.split}.html"
-    write_atomically(laboratory.root / name, page(read_contents(laboratory, tables)))
-    return laboratory.root / name
+    path = laboratory.root / f"report{laboratory.variant}.html"
+    write_atomically(path, page(read_contents(laboratory, tables)))
+    return path
 
 
 def read_contents(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) -> Contents:

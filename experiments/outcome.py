@@ -65,6 +65,12 @@ def write_similarity(laboratory: Laboratory) -> tuple[str, Verdicts]:
     return "\n\n".join([f"Table 2. {texts[0]}", *texts[1:]]), verdicts
 
 
+def why_not_similar(laboratory: Laboratory) -> Verdicts:
+    """The verdict on the hypothesis why Table 2's second claim fails."""
+    corpora = {d: laboratory.corpus(d, "train") for d in (*table2_similarity.PAPER, table2_similarity.REFERENCE)}
+    return [table2_similarity.in_rooms(corpora, laboratory.collection.noises("train"), laboratory.seed)]
+
+
 def judged(laboratories: Sequence[Laboratory], claims: Sequence[Claim] = CLAIMS) -> Verdicts:
     """Verdicts on every claim whose models have been evaluated, now or before, with every seed."""
     wanted = dict.fromkeys(pair for claim in claims for each in claim.statements for pair in each.pairs())

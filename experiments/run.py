@@ -24,9 +24,10 @@ from mdasr.data.channel import telephone
 from mdasr.data.records import Corpus, write_atomically
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
 from mdasr.perturb.room import Sounds
-from mdasr.recognizer import Language, Recognizer, Scored, evaluate, heard
+from mdasr.recognizer import Language, Recognizer, evaluate, heard
+from mdasr.scales import SCALES
 from mdasr.schedule import Source, subset
-from mdasr.score.wer import Errors
+from mdasr.score.wer import Errors, Scored
 from mdasr.spec import Model, Scale, Table, TestSet, digest
 
 DEV_SEED = 1_000  # of the rooms and noises that development sets are heard in
@@ -55,8 +56,14 @@ class Laboratory:
         return (self.workdir / self.map.stem if self.map else self.workdir) / self.scale.name
 
     @property
+    def variant(self) -> str:
+        """What sets results apart from those on test sets with the scale as it stands: "-dev", "-a1b2c3", or both."""
+        changed = "" if self.scale == SCALES.get(self.scale.name) else f"-{digest(self.scale)[:6]}"
+        return changed + ("" if self.split == "test" else f"-{self.split}")
+
+    @property
     def results_folder(self) -> Path:
-        return self.root / ("results" if self.split == "test" else f"results-{self.split}")
+        return self.root / f"results{self.variant}"
 
     @cached_property
     def collection(self) -> Collection:

@@ -16,9 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32
+
 from experiments.claims import Verdict, all_of
 from mdasr.analysis import AnalysisOptions, domain_ivectors
-from mdasr.data.records import Corpus
+from mdasr.data.channel import transmit
+from mdasr.data.domains import DOMAINS
+from mdasr.data.records import Corpus, Utterance
+from mdasr.perturb import TRAINING_ROOMS, stream
+from mdasr.perturb.room import Sounds
 from mdasr.plots import draw_domains
 from mdasr.report import similarity_cells
 from mdasr.score.similarity import Alikeness, Resemblance, difference, resemblances
@@ -73,6 +80,24 @@ SIMILARITY_CLAIMS = (
     ),
     SimilarityClaim("T2.b", "Voicesearch is the farthest by both measures", "Voicesearch", nearest=False),
 )
+
+IN_ROOMS = SimilarityClaim(
+    "T2.b/1",
+    "Farfield is farther than Voicesearch by its rooms: heard in such rooms, Voicesearch is the farthest",
+    "Voicesearch",
+    nearest=False,
+)
+
+
+def in_rooms(corpora: Mapping[str, Corpus], noises: Sounds, seed: int) -> dict[str, str]:
+    """The verdict on `IN_ROOMS`: Voicesearch is sent through the embedded Farfield's channel."""
+    _, channel = DOMAINS["Farfield"].channels[0]
+
+    def hear(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
+        return transmit(utterance.samples, channel, stream("why", seed, utterance.key), noises, TRAINING_ROOMS)
+
+    found = resemblances(domain_ivectors(corpora, AnalysisOptions(), seed, {"Voicesearch": hear}), REFERENCE)
+    return IN_ROOMS.verdict({name: found[name] for name in PAPER})
 
 
 def similarity_table(

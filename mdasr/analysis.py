@@ -7,14 +7,14 @@ domain is so different that it gets components of its own, they tell less: dista
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32, Int
 from tqdm import tqdm
 
-from mdasr.data.records import Corpus
+from mdasr.data.records import Corpus, Utterance
 from mdasr.frontend import add_deltas, cepstra, feature_stats, log_mel, normalize
 from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.room import active_power
@@ -26,6 +26,8 @@ from mdasr.score.ubm import UbmOptions, statistics, train_ubm
 CEPSTRA = 20  # with two derivatives, the 60 features of Dehak et al. (2011)
 SPEECH_DB = 30.0  # below its loudest frame an utterance is not speech any more (Kinnunen and Li, 2010)
 LEVEL = 0.05  # of the waveform where somebody speaks: how far a recording was turned up is no matter of its domain
+
+Hear = Callable[[Utterance], Float32[np.ndarray, " samples"]]  # what becomes of an utterance before it is measured
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ def named(corpora: Sequence[Corpus]) -> dict[str, Corpus]:
     return found
 
 
+def _as_recorded(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
+    return utterance.samples
+
+
 def turns(speakers: Sequence[str]) -> Int[np.ndarray, " utterances"]:
     """The order of utterances in which every speaker has a turn before one has a second."""
     taken: Counter[str] = Counter()
@@ -77,7 +83,9 @@ def turns(speakers: Sequence[str]) -> Int[np.ndarray, " utterances"]:
     return np.argsort(turn, kind="stable")
 
 
-def sample(corpus: Corpus, options: AnalysisOptions, seed: int) -> list[tuple[str, Float32[np.ndarray, "_ 60"]]]:
+def sample(
+    corpus: Corpus, options: AnalysisOptions, seed: int, hear: Hear = _as_recorded
+) -> list[tuple[str, Float32[np.ndarray, "_ 60"]]]:
     """Speaker and features of utterances drawn from a corpus, `options.training` at most; those to be measured first.
 
     Utterances without speech are passed over. ValueError where that leaves none.
@@ -86,8 +94,8 @@ def sample(corpus: Corpus, options: AnalysisOptions, seed: int) -> list[tuple[st
     order = stream("analysis", seed, corpus.info["sha256"]).permutation(len(corpus))
     for index in tqdm(order[: 2 * options.training], desc=corpus.domain, unit="utt", disable=None):
         utterance = corpus[int(index)]
-        wave = narrowband(utterance.samples) if options.narrowband else utterance.samples
-        features = speech_features(wave)
+        wave = hear(utterance)
+        features = speech_features(narrowband(wave) if options.narrowband else wave)
         if len(features):
             found.append((utterance.speaker, features))
         if len(found) == options.training:
@@ -97,12 +105,16 @@ def sample(corpus: Corpus, options: AnalysisOptions, seed: int) -> list[tuple[st
     return [found[i] for i in turns([speaker for speaker, _ in found])]
 
 
-def domain_ivectors(corpora: Mapping[str, Corpus], options: AnalysisOptions, seed: int = 0) -> dict[str, Cluster]:
+def domain_ivectors(
+    corpora: Mapping[str, Corpus], options: AnalysisOptions, seed: int = 0, heard: Mapping[str, Hear] | None = None
+) -> dict[str, Cluster]:
     """i-vectors of utterances of each corpus, with their speakers; which ones, and all else, is a matter of `seed`.
 
-    ValueError where corpora have too little speech for the sizes in `options`.
+    Domains in `heard` are heard so, the others as they were recorded. ValueError where corpora have too little speech
+    for the sizes in `options`.
     """
-    drawn = {name: sample(corpus, options, seed) for name, corpus in corpora.items()}
+    hear = heard or {}
+    drawn = {name: sample(corpus, options, seed, hear.get(name, _as_recorded)) for name, corpus in corpora.items()}
     everything = [features for utterances in drawn.values() for _, features in utterances]
     stats = feature_stats(everything)
     scaled = [normalize(features, stats) for features in everything]

@@ -36,6 +36,7 @@ from mdasr.spec import AS_PUBLISHED, Regime, Scale, digest
 from mdasr.tuning import tune
 
 FeaturesOn = Literal["host", "accelerator"]
+DEV_ROWS = 128  # of the development set go through the network at once
 ROW_PIECES = 4  # utterances that a row of packed waves may hold
 # Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
 FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
@@ -118,14 +119,16 @@ def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
     """Mean cross-entropy of a frame over one epoch of `maker`'s rows, as a function of the network's parameters."""
     count = RowPlan(maker.sources, maker.options, maker.seed).rows_in_epoch()
     rows = [maker.map(row) for row in range(count)]
-    batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    parts = [rows[first : first + DEV_ROWS] for first in range(0, count, DEV_ROWS)]
+    batches = [{name: np.stack([row[name] for row in part]) for name in part[0]} for part in parts]
+    frames = sum(float(batch["weights"].sum()) for batch in batches)
 
     @jax.jit
-    def loss(params: Any) -> jax.Array:
+    def loss(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
         logits, _ = network(config).apply({"params": params}, batch["features"], batch["keep"])
-        return frame_loss(logits, batch["labels"], batch["weights"])[0] / batch["weights"].sum()
+        return frame_loss(logits, batch["labels"], batch["weights"])[0]
 
-    return lambda params: float(loss(params))
+    return lambda params: sum(float(loss(params, batch)) for batch in batches) / frames
 
 
 @dataclass(frozen=True)

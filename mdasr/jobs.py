@@ -34,10 +34,11 @@ from mdasr.language.arpa import read_arpa
 from mdasr.language.combine import fit_weights, interpolate, widen
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Policy, require
+from mdasr.perturb.room import Sounds
 from mdasr.realign import realign
 from mdasr.recognizer import Language, Recognizer, params_digest
 from mdasr.schedule import Source, subset
-from mdasr.spec import Scale
+from mdasr.spec import Scale, digest
 
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
 
@@ -78,6 +79,13 @@ class TrainRequest:
                 known = ", ".join(sorted(domains))
                 raise ValueError(f"{what} on {', '.join(strange)}: the corpora's domains are {known}")
 
+    def sounds(self) -> tuple[Sounds, Sounds]:
+        """The noises and the measured room responses that training may add; ValueError where a folder has none."""
+        if not self.noise:
+            return {}, {}
+        noises = read_noises(self.noises) if self.noises else make_noises("train")
+        return noises, read_responses(self.responses) if self.responses else {}
+
     def policy(self, domain: str, snippets: Iterable[str], measured: Iterable[str]) -> Policy:
         noisy = self.noise and (not self.noise_on or domain in self.noise_on)
         return Policy(
@@ -92,8 +100,7 @@ class TrainRequest:
 
 def gather(request: TrainRequest, name_of: Callable[[Corpus], str], share: float = 1.0) -> Pool:
     """Hold utterances out of each corpus, whose alignment is `name_of` it; train on a share of the others."""
-    noises = (read_noises(request.noises) if request.noises else make_noises("train")) if request.noise else {}
-    measured = read_responses(request.responses) if request.noise and request.responses else {}
+    noises, measured = request.sounds()
     policies = [request.policy(corpus.domain, noises, measured) for corpus in request.corpora]
     require(codec for policy in policies for codec in policy.codecs)
     sources, dev = [], []
@@ -172,8 +179,15 @@ def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: 
 
 def _asked(request: TrainRequest, share: float = 1.0) -> dict[str, Any]:
     """What a finished model of this request has among its facts."""
-    data = [corpus.info["sha256"] for corpus in request.corpora]
-    return {"scale": dataclasses.asdict(request.scale), "seed": request.seed, "data": data, "share": share}
+    sounds = request.sounds()
+    asked = {
+        "scale": dataclasses.asdict(request.scale),
+        "seed": request.seed,
+        "data": [corpus.info["sha256"] for corpus in request.corpora],
+        "policies": [digest(request.policy(corpus.domain, *sounds)) for corpus in request.corpora],
+        "share": share,
+    }
+    return asked | ({"alignments": [request.alignment] * len(request.corpora)} if request.alignment else {})
 
 
 def _trained(

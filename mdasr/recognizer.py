@@ -41,7 +41,7 @@ from mdasr.language.arpa import N_GRAMS, read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Policy, draw, perturb, schema
 from mdasr.perturb.room import Sounds
-from mdasr.score.wer import Errors, count_errors
+from mdasr.score.wer import Scored, count_errors
 from mdasr.spec import digest
 
 FORMAT = 1
@@ -335,17 +335,6 @@ def _lattice_elsewhere(
     directory: Path, search: SearchOptions, rescore_with: Path | None, found: Float32[np.ndarray, "steps outputs"]
 ) -> tuple[Hypothesis, Lattice]:
     return _lattice(_read_graph(directory / "graph"), directory, search, rescore_with, found)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One utterance of a test set as recognised."""
-
-    id: str
-    speaker: str
-    reference: str
-    hypothesis: str
-    errors: Errors
 
 
 def heard(

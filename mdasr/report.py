@@ -5,25 +5,28 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mdasr.decode.lattice import Lattice
 from mdasr.decode.paths import oracle_errors
-from mdasr.recognizer import Scored
 from mdasr.score.similarity import Cluster, Resemblance
 from mdasr.score.wer import (
     GAP,
     Errors,
+    Scored,
     bootstrap_interval,
     confusions,
     count_errors,
+    grouped,
     mapsswe,
     paired_interval,
 )
 from mdasr.spec import Model, Table, TestSet
-from mdasr.tuning import Trial
+
+if TYPE_CHECKING:
+    from mdasr.tuning import Trial
 
 
 def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
@@ -48,12 +51,6 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
         "del": total.dele,
         **({"wer_by_seed": by_run} if len(runs) > 1 else {}),
     }
-
-
-def grouped(scored: Sequence[Scored]) -> tuple[str, list[str]]:
-    """What intervals are over, and the group of every utterance: its speaker or, where there is but one, itself."""
-    over = "speakers" if len({s.speaker for s in scored}) > 1 else "utterances"
-    return over, [s.speaker if over == "speakers" else s.id for s in scored]
 
 
 def describe(found: Mapping[str, Any]) -> str:

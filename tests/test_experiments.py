@@ -1,5 +1,6 @@
 """Tables, claims and settings, on hand-worked cells."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,10 +18,9 @@ from experiments.table3_noise import TABLE
 from experiments.testsets import DICTATION, TELEPHONY_8K, VOICESEARCH, name, narrow, noisy
 from mdasr import report
 from mdasr.perturb import Policy
-from mdasr.recognizer import Scored
 from mdasr.scales import MINI, override
 from mdasr.schedule import Source, subset
-from mdasr.score.wer import Errors
+from mdasr.score.wer import Errors, Scored
 from mdasr.spec import Model, Table, digest
 from tests.test_loader import toy_corpus
 
@@ -129,6 +129,16 @@ def test_the_25_claims_speak_of_cells_that_the_tables_have():
     assert {pair for claim in CLAIMS for each in claim.statements for pair in each.pairs()} <= in_tables
     ids = [claim.id for claim in CLAIMS]
     assert len(ids) == len(set(ids)) == 23, "Table 2's two claims are not about word errors"
+
+
+def test_results_of_other_settings_and_splits_have_folders_of_their_own(tmp_path):
+    plain, changed = Laboratory(tmp_path, MINI), Laboratory(tmp_path, override(MINI, ["epochs=3"]))
+    folders = [each.results_folder.name for each in (plain, changed, dataclasses.replace(plain, split="dev"))]
+    folders.append(dataclasses.replace(changed, split="dev").results_folder.name)
+    assert folders[0] == "results"
+    assert folders[2] == "results-dev"
+    assert folders[3] == f"{folders[1]}-dev"
+    assert len(set(folders)) == 4
 
 
 def test_hypotheses_are_about_claims_and_judged_on_cells_that_their_tables_have():

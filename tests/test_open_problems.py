@@ -21,9 +21,8 @@ from experiments.open_problems import (
 )
 from experiments.page import page
 from experiments.testsets import VOICESEARCH, name, noisy, told
-from mdasr.recognizer import Scored
 from mdasr.report import table_json
-from mdasr.score.wer import Errors
+from mdasr.score.wer import Errors, Scored
 from mdasr.spec import digest
 from tests.test_page import EMPTY, Reader
 

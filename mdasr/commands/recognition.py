@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from mdasr.decode.lattice import Lattice
     from mdasr.perturb.room import Sounds
-    from mdasr.recognizer import Recognizer, Scored
+    from mdasr.recognizer import Recognizer
+    from mdasr.score.wer import Scored
     from mdasr.stream import Network
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.

@@ -44,6 +44,23 @@ class Errors:
         return 100 * self.total / self.ref_words
 
 
+@dataclass(frozen=True)
+class Scored:
+    """One utterance of a test set as recognised."""
+
+    id: str
+    speaker: str
+    reference: str
+    hypothesis: str
+    errors: Errors
+
+
+def grouped(scored: Sequence[Scored]) -> tuple[str, list[str]]:
+    """What intervals are over, and the group of every utterance: its speaker or, where there is but one, itself."""
+    over = "speakers" if len({s.speaker for s in scored}) > 1 else "utterances"
+    return over, [s.speaker if over == "speakers" else s.id for s in scored]
+
+
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> Errors:
     """Count the word errors of one utterance.
 
