@@ -2,8 +2,8 @@
 
 python -m experiments table4 --scale mini --workdir runs
 
-Frozen at 77a1e34, one seed, two CPU cores: 317 s of training, 67% of them waiting for the codecs. MP3 at 23k
-falls from 30.2 to 11.1% (T4.c holds) and no row gets worse (T4.d holds), but it stays 22% above no codec (T4.b
+Frozen at 77a1e34, one seed, two CPU cores: 386 s of training, 58% of them waiting for the codecs. MP3 at 23k
+falls from 32.6 to 12.5% (T4.c holds) and no row gets worse (T4.d holds), but it stays 24% above no codec (T4.b
 undecided).
 """
 

@@ -2,8 +2,8 @@
 
 python -m experiments table6 --scale mini --workdir runs
 
-Frozen at 77a1e34, one seed, two CPU cores: 203, 300 and 581 s of training. T6.a, T6.b and T6.c hold; noise
-costs nothing on clean speech, it gains (T6.d fails); codecs cost a few percent, within the intervals (T6.e undecided).
+Frozen at 77a1e34, one seed, two CPU cores: 285, 497 and 797 s of training, two at a time. T6.a, T6.b and T6.c hold;
+noise and codecs cost nothing on clean speech, it gains (T6.d and T6.e fail).
 """
 
 from experiments.models import MULTI, MULTI_CODEC, MULTI_NOISE

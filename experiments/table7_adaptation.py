@@ -2,9 +2,10 @@
 
 python -m experiments table7 --scale mini --workdir runs
 
-Frozen at 77a1e34, one seed, two CPU cores: 67 s from scratch, 17 to 46 s for each of eight adaptations, 249 s
-for the pooled model. T7.a, T7.c, T7.d and T7.f hold; the multidomain model is better unadapted than Telephony from
-scratch (T7.g fails); not every step of data is a sure gain (T7.b undecided).
+Frozen at 77a1e34, one seed, two CPU cores: 87 s from scratch, 16 to 69 s for each of eight adaptations, 386 s
+for the pooled model. T7.a, T7.c and T7.d hold; the multidomain model is better unadapted than Telephony from scratch
+(T7.g fails), and Call-center gains by fine-tuning on Telephony (T7.f fails); not every step of data is a sure gain
+(T7.b undecided).
 
 `COST` is what the paper mentions and does not tabulate: what fine-tuning takes from the other domains, and what pooling
 the new domain with the rest keeps.
