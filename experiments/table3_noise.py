@@ -2,7 +2,7 @@
 
 make demo        (= python -m experiments table3 --scale mini --workdir runs)
 
-Frozen at 77a1e34, one seed, two CPU cores: 246 s of training. 38.5 and 38.2% in noise become 13.6 and 16.1%
+Frozen at 77a1e34, one seed, two CPU cores: 261 s of training. 38.5 and 38.2% in noise become 13.6 and 16.1%
 (T3.b holds), 11.8% at 8 kHz become 11.5% (T3.c holds); the clean sets gain 16 and 12% (T3.a undecided).
 """
 

@@ -2,7 +2,7 @@
 
 python -m experiments why --scale mini --workdir runs
 
-The embedded corpus has 166 minutes of seven kinds of synthetic speech where the paper had 162,000 hours of people's.
+The embedded corpus has 166 minutes of six kinds of synthetic speech where the paper had 162,000 hours of people's.
 Each hypothesis names one of the differences that this makes, takes it away, and says what should come of it.
 """
 

@@ -20,8 +20,8 @@ from mdasr.data.records import Corpus, Utterance
 from mdasr.perturb import Policy, stream
 from mdasr.spec import RATE_HZ
 
-BLOCK = 8192  # pieces of a shuffled epoch
-MISSES = 10
+BLOCK = 8192  # pieces of a shuffled epoch that are packed together
+MISSES = 10  # later pieces that did not fit a row, after which it is closed
 
 
 @dataclass(frozen=True)
