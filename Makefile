@@ -4,13 +4,29 @@ SCALE ?= mini
 WORKDIR ?= runs
 BIN := .venv/bin
 
-.PHONY: demo reproduce env test test-slow notebooks bench lint clean
+.PHONY: demo reproduce real env test test-slow notebooks bench lint clean
 
 demo: env  ## Train Table 3's two models on the embedded corpus and print the table beside the paper's.
 	$(BIN)/python -m experiments table3 --scale $(SCALE) --workdir $(WORKDIR)
 
 reproduce: env  ## Every table and every claim on the embedded corpus, and runs/mini/report.html.
 	$(BIN)/python -m experiments all --scale $(SCALE) --workdir $(WORKDIR)
+
+REAL := an4_16k/train an4_16k/valid wakeword_16k/train wakeword_16k/valid digits_8k/train digits_8k/valid
+OF_REAL := $(REAL:%=$(WORKDIR)/speech/%/corpus.json) $(WORKDIR)/speech/noise $(WORKDIR)/speech/rir $(WORKDIR)/speech/speech.toml
+
+real: env $(OF_REAL)  ## The paper's questions put to the recordings of SPEECH=DIR: manifest.jsonl, noise/, rir/.
+	$(BIN)/python -m experiments matrix --corpora $(WORKDIR)/speech/speech.toml --scale small --set members=1 --workdir $(WORKDIR)
+
+$(WORKDIR)/speech/%/corpus.json: | env
+	$(if $(SPEECH),,$(error make real SPEECH=DIR, a folder with manifest.jsonl, noise/ and rir/))
+	$(BIN)/mdasr import manifest $(SPEECH)/manifest.jsonl --where domain=$(*D) --where split=$(*F) --corpus $(*D) --out $(@D)
+
+$(WORKDIR)/speech/noise $(WORKDIR)/speech/rir:
+	mkdir -p $(@D) && ln -sfn $(abspath $(SPEECH))/$(@F) $@
+
+$(WORKDIR)/speech/speech.toml: experiments/speech.toml
+	mkdir -p $(@D) && cp $< $@
 
 env: .venv/done  ## Build .venv from nothing, with pip alone.
 

@@ -127,9 +127,9 @@ Image(WORK / "domains.png")
 # %% [markdown]
 # ## What would how much of it buy?
 #
-# The model is adapted to shares of your training speech, and one is trained on all of it from scratch; all are tested
-# on your test speech, and on that of a domain that was known before. What has been trained is not trained again. From a
-# shell: `mdasr adapt MODEL own-train --test own-test --report --out adapted`.
+# The model is adapted to shares of your training speech, and others are trained on those alone, from scratch; all are
+# tested on your test speech, and on that of a domain that was known before. What has been trained is not trained again.
+# From a shell: `mdasr adapt MODEL own-train --test own-test --report --out adapted`.
 
 # %%
 tests = [own_test, *([Corpus(KNOWN_TEST)] if KNOWN_TEST else [])]

@@ -2,14 +2,15 @@
 
 "Better" means that the paired 95% interval of the difference, over speakers (and over trainings where there are
 several seeds), lies below zero; "about equal" that it lies within ±15% of the WER it is compared with; "far better"
-that it lies below minus a half of it. A claim holds if all its statements hold, and fails if any fails.
+that it lies below minus a half of it. A claim holds if all its statements hold, and fails if any fails. What is
+undecided comes with how much more data would decide it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -47,6 +48,7 @@ Runs = Sequence[Mapping[Pair, Sequence[Scored]]]
 """What each training run (seed) made of every model on every test set."""
 
 EQUAL_WITHIN = 0.15
+MOST_TIMES = 30  # the data: what would take more to decide is as good as on the line
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,42 @@ class Comparison:
         return f"{self.name}: {self.a:.1f} → {self.b:.1f} ({relative:+.0%}), difference in {interval}"
 
 
+Relation = Callable[[Comparison], Verdict]
+
+
 def compare(runs: Runs, a: Pair, b: Pair) -> Comparison:
     """Compare two models on a test set, or one in two conditions: always the same utterances."""
-    first, second = ([s for run in runs for s in run[pair]] for pair in (a, b))
-    seeds = [seed for seed, run in enumerate(runs) for _ in run[a]]
-    low, high = paired_interval(
-        [s.errors for s in first], [s.errors for s in second], grouped(first)[1], np.random.default_rng(0), runs=seeds
-    )
-    wer_a, wer_b = (sum((s.errors for s in scored), Errors()).wer for scored in (first, second))
+    wer_a, wer_b = (sum((s.errors for run in runs for s in run[pair]), Errors()).wer for pair in (a, b))
+    low, high = _interval(runs, a, b)
     if a[1] == b[1]:
         return Comparison(f"{name(a[1])}, {a[0].name} → {b[0].name}", wer_a, wer_b, low, high)
     return Comparison(f"{a[0].name}, {name(a[1])} → {name(b[1])}", wer_a, wer_b, low, high)
+
+
+def _interval(runs: Runs, a: Pair, b: Pair, over_trainings: bool = True) -> tuple[float, float]:
+    first, second = ([s for run in runs for s in run[pair]] for pair in (a, b))
+    seeds = [seed for seed, run in enumerate(runs) for _ in run[a]] if over_trainings else None
+    errors, other = ([s.errors for s in scored] for scored in (first, second))
+    return paired_interval(errors, other, grouped(first)[1], np.random.default_rng(0), runs=seeds)
+
+
+def to_decide(found: Comparison, relation: Relation) -> tuple[int, Verdict] | None:
+    """How many times the speakers and trainings would decide a relation, and how, did the difference stay as it is.
+
+    Intervals shrink with the root of the data. None where that would take more than `MOST_TIMES`.
+    """
+    middle = found.b - found.a
+    for times in range(1, MOST_TIMES + 1):
+        low, high = (middle + (end - middle) / times**0.5 for end in (found.low, found.high))
+        if (verdict := relation(replace(found, low=low, high=high))) != "undecided":
+            return times, verdict
+    return None
+
+
+def due_to_trainings(runs: Runs, a: Pair, b: Pair) -> float:
+    """The share of the difference's variance that is other trainings', the rest being other speakers'."""
+    (low, high), (inner_low, inner_high) = _interval(runs, a, b), _interval(runs, a, b, over_trainings=False)
+    return max(0.0, 1 - ((inner_high - inner_low) / (high - low)) ** 2) if high > low else 0.0
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
@@ -109,28 +136,45 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
     return "fails" if "fails" in verdicts else "undecided" if "undecided" in verdicts else "holds"
 
 
+class Judgement(NamedTuple):
+    """A verdict, the numbers that it is by, and, where it is not that something holds, what keeps it from that."""
+
+    verdict: Verdict
+    evidence: str
+    why: str = ""
+
+
 class Statement(Protocol):
     def pairs(self) -> tuple[Pair, ...]: ...
 
-    def judge(self, runs: Runs) -> tuple[Verdict, str]: ...
+    def judge(self, runs: Runs) -> Judgement: ...
 
 
 @dataclass(frozen=True)
 class That:
     """That b relates to a as `relation` says."""
 
-    relation: Callable[[Comparison], Verdict]
+    relation: Relation
     a: Pair
     b: Pair
 
     def pairs(self) -> tuple[Pair, ...]:
         return self.a, self.b
 
-    def judge(self, runs: Runs) -> tuple[Verdict, str]:
+    def judge(self, runs: Runs) -> Judgement:
         found = compare(runs, self.a, self.b)
-        verdict = self.relation(found)
-        wanted = self.relation.__name__.replace("_", " ")
-        return verdict, f"{found} ({wanted}: {verdict})"
+        verdict, wanted = self.relation(found), self.relation.__name__.replace("_", " ")
+        why = ""
+        if verdict != "holds":
+            why = f"{found}, not {wanted}" if verdict == "fails" else self._undecided(runs, found, wanted)
+        return Judgement(verdict, f"{found} ({wanted}: {verdict})", why)
+
+    def _undecided(self, runs: Runs, found: Comparison, wanted: str) -> str:
+        decided = to_decide(found, self.relation)
+        more = f"{decided[0] if decided else MOST_TIMES} times the speakers and trainings"
+        shown = {"holds": "show", "fails": "refute"}[decided[1]] if decided else "not decide"
+        share = f" ({due_to_trainings(runs, self.a, self.b):.0%} of its variance is between trainings)"
+        return f"{found}: if it stayed so{share if len(runs) > 1 else ''}, {more} would {shown} that it is {wanted}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +188,7 @@ class Narrows:
     def pairs(self) -> tuple[Pair, ...]:
         return tuple((model, self.test_set) for model in (*self.early, *self.late))
 
-    def judge(self, runs: Runs) -> tuple[Verdict, str]:
+    def judge(self, runs: Runs) -> Judgement:
         errors = [[s.errors for run in runs for s in run[pair]] for pair in self.pairs()]
         first = [s for run in runs for s in run[self.pairs()[0]]]
         seeds = [seed for seed, run in enumerate(runs) for _ in run[self.pairs()[0]]]
@@ -152,11 +196,12 @@ class Narrows:
         try:
             low, high = paired_ratio_interval(errors, grouped(first)[1], np.random.default_rng(0), runs=seeds)
         except ValueError as error:
-            return "undecided", f"no gap can be told: {error}"
+            return Judgement("undecided", said := f"no gap can be told: {error}", said)
         gaps = totals[1] / totals[0] - 1, totals[3] / totals[2] - 1
         verdict: Verdict = "holds" if high < 0 else "fails" if low > 0 else "undecided"
         said = f"{self.early[1].name}'s gap of {gaps[0]:.0%} becomes {gaps[1]:.0%}"
-        return verdict, f"{said}, change in [{100 * low:+.0f}, {100 * high:+.0f}] points (narrows: {verdict})"
+        said += f", change in [{100 * low:+.0f}, {100 * high:+.0f}] points"
+        return Judgement(verdict, f"{said} (narrows: {verdict})", "" if verdict == "holds" else said)
 
 
 @dataclass(frozen=True)
@@ -171,22 +216,22 @@ class Claim:
     def verdict(self, runs: Runs) -> dict[str, str]:
         """The verdict with its evidence, as claims.json has it; KeyError where a model was not evaluated."""
         found = [statement.judge(runs) for statement in self.statements]
+        verdict = all_of(each.verdict for each in found)
         return {
             "id": self.id,
             "claim": self.text,
-            "verdict": all_of(verdict for verdict, _ in found),
-            "evidence": "; ".join(evidence for _, evidence in found),
+            "verdict": verdict,
+            "evidence": "; ".join(each.evidence for each in found),
+            "why": "; ".join(each.why for each in found if each.verdict == verdict != "holds"),
         }
 
 
-def models_on(relation: Callable[[Comparison], Verdict], a: Model, b: Model, *test_sets: TestSet) -> tuple[That, ...]:
+def models_on(relation: Relation, a: Model, b: Model, *test_sets: TestSet) -> tuple[That, ...]:
     """On each test set, `b` relates to `a` so."""
     return tuple(That(relation, (a, test_set), (b, test_set)) for test_set in test_sets)
 
 
-def _conditions(
-    relation: Callable[[Comparison], Verdict], model: Model, a: TestSet, *others: TestSet
-) -> tuple[That, ...]:
+def _conditions(relation: Relation, model: Model, a: TestSet, *others: TestSet) -> tuple[That, ...]:
     """For one model, each other test set relates to `a` so."""
     return tuple(That(relation, (model, a), (model, b)) for b in others)
 

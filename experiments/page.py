@@ -95,8 +95,12 @@ def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     for claim in claims:
         verdict = tag("span", claim["verdict"], class_=f"verdict {claim['verdict']}")
         judged = tag("p", tag("strong", claim["id"]), " ", verdict, " ", claim.get("claim", ""))
-        evidence = [tag("li", each) for each in claim.get("evidence", "").split("; ") if each]
-        shown = [tag("details", tag("summary", "Evidence"), tag("ul", *evidence))] if evidence else []
+        why, evidence = (
+            [tag("li", each) for each in claim.get(key, "").split("; ") if each] for key in ("why", "evidence")
+        )
+        by = "It fails by:" if claim["verdict"] == "fails" else "What keeps it open:"
+        shown = [tag("p", by), tag("ul", *why)] if why else []
+        shown += [tag("details", tag("summary", "Evidence"), tag("ul", *evidence))] if evidence else []
         yield tag("div", judged, *shown, class_="claim")
 
 

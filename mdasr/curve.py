@@ -20,7 +20,7 @@ BEFORE, ADAPTED, SCRATCH = "before", "adapted", "from scratch"
 def adaptation_curve(
     request: TrainRequest, parent: Path, directory: Path, tests: Sequence[Corpus], shares: Sequence[float] = SHARES
 ) -> dict[str, Any]:
-    """WER on every test corpus before adaptation, after it on shares of the data, and after training from scratch.
+    """WER on every test corpus before adaptation, and after adaptation to shares of the data or training on them alone.
 
     Models lie in `directory`; what is there is not trained again. The points, the least data first, are
     {"start", "share", "seconds" of audio, "wer": {corpus: cell}}.
@@ -30,8 +30,9 @@ def adaptation_curve(
     for share in shares:
         adapted = adapt_on(request, start, directory / f"adapted-{share:.3f}", share)
         points.append(_point(ADAPTED, share, sum(adapted.facts["seconds_of_audio"]), adapted, tests))
-    scratch = train_on(request, directory / "scratch")
-    points.append(_point(SCRATCH, 1.0, sum(scratch.facts["seconds_of_audio"]), scratch, tests))
+    for share in shares:
+        scratch = train_on(request, directory / f"scratch-{share:.3f}", share)
+        points.append(_point(SCRATCH, share, sum(scratch.facts["seconds_of_audio"]), scratch, tests))
     return {"model": str(parent), "domains": [c.domain for c in request.corpora], "points": points}
 
 

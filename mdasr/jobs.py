@@ -115,12 +115,13 @@ def _numbers(chosen: Bool[np.ndarray, " utterances"]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(chosen).tolist())
 
 
-def train_on(request: TrainRequest, directory: Path) -> Recognizer:
+def train_on(request: TrainRequest, directory: Path, share: float = 1.0) -> Recognizer:
     """Train a recogniser from transcribed recordings: align, hold out, grow the tree, train the language, the network.
 
-    Raises ValueError for words without pronunciation, and ImportError where a codec or eSpeak is asked for and missing.
+    Of a `share` of them all but the alignment is made. Raises ValueError for words without pronunciation, and ImportError where a
+    codec or eSpeak is asked for and missing.
     """
-    if found := done(directory, **_asked(request)):
+    if found := done(directory, **_asked(request, share)):
         return found
     lexicon = covering_lexicon(request.corpora, request.lexicon)
     questions = read_questions(request.questions, lexicon.phones) if request.questions else None
@@ -132,14 +133,14 @@ def train_on(request: TrainRequest, directory: Path) -> Recognizer:
             report = align(request.corpora, lexicon)
         print(report, file=sys.stderr)
         name = report.name
-    pool = gather(request, lambda _: name)
+    pool = gather(request, lambda _: name, share)
 
     def language() -> Language:
         chosen = [s for s in pool.sources if not request.tree_on or s.corpus.domain in request.tree_on]
         aligned = [(source.corpus, source.alignment) for source in chosen]
         tree = grow_tree(aligned, lexicon.phones, request.scale.leaves, questions)
-        model = train_ngram(pool.sentences(), request.scale.ngram_order, lexicon)
-        return make_language(directory, lexicon, tree, model)
+        spoken = heard_in(pool, lexicon)
+        return make_language(directory, spoken, tree, train_ngram(pool.sentences(), request.scale.ngram_order, spoken))
 
     return _trained(request, pool, hosts.once("language", language, lambda: Language.read(directory)), directory)
 
@@ -162,10 +163,7 @@ def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: 
 
     def language() -> Language:
         before = read_arpa(parent.language.directory / "lm.arpa")
-        # Words that this share of the data does not have are not known, either.
-        heard = {word for sentence in pool.sentences() for word in sentence.split()}
-        spoken = Lexicon({word: own.entries[word] for word in sorted(heard)})
-        models = widen([before, train_ngram(pool.sentences(), before.order, spoken)])
+        models = widen([before, train_ngram(pool.sentences(), before.order, heard_in(pool, own))])
         vocabulary = {*models[0].words}
         held = [utterance.text.split() for utterance in pool.dev_utterances()]
         runs = [[*run] for words in held for yes, run in itertools.groupby(words, vocabulary.__contains__) if yes]
@@ -175,6 +173,12 @@ def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: 
 
     made = hosts.once("language", language, lambda: Language.read(directory))
     return _trained(request, pool, made, directory, parent)
+
+
+def heard_in(pool: Pool, lexicon: Lexicon) -> Lexicon:
+    """The words of a pool alone: what a share of the data does not have is not known."""
+    texts = [*pool.sentences(), *(utterance.text for utterance in pool.dev_utterances())]
+    return Lexicon({word: lexicon.entries[word] for word in sorted({w for text in texts for w in text.split()})})
 
 
 def _asked(request: TrainRequest, share: float = 1.0) -> dict[str, Any]:

@@ -139,8 +139,11 @@ def host_options(sub: ArgumentParser) -> None:
 def adapt_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL", help="what to start from")
     train_options(sub)
-    sub.add_argument("--share", type=float, default=1.0, help="of the data, by duration")
-    sub.add_argument("--report", action="store_true", help="adapt on 1/8, 1/4, 1/2 and all of it, and from scratch")
+    sub.add_argument(
+        "--share", type=float, action="append", default=[],
+        help="of the data, by duration (1); may be given more than once for a report (1/8, 1/4, 1/2, 1)",
+    )  # fmt: skip
+    sub.add_argument("--report", action="store_true", help="adapt to every share, train on every one from scratch")
     sub.add_argument(
         "--test", type=Path, action="append", default=[], metavar="DIR",
         help="test speech for the report: the new domain's, then other domains', to see what they lose",

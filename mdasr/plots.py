@@ -140,21 +140,17 @@ def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     points = curve["points"]
-    most = max(p["seconds"] for p in points)
     for i, test in enumerate(points[0]["wer"]):
-        colour = f"C{i}"
-        found = [(p["seconds"] / 60, p["wer"][test]) for p in points if p["start"] == "adapted"]
-        minutes, cells = [m for m, _ in found], [c for _, c in found]
-        axes.plot(minutes, [c["wer"] for c in cells], "o-", color=colour, label=test)
-        axes.fill_between(
-            minutes, [c["ci95"][0] for c in cells], [c["ci95"][1] for c in cells], color=colour, alpha=0.15, lw=0
-        )
-        for p in points:
-            if p["start"] != "adapted":
-                line = ":" if p["start"] == "before" else "--"
-                axes.axhline(p["wer"][test]["wer"], color=colour, ls=line, lw=1)
-    axes.plot([], [], "k:", lw=1, label="before adaptation")
-    axes.plot([], [], "k--", lw=1, label=f"from scratch, {most / 60:.0f} min")
+        for start, line in (("adapted", "o-"), ("from scratch", "s--")):
+            found = sorted((p["seconds"] / 60, p["wer"][test]) for p in points if p["start"] == start)
+            minutes, cells = [m for m, _ in found], [c for _, c in found]
+            axes.plot(minutes, [c["wer"] for c in cells], line, color=f"C{i}", markersize=5)
+            low, high = ([c["ci95"][end] for c in cells] for end in (0, 1))
+            axes.fill_between(minutes, low, high, color=f"C{i}", alpha=0.12, lw=0)
+        axes.axhline(points[0]["wer"][test]["wer"], color=f"C{i}", ls=":", lw=1)
+        axes.plot([], [], "-", color=f"C{i}", label=test)
+    for line, what in (("ko-", "adapted"), ("ks--", "from scratch"), ("k:", "before adaptation")):
+        axes.plot([], [], line, lw=1, markersize=5, label=what)
     axes.set_xscale("log")
     axes.set_xticks(minutes, [f"{m:.1f}" if m < 10 else f"{m:.0f}" for m in minutes])
     axes.minorticks_off()

@@ -50,6 +50,7 @@ SMALL = dataclasses.replace(
     epochs=20.0,
     noise_factor=2.0,
     max_steps=10_000,
+    snr_db=(5.0, 30.0),
 )
 
 BASE = dataclasses.replace(

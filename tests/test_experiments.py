@@ -9,7 +9,7 @@ import pytest
 
 from experiments import why
 from experiments.__main__ import TABLES, main
-from experiments.claims import CLAIMS, Comparison, all_of, compare
+from experiments.claims import CLAIMS, Claim, Comparison, That, all_of, compare, due_to_trainings, to_decide
 from experiments.corpora import Mapped
 from experiments.matrix import Matrix
 from experiments.models import MULTI, VSD, VSD_NOISE, adapted
@@ -111,6 +111,31 @@ def test_relations(low, high, wanted):
     assert [getattr(found, relation)() for relation in relations] == wanted.split()
 
 
+def test_how_much_more_would_decide():
+    between = Comparison("x", 10, 9.5, -2.0, 1.0)  # half as wide on four times the data
+    assert to_decide(between, Comparison.better) == (10, "holds")  # 1.5 / sqrt(10) < 0.5
+    assert to_decide(between, Comparison.worse) == (10, "fails")
+    assert to_decide(between, Comparison.about_equal) == (3, "holds")  # 0.5 + 1.5 / sqrt(3) < 15% of 10
+    assert to_decide(Comparison("x", 10, 10.0, -2.0, 2.0), Comparison.better) is None
+
+
+def test_an_open_claim_says_what_keeps_it_open_and_whose_luck_that_is():
+    pairs = (VSD, VOICESEARCH), (VSD_NOISE, VOICESEARCH)
+    claim = Claim("X", 0, "noise helps", (That(Comparison.better, *pairs),))
+    by_training = [{pairs[0]: scored([10] * 6), pairs[1]: scored([10 + change] * 6)} for change in (-4, 1, 1)]
+    assert due_to_trainings(by_training, *pairs) == 1.0  # all speakers differ alike
+    found = claim.verdict(by_training)
+    assert found["verdict"] == "undecided"
+    assert "(100% of its variance is between trainings)" in found["why"]
+    assert "would show that it is better" in found["why"]
+    by_speaker = [{pairs[0]: scored([10] * 6), pairs[1]: scored([2, 18, 10, 10, 10, 10])}] * 3
+    assert due_to_trainings(by_speaker, *pairs) == pytest.approx(0, abs=0.05)
+    holding = [{pairs[0]: scored([10] * 6), pairs[1]: scored([5] * 6)}] * 3
+    assert claim.verdict(holding)["why"] == ""
+    failing = [{pairs[0]: scored([5] * 6), pairs[1]: scored([10] * 6)}]
+    assert claim.verdict(failing)["why"].endswith("not better")
+
+
 def test_a_gap_that_narrows():
     early, late = (
         (adapted(MULTI, "10 hrs"), adapted(VSD, "10 hrs")),
@@ -119,7 +144,7 @@ def test_a_gap_that_narrows():
     errors = dict(zip((*early, *late), ([20] * 6, [30] * 6, [10] * 6, [11] * 6)))
     results = {(model, TELEPHONY_8K): scored(each) for model, each in errors.items()}
     (narrows,) = [s for claim in CLAIMS if claim.id == "T7.c" for s in claim.statements if len(s.pairs()) == 4]
-    verdict, evidence = narrows.judge([results])
+    verdict, evidence, _ = narrows.judge([results])
     assert verdict == "holds"
     assert "gap of 50% becomes 10%, change in [-40, -40] points" in evidence
 

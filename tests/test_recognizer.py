@@ -1,7 +1,6 @@
 """A model directory: written, read, moved, damaged; and what its recogniser hears."""
 
 import dataclasses
-import itertools
 import json
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -210,12 +209,14 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
                "adapt_steps": 40, "max_steps": 40}.items()]  # fmt: skip
     assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve")]) == 2
     assert "--report needs test speech" in capsys.readouterr().err
-    assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve"), "--test", str(corpus.directory)]) == 0
+    curve += ["--test", str(corpus.directory), "--share", "1", "--share", "0.25"]
+    assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve")]) == 0
     printed = capsys.readouterr().out
     points = json.loads((tmp_path / "curve" / "curve.json").read_text())["points"]
-    assert [p["share"] for p in points] == [0, 1 / 8, 1 / 4, 1 / 2, 1, 1]
-    assert all(a["seconds"] < b["seconds"] for a, b in itertools.pairwise(points[:-1]))
-    assert points[-2]["wer"]["toy (Toy)"]["wer"] < 15 and "adapted" in printed
+    starts = ["before", "adapted", "adapted", "from scratch", "from scratch"]
+    assert [(p["start"], p["share"]) for p in points] == list(zip(starts, [0, 1 / 4, 1, 1 / 4, 1]))
+    assert points[0]["seconds"] < points[1]["seconds"] == points[3]["seconds"] < points[2]["seconds"]
+    assert points[2]["wer"]["toy (Toy)"]["wer"] < 15 and "adapted" in printed
     assert (tmp_path / "curve" / "curve.png").stat().st_size > 5000
     assert Recognizer.read(tmp_path / "curve" / "adapted-1.000").facts["parent"] == params_digest(recognizer.params)
     found = scores(recognizer, [np.zeros((0, 512), np.float32)])

@@ -68,21 +68,24 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     from mdasr.jobs import adapt_on
     from mdasr.recognizer import Recognizer
 
-    if not 0 < chosen.share <= 1:
-        raise ValueError(f"--share {chosen.share}: it must lie above 0 and at most be 1")
+    if strange := [share for share in chosen.share if not 0 < share <= 1]:
+        raise ValueError(f"--share {strange[0]}: it must lie above 0 and at most be 1")
+    if len(chosen.share) > 1 and not chosen.report:
+        raise ValueError("--share more than once: give --report, too")
     hosts.join(chosen)
     request = training_request(chosen)
     if not chosen.report:
-        adapted = adapt_on(request, Recognizer.read(chosen.model), chosen.out, chosen.share)
+        adapted = adapt_on(request, Recognizer.read(chosen.model), chosen.out, *chosen.share)
         if hosts.primary():
             print_training(chosen.out, adapted.facts)
         return 0
-    from mdasr.curve import adaptation_curve, curve_text
+    from mdasr.curve import SHARES, adaptation_curve, curve_text
     from mdasr.plots import draw_adaptation
 
     if not chosen.test:
         raise ValueError("--report needs test speech: --test DIR, the new domain's first, others to see what they lose")
-    curve = adaptation_curve(request, chosen.model, chosen.out, [Corpus(directory) for directory in chosen.test])
+    tests, shares = [Corpus(directory) for directory in chosen.test], sorted({*chosen.share}) or SHARES
+    curve = adaptation_curve(request, chosen.model, chosen.out, tests, shares)
     print(curve_text(curve))
     write_atomically(chosen.out / "curve.json", json.dumps(curve, indent=1) + "\n")
     draw_adaptation(chosen.out / "curve.png", curve)
