@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -140,6 +140,7 @@ class Pool:
     noises: Sounds
     measured: Sounds
     share: float = 1.0  # of the utterances there were to train on
+    choices: Mapping[str, Any] = field(default_factory=dict)  # what else the language over it was made by
 
     def sentences(self) -> list[str]:
         return [utterance.text for source in self.sources for utterance in source]
@@ -222,6 +223,7 @@ def describe(pool: Pool, tree: Tree, parent: Recognizer | None) -> dict[str, Any
         "policies": [digest(source.policy) for source in pool.sources],
         "tree": digest(tree),
         "parent": params_digest(parent.params) if parent else "",
+        **pool.choices,
     }
 
 

@@ -28,7 +28,7 @@ from mdasr.build import (
 )
 from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.data.records import Corpus
-from mdasr.files import read_text
+from mdasr.files import read_text, sha256_of
 from mdasr.language import espeak
 from mdasr.language.arpa import read_arpa
 from mdasr.language.combine import fit_weights, interpolate, widen
@@ -86,6 +86,11 @@ class TrainRequest:
         noises = read_noises(self.noises) if self.noises else make_noises("train")
         return noises, read_responses(self.responses) if self.responses else {}
 
+    def choices(self) -> dict[str, Any]:
+        """What the language is made by besides the corpora: a lexicon, the tree's domains and its questions."""
+        lexicon, questions = (sha256_of(path)[:12] if path else "" for path in (self.lexicon, self.questions))
+        return {"lexicon": lexicon, "tree_on": [*self.tree_on], "questions": questions}
+
     def policy(self, domain: str, snippets: Iterable[str], measured: Iterable[str]) -> Policy:
         noisy = self.noise and (not self.noise_on or domain in self.noise_on)
         return Policy(
@@ -108,7 +113,7 @@ def gather(request: TrainRequest, name_of: Callable[[Corpus], str], share: float
         held, name = held_out(corpus, request.seed), name_of(corpus)
         sources.append(subset(Source(corpus, name, policy, _numbers(~held)), share))
         dev.append(Source(corpus, name, Policy(narrowband_probability=0.0), _numbers(held)))
-    return Pool(tuple(sources), tuple(dev), noises, measured, share)
+    return Pool(tuple(sources), tuple(dev), noises, measured, share, request.choices())
 
 
 def _numbers(chosen: Bool[np.ndarray, " utterances"]) -> tuple[int, ...]:
@@ -190,6 +195,7 @@ def _asked(request: TrainRequest, share: float = 1.0) -> dict[str, Any]:
         "data": [corpus.info["sha256"] for corpus in request.corpora],
         "policies": [digest(request.policy(corpus.domain, *sounds)) for corpus in request.corpora],
         "share": share,
+        **request.choices(),
     }
     return asked | ({"alignments": [request.alignment] * len(request.corpora)} if request.alignment else {})
 

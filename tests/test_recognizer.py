@@ -178,6 +178,9 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     assert train_on(request, tmp_path / "model").facts["seconds"] == recognizer.facts["seconds"]  # found again
     with pytest.raises(ValueError, match="made otherwise: policies"):
         train_on(dataclasses.replace(request, noise=True), tmp_path / "model")
+    for other in (dataclasses.replace(request, questions=None), dataclasses.replace(request, lexicon=questions)):
+        with pytest.raises(ValueError, match=r"made otherwise: (questions|lexicon)"):
+            train_on(other, tmp_path / "model")
     assert main(["evaluate", str(tmp_path / "model"), str(corpus.directory), "--json", str(tmp_path / "r.json")]) == 0
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "r.json").read_text())
