@@ -47,11 +47,14 @@ BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES, WHY: why.TAB
 def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
     from experiments.outcome import judged, why_not_similar, write_claims, write_similarity, write_tables
+    from experiments.run import train
     from mdasr import hosts
 
     began, folder = time.perf_counter(), laboratories[0].results_folder
     tables = {name: (TABLES | BEYOND)[name] for name in names}
-    runs = [laboratory.results([table for each in tables.values() for table in each]) for laboratory in laboratories]
+    together = [table for each in tables.values() for table in each]
+    train((each, model) for each in laboratories for model, _ in each.missing(together))  # all seeds side by side
+    runs = [laboratory.results(together) for laboratory in laboratories]
     if not hosts.primary():
         return
     claims: list[dict[str, str]] = []

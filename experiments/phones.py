@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable
 
 from experiments.models import MULTI
-from experiments.run import Laboratory
+from experiments.run import Laboratory, train
 from experiments.table6_multidomain import TABLE
 from mdasr import hosts
 from mdasr.language.lexicon import ARPABET
@@ -28,7 +28,9 @@ def with_leaves(laboratory: Laboratory, leaves: int) -> Laboratory:
 
 def best_leaves(laboratory: Laboratory, counts: Iterable[int]) -> tuple[int, dict[int, float]]:
     """The number of leaves with the lowest WER on the development sets, and the WER of each."""
-    wers = {count: with_leaves(laboratory, count).recognizer(MULTI).facts["dev_wer"] for count in counts}
+    candidates = {count: with_leaves(laboratory, count) for count in counts}
+    train([(candidate, MULTI) for candidate in candidates.values()])
+    wers = {count: each.recognizer(MULTI).facts["dev_wer"] for count, each in candidates.items()}
     return min(wers, key=lambda count: wers[count]), wers
 
 

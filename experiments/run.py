@@ -192,22 +192,28 @@ class Laboratory:
         if wanting:
             raise ValueError("corpora are wanting:\n  " + "\n  ".join(wanting))
 
-    def results(self, tables: Iterable[Table]) -> Results:
-        """How every model of the tables recognises its test sets, each trained, made and recognised once.
-
-        Several hosts train together; the primary one recognises, and the others return nothing.
-        """
-        pairs = list(dict.fromkeys(pair for table in tables for pair in table.pairs().values()))
+    def missing(self, tables: Iterable[Table]) -> list[Pair]:
+        """What of the tables is yet to be recognised; for that, corpora and language are made."""
+        pairs = _pairs(tables)
         with hosts.primary_first("corpora"):
             self.gather(pairs)
             missing = [pair for pair in pairs if not self.scored_path(*pair).exists()]
             if missing:
                 _ = self.language
-        train([(self, model) for model in dict.fromkeys(model for model, _ in missing)])
+        return missing
+
+    def results(self, tables: Iterable[Table]) -> Results:
+        """How every model of the tables recognises its test sets, each trained, made and recognised once.
+
+        Several hosts train together; the primary one recognises, and the others return nothing.
+        """
+        tables = [*tables]
+        missing = self.missing(tables)
+        train((self, model) for model, _ in missing)
         if not hosts.primary():
             return {}
         self._recognise_all(missing)
-        return {pair: read_scored(self.scored_path(*pair)) for pair in pairs}
+        return {pair: read_scored(self.scored_path(*pair)) for pair in _pairs(tables)}
 
     def _recognise_all(self, pairs: Iterable[Pair]) -> None:
         wanting: dict[TestSet, list[Model]] = {}
@@ -231,6 +237,10 @@ class Laboratory:
             recognizer = recognizer.told(test_set.domain) if test_set.told else recognizer
             found = [dataclasses.asdict(each) for each in evaluate(recognizer, corpus, waves, pool)]
             write_atomically(self.scored_path(model, test_set), json.dumps(found, indent=0))
+
+
+def _pairs(tables: Iterable[Table]) -> list[Pair]:
+    return list(dict.fromkeys(pair for table in tables for pair in table.pairs().values()))
 
 
 def one_core_each() -> bool:
@@ -261,7 +271,7 @@ def train(wanted: Iterable[tuple[Laboratory, Model]]) -> None:
 
 def effort(model: Model) -> tuple[bool, bool, float]:
     """What sorts models by how long they train."""
-    return model.codecs, bool(model.noise_on), model.share * len(model.domains)
+    return model.codecs, bool(model.noise_on), model.regime.longer * model.share * len(model.domains)
 
 
 def read_scored(path: Path) -> list[Scored]:
