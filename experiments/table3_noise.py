@@ -2,8 +2,9 @@
 
 make demo        (= python -m experiments table3 --scale mini --workdir runs)
 
-Frozen at 77a1e34, one seed, two CPU cores: 261 s of training. 38.5 and 38.2% in noise become 13.6 and 16.1%
-(T3.b holds), 11.8% at 8 kHz become 11.5% (T3.c holds); the clean sets gain 16 and 12% (T3.a undecided).
+Frozen at 77a1e34, over three seeds: 36.9 and 36.8% in noise become 13.1 and 16.8% (T3.b holds); the clean sets gain
+5%, 8 kHz 8%, each with an interval that reaches beyond "about equal" or nearly so (T3.a and T3.c undecided). One seed
+trains for 261 s on two CPU cores.
 """
 
 from experiments.models import VSD, VSD_NOISE

@@ -2,9 +2,9 @@
 
 python -m experiments table4 --scale mini --workdir runs
 
-Frozen at 77a1e34, one seed, two CPU cores: 386 s of training, 58% of them waiting for the codecs. MP3 at 23k
-falls from 32.6 to 12.5% (T4.c holds) and no row gets worse (T4.d holds), but it stays 24% above no codec (T4.b
-undecided).
+Frozen at 77a1e34, over three seeds: MP3 at 23k falls from 30.9 to 11.8% (T4.a and T4.c hold), but stays 22% above no
+codec (T4.b undecided); the other rows change by -10 to +6%, with intervals too wide to say that none gets worse (T4.d
+undecided). One seed trains for 386 s on two CPU cores, 58% of them waiting for the codecs.
 """
 
 from experiments.models import VSD, VSD_CODEC

@@ -36,16 +36,16 @@ import jax, numpy as np
 from mdasr.acoustic.model import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from tests.tasks import SignsRowMaker
-trained = train(ModelConfig((16,), 4, dropout=0.1), TrainOptions(60, 4, 1e-2, checkpoint_every=10), SignsRowMaker(),
-                Path(sys.argv[1]), workers=0)
+options = TrainOptions(int(sys.argv[3]), 4, 1e-2, checkpoint_every=10)
+trained = train(ModelConfig((16,), 4, dropout=0.1), options, SignsRowMaker(), Path(sys.argv[1]), workers=0)
 np.savez(sys.argv[2], allow_pickle=False, *jax.tree.leaves(trained.params))
 """
 
 
-def start(directory: Path, result: Path, devices: int) -> subprocess.Popen:
+def start(directory: Path, result: Path, devices: int, steps: int = 60) -> subprocess.Popen:
     env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(directory), str(result)],
+        [sys.executable, "-c", SCRIPT, str(directory), str(result), str(steps)],
         env=env, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -85,6 +85,30 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
     assert not (tmp_path / "params.npz").exists(), f"it ended before it was killed at step {wait_for}"
     finish(start(tmp_path / "run", tmp_path / "params.npz", devices=1))
     for found, wanted in zip(arrays(tmp_path / "params.npz"), undisturbed, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.slow
+def test_ten_random_kills_change_no_bit(tmp_path):
+    """Each at any moment after the run has got a little further, or even before it has."""
+    steps, rng = 1000, np.random.default_rng()
+    finish(start(tmp_path / "undisturbed", tmp_path / "wanted.npz", 1, steps))
+    checkpoints, delays = tmp_path / "run" / "checkpoints", rng.uniform(0, 0.5, 10)
+
+    def saved() -> int:
+        return max((int(path.name) for path in checkpoints.glob("[0-9]*") if path.name.isdigit()), default=0)
+
+    for kill, delay in enumerate(delays):
+        process, before = start(tmp_path / "run", tmp_path / "params.npz", 1, steps), saved()
+        while kill % 3 and saved() == before and process.poll() is None:  # every third is killed as it gets going
+            time.sleep(0.005)
+        time.sleep(delay if kill % 3 else 10 * delay)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (tmp_path / "params.npz").exists(), f"it ended before kill {kill} of {delays}"
+    assert 0 < saved() < steps
+    finish(start(tmp_path / "run", tmp_path / "params.npz", 1, steps))
+    for found, wanted in zip(arrays(tmp_path / "params.npz"), arrays(tmp_path / "wanted.npz"), strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 

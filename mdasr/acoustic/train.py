@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -206,75 +206,102 @@ def train(
     with hosts.primary_first("run"):
         check_run(directory / "run.json", run)
     checkpoints = Checkpoints(directory / "checkpoints")
-    state = initial_state(config, options, start_from)
-    best = Best(state.params, np.zeros((), np.int32), np.zeros((), np.float32)) if stopping else None
-    if saved := checkpoints.restore(saved_form(state, best)):
-        state, best = TrainState(**saved["state"]), Best(**saved["best"]) if stopping else None
-    elif stopping:
-        best = Best.at(state.params, 0, stopping)
+    state, best = _beginning(checkpoints, initial_state(config, options, start_from), stopping)
     batches = Batches(maker, share, int(state.step), options.steps, workers)
-    step_fn = make_train_step(config, options, featurize)
-    before, began = Run(**checkpoints.so_far), time.perf_counter()
-
-    def so_far(accuracy: float) -> Run:
-        return Run(accuracy, before.seconds + time.perf_counter() - began, before.waited_s + batches.waited_s)
-
+    step_fn, before = make_train_step(config, options, featurize), Run(**checkpoints.so_far)
+    steps = _Steps(step_fn, options, stopping, batches, checkpoints, check, label, before)
     try:
-        last, best, accuracy = _steps(
-            step_fn, state, best, stopping, options, batches, checkpoints, before.frame_accuracy, so_far, check, label
-        )
+        last, best, accuracy = steps.take(state, best)
         checkpoints.wait()
     finally:
         batches.close()
         checkpoints.close()
-    run_was = so_far(accuracy)
-    params, steps = (best.params, int(best.step)) if best else (last.params, options.steps)
+    run_was = steps.so_far(accuracy)
+    params, count = (best.params, int(best.step)) if best else (last.params, options.steps)
     params = {name: value for name, value in params.items() if name != "adversary"}
-    return Trained(params, steps, accuracy, run_was.seconds, run_was.waited_s / max(run_was.seconds, 1e-9))
+    return Trained(params, count, accuracy, run_was.seconds, run_was.waited_s / max(run_was.seconds, 1e-9))
 
 
-def _steps(
-    step_fn: Callable, start: TrainState, best: Best | None, stopping: EarlyStopping | None, options: TrainOptions,
-    batches: Batches, checkpoints: Checkpoints, accuracy: float, so_far: Callable[[float], Run],
-    check: Callable[[], None], label: str,
-) -> tuple[TrainState, Best | None, float]:  # fmt: skip
-    """From `start` to the last step: the state then, the best one, and the frame accuracy of the last report.
+def _beginning(
+    checkpoints: Checkpoints, initial: TrainState, stopping: EarlyStopping | None
+) -> tuple[TrainState, Best | None]:
+    """The last whole state that was saved, with the best one, or the initial one."""
+    like = Best(initial.params, np.zeros((), np.int32), np.zeros((), np.float32)) if stopping else None
+    if saved := checkpoints.restore(saved_form(initial, like)):
+        return TrainState(**saved["state"]), Best(**saved["best"]) if stopping else None
+    return initial, Best.at(initial.params, 0, stopping) if stopping else None
 
-    `accuracy` is that of the last report before `start`.
-    """
-    share, every, first = host_share(options.batch), options.checkpoint_every, int(start.step)
-    state, began = replicate(start), time.perf_counter()
-    pending: list[dict[str, jax.Array]] = []
-    with (
-        tqdm(total=options.steps, initial=first, desc=label, unit="step", mininterval=1, dynamic_ncols=True,
-             disable=not hosts.primary()) as progress,
-        SummaryWriter(str(checkpoints.directory.parent / "tensorboard"), write_to_disk=hosts.primary()) as writer,
-        hosts.asked_to_end(options.steps) as ending,
-    ):  # fmt: skip
-        for done in range(first + 1, options.steps + 1):
-            if stopping and best and done - 1 - int(best.step) >= stopping.patience * every:
-                break
-            state, sums = step_fn(state, shard_batch(_next(batches, check), share))
-            pending.append(sums)
-            if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
-                jax.block_until_ready(sums)
-            if done % REPORT_EVERY == 0 or done == options.steps:
-                accuracy = report(writer, progress, pending, done, batches.waited_s / (time.perf_counter() - began))
-                pending = []
-            progress.update()
-            ended, due = ending(done), done % every == 0 or done == options.steps
-            if due or ended:
-                check()
-                host_state = jax.tree.map(local_value, state)
-                best = better(best, host_state, stopping) if due else best
-                checkpoints.save(done, saved_form(host_state, best), so_far(accuracy)._asdict())
-            if ended:
-                checkpoints.wait()
-                raise InterruptedError(
-                    f"{checkpoints.directory.parent}: asked to end (SIGTERM); step {done} of {options.steps} is saved, "
-                    "and the same command goes on from there"
-                )
-    return jax.tree.map(local_value, state), best, accuracy
+
+@dataclass
+class _Steps:
+    """All that the steps of a training need; `before` is what the run was like when it was last left."""
+
+    step_fn: Callable
+    options: TrainOptions
+    stopping: EarlyStopping | None
+    batches: Batches
+    checkpoints: Checkpoints
+    check: Callable[[], None]
+    label: str
+    before: Run
+    began: float = field(default_factory=time.perf_counter)
+
+    def so_far(self, accuracy: float) -> Run:
+        seconds = self.before.seconds + time.perf_counter() - self.began
+        return Run(accuracy, seconds, self.before.waited_s + self.batches.waited_s)
+
+    def take(self, start: TrainState, best: Best | None) -> tuple[TrainState, Best | None, float]:
+        """From `start` to the last step: the state then, the best one, and the frame accuracy of the last report."""
+        options, share, first = self.options, host_share(self.options.batch), int(start.step)
+        state, accuracy = replicate(start), self.before.frame_accuracy
+        pending: list[dict[str, jax.Array]] = []
+        directory, shown = self.checkpoints.directory.parent, hosts.primary()
+        with (
+            tqdm(total=options.steps, initial=first, desc=self.label, unit="step", mininterval=1, dynamic_ncols=True,
+                 disable=not shown) as progress,
+            SummaryWriter(str(directory / "tensorboard"), write_to_disk=shown) as writer,
+            hosts.asked_to_end(options.steps) as ending,
+        ):  # fmt: skip
+            for done in range(first + 1, options.steps + 1):
+                if self._long_past(best, done - 1):
+                    break
+                state, sums = self.step_fn(state, shard_batch(_next(self.batches, self.check), share))
+                pending.append(sums)
+                if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
+                    jax.block_until_ready(sums)
+                if done % REPORT_EVERY == 0 or done == options.steps:
+                    waited = self.batches.waited_s / (time.perf_counter() - self.began)
+                    accuracy, pending = report(writer, progress, pending, done, waited), []
+                progress.update()
+                ended = ending(done)
+                if ended or self._due(done):
+                    best = self._save(done, jax.tree.map(local_value, state), best, accuracy)
+                if ended:
+                    self._end(done)
+        return jax.tree.map(local_value, state), best, accuracy
+
+    def _due(self, done: int) -> bool:
+        return done % self.options.checkpoint_every == 0 or done == self.options.steps
+
+    def _long_past(self, best: Best | None, done: int) -> bool:
+        """Whether no checkpoint has been better for as many as stopping has patience for."""
+        if self.stopping is None or best is None:
+            return False
+        return done - int(best.step) >= self.stopping.patience * self.options.checkpoint_every
+
+    def _save(self, done: int, state: TrainState, best: Best | None, accuracy: float) -> Best | None:
+        """Begin to save where things stand; returns the best parameters now that these are known."""
+        self.check()
+        best = better(best, state, self.stopping) if self._due(done) else best
+        self.checkpoints.save(done, saved_form(state, best), self.so_far(accuracy)._asdict())
+        return best
+
+    def _end(self, done: int) -> NoReturn:
+        self.checkpoints.wait()
+        raise InterruptedError(
+            f"{self.checkpoints.directory.parent}: asked to end (SIGTERM); step {done} of {self.options.steps} is "
+            "saved, and the same command goes on from there"
+        )
 
 
 def _next(batches: Batches, check: Callable[[], None]) -> dict[str, np.ndarray]:
