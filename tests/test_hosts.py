@@ -25,7 +25,7 @@ from mdasr.schedule import RowOptions
 from tests.tasks import SignsRowMaker
 from tests.test_loader import toy_corpus
 
-SCRIPT = """
+BEGIN = """
 import argparse, sys, time
 from pathlib import Path
 from mdasr import hosts
@@ -40,8 +40,22 @@ import jax, numpy as np
 from mdasr.acoustic.model import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from tests.tasks import SignsRowMaker
-trained = train(ModelConfig((16,), 4, dropout=0.1), TrainOptions(40, 8, 1e-2, checkpoint_every=10), SignsRowMaker(),
-                chosen.directory, workers=0)
+config, options = ModelConfig((16,), 4, dropout=0.1), TrainOptions(40, 8, 1e-2, checkpoint_every=10)
+"""
+SCRIPT = f"""{BEGIN}
+trained = train(config, options, SignsRowMaker(), chosen.directory, workers=0)
+if hosts.primary():
+    np.savez(chosen.result, allow_pickle=False, *jax.tree.leaves(trained.params))
+"""
+
+
+# By what the primary host sees, 10 steps are best; all others see nothing but progress.
+STOPPING = f"""{BEGIN}
+from mdasr.acoustic.train import EarlyStopping
+looks = iter([3, 1, 2, 2, 2] if hosts.primary() else range(9, 0, -1))
+stopping = EarlyStopping(lambda params: float(next(looks)), patience=2)
+trained = train(config, options, SignsRowMaker(), chosen.directory, workers=0, stopping=stopping)
+assert trained.steps == 10 and next(looks) == (2 if hosts.primary() else 5), trained.steps
 if hosts.primary():
     np.savez(chosen.result, allow_pickle=False, *jax.tree.leaves(trained.params))
 """
@@ -52,9 +66,13 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+def script(text: str, folder: Path) -> list[str]:
+    return ["-c", text, str(folder / "run"), str(folder / "params.npz")]
+
+
 def start(folder: Path, processes: int, command: Sequence[str] = ()) -> list[subprocess.Popen]:
     """As many processes as one job, of two devices each; what they say on standard error goes to a file each."""
-    command = command or ["-c", SCRIPT, str(folder / "run"), str(folder / "params.npz")]
+    command = command or script(SCRIPT, folder)
     coordinator = f"localhost:{free_port()}"
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     job = []
@@ -140,16 +158,33 @@ def test_the_command_trains_on_two_processes_what_it_does_on_one(tmp_path):
     corpus, lexicon = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 4), tmp_path / "lexicon.txt"
     Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)}).write(lexicon)
     settings = {"cells": 16, "leaves": 3, "batch": 4, "row_steps": 120, "min_steps": 30, "max_steps": 30}
-    command = ["-m", "mdasr.cli", "train", str(corpus.directory), "--lexicon", str(lexicon), "--workers", "1"]
-    command += [f"--set={name}={value}" for name, value in settings.items()]
+    options = [str(corpus.directory), "--lexicon", str(lexicon), "--workers", "1"]
+    options += [f"--set={name}={value}" for name, value in settings.items()]
+
+    def by(processes: int, *command: str) -> Recognizer:
+        out = tmp_path / f"{command[0]}-by-{processes}"
+        finish(start(tmp_path, processes, ["-m", "mdasr.cli", *command, *options, "--out", str(out)]), tmp_path)
+        return Recognizer.read(out)
+
+    adapt = ("adapt", str(tmp_path / "train-by-1"), "--set=adapt_steps=60")
+    for command in (("train",), adapt):
+        models = by(1, *command), by(2, *command)
+        for mine, theirs in zip(*(jax.tree.leaves(model.params) for model in models), strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=2e-3)
+        assert models[0].facts["steps"] == models[1].facts["steps"] > 0
+        assert models[0].facts["frame_accuracy"] == pytest.approx(models[1].facts["frame_accuracy"], abs=0.01)
+
+
+@pytest.mark.slow
+def test_all_hosts_stop_early_by_what_the_primary_sees(tmp_path):
     models = []
-    for processes in (2, 1):
-        out = tmp_path / f"by-{processes}"
-        finish(start(tmp_path, processes, [*command, "--out", str(out)]), tmp_path)
-        models.append(Recognizer.read(out))
-    for mine, theirs in zip(*(jax.tree.leaves(model.params) for model in models), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=2e-3)
-    assert models[0].facts["frame_accuracy"] == pytest.approx(models[1].facts["frame_accuracy"], abs=0.01)
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        finish(start(folder, processes, script(STOPPING, folder)), folder)
+        models.append(arrays(folder / "params.npz"))
+    for one, two in zip(*models, strict=True):
+        np.testing.assert_allclose(one, two, atol=2e-3)
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
