@@ -31,7 +31,6 @@ from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 from mdasr.spec import digest
 
 FORMAT = 2
-READABLE = (1, 2)  # 1 did not say what a graph was made of, and had another kind of OpenFst's files
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class Graph:
     """HCLG. Input label i is `labels[i - 1]`, output label i is `words[i - 1]`; costs are -log p.
 
     Label 0 is nothing on either side. `num_outputs` is the number of network outputs that `labels` speak of.
-    `made_of` are the digests of lexicon, language model and tree (`ingredients`); graphs of format 1 had none.
+    `made_of` are the digests of lexicon, language model and tree (`ingredients`).
     """
 
     fst: kaldifst.StdConstFst = dataclasses.field(repr=False)  # whose repr spells out every arc
@@ -85,8 +84,6 @@ class Graph:
             raise ValueError(f"{directory / 'HCLG.fst'}: not a whole transducer; build the graph again")
         rows = read_text(directory / "words.txt", "words of a graph").split("\n")[1:-1]
         words = tuple(row.split(" ")[0] for row in rows)
-        if not isinstance(fst, kaldifst.StdConstFst):
-            fst = kaldifst.StdConstFst(fst)
         return cls(fst, labels, words, num_outputs, made_of)
 
 
@@ -99,18 +96,17 @@ def _digests(directory: Path, info: Mapping[str, Any]) -> dict[str, str]:
 def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, str]]:
     """Labels, number of outputs and ingredients from graph.json; ValueError where it, or a file it names, is damaged.
 
-    OpenFst believes what it reads, and a damaged transducer would take the process with it. Graphs of versions that
-    kept no digests are taken as they are.
+    OpenFst believes what it reads, and a damaged transducer would take the process with it.
     """
     path = directory / "graph.json"
     info = read_json(path, "description of a decoding graph (`mdasr graph MODEL` makes one)")
-    if (found := info.get("format")) not in READABLE:
+    if (found := info.get("format")) != FORMAT:
         raise ValueError(
-            f"{directory}: a graph of format {found!r}, but this version reads {READABLE}; build it again "
+            f"{directory}: a graph of format {found!r}, but this version reads {FORMAT}; build it again "
             "(`mdasr graph MODEL`)"
         )
     kept = info.get("sha256")
-    for name, sha256 in _digests(directory, info).items() if kept is not None else ():
+    for name, sha256 in _digests(directory, info).items():
         if not isinstance(kept, dict) or kept.get(name) != sha256:
             raise ValueError(f"{directory / name}: damaged, or not that of graph.json; build the graph again")
     try:
