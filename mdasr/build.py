@@ -17,6 +17,7 @@ from jaxtyping import Float32
 
 from mdasr import accelerated, frontend, hosts
 from mdasr.acoustic import growth
+from mdasr.acoustic.adapters import widened
 from mdasr.acoustic.adversary import Adversary
 from mdasr.acoustic.model import ModelConfig, network
 from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions, frame_loss, train
@@ -32,8 +33,8 @@ from mdasr.perturb import TRAINING_CODECS, RoomRanges
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, compose_language, params_digest
 from mdasr.schedule import RowOptions, RowPlan, Source, balanced
-from mdasr.spec import AS_PUBLISHED, Regime, Scale, digest
-from mdasr.tuning import tune
+from mdasr.spec import AS_PUBLISHED, OWN_ALONE, Regime, Scale, digest
+from mdasr.tuning import tune, wer_with
 
 FeaturesOn = Literal["host", "accelerator"]
 DEV_ROWS = 128  # of the development set go through the network at once
@@ -125,7 +126,7 @@ def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
 
     @jax.jit
     def loss(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-        logits, _ = network(config).apply({"params": params}, batch["features"], batch["keep"])
+        logits, _ = network(config).apply({"params": params}, batch["features"], batch["keep"], told=batch.get("told"))
         return frame_loss(logits, batch["labels"], batch["weights"])[0]
 
     return lambda params: sum(float(loss(params, batch)) for batch in batches) / frames
@@ -165,12 +166,13 @@ class Pool:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is trained: its sizes, the steps, the rows, the features' statistics, and when to stop early."""
+    """How a network is trained: sizes, steps, rows, the features' statistics, its start, and when to stop early."""
 
     config: ModelConfig
     options: TrainOptions
     rows: RowOptions
     stats: frontend.FeatureStats
+    start_from: Mapping[str, Any] | None = None
     stopping: EarlyStopping | None = None
 
 
@@ -191,13 +193,24 @@ def plan_training(pool: Pool, tree: Tree, scale: Scale, rows: RowOptions, seed: 
     return Plan(config, options, rows, stats)
 
 
-def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, rows: RowOptions, seed: int) -> Plan:
-    """From a parent, whose sizes and statistics are kept, until the frames held out say stop (§4.4)."""
+def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, rows: RowOptions, seed: int, regime: Regime) -> Plan:
+    """From a parent, whose sizes and statistics are kept, until the frames held out say stop (§4.4).
+
+    All of its parameters are fine-tuned, or those of the new domains' own alone, which are added to it.
+    """
+    config, params, options = parent.config, parent.params, adapt_options(scale, seed)
     rows = dataclasses.replace(rows, output_delay=parent.output_delay)
+    if regime == OWN_ALONE:
+        if len(pool.domains()) > 1:
+            raise ValueError(
+                f"{', '.join(pool.domains())}: adapt to one domain at a time, which gets its own parameters"
+            )
+        config, params = widened(config, params, pool.domains())
+        rows = dataclasses.replace(rows, domains=config.domains)
+        options = dataclasses.replace(options, own_alone=True, learning_rate=scale.learning_rate)
     still = dataclasses.replace(rows, forget_steps=0)
     held_out = RowMaker(pool.dev, parent.language.tree, parent.stats, {}, still, seed)
-    stopping = EarlyStopping(dev_loss(parent.config, held_out))
-    return Plan(parent.config, adapt_options(scale, seed), rows, parent.stats, stopping)
+    return Plan(config, options, rows, parent.stats, params, EarlyStopping(dev_loss(config, held_out)))
 
 
 def make_rows(
@@ -271,10 +284,11 @@ def train_recognizer(
 ) -> Recognizer:
     """Train on a pool, tune the search on what it holds out, write the model directory; returns at once what is there.
 
-    With a `parent` all its layers are fine-tuned (§4.4); a `regime` is for training from scratch. Killed, it goes on
-    from its last checkpoint. Several hosts train together, and the primary one tunes and writes (`mdasr.hosts`). Raises
-    ValueError where `directory` holds another training, where the parent has other CDPhones or is given with a regime,
-    and where features are to be made on the accelerator and a policy asks for what it cannot do.
+    With a `parent` all its layers are fine-tuned (§4.4), or, under `OWN_ALONE`, parameters of the domain's own that are
+    added to it; other regimes are for training from scratch. Killed, it goes on from its last checkpoint. Several hosts
+    train together, and the primary one tunes and writes (`mdasr.hosts`). Raises ValueError where `directory` holds
+    another training, where the parent has other CDPhones or is given with another regime, and where features are to be
+    made on the accelerator and a policy asks for what it cannot do.
     """
     pool, tree = pool.under(regime), language.tree
     described = {"regime": dataclasses.asdict(regime), **describe(pool, tree, parent)}
@@ -283,19 +297,19 @@ def train_recognizer(
     if parent and digest(parent.language.tree) != digest(tree):
         raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
     check_hosts(pool)
-    if parent and regime != AS_PUBLISHED:
-        raise ValueError(f"{directory}: a model that starts from another is fine-tuned, and takes no regime")
+    if parent and regime not in (AS_PUBLISHED, OWN_ALONE):
+        raise ValueError(f"{directory}: a model that starts from another is fine-tuned, and takes no such regime")
     directory.mkdir(parents=True, exist_ok=True)
     pieces = ROW_PIECES if features_on == "accelerator" else 0
     rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
     plan = (
-        plan_adaptation(pool, parent, scale, rows, seed)
+        plan_adaptation(pool, parent, scale, rows, seed, regime)
         if parent
         else plan_training(pool, tree, scale, rows, seed, regime)
     )
     maker, featurize = make_rows(pool, tree, plan, seed, features_on)
     trained = train(
-        plan.config, plan.options, maker, directory, workers=workers, start_from=parent and parent.params,
+        plan.config, plan.options, maker, directory, workers=workers, start_from=plan.start_from,
         stopping=plan.stopping, described=described, featurize=featurize, check=partial(check_corpora, pool),
         label=label,
     )  # fmt: skip
@@ -306,7 +320,11 @@ def train_recognizer(
         untuned = Recognizer(
             plan.config, plan.rows.output_delay, trained.params, plan.stats, priors, language, SearchOptions(), facts
         )
-        search, dev_wer = tune(untuned, pool.dev_utterances())
+        if parent and regime == OWN_ALONE:  # what others hear is searched as it was, too
+            own = untuned.told(*pool.domains())
+            search, dev_wer = parent.search, wer_with(parent.search, own, pool.dev_utterances())
+        else:
+            search, dev_wer = tune(untuned, pool.dev_utterances())
         recognizer = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
         recognizer.write(directory)
         return recognizer

@@ -19,7 +19,7 @@ class Regime:
     `clean_share`: of the visits to an utterance, so many leave it as it was recorded. `adversary`: the weight of the
     reversed gradient of a classifier of domains. `adapters`: each domain has scales and biases of its own in the
     network, which is told nothing on an `untold_share` of visits, so that it can do without. `longer`: so many
-    times the steps that the scale asks for.
+    times the steps that the scale asks for. Fine-tuning knows the regimes `AS_PUBLISHED` and `OWN_ALONE`.
     """
 
     sampling_exponent: float = 1.0
@@ -42,6 +42,7 @@ class Regime:
 
 
 AS_PUBLISHED = Regime()
+OWN_ALONE = Regime(adapters=True, untold_share=0.0)  # of fine-tuning: what other domains hear stays as it was
 
 
 @dataclass(frozen=True)

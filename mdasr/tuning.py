@@ -58,6 +58,11 @@ def tune(recognizer: Recognizer, dev: Sequence[Utterance]) -> tuple[SearchOption
     return best, wer_on(recognizer.language.graph, pairs)(best)
 
 
+def wer_with(options: SearchOptions, recognizer: Recognizer, dev: Sequence[Utterance]) -> float:
+    """The word error rate in percent on development utterances, without any tuning."""
+    return wer_on(recognizer.language.graph, dev_scores(recognizer, dev))(options)
+
+
 def climb(start: SearchOptions, wer: Callable[[SearchOptions], float]) -> SearchOptions:
     """Move each option along its grid (which a `start` off it joins) for as long as `wer` falls."""
     best, wer = start, cache(wer)

@@ -84,4 +84,4 @@ def test_the_paper_s_models_come_first_and_only_adapted_ones_are_told():
 
 def test_it_has_a_name_of_its_own_and_is_no_part_of_all(tmp_path, capsys):
     assert main(["--workdir", str(tmp_path)]) == 0
-    assert f"open  to do  beyond the paper, {len(OPEN)} further models" in capsys.readouterr().out
+    assert f"open  to do  beyond the paper, {len(OPEN) + len(OWN)} further models" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
 from mdasr.recognizer import Recognizer, scores
 from mdasr.scales import MINI, override
 from mdasr.schedule import RowOptions, RowPlan, Source, balanced
-from mdasr.spec import Regime
+from mdasr.spec import OWN_ALONE, Regime
 from tests.tasks import SignsRowMaker
 from tests.test_loader import TREE, rows_of, toy_corpus
 
@@ -266,8 +266,35 @@ def test_a_model_trains_under_a_regime(sources, language, tmp_path, regime):
     assert again.told("Telephony") is again
     with pytest.raises(ValueError, match="made otherwise: regime"):
         train_recognizer(tmp_path / "m", pool.under(regime), language, TINY, regime=Regime(untold_share=0.1), workers=0)
-    with pytest.raises(ValueError, match="takes no regime"):
+    with pytest.raises(ValueError, match="takes no such regime"):
         train_recognizer(tmp_path / "n", pool, language, TINY, regime=Regime(curriculum=0.5), parent=made)
+
+
+def test_a_new_domains_own_parameters_leave_all_others_at_their_very_bits(sources, language, tmp_path):
+    corpus = toy_corpus(tmp_path / "new", [0.8, 1.1, 1.4, 0.9] * 3, domain="New")
+    new = Pool(
+        (Source(corpus, "exact", Policy()),), (Source(corpus, "exact", Policy(narrowband_probability=0.0)),), {}, {}
+    )
+    pool = Pool(tuple(sources), new.dev, {}, {})
+    x = [np.random.default_rng(0).standard_normal((30, 512)).astype(np.float32)]
+    scale = override(TINY, ["adapt_steps=40", "learning_rate=0.05"])
+    for name, regime in (("plain", Regime()), ("adapters", Regime(adapters=True))):
+        parent = train_recognizer(tmp_path / name, pool, language, scale, regime=regime, workers=0)
+        own = tmp_path / f"{name}-own"
+        made = train_recognizer(own, new, language, scale, parent=parent, regime=OWN_ALONE, workers=0)
+        assert made.config.domains == (*parent.config.domains, "New")
+        assert made.facts["steps"] > 0, "it learnt something"
+        assert made.search == parent.search
+        for domain in ("Few", "Many", "Voicesearch"):
+            np.testing.assert_array_equal(scores(made.told(domain), x)[0], scores(parent.told(domain), x)[0])
+        assert np.abs(scores(made.told("New"), x)[0] - scores(made, x)[0]).max() > 1e-3
+        for layer, weights in parent.params.items():
+            kept = made.params[layer]
+            kept = kept[: len(weights)] if layer.startswith("domains_") else kept
+            for mine, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(weights), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(ValueError, match="adapt to one domain at a time"):
+        train_recognizer(tmp_path / "x", pool, language, scale, parent=parent, regime=OWN_ALONE, workers=0)
 
 
 @dataclass

@@ -8,7 +8,7 @@ without them. A network that is to hear one domain alone needs none either: they
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -28,6 +28,29 @@ def adapted(
     chosen = jax.nn.one_hot(told.swapaxes(0, 1) - 1, len(own), dtype=x.dtype)
     scale, bias = jnp.moveaxis(jnp.tensordot(chosen, own.astype(x.dtype), 1), 2, 0)
     return x * (1 + scale) + bias
+
+
+def widened(config: Any, params: Mapping[str, Any], domains: Iterable[str]) -> tuple[Any, dict[str, Any]]:
+    """Configuration and parameters with those of further `domains` among them, which change nothing yet."""
+    added = tuple(domain for domain in domains if domain not in config.domains)
+    layers = dict(params["members"] if config.members > 1 else params)
+    for layer, cells in enumerate(config.cells):
+        members = (config.members,) if config.members > 1 else ()
+        own = np.zeros((*members, len(added), 2, cells), np.float32)
+        if config.domains:
+            own = np.concatenate([layers[f"domains_{layer}"], own], axis=-3)
+        layers[f"domains_{layer}"] = own
+    wider = dataclasses.replace(config, domains=(*config.domains, *added))
+    return wider, ({"members": layers} if config.members > 1 else layers)
+
+
+def own_alone(gradients: Any) -> Any:
+    """Gradients of the domains' own parameters, and zeros for all others: Adam then leaves those at their very bits."""
+
+    def kept(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        return leaf if path[-1].key.startswith("domains_") else jnp.zeros_like(leaf)
+
+    return jax.tree_util.tree_map_with_path(kept, gradients)
 
 
 def worked_in(config: Any, params: Mapping[str, Any], domain: str) -> tuple[Any, dict[str, Any]]:

@@ -21,6 +21,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from mdasr import hosts
+from mdasr.acoustic.adapters import own_alone
 from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers
 from mdasr.acoustic.checkpoints import Checkpoints, check_run
 from mdasr.acoustic.devices import DEVICES, device, host_share, local_value, replicate, shard_batch
@@ -36,7 +37,8 @@ REPORT_EVERY = 20  # steps between two readings of the metrics, so that the host
 class TrainOptions:
     """How to train: `batch` rows a step over all devices; the rate rises over `warmup_steps`, then falls to 0.
 
-    An `adversary` is trained along, and needs rows that hold domains (`RowOptions.domains`).
+    An `adversary` is trained along, and needs rows that hold domains (`RowOptions.domains`), as does training the
+    domains' `own_alone`: their own parameters, and no others.
     """
 
     steps: int
@@ -47,6 +49,7 @@ class TrainOptions:
     seed: int = 0
     checkpoint_every: int = 100
     adversary: Adversary | None = None
+    own_alone: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or self.learning_rate <= 0:
@@ -161,6 +164,7 @@ def make_train_step(config: ModelConfig, options: TrainOptions, featurize: Featu
         sums["frames"] = batch["weights"].sum()
         gradients, sums = jax.lax.psum((gradients, sums), DEVICES)
         gradients = jax.tree.map(lambda g: g / jnp.maximum(sums["frames"], 1), gradients)
+        gradients = own_alone(gradients) if options.own_alone else gradients
         updates, opt_state = optimizer.update(gradients, state.optimizer, state.params)
         return TrainState(optax.apply_updates(state.params, updates), opt_state, state.step + 1), sums
 
