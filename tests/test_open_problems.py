@@ -14,6 +14,7 @@ from experiments.open_problems import (
     DISTORTED,
     MULTI_ALL,
     OPEN,
+    OWN,
     TABLES,
     candidates,
     distances,
