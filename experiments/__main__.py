@@ -18,6 +18,7 @@ from experiments import (
     table7_adaptation,
     why,
 )
+from experiments.claims import CLAIMS
 from experiments.launch import KINDS, launch, without
 from experiments.launch.job import set_up
 from experiments.processes import cores
@@ -46,36 +47,46 @@ BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES, WHY: why.TAB
 
 def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
-    from experiments.outcome import judged, why_not_similar, write_claims, write_similarity, write_tables
+    from experiments.outcome import judged, why_not_similar, write_similarity, write_tables
     from experiments.run import train
     from mdasr import hosts
 
-    began, folder = time.perf_counter(), laboratories[0].results_folder
+    began, first = time.perf_counter(), laboratories[0]
+    if WHY in names:
+        why.check(first)
+    claims: list[dict[str, str]] = []
+    if SIMILARITY in names and hosts.primary():  # which needs no model, so that what it lacks is known at once
+        text, claims = write_similarity(first)
+        print(f"\n{text}")
     tables = {name: (TABLES | BEYOND)[name] for name in names}
     together = [table for each in tables.values() for table in each]
     train((each, model) for each in laboratories for model, _ in each.missing(together))  # all seeds side by side
     runs = [laboratory.results(together) for laboratory in laboratories]
     if not hosts.primary():
         return
-    claims: list[dict[str, str]] = []
     for name in names:
-        if name == SIMILARITY:
-            text, claims = write_similarity(laboratories[0])
-            print(f"\n{text}")
-        if name == WHY:
-            claims += why_not_similar(laboratories[0])
         further = [open_problems.distances(runs)] if name == OPEN else []
         for text in write_tables(name, tables[name], runs, laboratories, further):
             print(f"\n{text}")
         for each in further:
             print(f"\n{open_problems.distances_text(each)}")
+    claims += judged(laboratories, [claim for claim in CLAIMS if f"table{claim.table}" in names])
+    if WHY in names:
+        claims += why_not_similar(first) + judged(laboratories, why.HYPOTHESES)
+    conclude(claims, first)
+    print(f"{time.perf_counter() - began:.0f} s")
+
+
+def conclude(claims: list[dict[str, str]], laboratory: Laboratory) -> None:
+    """Write and print verdicts, and write the report."""
+    from experiments.outcome import write_claims
+
+    write_claims(claims, laboratory.results_folder)
     print()
-    claims += judged(laboratories) + judged(laboratories, why.HYPOTHESES)
-    write_claims(claims, folder)
     for claim in claims:
         print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
-    print(f"\n{time.perf_counter() - began:.0f} s; {folder}")
-    report(laboratories[0])
+    print(f"\n{laboratory.results_folder}")
+    report(laboratory)
 
 
 def overview(laboratory: Laboratory) -> None:
@@ -143,7 +154,7 @@ def report(laboratory: Laboratory) -> None:
 def matrix(laboratory: Laboratory) -> None:
     """Put the paper's questions to the corpora of a map: models by conditions, and adaptation to the last domain."""
     from experiments.matrix import Matrix
-    from experiments.outcome import judged, write_claims, write_tables
+    from experiments.outcome import judged, write_tables
     from mdasr import hosts
 
     asked = Matrix(laboratory.collection.domains())
@@ -152,11 +163,7 @@ def matrix(laboratory: Laboratory) -> None:
         return
     for text in write_tables(MATRIX, asked.tables(), runs, [laboratory]):
         print(f"\n{text}")
-    claims = judged([laboratory], asked.claims())
-    write_claims(claims, laboratory.results_folder)
-    for claim in claims:
-        print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
-    report(laboratory)
+    conclude(judged([laboratory], asked.claims()), laboratory)
 
 
 OTHERS = {"corpus": corpus, "phones": phones, MATRIX: matrix, "report": report}

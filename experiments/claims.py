@@ -87,9 +87,8 @@ class Comparison:
         return "holds" if self.high < limit else "fails" if self.low > limit else "undecided"
 
     def __str__(self) -> str:
-        relative = (self.b - self.a) / self.a if self.a else float("nan")
-        interval = f"[{self.low:+.2f}, {self.high:+.2f}]"
-        return f"{self.name}: {self.a:.1f} → {self.b:.1f} ({relative:+.0%}), difference in {interval}"
+        relative = f" ({(self.b - self.a) / self.a:+.0%})" if self.a else ""
+        return f"{self.name}: {self.a:.1f} → {self.b:.1f}{relative}, difference in [{self.low:+.2f}, {self.high:+.2f}]"
 
 
 Relation = Callable[[Comparison], Verdict]

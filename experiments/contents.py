@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments import table2_similarity
 from experiments.claims import CLAIMS
 from experiments.run import Laboratory, trained_in
 from mdasr.acoustic.curves import Curve, read_curves
@@ -51,17 +52,27 @@ def write_report(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) 
 
 
 def read_contents(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) -> Contents:
-    """All that `tables` call for, as far as it is there; with the seeds that the results were made with."""
+    """All that `tables` call for, as far as it is there; with the seeds that the results were made with.
+
+    Of what is not there, only what the laboratory's corpora can give.
+    """
     folder = laboratory.results_folder
-    found = {name: _read(folder / f"{name}.json") for name in dict.fromkeys((*PAPER_TABLES, *tables))}
+    wanted = {name: _read(folder / f"{name}.json") for name in dict.fromkeys((*PAPER_TABLES, *tables))}
+    found = {name: made for name, made in wanted.items() if made or _can_make(laboratory, name, tables.get(name, ()))}
     seeds = {seed for content in found.values() if content for seed in _list(content["seed"])} or {laboratory.seed}
     models = [
         _trained(dataclasses.replace(laboratory, seed=seed), model)
-        for model in trained_in(laboratory, [table for each in tables.values() for table in each])
+        for model in trained_in(laboratory, [table for name in found for table in tables.get(name, ())])
         for seed in sorted(seeds)
     ]
     pictures = {path.stem: path.read_bytes() for path in sorted(folder.glob("table*.png"))}
-    return Contents(laboratory.scale.name, laboratory.split, found, _claims(folder), models, pictures)
+    return Contents(laboratory.scale.name, laboratory.split, found, _claims(laboratory), models, pictures)
+
+
+def _can_make(laboratory: Laboratory, name: str, tables: Sequence[Table]) -> bool:
+    if name == "table2":
+        return {*table2_similarity.PAPER, table2_similarity.REFERENCE} <= {*laboratory.collection.domains()}
+    return all(laboratory.has_data_for(*pair) for table in tables for pair in table.pairs().values())
 
 
 def _read(path: Path) -> Any:
@@ -78,10 +89,14 @@ def _list(value: Any) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def _claims(folder: Path) -> list[Mapping[str, str]]:
+def _claims(laboratory: Laboratory) -> list[Mapping[str, str]]:
     """The verdicts on disk, and the claims that wait for one."""
-    waiting = {claim.id: {"id": claim.id, "claim": claim.text, "verdict": NOT_JUDGED} for claim in CLAIMS}
-    judged = {claim["id"]: claim for claim in _read(folder / "claims.json") or []}
+    waiting = {
+        claim.id: {"id": claim.id, "claim": claim.text, "verdict": NOT_JUDGED}
+        for claim in CLAIMS
+        if all(laboratory.has_data_for(*pair) for each in claim.statements for pair in each.pairs())
+    }
+    judged = {claim["id"]: claim for claim in _read(laboratory.results_folder / "claims.json") or []}
     return sorted((waiting | judged).values(), key=lambda claim: claim["id"])
 
 

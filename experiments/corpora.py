@@ -38,7 +38,7 @@ class Collection(Protocol):
     """Corpora by domain and split, the language over them, and what distorts them; a `source` is aligned.
 
     `version` tells a domain's data from other data under the same name; `made` says, without making it, whether a
-    corpus is there.
+    corpus is there, and `chosen` which of its utterances are the split's, None being all.
     """
 
     def domains(self) -> tuple[str, ...]: ...
@@ -46,6 +46,8 @@ class Collection(Protocol):
     def version(self, domain: str) -> str: ...
 
     def corpus(self, domain: str, split: Split) -> Corpus: ...
+
+    def chosen(self, domain: str, split: Split) -> tuple[int, ...] | None: ...
 
     def made(self, domain: str, split: Split) -> bool: ...
 
@@ -79,6 +81,9 @@ class Embedded:
 
     def _directory(self, domain: str, split: Split) -> Path:
         return self.root / "corpus" / f"{synth.DOMAINS[domain].slug}-{split}"
+
+    def chosen(self, domain: str, split: Split) -> tuple[int, ...] | None:
+        return None
 
     def made(self, domain: str, split: Split) -> bool:
         return (self._directory(domain, split) / "corpus.json").exists()
@@ -184,8 +189,15 @@ class Mapped:
     def corpus(self, domain: str, split: Split) -> Corpus:
         return Corpus(self.directory(domain, "train" if split == "dev" and self._holds_out(domain) else split))
 
+    def chosen(self, domain: str, split: Split) -> tuple[int, ...] | None:
+        if split == "test" or not self._holds_out(domain):
+            return None
+        held = held_out(self.corpus(domain, split), 0)
+        return tuple(np.flatnonzero(held if split == "dev" else ~held).tolist())
+
     def made(self, domain: str, split: Split) -> bool:
-        return split in self.content["domains"].get(domain, {})
+        given = self.content["domains"].get(domain, {})
+        return split in given or (split == "dev" and "train" in given)
 
     def _holds_out(self, domain: str) -> bool:
         return "dev" not in self.content["domains"].get(domain, {})
@@ -204,16 +216,14 @@ class Mapped:
         return align(self._to_align(), self._lexicon).name
 
     def source(self, domain: str, split: Split) -> Source:
-        corpus, chosen = self.corpus(domain, split), None
-        if split != "test" and self._holds_out(domain):
-            held = held_out(corpus, 0)
-            chosen = tuple(np.flatnonzero(held if split == "dev" else ~held).tolist())
-        return Source(corpus, self._aligned, STILL, chosen)
+        return Source(self.corpus(domain, split), self._aligned, STILL, self.chosen(domain, split))
 
     def language(self, scale: Scale) -> Language:
         """Lexicon, tree and n-gram model over the training transcripts of all domains."""
         corpora = [self.corpus(domain, "train") for domain in self.domains()]
-        described = {"leaves": scale.leaves, "order": scale.ngram_order, "data": [c.info["sha256"] for c in corpora]}
+        # Of train and dev, in which the words are that must have pronunciations and alignments.
+        data = [corpus.info["sha256"] for corpus in self._to_align()]
+        described = {"leaves": scale.leaves, "order": scale.ngram_order, "data": data}
         directory = self.root / "language" / digest(described)
         if not (directory / "graph" / "graph.json").exists():
             tree = grow_tree([(corpus, self._aligned) for corpus in corpora], self._lexicon.phones, scale.leaves)

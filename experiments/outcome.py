@@ -72,11 +72,12 @@ def why_not_similar(laboratory: Laboratory) -> Verdicts:
 
 
 def judged(laboratories: Sequence[Laboratory], claims: Sequence[Claim] = CLAIMS) -> Verdicts:
-    """Verdicts on every claim whose models have been evaluated, now or before, with every seed."""
+    """Verdicts on every claim whose models have been evaluated, now or before, with every seed; these are named."""
     wanted = dict.fromkeys(pair for claim in claims for each in claim.statements for pair in each.pairs())
     runs = [laboratory.known(wanted) for laboratory in laboratories]
+    seeds = {"seeds": ", ".join(str(laboratory.seed) for laboratory in laboratories)}
     return [
-        claim.verdict(runs)
+        claim.verdict(runs) | seeds
         for claim in claims
         if all(pair in run for run in runs for each in claim.statements for pair in each.pairs())
     ]

@@ -94,7 +94,8 @@ def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
         yield tag("p", "T5.b/1 and the like are hypotheses why a claim does not hold, tested by ablation.")
     for claim in claims:
         verdict = tag("span", claim["verdict"], class_=f"verdict {claim['verdict']}")
-        judged = tag("p", tag("strong", claim["id"]), " ", verdict, " ", claim.get("claim", ""))
+        seeds = f" (seeds {claim['seeds']})" if "," in claim.get("seeds", "") else ""
+        judged = tag("p", tag("strong", claim["id"]), " ", verdict, " ", claim.get("claim", ""), seeds)
         why, evidence = (
             [tag("li", each) for each in claim.get(key, "").split("; ") if each] for key in ("why", "evidence")
         )

@@ -54,7 +54,7 @@ def side_by_side(jobs: Mapping[Name, Job], processes: int, desc: str) -> None:
     pool = ProcessPoolExecutor(processes, context, partial(_settle, lines, lock))
     with _sigterm_raises(), tqdm(total=len(jobs), desc=desc, unit="job", disable=not jobs) as progress, pool:
         try:
-            for _ in _done(jobs, pool):
+            for _ in _done(jobs, pool, processes):
                 progress.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -63,12 +63,16 @@ def side_by_side(jobs: Mapping[Name, Job], processes: int, desc: str) -> None:
             raise
 
 
-def _done(jobs: Mapping[Name, Job], pool: ProcessPoolExecutor) -> Iterator[Name]:
-    """Submit jobs as soon as what they come after is done; yields their names as they end."""
+def _done(jobs: Mapping[Name, Job], pool: ProcessPoolExecutor, processes: int) -> Iterator[Name]:
+    """Submit jobs as soon as what they come after is done; yields their names as they end.
+
+    Never more than run at once: what waits in the pool's queue would still be begun after SIGTERM.
+    """
     waiting, running = dict(jobs), dict[Future, Name]()
     while waiting or running:
         unfinished = {*waiting, *running.values()}
-        for name in [name for name, job in waiting.items() if unfinished.isdisjoint(job.after)]:
+        ready = [name for name, job in waiting.items() if unfinished.isdisjoint(job.after)]
+        for name in ready[: processes - len(running)]:
             running[pool.submit(waiting.pop(name).run)] = name
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             future.result()

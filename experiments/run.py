@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -21,7 +20,8 @@ from experiments.processes import Job, cores, side_by_side
 from mdasr import hosts
 from mdasr.build import FAST_CODECS, Pool, room_ranges, train_recognizer
 from mdasr.data.channel import telephone
-from mdasr.data.records import Corpus, write_atomically
+from mdasr.data.noises import sounds_digest
+from mdasr.data.records import Corpus, Utterance, write_atomically
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
 from mdasr.perturb.room import Sounds
 from mdasr.recognizer import Language, Recognizer, evaluate, heard
@@ -110,11 +110,14 @@ class Laboratory:
         name = model.name.lower().replace(" + ", "-").replace(" ", "-")
         domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
         data = {domain: self.collection.version(domain) for domain in sorted(domains)}
+        if self.map and any(each.noise_on for each in (model, *ancestors(model))):
+            data["sounds"] = " ".join(map(sounds_digest, self._train_sounds))  # those of the embedded one never change
         return self.root / "models" / f"{name}-{digest([VERSION, model, self.scale, self.seed, data])}"
 
-    def has_data_for(self, model: Model) -> bool:
-        """Whether the collection has the domains of a model and of what it starts from."""
+    def has_data_for(self, model: Model, test_set: TestSet | None = None) -> bool:
+        """Whether the collection has the domains of a model, of what it starts from, and of a test set."""
         domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
+        domains |= {test_set.domain} if test_set else set()
         return domains <= {*self.collection.domains()}
 
     def trained(self, model: Model) -> bool:
@@ -146,6 +149,11 @@ class Laboratory:
             seed=self.seed, workers=loaders, label=model.name,
         )  # fmt: skip
 
+    def utterances(self, test_set: TestSet) -> list[Utterance]:
+        """What a test set's models are to recognise; of a development set that is held out of training, that alone."""
+        corpus, chosen = self.corpus(test_set.domain, self.split), self.collection.chosen(test_set.domain, self.split)
+        return [*corpus] if chosen is None else [corpus[i] for i in chosen]
+
     def waves(self, test_set: TestSet) -> list[np.ndarray]:
         """A test set's recordings in its condition: rooms and noise snippets that training never uses."""
         codec = Codec(test_set.codec, test_set.kbps) if test_set.codec else None
@@ -160,7 +168,7 @@ class Laboratory:
             measured=tuple(sorted(measured)),
         )
         seed = TEST_SEED if self.split == "test" else DEV_SEED
-        waves = heard(self.corpus(test_set.domain, self.split), policy, noises, seed, measured)
+        waves = heard(self.utterances(test_set), policy, noises, seed, measured)
         return [telephone(wave) if test_set.telephone else wave for wave in waves]
 
     def scored_path(self, model: Model, test_set: TestSet) -> Path:
@@ -171,6 +179,8 @@ class Laboratory:
             TEST_SEED,
             self.scale,
         ]
+        if chosen := self.collection.chosen(test_set.domain, self.split):
+            made_of.append(chosen)
         if test_set.noise:
             made_of += [sounds_digest(sounds) for sounds in self._test_sounds]
         return self.directory(model) / "scored" / f"{digest(made_of)}.json"
@@ -231,11 +241,11 @@ class Laboratory:
 
     def recognise(self, models: Sequence[Model], test_set: TestSet, pool: Executor | None = None) -> None:
         """Have trained models recognise a test set in its condition, and keep their words; a `pool` may search."""
-        corpus, waves = self.corpus(test_set.domain, self.split), self.waves(test_set)
+        utterances, waves = self.utterances(test_set), self.waves(test_set)
         for model in models:
             recognizer = Recognizer.read(self.directory(model))
             recognizer = recognizer.told(test_set.domain) if test_set.told else recognizer
-            found = [dataclasses.asdict(each) for each in evaluate(recognizer, corpus, waves, pool)]
+            found = [dataclasses.asdict(each) for each in evaluate(recognizer, utterances, waves, pool)]
             write_atomically(self.scored_path(model, test_set), json.dumps(found, indent=0))
 
 
@@ -290,11 +300,3 @@ def trained_in(laboratory: Laboratory, tables: Iterable[Table]) -> dict[Model, b
     models = [model for table in tables for model, _ in table.pairs().values()]
     lines = [each for model in models for each in (*reversed([*ancestors(model)]), model)]
     return {model: laboratory.trained(model) for model in dict.fromkeys(lines)}
-
-
-def sounds_digest(sounds: Sounds) -> str:
-    """Hex digits that stand for the names and samples of noises or responses."""
-    found = hashlib.sha256()
-    for name in sorted(sounds):
-        found.update(name.encode() + np.ascontiguousarray(sounds[name]).tobytes())
-    return found.hexdigest()[:12]

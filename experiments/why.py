@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from experiments.claims import Claim, That, about_equal, far_better, models_on, worse
 from experiments.models import (
@@ -41,7 +42,20 @@ from experiments.testsets import (
 from mdasr.data.domains import DOMAINS
 from mdasr.spec import Model, Regime, Table, TestSet
 
+if TYPE_CHECKING:
+    from experiments.run import Laboratory
+
 LONGER = 1.5  # what training with noise gets more of (Scale.noise_factor)
+
+
+def check(laboratory: Laboratory) -> None:
+    """ValueError where the hypotheses' premises are not those of a laboratory."""
+    if laboratory.map:
+        raise ValueError(f"{laboratory.map}: `why` asks about the embedded corpus; leave --corpora out")
+    if laboratory.scale.noise_factor != LONGER:
+        raise ValueError(
+            f"`why` takes models that train {LONGER} times as long with noise: --set noise_factor={LONGER}"
+        )
 
 
 def minutes(domains: Iterable[str]) -> float:

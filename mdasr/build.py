@@ -22,6 +22,7 @@ from mdasr.acoustic.adversary import Adversary
 from mdasr.acoustic.model import ModelConfig, network
 from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions, frame_loss, train
 from mdasr.acoustic.tying import Tree
+from mdasr.data.noises import sounds_digest
 from mdasr.data.records import Corpus, Utterance
 from mdasr.decode.graph import Graph, ingredients
 from mdasr.decode.search import SearchOptions
@@ -37,6 +38,7 @@ from mdasr.spec import AS_PUBLISHED, OWN_ALONE, Regime, Scale, digest
 from mdasr.tuning import tune, wer_with
 
 FeaturesOn = Literal["host", "accelerator"]
+OWN_RATE = 3.0  # times that of training: parameters of a domain's own are few, and begin at no change
 DEV_ROWS = 128  # of the development set go through the network at once
 ROW_PIECES = 4  # utterances that a row of packed waves may hold
 # Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
@@ -207,7 +209,7 @@ def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, rows: RowOptio
             )
         config, params = widened(config, params, pool.domains())
         rows = dataclasses.replace(rows, domains=config.domains)
-        options = dataclasses.replace(options, own_alone=True, learning_rate=scale.learning_rate)
+        options = dataclasses.replace(options, own_alone=True, learning_rate=OWN_RATE * scale.learning_rate)
     still = dataclasses.replace(rows, forget_steps=0)
     held_out = RowMaker(pool.dev, parent.language.tree, parent.stats, {}, still, seed)
     return Plan(config, options, rows, parent.stats, params, EarlyStopping(dev_loss(config, held_out)))
@@ -234,6 +236,7 @@ def describe(pool: Pool, tree: Tree, parent: Recognizer | None) -> dict[str, Any
         "share": pool.share,
         "alignments": [source.alignment for source in pool.sources],
         "policies": [digest(source.policy) for source in pool.sources],
+        "sounds": [sounds_digest(pool.noises), sounds_digest(pool.measured)],
         "tree": digest(tree),
         "parent": params_digest(parent.params) if parent else "",
         **pool.choices,

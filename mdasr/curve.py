@@ -11,7 +11,7 @@ import numpy as np
 from mdasr.data.records import Corpus
 from mdasr.jobs import TrainRequest, adapt_on, train_on
 from mdasr.recognizer import Recognizer, evaluate
-from mdasr.report import aligned, cell, describe
+from mdasr.report import aligned, cell, describe, labels
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 BEFORE, ADAPTED, SCRATCH = "before", "adapted", "from scratch"
@@ -37,12 +37,8 @@ def adaptation_curve(
 
 
 def _point(start: str, share: float, seconds: float, recognizer: Recognizer, tests: Sequence[Corpus]) -> dict[str, Any]:
-    wer = {name(test): cell(evaluate(recognizer, test, [u.samples for u in test])) for test in tests}
-    return {"start": start, "share": share, "seconds": seconds, "wer": wer}
-
-
-def name(corpus: Corpus) -> str:
-    return f"{corpus.info['corpus']} ({corpus.domain})"
+    cells = (cell(evaluate(recognizer, test, [u.samples for u in test])) for test in tests)
+    return {"start": start, "share": share, "seconds": seconds, "wer": dict(zip(labels(tests), cells))}
 
 
 def curve_text(curve: dict[str, Any]) -> str:

@@ -26,13 +26,13 @@ from mdasr.build import (
     train_ngram,
     train_recognizer,
 )
-from mdasr.data.noises import make_noises, read_noises, read_responses
+from mdasr.data.noises import make_noises, read_noises, read_responses, sounds_digest
 from mdasr.data.records import Corpus
-from mdasr.files import read_text, sha256_of
+from mdasr.files import read_text
 from mdasr.language import espeak
 from mdasr.language.arpa import read_arpa
 from mdasr.language.combine import fit_weights, interpolate, widen
-from mdasr.language.lexicon import Lexicon
+from mdasr.language.lexicon import LEXICON, Lexicon
 from mdasr.perturb import Policy, require
 from mdasr.perturb.room import Sounds
 from mdasr.realign import realign
@@ -40,6 +40,7 @@ from mdasr.recognizer import Language, Recognizer, params_digest
 from mdasr.schedule import Source, subset
 from mdasr.spec import Scale, digest
 
+QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks between)"
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
 
 HELD_OUT = 0.06  # the share of each corpus' utterances, by whole speakers where it can be, that the search is tuned on
@@ -73,6 +74,10 @@ class TrainRequest:
     questions: Path | None = None
 
     def __post_init__(self) -> None:
+        if (self.noises or self.responses) and not self.noise:
+            raise ValueError(
+                f"{self.noises or self.responses}: sounds to add in training, but no noise is asked for (--noise)"
+            )
         domains = {corpus.domain for corpus in self.corpora}
         for what, named in (("noise", self.noise_on), ("the tree", self.tree_on)):
             if strange := sorted(set(named) - domains):
@@ -88,7 +93,8 @@ class TrainRequest:
 
     def choices(self) -> dict[str, Any]:
         """What the language is made by besides the corpora: a lexicon, the tree's domains and its questions."""
-        lexicon, questions = (sha256_of(path)[:12] if path else "" for path in (self.lexicon, self.questions))
+        lexicon = digest(read_text(self.lexicon, LEXICON)) if self.lexicon else ""
+        questions = digest(read_text(self.questions, QUESTIONS)) if self.questions else ""
         return {"lexicon": lexicon, "tree_on": [*self.tree_on], "questions": questions}
 
     def policy(self, domain: str, snippets: Iterable[str], measured: Iterable[str]) -> Policy:
@@ -194,6 +200,7 @@ def _asked(request: TrainRequest, share: float = 1.0) -> dict[str, Any]:
         "seed": request.seed,
         "data": [corpus.info["sha256"] for corpus in request.corpora],
         "policies": [digest(request.policy(corpus.domain, *sounds)) for corpus in request.corpora],
+        "sounds": [*map(sounds_digest, sounds)],
         "share": share,
         **request.choices(),
     }
@@ -219,7 +226,7 @@ def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
 def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:
     """Phonetic questions: a set of phones a line, with blanks between; ValueError with the line of a strange phone."""
     known, questions = {*phones}, []
-    content = read_text(path, "list of phonetic questions (a set of phones a line, with blanks between)")
+    content = read_text(path, QUESTIONS)
     for number, line in enumerate(content.splitlines(), start=1):
         if strange := [phone for phone in line.split() if phone not in known]:
             having = " ".join(sorted(known))

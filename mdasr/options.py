@@ -64,6 +64,9 @@ def choice_of(chosen: Namespace) -> Choice:
         if "=" not in pair:
             raise ValueError(f"{pair!r}: write --where FIELD=VALUE, --field NAME=FIELD")
     where, fields = (dict(pair.split("=", 1) for pair in pairs) for pairs in (chosen.where, chosen.field))
+    for named, pairs in ((where, chosen.where), (fields, chosen.field)):
+        if len(named) < len(pairs):
+            raise ValueError(f"{' '.join(pairs)}: a field is named twice; import what has either value in two steps")
     return Choice(where, fields, chosen.domain, chosen.spell_numbers, frozenset(chosen.drop))
 
 

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -30,7 +30,7 @@ from mdasr import frontend
 from mdasr.acoustic.adapters import worked_in
 from mdasr.acoustic.model import ModelConfig, init_params, log_posteriors
 from mdasr.acoustic.tying import Tree
-from mdasr.data.records import Corpus, write_atomically
+from mdasr.data.records import Utterance, write_atomically
 from mdasr.decode.graph import Graph, build_graph, ingredients
 from mdasr.decode.lattice import LATTICE_BEAM, Lattice, search_lattice
 from mdasr.decode.paths import nbest
@@ -338,23 +338,23 @@ def _lattice_elsewhere(
 
 
 def heard(
-    corpus: Corpus, policy: Policy, noises: Sounds, seed: int, measured: Sounds | None = None
+    utterances: Iterable[Utterance], policy: Policy, noises: Sounds, seed: int, measured: Sounds | None = None
 ) -> Iterator[np.ndarray]:
     """The waveforms of a test set in the condition that `policy` fixes: the same ones whichever model is tested."""
-    for utterance in corpus:
+    for utterance in utterances:
         yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises, measured)
 
 
 def evaluate(
-    recognizer: Recognizer, corpus: Corpus, waves: Sequence[np.ndarray], pool: Executor | None = None
+    recognizer: Recognizer, utterances: Iterable[Utterance], waves: Sequence[np.ndarray], pool: Executor | None = None
 ) -> list[Scored]:
-    """Recognise `waves`, which are those of `corpus` in its order and in whatever condition, and count the errors."""
-    return scored_as(corpus, recognize(recognizer, waves, pool))
+    """Recognise `waves`, which are those of `utterances` in whatever condition, and count the errors."""
+    return scored_as(utterances, recognize(recognizer, waves, pool))
 
 
-def scored_as(corpus: Corpus, found: Sequence[Hypothesis]) -> list[Scored]:
-    """Count the errors of what was found in each utterance of a corpus."""
+def scored_as(utterances: Iterable[Utterance], found: Sequence[Hypothesis]) -> list[Scored]:
+    """Count the errors of what was found in each utterance."""
     return [
         Scored(u.id, u.speaker, u.text, " ".join(h.words), count_errors(u.text.split(), h.words))
-        for u, h in zip(corpus, found, strict=True)
+        for u, h in zip(utterances, found, strict=True)
     ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mdasr.data.records import Corpus
 from mdasr.decode.lattice import Lattice
 from mdasr.decode.paths import oracle_errors
 from mdasr.score.similarity import Cluster, Resemblance
@@ -99,9 +101,16 @@ def trials_text(trials: Sequence[Trial], chosen: Trial) -> str:
     return f"{shared}, at most {options.max_active} active states\n\n{aligned(rows)}"
 
 
+def labels(corpora: Sequence[Corpus]) -> list[str]:
+    """What sets corpora apart for a reader: "name (domain)", or the directory where several have both alike."""
+    names = [f"{corpus.info['corpus']} ({corpus.domain})" for corpus in corpora]
+    times = Counter(names)
+    return [each if times[each] == 1 else str(corpus.directory) for each, corpus in zip(names, corpora)]
+
+
 def matrix_text(cells: Sequence[Mapping[str, Any]]) -> str:
     """Word error rates of corpora (rows) in conditions (columns), with their intervals, as aligned text."""
-    found = {(f"{cell['corpus']} ({cell['domain']})", cell["condition"]): describe(cell) for cell in cells}
+    found = {(cell["label"], cell["condition"]): describe(cell) for cell in cells}
     rows, columns = dict.fromkeys(row for row, _ in found), dict.fromkeys(column for _, column in found)
     return aligned([["WER in %", *columns], *([row, *(found[row, column] for column in columns)] for row in rows)])
 

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from mdasr import frontend
-from mdasr.decode.lattice import word_times
+from mdasr.decode.lattice import Lattice, word_times
 from mdasr.decode.paths import confidences, nbest
 from mdasr.decode.search import Hypothesis
-from mdasr.recognizer import Recognizer, recognize, recognize_lattices
+from mdasr.recognizer import ROWS, Recognizer, recognize, recognize_lattices
 from mdasr.spec import RATE_HZ
 
 SHORTEST_S, LONGEST_S = 10.0, 20.0  # of a piece, the last of a recording apart
@@ -91,32 +91,30 @@ def transcribe(
     depth: Depth = Depth(),
 ) -> Iterator[Piece]:
     """What is said in a recording of any length, piece by piece; pieces too short to hold speech have no words."""
-    edges = cuts(wave)
-    for first, last in itertools.pairwise(edges):
-        start_s, end_s = first / RATE_HZ, last / RATE_HZ
-        if frontend.num_steps(last - first):
-            yield _heard(recognizer, wave[first:last], start_s, end_s, pool, depth)
-        else:
-            yield Piece(start_s, end_s, ())
+    pairs = [*itertools.pairwise(cuts(wave))]
+    for start in range(0, len(pairs), ROWS):  # so many the network hears together
+        edges = pairs[start : start + ROWS]
+        waves = [wave[first:last] for first, last in edges if frontend.num_steps(last - first)]
+        found: Iterator[tuple[Hypothesis, Lattice | None]] = (
+            iter(recognize_lattices(recognizer, waves, pool, depth.rescore_with))
+            if depth.needs_lattice
+            else ((best, None) for best in recognize(recognizer, waves, pool))
+        )
+        for first, last in edges:
+            start_s, end_s = first / RATE_HZ, last / RATE_HZ
+            if frontend.num_steps(last - first):
+                yield _piece(start_s, end_s, *next(found), depth)
+            else:
+                yield Piece(start_s, end_s, ())
 
 
-def _heard(
-    recognizer: Recognizer,
-    wave: Float[np.ndarray, " samples"],
-    start_s: float,
-    end_s: float,
-    pool: Executor | None,
-    depth: Depth,
-) -> Piece:
+def _piece(start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth) -> Piece:
     """One piece, with as much depth as is asked for."""
     sure: Sequence[float | None] = ()
     ranked: list[Hypothesis] = []
-    if depth.needs_lattice:
-        ((best, lattice),) = recognize_lattices(recognizer, [wave], pool, depth.rescore_with)
+    if lattice:
         sure = [round(value, 4) for value in confidences(lattice, best)] if depth.confidences else ()
         ranked = nbest(lattice, depth.nbest) if depth.nbest else []
-    else:
-        (best,) = recognize(recognizer, [wave], pool)
     words = tuple(
         Word(word, start + start_s, end + start_s, value)
         for (word, start, end), value in itertools.zip_longest(word_times(best), sure)

@@ -139,6 +139,15 @@ def test_import_tells_what_it_set_aside(recording, tmp_path, capsys):
         ("train toy --out m --lexicon lexicon.txt --questions no", "no: no such list of phonetic questions (a set of"),
         ("train toy --out m --lexicon no", "no: no such lexicon"),
         ("lm train words.txt --out words.txt/x.arpa", "words.txt: File exists"),
+        ("train toy --out m --noises toy", "toy: sounds to add in training, but no noise is asked for (--noise)"),
+        (
+            "evaluate model toy --noises toy",
+            "toy: no condition adds these sounds; give --condition noise:10 or room:10",
+        ),
+        (
+            "import manifest m --corpus c --out c --where split=a --where split=b",
+            "split=a split=b: a field is named twice",
+        ),
         ("import kaldi no --domain d --corpus c --out c", "no/wav.scp: no such file; a Kaldi data directory has one"),
     ],
 )

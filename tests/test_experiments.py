@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from experiments import why
 from experiments.__main__ import TABLES, main
@@ -21,7 +22,7 @@ from mdasr.perturb import Policy
 from mdasr.scales import MINI, override
 from mdasr.schedule import Source, subset
 from mdasr.score.wer import Errors, Scored
-from mdasr.spec import Model, Table, digest
+from mdasr.spec import Model, Table, TestSet, digest
 from tests.test_loader import toy_corpus
 
 SHARED_TABLES = Path(__file__).parent / "references" / "paper_tables.json"
@@ -229,6 +230,37 @@ def test_a_map_says_what_it_lacks(tmp_path):
         assert wanting in str(caught.value)
 
 
+def test_of_what_is_held_out_development_sets_hear_that_alone(tmp_path):
+    toy_corpus(tmp_path / "a", [0.5] * 40, speakers=20)
+    (tmp_path / "map.toml").write_text('[domains.A]\ntrain = "a"\ntest = "a"\n')
+    collection = Mapped(tmp_path / "map.toml", tmp_path)
+    train, dev = (collection.chosen("A", split) for split in ("train", "dev"))
+    assert sorted((*train, *dev)) == [*range(40)]
+    heard = Laboratory(tmp_path, MINI, map=tmp_path / "map.toml", split="dev").utterances(TestSet("A"))
+    assert [utterance.id for utterance in heard] == [f"u{i}" for i in dev]
+    assert len(Laboratory(tmp_path, MINI, map=tmp_path / "map.toml").utterances(TestSet("A"))) == 40
+
+
+def test_models_of_a_map_are_named_by_the_noises_that_they_heard(tmp_path):
+    toy_corpus(tmp_path / "a", [0.5] * 9)
+    (tmp_path / "map.toml").write_text('[domains.A]\ntrain = "a"\ntest = "a"\n[noises]\ntrain = "n"\n')
+    (tmp_path / "n").mkdir()
+    models = Model("plain", ("A",)), Model("noisy", ("A",), noise_on=("A",))
+    names = []
+    for seed in (0, 1):
+        soundfile.write(tmp_path / "n" / "x.wav", np.random.default_rng(seed).normal(0, 0.1, 16000), 16000)
+        laboratory = Laboratory(tmp_path, MINI, map=tmp_path / "map.toml")
+        names.append([laboratory.directory(model) for model in models])
+    assert names[0][0] == names[1][0] and names[0][1] != names[1][1]
+
+
+def test_hypotheses_are_not_asked_where_their_premises_are_others(tmp_path, capsys):
+    assert main(["why", "--scale", "small", "--workdir", str(tmp_path)]) == 2
+    assert "train 1.5 times as long with noise: --set noise_factor=1.5" in capsys.readouterr().err
+    assert main(["why", "--corpora", "my.toml", "--workdir", str(tmp_path)]) == 2
+    assert "`why` asks about the embedded corpus" in capsys.readouterr().err
+
+
 def test_settings():
     assert override(MINI, ["learning_rate=1e-2", "cells=8,4"]).cells == (8, 4)
     with pytest.raises(ValueError, match=r"--set rate=1: not of the form NAME=VALUE with a NAME among cells, leaves"):
@@ -303,3 +335,9 @@ def test_a_matrix_over_anybodys_domains():
     assert {pair for claim in asked.claims() for each in claim.statements for pair in each.pairs()} <= pairs
     with pytest.raises(ValueError, match="two domains or more"):
         Matrix(("a",))
+
+
+def test_corpora_of_one_name_and_domain_are_told_apart_by_their_directories(tmp_path):
+    one, two, other = (toy_corpus(tmp_path / d, [0.5], domain=n) for d, n in (("a", "X"), ("b", "X"), ("c", "Y")))
+    assert report.labels([one, other]) == ["x (X)", "y (Y)"]
+    assert report.labels([one, two, other]) == [str(tmp_path / "a"), str(tmp_path / "b"), "y (Y)"]

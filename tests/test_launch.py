@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,16 @@ def test_slurm_starts_one_process_a_node_and_hears_sigterm_in_time(tmp_path):
         *options
     }
     subprocess.run(["bash"], input=script, text=True, env=stand_ins(tmp_path, "srun"), check=True)
-    wanted = ["srun", "--kill-on-bad-exit=1", ".venv/bin/python", "-m", "experiments", *COMMAND, "--distributed"]
+    wanted = [
+        "srun",
+        "--kill-on-bad-exit=1",
+        "--cpus-per-task=16",
+        ".venv/bin/python",
+        "-m",
+        "experiments",
+        *COMMAND,
+        "--distributed",
+    ]
     assert (tmp_path / "said").read_text().splitlines() == wanted
 
 
@@ -93,6 +103,22 @@ def test_local_processes_are_numbered_and_stopped_when_one_fails(tmp_path, faili
     found = subprocess.run(["bash"], input=script, text=True, timeout=60)
     assert found.returncode == status
     assert sorted((tmp_path / "came").read_text().split()) == ["0", "1", "2"]
+
+
+def test_local_processes_have_the_time_to_save_when_they_are_asked_to_end(tmp_path):
+    program, saved = tmp_path / "python", [tmp_path / f"saved-{i}" for i in range(2)]
+    program.write_text(
+        f"#!/bin/bash\ntrap 'sleep 6; touch {tmp_path}/saved-${{@: -1}}; exit 1' TERM\n"
+        f'touch {tmp_path}/came-"${{@: -1}}"\nwhile true; do sleep 0.1; done\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "script").write_text(local.render(Job(COMMAND, 2, python=str(program))))
+    process = subprocess.Popen(["bash", str(tmp_path / "script")])
+    while len([*tmp_path.glob("came-*")]) < 2:
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+    assert all(path.exists() for path in saved)
 
 
 def test_what_is_not_known_is_asked_for():

@@ -38,6 +38,18 @@ def wait_for_ever(mark: Path) -> None:
     time.sleep(600)
 
 
+def save_and_end(folder: Path, name: str) -> None:
+    """As a training does: at SIGTERM it saves, and raises."""
+
+    def asked(_number, _frame):
+        (folder / f"{name}-saved").write_text("x")
+        raise InterruptedError(name)
+
+    signal.signal(signal.SIGTERM, asked)
+    (folder / f"{name}-began").write_text("1")
+    time.sleep(600)
+
+
 def ended(pid: int) -> bool:
     for _ in range(100):
         try:
@@ -95,20 +107,32 @@ def test_the_first_failure_ends_the_other_jobs(tmp_path):
         assert ended(int((tmp_path / "pid").read_text()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_jobs_end_with_the_process_that_started_them(tmp_path, number):
-    code = (
+def started(folder: Path, jobs: str) -> subprocess.Popen:
+    """A process with `jobs`, which is the text of a dictionary, two at a time."""
+    script = folder / "script.py"
+    script.write_text(
         "from functools import partial; from pathlib import Path\n"
         "from experiments.processes import Job, side_by_side\n"
-        "from tests.test_processes import wait_for_ever\n"
-        "if __name__ == '__main__':\n"
-        f"    side_by_side({{'a': Job(partial(wait_for_ever, Path({str(tmp_path / 'pid')!r})))}}, 2, 'jobs')\n"
+        "from tests.test_processes import save_and_end, wait_for_ever\n"
+        f"if __name__ == '__main__':\n    side_by_side({jobs}, 2, 'jobs')\n"
     )
-    script = tmp_path / "script.py"
-    script.write_text(code)
     root = Path(__file__).parents[1]
     env = os.environ | {"PYTHONPATH": str(root)}
-    parent = subprocess.Popen([sys.executable, script], cwd=root, env=env, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, script], cwd=root, env=env, stderr=subprocess.PIPE, text=True)
+
+
+def test_at_sigterm_what_runs_is_saved_and_what_waits_is_not_begun(tmp_path):
+    parent = started(tmp_path, f"{{i: Job(partial(save_and_end, Path({str(tmp_path)!r}), str(i))) for i in range(6)}}")
+    for i in range(2):
+        waited_for(tmp_path / f"{i}-began")
+    parent.send_signal(signal.SIGTERM)
+    parent.communicate(timeout=60)
+    assert sorted(path.name for path in tmp_path.glob("*-*")) == ["0-began", "0-saved", "1-began", "1-saved"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_jobs_end_with_the_process_that_started_them(tmp_path, number):
+    parent = started(tmp_path, f"{{'a': Job(partial(wait_for_ever, Path({str(tmp_path / 'pid')!r})))}}")
     pid = waited_for(tmp_path / "pid")
     parent.send_signal(number)
     _, said = parent.communicate(timeout=60)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mdasr.cli import main
+from mdasr.commands import recognition
 from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Search, decode
 from mdasr.recognizer import features_of, recognize, scores
@@ -159,6 +160,15 @@ def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus):  # noqa
     own = untrained.language.directory / "lm.arpa"
     (same,) = transcribe(untrained, wave, depth=Depth(True, 4, own))
     assert same.text == plain.text and [a.text for a in same.alternatives] == [a.text for a in deep.alternatives]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 44100, 48000])
+def test_a_resampled_stream_keeps_its_end(rate_hz, monkeypatch):
+    samples, heard = np.full(3 * rate_hz + 7, 1000, "<i2"), []
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO(samples.tobytes())}))
+    monkeypatch.setattr("mdasr.stream.listen", lambda network, chunks: heard.extend(chunks) or [])
+    assert recognition.listen_to_stdin(None, rate_hz) == 0
+    assert sum(map(len, heard)) == pytest.approx(len(samples) * 16_000 / rate_hz, abs=1)
 
 
 def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811

@@ -1,6 +1,6 @@
 """The same command on many hosts: a script for a TPU pod, SLURM, Kubernetes or this machine, shown before it runs.
 
-    python -m experiments table6 --scale paper --workdir /shared/runs --launch slurm --nodes 4 --set-up partition=gpu
+    python -m experiments table6 --scale paper --workdir /nfs/runs --launch slurm --nodes 4 --set-up directory=/nfs
 
 Each module renders text from a command; nothing but `launch` runs anything. Every host runs the command with
 --distributed, or with its place in the job; killed or preempted, the same launch goes on where it was.

@@ -20,7 +20,7 @@ for process in $(seq 0 {job.nodes - 1}); do
   {place} "$process" &
   processes+=($!)
 done
-trap 'kill -TERM "${{processes[@]}}" 2>/dev/null' TERM INT  # each saves, and ends
+trap 'kill -TERM "${{processes[@]}}" 2>/dev/null; wait; exit 143' TERM INT  # when each has saved
 for _ in "${{processes[@]}}"; do
   wait -n
   status=$?

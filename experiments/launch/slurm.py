@@ -30,5 +30,5 @@ def render(job: Job) -> str:
 {lines}#SBATCH --requeue
 set -euo pipefail
 cd {shlex.quote(job.directory)}
-exec srun --kill-on-bad-exit=1 {job.line("--distributed")}
+exec srun --kill-on-bad-exit=1 --cpus-per-task={job.cpus} {job.line("--distributed")}
 """

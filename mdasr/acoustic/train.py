@@ -271,7 +271,7 @@ class _Steps:
                     break
                 state, sums = self.step_fn(state, shard_batch(_next(self.batches, self.check), share))
                 pending.append(sums)
-                if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise (facts.md)
+                if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise
                     jax.block_until_ready(sums)
                 if done % REPORT_EVERY == 0 or done == options.steps:
                     waited = self.batches.waited_s / (time.perf_counter() - self.began)

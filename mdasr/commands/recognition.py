@@ -34,7 +34,7 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
     from mdasr.perturb.conditions import condition
     from mdasr.recognizer import Recognizer
-    from mdasr.report import compared, matrix_text, most_confused
+    from mdasr.report import compared, labels, matrix_text, most_confused
 
     recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
     conditions = chosen.condition or ["clean"]
@@ -47,10 +47,10 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     if chosen.json:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
     cells = []
-    for corpus in corpora:
+    for corpus, label in zip(corpora, labels(corpora)):
         for words in conditions:
-            scored, found = evaluated(recognizer, corpus, words, policies[words], sounds, chosen)
-            cells.append(found)
+            scored, found = evaluated(recognizer, corpus, f"{label}, {words}", policies[words], sounds, chosen)
+            cells.append({"label": label, "condition": words, **found})
             if earlier:
                 print(f"against {chosen.against}: {compared(earlier, scored)}")
             for line in most_confused(scored, chosen.confusions):
@@ -80,6 +80,10 @@ def condition_sounds(conditions: Sequence[str], noises: Path | None, responses: 
     from mdasr.data.noises import make_noises, read_noises, read_responses
 
     if not any(words.startswith(("noise", "room")) for words in conditions):
+        if noises or responses:
+            raise ValueError(
+                f"{noises or responses}: no condition adds these sounds; give --condition noise:10 or room:10"
+            )
         return {}, {}
     return read_noises(noises) if noises else make_noises("test"), read_responses(responses) if responses else {}
 
@@ -87,7 +91,7 @@ def condition_sounds(conditions: Sequence[str], noises: Path | None, responses: 
 def evaluated(
     recognizer: Recognizer,
     corpus: Corpus,
-    words: str,
+    name: str,
     policy: Policy,
     sounds: tuple[Sounds, Sounds],
     chosen: argparse.Namespace,
@@ -96,7 +100,6 @@ def evaluated(
     from mdasr.recognizer import heard, recognize, recognize_lattices, scored_as
     from mdasr.report import cell, describe, oracle
 
-    name = f"{corpus.info['corpus']} ({corpus.domain}), {words}"
     waves = [*tqdm(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt")]
     lattices: tuple[Lattice, ...] = ()
     if chosen.rescore or chosen.oracle:
@@ -104,7 +107,7 @@ def evaluated(
     else:
         best = tuple(recognize(recognizer, waves))
     scored = scored_as(corpus, best)
-    found = {"corpus": corpus.info["corpus"], "domain": corpus.domain, "condition": words, **cell(scored)}
+    found = {"corpus": corpus.info["corpus"], "domain": corpus.domain, **cell(scored)}
     counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
     if found["ci95_over"] == "utterances":
         counts += "; one speaker, so the interval is over utterances"
@@ -166,6 +169,8 @@ def listen_to_stdin(network: Network, rate_hz: int) -> int:
         while block := sys.stdin.buffer.read(2 * (rate_hz // 10)):
             samples = np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 32768
             yield resampler.resample_chunk(samples) if resampler else samples
+        if resampler:
+            yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
 
     for heard in listen(network, chunks()):
         if heard.final:

@@ -86,6 +86,8 @@ def adapt_command(chosen: argparse.Namespace) -> int:
         raise ValueError("--report needs test speech: --test DIR, the new domain's first, others to see what they lose")
     tests, shares = [Corpus(directory) for directory in chosen.test], sorted({*chosen.share}) or SHARES
     curve = adaptation_curve(request, chosen.model, chosen.out, tests, shares)
+    if not hosts.primary():
+        return 0
     print(curve_text(curve))
     write_atomically(chosen.out / "curve.json", json.dumps(curve, indent=1) + "\n")
     draw_adaptation(chosen.out / "curve.png", curve)

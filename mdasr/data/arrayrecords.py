@@ -21,7 +21,7 @@ def write_shard(path: Path, records: Iterable[bytes]) -> int:
     """Write one shard under a temporary name and rename it when whole; returns the number of records."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    # Groups of one record: random access reads nothing that it does not need (facts: 16 was 8 times slower).
+    # Groups of one record: random access reads nothing that it does not need (16 was 8 times slower).
     writer = ArrayRecordWriter(str(partial), "group_size:1")
     count = 0
     try:

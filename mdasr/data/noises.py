@@ -6,6 +6,7 @@ have. These are made: each is a pure function of (seed, id), and the splits' ids
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import soundfile
 import soxr
 from jaxtyping import Float
 
+from mdasr.perturb.room import Sounds
 from mdasr.perturb.streams import stream
 from mdasr.spec import RATE_HZ
 
@@ -213,3 +215,11 @@ def wind(rng: np.random.Generator) -> np.ndarray:
 KINDS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     make.__name__: make for make in (babble, cafeteria, fan, hum, music, rain, traffic, typing, wind)
 }
+
+
+def sounds_digest(sounds: Sounds) -> str:
+    """Hex digits that stand for the names and samples of noises or responses."""
+    found = hashlib.sha256()
+    for name in sorted(sounds):
+        found.update(name.encode() + np.ascontiguousarray(sounds[name]).tobytes())
+    return found.hexdigest()[:12]

@@ -81,7 +81,7 @@ def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: Se
             max_active=min(options.max_active * 2**attempt, 2**31 - 1),
             min_active=options.min_active,
         )
-        # The decoder borrows the transducer; `graph` outlives it here (facts: otherwise it crashes).
+        # The decoder borrows the transducer; `graph` outlives it here (otherwise it crashes).
         decoder = kaldi_decoder.FasterDecoder(graph.fst, settings)
         decoder.decode(decodable)
         if decoder.reached_final():
