@@ -258,6 +258,14 @@ def check_corpora(pool: Pool) -> None:
         source.corpus.require_unchanged()
 
 
+def check_parent(directory: Path, parent: Recognizer, tree: Tree, regime: Regime) -> None:
+    """ValueError for a model to start from that has other CDPhones, or a regime that is none of fine-tuning."""
+    if digest(parent.language.tree) != digest(tree):
+        raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
+    if regime not in (AS_PUBLISHED, OWN_ALONE):
+        raise ValueError(f"{directory}: a model that starts from another is fine-tuned, and takes no such regime")
+
+
 def done(directory: Path, **asked: Any) -> Recognizer | None:
     """The finished model of a directory; ValueError where its facts are not those that are asked for now."""
     if not (directory / "model.json").exists():
@@ -297,11 +305,9 @@ def train_recognizer(
     described = {"regime": dataclasses.asdict(regime), **describe(pool, tree, parent)}
     if found := done(directory, scale=dataclasses.asdict(scale), seed=seed, **described):
         return found
-    if parent and digest(parent.language.tree) != digest(tree):
-        raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
     check_hosts(pool)
-    if parent and regime not in (AS_PUBLISHED, OWN_ALONE):
-        raise ValueError(f"{directory}: a model that starts from another is fine-tuned, and takes no such regime")
+    if parent:
+        check_parent(directory, parent, tree, regime)
     directory.mkdir(parents=True, exist_ok=True)
     pieces = ROW_PIECES if features_on == "accelerator" else 0
     rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
@@ -317,19 +323,23 @@ def train_recognizer(
         label=label,
     )  # fmt: skip
 
-    def tuned() -> Recognizer:
+    def finished() -> Recognizer:
         priors = parent.log_priors if parent else log_priors(pool.sources, tree)
         facts = {"scale": dataclasses.asdict(scale), "seed": seed, **trained.facts(), **described}
         untuned = Recognizer(
             plan.config, plan.rows.output_delay, trained.params, plan.stats, priors, language, SearchOptions(), facts
         )
-        if parent and regime == OWN_ALONE:  # what others hear is searched as it was, too
-            own = untuned.told(*pool.domains())
-            search, dev_wer = parent.search, wer_with(parent.search, own, pool.dev_utterances())
-        else:
-            search, dev_wer = tune(untuned, pool.dev_utterances())
-        recognizer = dataclasses.replace(untuned, search=search, facts={**facts, "dev_wer": round(dev_wer, 2)})
-        recognizer.write(directory)
-        return recognizer
+        made = tuned(untuned, pool, parent.search if parent and regime == OWN_ALONE else None)
+        made.write(directory)
+        return made
 
-    return hosts.once("tuned", tuned, lambda: Recognizer.read(directory))
+    return hosts.once("tuned", finished, lambda: Recognizer.read(directory))
+
+
+def tuned(untuned: Recognizer, pool: Pool, kept: SearchOptions | None) -> Recognizer:
+    """With the search tuned on what the pool holds out, or `kept` as other domains know it; with the WER there."""
+    if kept:
+        search, dev_wer = kept, wer_with(kept, untuned.told(*pool.domains()), pool.dev_utterances())
+    else:
+        search, dev_wer = tune(untuned, pool.dev_utterances())
+    return dataclasses.replace(untuned, search=search, facts={**untuned.facts, "dev_wer": round(dev_wer, 2)})
