@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from mdasr.acoustic.curves import Curve
 
 matplotlib.use("Agg")
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")  # Okabe and Ito (2008): told apart by the colour-blind, too
+# Okabe and Ito (2008): told apart by the colour-blind, too.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 MOST_COLUMNS = len(_COLOURS)  # that a picture of a table can tell apart
 
 
@@ -61,7 +62,7 @@ def draw_errors(file: BytesIO, cells: Sequence[Mapping[str, Any]]) -> None:
         for i, column in enumerate(columns):
             own = [cell for cell in cells if cell["column"] == column]
             at = [rows.index(cell["row"]) + (i - (len(columns) - 1) / 2) * thick for cell in own]
-            shown[column] = axes.barh(at, [cell["wer"] for cell in own], 0.9 * thick, color=_COLOURS[i % 4], alpha=0.75)
+            shown[column] = axes.barh(at, [cell["wer"] for cell in own], 0.9 * thick, color=_COLOURS[i], alpha=0.75)
             axes.hlines(at, *zip(*(cell["ci95"] for cell in own)), color="k", linewidth=0.9)
             if paper := [(cell["paper"], y) for cell, y in zip(own, at) if cell["paper"] is not None]:
                 marks = axes.plot(*zip(*paper), "D", color="w", markeredgecolor="k", markersize=3.5)
@@ -84,8 +85,10 @@ def draw_starts(file: BytesIO, panels: Mapping[str, Adaptation]) -> None:
             none = amounts[0] / 3 if amounts else 1.0  # where a logarithmic axis has its zero
             for i, (start, points) in enumerate(panel.starts.items()):
                 x, y, ends = zip(*((point.amount or none, point.wer, point.ci95) for point in sorted(points)))
-                axes.plot(x, y, "os^D"[i % 4] + "-", color=_COLOURS[i % 4], label=f"from {start}", markersize=4)
-                axes.vlines(x, *zip(*ends), color=_COLOURS[i % 4], linewidth=1)
+                axes.plot(
+                    x, y, "os^D"[i % 4] + "-", color=_COLOURS[i % len(_COLOURS)], label=f"from {start}", markersize=4
+                )
+                axes.vlines(x, *zip(*ends), color=_COLOURS[i % len(_COLOURS)], linewidth=1)
             if panel.scratch:
                 label = f"from scratch, {panel.scratch.amount:,.0f} {panel.unit}"
                 axes.axhline(panel.scratch.wer, color="k", linestyle="--", linewidth=1, label=label)
