@@ -11,7 +11,7 @@ tell: so all is measured once more with every recording heard at 8 kHz.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,22 +55,29 @@ class SimilarityClaim:
     table: int = 2
 
     def verdict(self, found: Mapping[str, Resemblance]) -> dict[str, str]:
-        verdicts: list[Verdict] = []
-        evidence = []
+        judged: list[tuple[str, Verdict, str]] = []
         for other in (name for name in found if name != self.domain):
-            parts = []
             for measure, digits, nearer in (("silhouette", 4, -1), ("similarity", 2, 1)):
                 value, low, high = difference(found[self.domain], found[other], measure)
                 above = (nearer > 0) == self.nearest
                 right, wrong = (low > 0, high < 0) if above else (high < 0, low > 0)
-                verdicts.append("holds" if right else "fails" if wrong else "undecided")
-                parts.append(f"{measure} {value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
-            evidence.append(f"against {other}: {', '.join(parts)}")
+                verdict: Verdict = "holds" if right else "fails" if wrong else "undecided"
+                judged.append(
+                    (other, verdict, f"{measure} {value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+                )
+        whole = all_of(verdict for _, verdict, _ in judged)
+
+        def listed(verdicts: Collection[Verdict]) -> str:
+            chosen = [(other, text) for other, verdict, text in judged if verdict in verdicts]
+            by_domain = {name: [text for other, text in chosen if other == name] for name, _ in chosen}
+            return "; ".join(f"against {name}: {', '.join(texts)}" for name, texts in by_domain.items())
+
         return {
             "id": self.id,
             "claim": self.text,
-            "verdict": all_of(verdicts),
-            "evidence": "; ".join(evidence),
+            "verdict": whole,
+            "evidence": listed(("holds", "fails", "undecided")),
+            "why": listed({whole} - {"holds"}),
         }
 
 

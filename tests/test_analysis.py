@@ -128,6 +128,11 @@ def test_verdicts_on_who_is_nearest_and_farthest():
     assert verdicts(0.1, Call_center=resemblance(0.01, 4.0, 0.1))["T2.a"] == "fails"
     evidence = SIMILARITY_CLAIMS[0].verdict({name: resemblance(*found, 0.1) for name, found in PAPER.items()})
     assert "against Voicesearch: silhouette -0.0484 [" in evidence["evidence"]
+    assert evidence["why"] == "", "where a claim holds nothing is in its way"
+    farthest = {name: resemblance(*found, 0.1) for name, found in PAPER.items()}
+    found = SIMILARITY_CLAIMS[1].verdict(farthest | {"Farfield": resemblance(0.09, 4.0, 0.1)})
+    assert found["why"].startswith("against Farfield: silhouette ") and ";" not in found["why"]
+    assert "similarity" not in found["why"], "by which Voicesearch is farther still"
 
 
 def test_the_command_prints_the_nearest_first(corpora, tmp_path, capsys):
