@@ -111,9 +111,10 @@ def started(folder: Path, jobs: str) -> subprocess.Popen:
     """A process with `jobs`, which is the text of a dictionary, two at a time."""
     script = folder / "script.py"
     script.write_text(
-        "from functools import partial; from pathlib import Path\n"
+        "import signal; from functools import partial; from pathlib import Path\n"
         "from experiments.processes import Job, side_by_side\n"
         "from tests.test_processes import save_and_end, wait_for_ever\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it\n"
         f"if __name__ == '__main__':\n    side_by_side({jobs}, 2, 'jobs')\n"
     )
     root = Path(__file__).parents[1]
