@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ class Laboratory:
 
     def directory(self, model: Model) -> Path:
         """Where a model lies, named by all that it is made of."""
-        name = model.name.lower().replace(" + ", "-").replace(" ", "-")
+        name = re.sub(r"[^a-z0-9_]+", "-", model.name.lower()).strip("-")
         domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
         data = {domain: self.collection.version(domain) for domain in sorted(domains)}
         if self.map and any(each.noise_on for each in (model, *ancestors(model))):

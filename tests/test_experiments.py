@@ -316,6 +316,13 @@ def test_a_matrix_that_was_made_is_on_the_page(tmp_path):
     assert "Pooled + Codec" in page  # which is yet to train
 
 
+def test_models_have_directories_that_any_file_system_takes(tmp_path):
+    names = [
+        Laboratory(tmp_path, MINI).directory(model).name for model in (why.longer(MULTI), adapted(MULTI, "10 hrs"))
+    ]
+    assert [each.rpartition("-")[0] for each in names] == ["multidomain-1-5-the-steps", "multidomain-10-hrs"]
+
+
 def test_what_is_known_is_looked_up_and_not_made(tmp_path):
     laboratory = Laboratory(tmp_path, MINI)
     directory = laboratory.directory(VSD)
