@@ -317,9 +317,8 @@ def test_a_matrix_that_was_made_is_on_the_page(tmp_path):
 
 
 def test_models_have_directories_that_any_file_system_takes(tmp_path):
-    names = [
-        Laboratory(tmp_path, MINI).directory(model).name for model in (why.longer(MULTI), adapted(MULTI, "10 hrs"))
-    ]
+    laboratory = Laboratory(tmp_path, MINI)
+    names = [laboratory.directory(model).name for model in (why.longer(MULTI), adapted(MULTI, "10 hrs"))]
     assert [each.rpartition("-")[0] for each in names] == ["multidomain-1-5-the-steps", "multidomain-10-hrs"]
 
 
