@@ -171,9 +171,9 @@ class That:
     def _undecided(self, runs: Runs, found: Comparison, wanted: str) -> str:
         decided = to_decide(found, self.relation)
         more = f"{decided[0] if decided else MOST_TIMES} times the speakers and trainings"
-        shown = {"holds": "show", "fails": "refute"}[decided[1]] if decided else "not decide"
+        shown = {"holds": "show that", "fails": "refute that"}[decided[1]] if decided else "not decide whether"
         share = f" ({due_to_trainings(runs, self.a, self.b):.0%} of its variance is between trainings)"
-        return f"{found}: if it stayed so{share if len(runs) > 1 else ''}, {more} would {shown} that it is {wanted}"
+        return f"{found}: if it stayed so{share if len(runs) > 1 else ''}, {more} would {shown} it is {wanted}"
 
 
 @dataclass(frozen=True)
