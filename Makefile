@@ -15,15 +15,16 @@ reproduce: env  ## Every table and every claim on the embedded corpus, and runs/
 REAL := an4_16k/train an4_16k/valid wakeword_16k/train wakeword_16k/valid digits_8k/train digits_8k/valid
 OF_REAL := $(REAL:%=$(WORKDIR)/speech/%/corpus.json) $(WORKDIR)/speech/noise $(WORKDIR)/speech/rir $(WORKDIR)/speech/speech.toml
 
+SPEECH_OR_STOP = $(or $(SPEECH),$(error make real SPEECH=DIR, a folder with manifest.jsonl, noise/ and rir/))
+
 real: env $(OF_REAL)  ## The paper's questions put to the recordings of SPEECH=DIR: manifest.jsonl, noise/, rir/.
 	$(BIN)/python -m experiments matrix --corpora $(WORKDIR)/speech/speech.toml --scale small --set members=1 --workdir $(WORKDIR)
 
 $(WORKDIR)/speech/%/corpus.json: | env
-	$(if $(SPEECH),,$(error make real SPEECH=DIR, a folder with manifest.jsonl, noise/ and rir/))
-	$(BIN)/mdasr import manifest $(SPEECH)/manifest.jsonl --where domain=$(*D) --where split=$(*F) --corpus $(*D) --out $(@D)
+	$(BIN)/mdasr import manifest $(SPEECH_OR_STOP)/manifest.jsonl --where domain=$(*D) --where split=$(*F) --corpus $(*D) --out $(@D)
 
 $(WORKDIR)/speech/noise $(WORKDIR)/speech/rir:
-	mkdir -p $(@D) && ln -sfn $(abspath $(SPEECH))/$(@F) $@
+	mkdir -p $(@D) && ln -sfn $(abspath $(SPEECH_OR_STOP))/$(@F) $@
 
 $(WORKDIR)/speech/speech.toml: experiments/speech.toml
 	mkdir -p $(@D) && cp $< $@

@@ -129,7 +129,7 @@ def _numbers(chosen: Bool[np.ndarray, " utterances"]) -> tuple[int, ...]:
 def train_on(request: TrainRequest, directory: Path, share: float = 1.0) -> Recognizer:
     """Train a recogniser from transcribed recordings: align, hold out, grow the tree, train the language, the network.
 
-    Of a `share` of them all but the alignment is made. Raises ValueError for words without pronunciation, and
+    The alignment is made of all of them, the rest of a `share`. Raises ValueError for words without pronunciation, and
     ImportError where a codec or eSpeak is asked for and missing.
     """
     if found := done(directory, **_asked(request, share)):
