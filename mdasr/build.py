@@ -89,7 +89,7 @@ def room_ranges(scale: Scale) -> RoomRanges:
 
 
 def model_config(scale: Scale, num_outputs: int) -> ModelConfig:
-    return ModelConfig(scale.cells, num_outputs, scale.dropout, members=scale.members)
+    return ModelConfig(scale.cells, num_outputs, scale.dropout, scale.compute_dtype, scale.members, unroll=scale.unroll)
 
 
 def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> TrainOptions:

@@ -45,8 +45,8 @@ def _unpack(config: ModelConfig, state: Float[Array, "batch size"]) -> list[tupl
     layers, at = [], 0
     for cells in config.cells:
         pair = []
-        for _ in ("hidden", "cells"):
-            part = state[:, at : at + config.members * cells].astype(config.compute_dtype)
+        for dtype in (config.compute_dtype, "float32"):  # hidden state, cells
+            part = state[:, at : at + config.members * cells].astype(dtype)
             part = part.reshape(-1, config.members, cells).swapaxes(0, 1)
             pair.append(part if config.members > 1 else part[0])
             at += config.members * cells

@@ -124,9 +124,9 @@ class Scale:
 
     A model trains for `epochs` over its data, times `noise_factor` where noise is simulated, within `min_steps` and
     `max_steps`. `forget_steps` and `members` are ways to learn more from little (`loader.RowOptions`,
-    `acoustic.model.ModelConfig`); with 0 and 1 they do nothing. The rooms' ranges serve training and noisy test sets
-    alike. `batch` is the global batch, in rows of `row_steps` steps of 30 ms. Adaptation (§4.4) has a lower learning
-    rate of its own, and stops early, at the latest after `adapt_steps`.
+    `acoustic.model.ModelConfig`, which has `compute_dtype` and `unroll`, too); with 0 and 1 they do nothing. The rooms'
+    ranges serve training and noisy test sets alike. `batch` is the global batch, in rows of `row_steps` steps of 30 ms.
+    Adaptation (§4.4) has a lower learning rate of its own, and stops early, at the latest after `adapt_steps`.
     """
 
     name: str
@@ -137,6 +137,8 @@ class Scale:
     output_delay: int
     forget_steps: int
     members: int
+    compute_dtype: str
+    unroll: int
     dropout: float
     learning_rate: float
     epochs: float

@@ -49,6 +49,17 @@ def test_words_and_scores_are_those_of_the_model(recognizer, exported, corpus): 
     assert any(each[-1].words for each in found)
 
 
+def test_a_network_in_bfloat16_carries_its_cells_in_float32(recognizer, tmp_path, corpus):  # noqa: F811
+    config = dataclasses.replace(recognizer.config, compute_dtype="bfloat16")
+    export_model(dataclasses.replace(recognizer, config=config), tmp_path)
+    served, wave, state, own = Served.read(tmp_path), corpus[0].samples, None, None
+    window, rounded = frontend.num_samples(served.chunk), dataclasses.replace(recognizer, config=config)
+    for start in range(0, len(wave) - window, served.chunk * 480):
+        found, state = served.answer(wave[start : start + window], served.chunk, state)
+        wanted, own = rounded.answer(wave[start : start + window], served.chunk, own)
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
 def test_many_streams_at_once_are_scored_as_each_alone(recognizer, exported, corpus):  # noqa: F811
     served, delay = Served.read(exported), recognizer.output_delay
     waves = [corpus[i].samples for i in range(3)]

@@ -78,6 +78,44 @@ def test_resets_and_gradients_equal_a_plain_loop():
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_cells_add_up_in_float32_whatever_is_computed_in():
+    """Gates wide open, a thousand steps of 1/512: in bfloat16 the sum would stay at 1, whose neighbour is 1 + 1/128."""
+    steps, small = 1000, 1 / 512
+    inputs = np.full((steps, 1, 4), 30.0)
+    inputs[..., 2] = np.arctanh(small)
+    inputs = jnp.asarray(inputs, jnp.bfloat16)
+    none, zero = jnp.zeros((1, 4), jnp.bfloat16), jnp.zeros((1, 1))
+    hs, last_c = recurrence(inputs, none, jnp.ones((steps, 1), jnp.bfloat16), zero.astype(jnp.bfloat16), zero)
+    assert hs.dtype == jnp.bfloat16
+    assert last_c.dtype == jnp.float32
+    assert float(last_c[0, 0]) == pytest.approx(steps * small, rel=5e-3)
+
+
+def test_bfloat16_and_unrolling_change_no_more_than_rounding_does():
+    x = np.random.default_rng(6).standard_normal((3, 50, FEATURES)).astype(np.float32)
+    keep = np.ones((3, 50), np.float32)
+    keep[:, [0, 20]] = 0
+    plain = ModelConfig((24, 16), 9)
+    params = init_params(plain, 1)
+
+    def of(config):
+        def loss(params):
+            found = log_posteriors(config, params, x, keep)[0]
+            return (found[..., 0] * np.cos(np.arange(50))).mean(), found
+
+        gradients, found = jax.grad(loss, has_aux=True)(params)
+        return np.asarray(found), np.concatenate([np.ravel(each) for each in jax.tree.leaves(gradients)])
+
+    found, gradients = of(plain)
+    unrolled, same = of(ModelConfig((24, 16), 9, unroll=7))  # which 50 is no multiple of
+    np.testing.assert_allclose(unrolled, found, atol=2e-6)
+    np.testing.assert_allclose(same, gradients, atol=1e-6)
+    rounded, near = of(ModelConfig((24, 16), 9, compute_dtype="bfloat16"))
+    assert rounded.dtype == near.dtype == np.float32
+    assert 0 < np.abs(rounded - found).max() < 0.03
+    assert 0 < np.linalg.norm(near - gradients) < 0.02 * np.linalg.norm(gradients)
+
+
 def test_paper_model_has_the_papers_weights():
     config = ModelConfig(PAPER.cells, PAPER.leaves)
     assert config.num_weights == 43_253_760
@@ -158,3 +196,9 @@ def test_an_ensemble_is_its_members_side_by_side():
 def test_impossible_sizes_are_refused(cells, num_outputs, dropout):
     with pytest.raises(ValueError):
         ModelConfig(cells, num_outputs, dropout)
+
+
+@pytest.mark.parametrize(("field", "value"), [("compute_dtype", "float8"), ("unroll", 0), ("members", 0)])
+def test_impossible_settings_are_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=field):
+        ModelConfig((4,), 5, **{field: value})

@@ -1,5 +1,6 @@
 """Training: it learns, device counts do not matter, and being killed does not matter."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -65,6 +66,13 @@ def test_it_learns(tmp_path):
     assert trained.frame_accuracy > 0.8  # chance is 0.25
     assert 0 <= trained.waited_share < 1
     assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_it_learns_in_bfloat16_with_parameters_in_float32(tmp_path):
+    config = dataclasses.replace(CONFIG, compute_dtype="bfloat16", unroll=4)
+    trained = train(config, TrainOptions(300, 16, 1e-2), SignsRowMaker(), tmp_path, workers=0)
+    assert trained.frame_accuracy > 0.8
+    assert {leaf.dtype for leaf in jax.tree.leaves(trained.params)} == {np.dtype(np.float32)}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 """The acoustic model (§3.5): a stack of unidirectional LSTM layers that classifies CDPhones at 33 Hz.
 
 The recurrence is a `lax.scan` whose input products are hoisted out of it, with a backward pass of its own: one scan
-backwards for the gates' gradients, then the recurrent weights' gradient as a single product over all steps.
+backwards for the gates' gradients, then the recurrent weights' gradient as a single product over all steps. Computed in
+bfloat16, products are still added up, and cells and logits kept, in float32.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -21,7 +23,8 @@ from mdasr.acoustic.adapters import AnyArray, adapted
 
 FEATURES = 512  # §3.4: four stacked frames of 128
 LARGEST = 1 << 20  # cells of a layer, outputs or members: far above what anybody trains
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16")
+LARGEST_UNROLL = 1000  # steps
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class ModelConfig:
 
     `members` networks, each begun from weights of its own, train side by side and answer together: after an hour of
     speech a few of them err less than one. The paper has one. Each of `domains` has scales and biases of its own
-    (`mdasr.acoustic.adapters`); the paper's has none.
+    (`mdasr.acoustic.adapters`); the paper's has none. Weights are float32 whatever `compute_dtype` is. `unroll` steps
+    of the recurrence are compiled as one, which changes its speed and, but for rounding, nothing else.
     """
 
     cells: tuple[int, ...]
@@ -39,6 +43,7 @@ class ModelConfig:
     compute_dtype: str = "float32"
     members: int = 1
     domains: tuple[str, ...] = ()
+    unroll: int = 1
 
     def __post_init__(self) -> None:
         if not self.cells or min(self.cells) < 1 or self.num_outputs < 2:
@@ -51,6 +56,8 @@ class ModelConfig:
             raise ValueError(f"dropout is {self.dropout}; it must lie in [0, 1)")
         if self.members < 1:
             raise ValueError(f"members is {self.members}; it must be 1 or more")
+        if not 1 <= self.unroll <= LARGEST_UNROLL:
+            raise ValueError(f"unroll is {self.unroll}; it must lie between 1 and {LARGEST_UNROLL}")
 
     @property
     def num_weights(self) -> int:
@@ -72,44 +79,53 @@ def _cell(gates: Float[AnyArray, "batch gates"], c: Float[AnyArray, "batch cells
     return o * jnp.tanh(c), c, jnp.concatenate([i, f, g, o], axis=-1)
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
 def recurrence(
     inputs: Float[AnyArray, "steps batch gates"],
     weights: Float[AnyArray, "cells gates"],
     keep: Float[AnyArray, "steps batch"],
     h0: Float[AnyArray, "batch cells"],
     c0: Float[AnyArray, "batch cells"],
+    unroll: int = 1,
 ) -> tuple[Float[AnyArray, "steps batch cells"], Float[AnyArray, "batch cells"]]:
     """Run an LSTM layer whose input products (and biases) are already in `inputs`.
 
     `keep` is 0 where a new utterance starts, so that the state before that step is forgotten, and 1 elsewhere. Returns
-    the hidden state of every step and the last cell state. `keep` gets no gradient.
+    the hidden state of every step and the last cell state. `keep` gets no gradient. All are of one dtype but the cell
+    states, which are float32: they add up over hundreds of steps.
     """
-    outputs, _ = _recurrence_forward(inputs, weights, keep, h0, c0)
+    outputs, _ = _recurrence_forward(inputs, weights, keep, h0, c0, unroll)
     return outputs
 
 
-def _recurrence_forward(inputs, weights, keep, h0, c0):
+_dot = partial(jnp.dot, preferred_element_type=jnp.float32)
+
+
+def _recurrence_forward(inputs, weights, keep, h0, c0, unroll):
+    dtype = inputs.dtype
+
     def step(carry, now):
         h, c = carry
         x, k = now
-        h, c, activations = _cell(x + (k * h) @ weights, k * c)
-        return (h, c), (h, c, activations)
+        h, c, activations = _cell(x + _dot(k * h, weights), k * c)
+        h = h.astype(dtype)
+        return (h, c), (h, c.astype(dtype), activations.astype(dtype))
 
-    (_, last_c), (hs, cs, activations) = lax.scan(step, (h0, c0), (inputs, keep[..., None]))
+    (_, last_c), (hs, cs, activations) = lax.scan(step, (h0, c0), (inputs, keep[..., None]), unroll=unroll)
     return (hs, last_c), (weights, keep, h0, c0, hs, cs, activations)
 
 
-def _recurrence_backward(saved, gradients):
+def _recurrence_backward(unroll, saved, gradients):
     weights, keep, h0, c0, hs, cs, activations = saved
     d_hs, d_last_c = gradients
-    keep = keep[..., None]
+    dtype, keep = hs.dtype, keep[..., None]
     h_before = keep * jnp.concatenate([h0[None], hs[:-1]])
-    c_before = keep * jnp.concatenate([c0[None], cs[:-1]])
+    c_before = keep * jnp.concatenate([c0[None].astype(dtype), cs[:-1]])
 
     def step(carry, now):
         d_h, d_c = carry
-        d_h_out, k, c, c_in, gates = now
+        d_h_out, k, *state = now
+        c, c_in, gates = (each.astype(jnp.float32) for each in state)
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         d_h = d_h + d_h_out
         tanh_c = jnp.tanh(c)
@@ -122,13 +138,14 @@ def _recurrence_backward(saved, gradients):
                 d_h * tanh_c * o * (1 - o),
             ],
             axis=-1,
-        )
-        return (k * (d_gates @ weights.T), k * (d_c * f)), d_gates
+        ).astype(dtype)
+        return (k * _dot(d_gates, weights.T), k * (d_c * f)), d_gates
 
-    carry = (jnp.zeros_like(h0), d_last_c)
-    (d_h0, d_c0), d_inputs = lax.scan(step, carry, (d_hs, keep, cs, c_before, activations), reverse=True)
-    d_weights = jnp.einsum("tbh,tbg->hg", h_before, d_inputs)
-    return d_inputs, d_weights, jnp.zeros_like(keep[..., 0]), d_h0, d_c0
+    carry = (jnp.zeros(h0.shape, jnp.float32), d_last_c)
+    steps = (d_hs, keep, cs, c_before, activations)
+    (d_h0, d_c0), d_inputs = lax.scan(step, carry, steps, reverse=True, unroll=unroll)
+    d_weights = jnp.einsum("tbh,tbg->hg", h_before, d_inputs, preferred_element_type=jnp.float32)
+    return d_inputs, d_weights.astype(dtype), jnp.zeros_like(keep[..., 0]), d_h0.astype(dtype), d_c0
 
 
 recurrence.defvjp(_recurrence_forward, _recurrence_backward)
@@ -153,6 +170,7 @@ class LSTM(nn.Module):
     """A unidirectional LSTM layer over [steps, batch, width] with one bias a gate."""
 
     cells: int
+    unroll: int = 1
 
     @nn.compact
     def __call__(
@@ -166,9 +184,9 @@ class LSTM(nn.Module):
         bias = self.param("bias", _bias_init, (4 * self.cells,))
         wx, wh, bias = (p.astype(x.dtype) for p in (wx, wh, bias))
         if state is None:
-            zeros = jnp.zeros((x.shape[1], self.cells), x.dtype)
-            state = (zeros, zeros)
-        hs, last_c = recurrence(x @ wx + bias, wh, keep, *state)
+            zeros = jnp.zeros((x.shape[1], self.cells))
+            state = (zeros.astype(x.dtype), zeros)
+        hs, last_c = recurrence(x @ wx + bias, wh, keep, *state, self.unroll)
         return hs, (hs[-1], last_c)
 
 
@@ -208,7 +226,8 @@ class AcousticModel(nn.Module):
         x, keep = features.swapaxes(0, 1).astype(dtype), keep.swapaxes(0, 1).astype(dtype)
         last = []
         for layer, cells in enumerate(self.config.cells):
-            x, layer_state = LSTM(cells, name=f"lstm_{layer}")(x, keep, state[layer] if state else None)
+            lstm = LSTM(cells, self.config.unroll, name=f"lstm_{layer}")
+            x, layer_state = lstm(x, keep, state[layer] if state else None)
             last.append(layer_state)
             if self.config.domains:
                 own = self.param(f"domains_{layer}", nn.initializers.zeros, (len(self.config.domains), 2, cells))
@@ -218,7 +237,11 @@ class AcousticModel(nn.Module):
         self.sow("hidden", "last", x)
         scale = 1 / math.sqrt(self.config.cells[-1])
         output = nn.Dense(
-            self.config.num_outputs, kernel_init=nn.initializers.normal(scale), dtype=dtype, name="output"
+            self.config.num_outputs,
+            kernel_init=nn.initializers.normal(scale),
+            dtype=dtype,
+            dot_general=partial(lax.dot_general, preferred_element_type=jnp.float32),
+            name="output",
         )
         return output(x).swapaxes(0, 1).astype(jnp.float32), last
 
