@@ -103,7 +103,8 @@ class Embedded:
         directory = self.root / "language" / digest(described | {"data": [c.info["sha256"] for c in corpora]})
         if not (directory / "graph" / "graph.json").exists():
             lexicon = Lexicon.from_counts(pronunciations(corpora))
-            tree = grow_tree([(corpus, synth.ALIGNMENT) for corpus in corpora], (*ARPABET, "SIL"), scale.leaves)
+            sources = [self.source(domain, "train") for domain in TREE_DOMAINS]
+            tree = grow_tree(sources, (*ARPABET, "SIL"), scale.leaves)
             make_language(directory, lexicon, tree, train_ngram(lm_sentences(scale), scale.ngram_order, lexicon))
         return Language.read(directory)
 
@@ -220,13 +221,14 @@ class Mapped:
 
     def language(self, scale: Scale) -> Language:
         """Lexicon, tree and n-gram model over the training transcripts of all domains."""
-        corpora = [self.corpus(domain, "train") for domain in self.domains()]
         # Of train and dev, in which the words are that must have pronunciations and alignments.
         data = [corpus.info["sha256"] for corpus in self._to_align()]
         described = {"leaves": scale.leaves, "order": scale.ngram_order, "data": data}
         directory = self.root / "language" / digest(described)
         if not (directory / "graph" / "graph.json").exists():
-            tree = grow_tree([(corpus, self._aligned) for corpus in corpora], self._lexicon.phones, scale.leaves)
+            # Of all speech for training, that which tunes the search with it.
+            sources = [Source(self.corpus(domain, "train"), self._aligned, STILL) for domain in self.domains()]
+            tree = grow_tree(sources, self._lexicon.phones, scale.leaves)
             texts = (utterance.text for domain in self.domains() for utterance in self.source(domain, "train"))
             make_language(directory, self._lexicon, tree, train_ngram(texts, scale.ngram_order, self._lexicon))
         return Language.read(directory)

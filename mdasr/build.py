@@ -23,7 +23,7 @@ from mdasr.acoustic.model import ModelConfig, network
 from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions, frame_loss, train
 from mdasr.acoustic.tying import Tree
 from mdasr.data.noises import sounds_digest
-from mdasr.data.records import Corpus, Utterance
+from mdasr.data.records import Utterance
 from mdasr.decode.graph import Graph, ingredients
 from mdasr.decode.search import SearchOptions
 from mdasr.language import ngram
@@ -64,22 +64,23 @@ def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram) -
 
 
 def grow_tree(
-    aligned: Sequence[tuple[Corpus, str]],
+    sources: Sequence[Source],
     phones: Sequence[str],
     leaves: int,
     questions: Sequence[Sequence[str]] | None = None,
 ) -> Tree:
-    """A state-tying tree from the cepstra of aligned corpora, given with the names of their alignments (§3.5).
+    """A state-tying tree from the cepstra of what sources have to train on (§3.5).
 
     Questions are derived from the data where none are given.
     """
 
     def utterances() -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
-        for corpus, name in aligned:
-            for utterance, alignment in zip(corpus, corpus.alignments(name)):
-                if alignment.phones:
-                    x = frontend.add_deltas(frontend.cepstra(frontend.log_mel(utterance.samples)), order=1)
-                    yield alignment.phones, growth.frame_ends(alignment.ends_s, len(x)), x
+        for source in sources:
+            alignments = source.corpus.alignments(source.alignment)
+            for i in source.usable():
+                alignment, samples = alignments[i], source.corpus[i].samples
+                x = frontend.add_deltas(frontend.cepstra(frontend.log_mel(samples)), order=1)
+                yield alignment.phones, growth.frame_ends(alignment.ends_s, len(x)), x
 
     return growth.grow(growth.accumulate(utterances(), phones), leaves, questions=questions)
 
@@ -234,7 +235,7 @@ def describe(pool: Pool, tree: Tree, parent: Recognizer | None) -> dict[str, Any
         "dev_seconds_of_audio": [round(source.seconds(), 1) for source in pool.dev],
         "dev_data": [source.corpus.info["sha256"] for source in pool.dev],
         "share": pool.share,
-        "alignments": [source.alignment for source in pool.sources],
+        "alignments": [source.corpus.alignments(source.alignment).digest for source in pool.sources],
         "policies": [digest(source.policy) for source in pool.sources],
         "sounds": [sounds_digest(pool.noises), sounds_digest(pool.measured)],
         "tree": digest(tree),

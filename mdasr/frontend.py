@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from mdasr.files import read_json
 from mdasr.spec import RATE_HZ
+from mdasr.waves import checked
 
 WINDOW = 512  # samples: 32 ms
 HOP = 160  # samples: 10 ms
@@ -79,13 +80,14 @@ def log_mel(wave: Float[np.ndarray, " samples"], warp: float = 1.0) -> Float[np.
     """Natural logarithm of the power in 128 mel bands, float32, for a 16 kHz waveform in [-1, 1).
 
     Periodic Hann window, 1024-point transform; `warp` as in `mel_filters`. A waveform shorter than one
-    window has no frames.
+    window has no frames. ValueError as `waves.checked` says.
     """
+    wave = checked(wave)
     frames = num_frames(len(wave))
     features = np.empty((frames, BANDS), np.float32)
     if not frames:
         return features
-    windows = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32, copy=False), WINDOW)[::HOP]
+    windows = np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[::HOP]
     hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
     padded = np.zeros((min(_BLOCK, frames), FFT_SIZE), np.float32)
     for first in range(0, frames, _BLOCK):

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -109,13 +109,15 @@ def _receive(place: Place, wait_s: float) -> str:
                 number = int(connection.makefile().readline() or -1)
             except (TimeoutError, ValueError, ConnectionError):
                 continue
-            if 0 < number < place.processes and number not in come:
+            if 0 < number < place.processes:
+                if number in come:  # and was started again since
+                    come[number].close()
                 come[number] = connection
             else:
-                connection.close()  # a stranger, or a second one of the same number
+                connection.close()  # a stranger
         missing = ", ".join(str(i) for i in range(1, place.processes) if i not in come)
         for connection in come.values():
-            with connection:
+            with connection, suppress(OSError):
                 connection.sendall(f"missing {missing}\n".encode())
     return missing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks bet
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
 
 HELD_OUT = 0.06  # the share of each corpus' utterances, by whole speakers where it can be, that the search is tuned on
+MOST_HELD_OUT = 0.15
 FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too much of the data
 
 
@@ -129,8 +130,8 @@ def _numbers(chosen: Bool[np.ndarray, " utterances"]) -> tuple[int, ...]:
 def train_on(request: TrainRequest, directory: Path, share: float = 1.0) -> Recognizer:
     """Train a recogniser from transcribed recordings: align, hold out, grow the tree, train the language, the network.
 
-    The alignment is made of all of them, the rest of a `share`. Raises ValueError for words without pronunciation, and
-    ImportError where a codec or eSpeak is asked for and missing.
+    The alignment is made of all of them, the rest of a `share` of what is not held out. Raises ValueError for words
+    without pronunciation, and ImportError where a codec or eSpeak is asked for and missing.
     """
     if found := done(directory, **_asked(request, share)):
         return found
@@ -148,8 +149,7 @@ def train_on(request: TrainRequest, directory: Path, share: float = 1.0) -> Reco
 
     def language() -> Language:
         chosen = [s for s in pool.sources if not request.tree_on or s.corpus.domain in request.tree_on]
-        aligned = [(source.corpus, source.alignment) for source in chosen]
-        tree = grow_tree(aligned, lexicon.phones, request.scale.leaves, questions)
+        tree = grow_tree(chosen, lexicon.phones, request.scale.leaves, questions)
         spoken = heard_in(pool, lexicon)
         return make_language(directory, spoken, tree, train_ngram(pool.sentences(), request.scale.ngram_order, spoken))
 
@@ -204,7 +204,9 @@ def _asked(request: TrainRequest, share: float = 1.0) -> dict[str, Any]:
         "share": share,
         **request.choices(),
     }
-    return asked | ({"alignments": [request.alignment] * len(request.corpora)} if request.alignment else {})
+    if request.alignment:
+        asked["alignments"] = [corpus.alignments(request.alignment).digest for corpus in request.corpora]
+    return asked
 
 
 def _trained(
@@ -227,7 +229,7 @@ def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:
     """Phonetic questions: a set of phones a line, with blanks between; ValueError with the line of a strange phone."""
     known, questions = {*phones}, []
     content = read_text(path, QUESTIONS)
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.split("\n"), start=1):
         if strange := [phone for phone in line.split() if phone not in known]:
             having = " ".join(sorted(known))
             raise ValueError(f"{path}, line {number}: the lexicon has no phone {strange[0]!r}; it has {having}")
@@ -248,11 +250,25 @@ def check_phones(corpora: Iterable[Corpus], name: str, lexicon: Lexicon) -> None
 
 
 def held_out(corpus: Corpus, seed: int) -> Bool[np.ndarray, " utterances"]:
-    """Which utterances to keep from training: whole speakers, drawn until they have `HELD_OUT` of the utterances."""
+    """Which utterances to keep from training: whole speakers, drawn until they have `HELD_OUT` of the utterances.
+
+    A speaker who would make it more than `MOST_HELD_OUT` is passed over. Where speakers are too few for that, or those
+    who are left too large, single utterances are drawn.
+    """
     speakers = [utterance.speaker for utterance in corpus]
-    few = len(set(speakers)) < FEWEST_SPEAKERS
-    groups = [utterance.id for utterance in corpus] if few else speakers
+    if len(set(speakers)) >= FEWEST_SPEAKERS:
+        chosen = _drawn(speakers, seed, MOST_HELD_OUT * len(corpus))
+        if chosen.sum() >= HELD_OUT * len(corpus):
+            return chosen
+    return _drawn([utterance.id for utterance in corpus], seed, len(corpus))
+
+
+def _drawn(groups: Sequence[str], seed: int, most: int | float) -> Bool[np.ndarray, " utterances"]:
+    """Whole groups until they have `HELD_OUT` of the utterances, without those who would make it more than `most`."""
     names, sizes = np.unique(groups, return_counts=True)
-    order = np.random.Generator(np.random.Philox(key=[seed, 2**33])).permutation(len(names))
-    enough = int(np.searchsorted(np.cumsum(sizes[order]), HELD_OUT * len(groups))) + 1
-    return np.isin(groups, names[order[:enough]])
+    chosen: list[str] = []
+    held = 0
+    for i in np.random.Generator(np.random.Philox(key=[seed, 2**33])).permutation(len(names)):
+        if held < HELD_OUT * len(groups) and held + sizes[i] <= most:
+            chosen, held = [*chosen, names[i]], held + int(sizes[i])
+    return np.isin(groups, chosen)

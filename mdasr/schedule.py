@@ -62,6 +62,8 @@ def subset(source: Source, share: float) -> Source:
     if share == 1:
         return source
     usable = source.usable()
+    if not len(usable):
+        return source  # of nothing there is no share, and `RowPlan` tells what is missing
     order = usable[np.random.Generator(np.random.Philox(key=[0, 2**34])).permutation(len(usable))]
     length = np.cumsum(source.corpus.num_samples[order])
     count = int(np.searchsorted(length, share * length[-1])) + 1
@@ -81,7 +83,7 @@ def balanced(sources: Sequence[Source], exponent: float) -> list[Source]:
     for source in sources:
         seconds[source.corpus.domain] += source.seconds()
     known = {domain: length for domain, length in seconds.items() if length > 0}
-    per_power = sum(known.values()) / sum(length**exponent for length in known.values())
+    per_power = sum(known.values()) / max(sum(length**exponent for length in known.values()), 1e-9)
     repeats = {domain: per_power * length ** (exponent - 1) for domain, length in known.items()}
     return [dataclasses.replace(source, repeats=repeats.get(source.corpus.domain, 1.0)) for source in sources]
 
@@ -208,6 +210,8 @@ class RowPlan:
         corpora = [source.corpus for source in self.sources]
         samples = np.concatenate([corpus.num_samples[each] for corpus, each in zip(corpora, usable)]).astype(np.int64)
         self._steps = np.maximum(0, 1 + (samples - frontend.num_samples(1)) // (frontend.HOP * frontend.STRIDE))
+        if not self._steps.any():
+            raise ValueError("nothing to train on: every utterance is shorter than a step of 30 ms")
         self._repeats = np.array([source.repeats for source in self.sources])[self._source]
         # In single precision: a phase added to a whole number in double precision stays below the next.
         phases = [stream("phase", self.seed, c.info["corpus"]).random(len(c), np.float32) for c in corpora]

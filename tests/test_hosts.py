@@ -218,6 +218,21 @@ def test_those_who_do_not_come_are_named_by_all_who_do(coming, outcome):
         assert all(each.startswith(outcome) for each in found)
 
 
+def test_a_process_that_was_started_again_takes_its_own_place():
+    coordinator = f"localhost:{(port := free_port())}"
+    with ThreadPoolExecutor(3) as pool:
+        primary = pool.submit(come, Place(coordinator, 3, 0), 60.0)
+        for _ in range(200):
+            try:
+                with socket.create_connection(("localhost", port)) as connection:
+                    connection.sendall(b"1\n")  # and dies
+                break
+            except OSError:
+                time.sleep(0.05)
+        others = [pool.submit(come, Place(coordinator, 3, i), 60.0) for i in (1, 2)]
+        assert [each.result() for each in (primary, *others)] == ["all there"] * 3
+
+
 def chosen(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     host_options(parser)

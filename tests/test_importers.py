@@ -179,6 +179,13 @@ def test_a_kaldi_directory_with_segments(tmp_path):
         assert reason in bad[name], name
 
 
+def test_kaldis_lines_end_at_line_feeds_alone(tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(1), 16_000)
+    folder = kaldi(tmp_path / "data", wav=[f"u1 {tmp_path}/a.wav"], text=["u1 good\u2028morning"], utt2spk=["u1 s"])
+    good, bad = imported(Source("kaldi", folder, root=tmp_path), tmp_path / "out")
+    assert (set(good), [*bad.values()]) == ({"u1"}, [])
+
+
 def test_commands_of_kaldi_run_only_where_they_are_allowed(tmp_path):
     folder = kaldi(
         tmp_path / "data",
@@ -303,6 +310,11 @@ def check_rows(good, bad, prefix):
     for i, utterance in enumerate(good.values()):
         np.testing.assert_array_equal(utterance.wave, noise(1, seed=i))
     assert "has no audio in it" in bad[f"{prefix}-00000003"] and "mark-up" in bad[f"{prefix}-00000004"]
+
+
+def test_rows_without_an_id_are_numbered(tmp_path, table):
+    saved_to_disk(tmp_path / "set" / "train", table.append_column("id", pyarrow.array([None] * 5, "string")), "train")
+    check_rows(*imported(Source("huggingface", tmp_path / "set", split="train"), tmp_path / "out", NAMED), "train")
 
 
 def test_a_data_set_saved_to_disk(tmp_path, table):

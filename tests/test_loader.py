@@ -33,15 +33,21 @@ def toy_corpus(
     unaligned: set[int] = frozenset(),
     speakers: int = 3,
     domain: str = "Toy",
+    busiest: int = 0,
 ) -> Corpus:
-    """Utterances of silence, a tone (AA) and a hiss (S), a third each, with their alignments "exact"."""
+    """Utterances of silence, a tone (AA) and a hiss (S), a third each, with their alignments "exact".
+
+    Speakers take turns, after the first of them has spoken `busiest` times.
+    """
     rng = np.random.default_rng(0)
     utterances, alignments = [], []
     for i, length in enumerate(seconds):
         third = int(length * 16_000) // 3
         tone = 8000 * np.sin(2 * np.pi * 300 * np.arange(third) / 16_000)
         wave = np.concatenate([np.zeros(third), tone, rng.normal(0, 3000, third)]).astype(np.int16)
-        utterances.append(Utterance(f"u{i}", domain.lower(), domain, f"s{i % speakers}", "ah s", wave))
+        utterances.append(
+            Utterance(f"u{i}", domain.lower(), domain, f"s{max(0, i - busiest) % speakers}", "ah s", wave)
+        )
         ends = tuple(third * k / 16_000 for k in (1, 2, 3))
         alignments.append(Alignment(f"u{i}", () if i in unaligned else PHONES, () if i in unaligned else ends))
     write_shard(shard_path(directory, "audio", 0, 1), map(encode_utterance, utterances))

@@ -85,6 +85,9 @@ def test_what_needs_pyav_says_so_where_it_is_absent(tmp_path, monkeypatch):
     (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
     with pytest.raises(ImportError, match=r"a\.m4a.*pip install av"):
         read_audio(tmp_path / "a.m4a")
+    (tmp_path / "a.wav").write_bytes(b"<html>not found</html>")  # which PyAV would not read either
+    with pytest.raises(ValueError, match=r"a\.wav: damaged"):
+        read_audio(tmp_path / "a.wav")
 
 
 def test_a_channel_and_a_part(tmp_path):
@@ -223,6 +226,7 @@ BAD_ROWS = [
     (row("a21", audio="a.wav", start_s=0.5, end_s=3), "lasts 1 s"),
     (row("a22", audio="a.wav", channel=1.5), "field channel"),
     (row("a23", audio="a.wav", channel=1), "no channel 1"),
+    (row("a24", audio="no\u2028such\x85file.wav"), "no such file"),
     (row("good"), "field id: 'good' is the id of line 1 too"),
 ]
 
@@ -239,6 +243,7 @@ def test_bad_rows_are_set_aside_with_the_field(tmp_path):
     for (_, expected), bad in zip(BAD_ROWS, report.set_aside, strict=True):
         assert expected in bad.reason
     assert [bad.line for bad in report.set_aside] == [*range(2, len(BAD_ROWS) + 2)]
+    assert import_manifest(path, tmp_path / "out", "mine").set_aside == report.set_aside
 
 
 def test_text_is_normalised_and_numbers_spelt_when_asked(tmp_path):

@@ -10,7 +10,7 @@ import scipy.fft
 import soundfile
 
 from mdasr.data import noises
-from mdasr.data.noises import make_noises, read_noises
+from mdasr.data.noises import make_noises, read_noises, read_responses
 from mdasr.perturb.streams import stream
 
 
@@ -106,6 +106,21 @@ def test_a_bad_file_is_named(tmp_path, content, message):
     else:
         soundfile.write(path, content, 16_000, subtype="FLOAT")
     with pytest.raises(ValueError, match=rf"bad\.wav: .*{message}"):
+        read_noises(tmp_path)
+
+
+def test_what_is_used_of_several_channels_must_be_sound(tmp_path):
+    tone = np.sin(np.arange(4800) / 7).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", np.stack([0 * tone, tone], axis=1), 16_000)
+    assert len(read_noises(tmp_path)["a.wav"]) == 4800
+    with pytest.raises(ValueError, match=r"a\.wav: is digital silence in what is used"):
+        read_responses(tmp_path)
+    soundfile.write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1), 48_000)
+    assert len(read_responses(tmp_path)["a.wav"]) == 1600
+    with pytest.raises(ValueError, match=r"a\.wav: is digital silence"):
+        read_noises(tmp_path)
+    soundfile.write(tmp_path / "a.wav", tone[:1], 48_000)
+    with pytest.raises(ValueError, match=r"a\.wav: has no samples"):
         read_noises(tmp_path)
 
 

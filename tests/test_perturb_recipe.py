@@ -199,7 +199,7 @@ def test_evaluation_rooms_are_apart_from_training_rooms():
         ({"pitch": 1}, "needs the fields"),
         ({"warp": "long"}, "warp must be a number, not 'long'"),
         ({"warp": float("nan")}, "warp must be a number, not nan"),
-        ({"warp": 9}, "warp must lie between 0.5 and 2, not 9"),
+        ({"warp": 9}, "warp must lie between 0.8 and 1.5, not 9"),
         ({"codec": {"name": "mp3"}}, r"codec: needs the fields .* but has \['name'\]"),
         (
             {"codec": {"name": "mp3", "kbps": "32", "search": "default", "loss": None}},
@@ -252,11 +252,42 @@ def test_an_impossible_policy_is_refused(fields, message):
     Policy(noise_probability=0.5, rooms=RoomRanges(sources=(0, 0)))  # reverberation alone needs no snippets
 
 
-def test_samples_that_are_no_numbers_are_refused():
-    wave = tone()
-    wave[100] = np.nan
-    with pytest.raises(ValueError, match="not finite"):
-        perturb(wave, Recipe(), {})
+BAD_WAVES = """
+import numpy as np
+from mdasr.frontend import log_mel
+from mdasr.perturb import Codec, Recipe, add_room, draw_room, encode_decode, narrowband, perturb
+wave = np.random.default_rng(0).uniform(-0.5, 0.5, 8000).astype(np.float32)
+hole = wave.copy()
+hole[100] = np.nan
+room = draw_room(3, 0, ("hiss",))
+steps = {
+    "perturb": lambda wave: perturb(wave, Recipe(), {}),
+    "add_room": lambda wave: add_room(wave, room, {"hiss": np.ones(16000, np.float32)}),
+    "narrowband": narrowband,
+    "mp3": lambda wave: encode_decode(wave, Codec("mp3", 32)),
+    "gsm": lambda wave: encode_decode(wave, Codec("gsm", 13)),
+    "log_mel": log_mel,
+}
+for name, step in steps.items():
+    for bad in ((32767 * wave).astype(np.int16), wave[None], np.stack([wave, wave], 1), hole):
+        try:
+            step(bad)
+            print(name, "took", bad.dtype, bad.shape)
+        except ValueError as error:
+            assert str(error).startswith("the wave "), error
+    assert len(step(wave.astype(np.float64))) in (len(wave), 47)
+try:
+    add_room(wave, room, {"hiss": np.full(16000, np.nan, np.float32)})
+    print("a noise of no numbers")
+except ValueError as error:
+    assert "'hiss'" in str(error) and "not finite" in str(error)
+"""
+
+
+def test_waves_of_another_kind_are_refused_by_all_that_take_waves():
+    """As users run them: tests have argument types checked before a function sees them."""
+    result = subprocess.run([sys.executable, "-c", BAD_WAVES], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
 
 
 def test_importing_the_perturbations_imports_neither_jax_nor_pyav_nor_librosa():

@@ -313,8 +313,15 @@ def test_an_impossible_room_is_refused(changes, message):
 def test_impossible_ranges_are_refused():
     with pytest.raises(ValueError, match="snr_db"):
         RoomRanges(snr_db=(30.0, 0.0))
-    with pytest.raises(ValueError, match="distance_m must be above 0"):
-        RoomRanges(distance_m=(0.0, 1.0))
+    for impossible in (
+        {"distance_m": (0.0, 1.0)}, {"distance_m": (1.0, 300.0)}, {"rt60_s": (0.0, 20.0)}, {"tail_cut_db": -3.0},
+        {"snr_db": (0.0, np.inf)}, {"snr_db": (0.0, np.nan)}, {"sources": (-1, 2)}, {"floor_m": (3.0, 200.0)},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=next(iter(impossible))):
+            RoomRanges(**impossible)
+    widest = RoomRanges((-50.0, 100.0), (0.0, 10.0), (0.001, 99.0), (0, 9), (0.5, 100.0), (0.5, 100.0), 200.0)
+    for index in range(50):
+        draw_room(index, 0, ("hiss",), widest)
     with pytest.raises(ValueError, match="no noise snippets"):
         draw_room(0, 0, (), RoomRanges(sources=(1, 1)))
 

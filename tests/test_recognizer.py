@@ -112,6 +112,10 @@ def test_held_out_speakers_are_wholly_held_out(tmp_path):
     by_speaker = {s: {bool(h) for u, h in zip(corpus, held) if u.speaker == s} for s in {u.speaker for u in corpus}}
     assert all(len(answers) == 1 for answers in by_speaker.values()), "nobody is on both sides"
     assert sum(answers == {True} for answers in by_speaker.values()) == 1  # one of ten has more than 6%
+    corpus = toy_corpus(tmp_path / "uneven", [0.5] * 60, speakers=9, busiest=42)
+    for seed in range(12):
+        held = held_out(corpus, seed)
+        assert 0.06 <= held.mean() <= 0.15, "whoever says most of it is not held out"
     few = toy_corpus(tmp_path / "few", [0.5] * 30)  # three speakers: utterances are held out instead
     assert 1 <= held_out(few, 0).sum() <= 4
     np.testing.assert_array_equal(held_out(few, 0), held_out(few, 0))

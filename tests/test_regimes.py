@@ -20,7 +20,7 @@ from mdasr.loader import Batches, RowMaker, Share, measure_stats
 from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
 from mdasr.recognizer import Recognizer, scores
 from mdasr.scales import MINI, override
-from mdasr.schedule import RowOptions, RowPlan, Source, balanced
+from mdasr.schedule import RowOptions, RowPlan, Source, balanced, subset
 from mdasr.spec import OWN_ALONE, Regime
 from tests.tasks import SignsRowMaker
 from tests.test_loader import TREE, rows_of, toy_corpus
@@ -65,6 +65,14 @@ def test_an_exponent_of_one_changes_no_row(sources):
     assert all(piece.visit == epoch for row in range(60) for epoch, pieces in [plain.locate(row)] for piece in pieces)
     with pytest.raises(ValueError, match="an exponent of -1"):
         balanced(sources, -1.0)
+
+
+def test_nothing_to_train_on_is_told_by_the_plan_whatever_the_share(tmp_path):
+    silent = Source(toy_corpus(tmp_path / "a", [0.5, 0.6], unaligned={0, 1}), "exact", Policy())
+    short = Source(toy_corpus(tmp_path / "b", [0.03, 0.03]), "exact", Policy())
+    for source, message in ((silent, "is aligned and selected"), (short, "shorter than a step")):
+        with pytest.raises(ValueError, match=message):
+            RowPlan(balanced([subset(source, 0.5)], 0.5), RowOptions(100, 3), 0)
 
 
 def test_priors_count_what_is_shown(sources):

@@ -7,7 +7,7 @@ from praatio import textgrid
 
 from mdasr.cli import main
 from mdasr.data.records import Alignment
-from mdasr.data.timings import ctm_lines, import_alignments, read_ctm, read_textgrid, write_textgrid
+from mdasr.data.timings import ctm_lines, import_alignments, joined, read_ctm, read_textgrid, write_textgrid
 from mdasr.jobs import check_phones
 from mdasr.language.lexicon import Lexicon
 from tests.test_loader import toy_corpus
@@ -79,24 +79,24 @@ def test_a_textgrid_written_is_read_back(tmp_path):
 def test_what_montreal_forced_aligner_writes_is_read(tmp_path):
     (tmp_path / "u.TextGrid").write_text(MFA)
     found = read_textgrid(tmp_path / "u.TextGrid", "u")
-    assert found.phones == ("SIL", "G", "OW", "SIL")
+    assert found.phones == ("SIL", "G", "OW1", "SIL")
     assert found.ends_s == pytest.approx((0.3, 0.4, 0.7, 1.2)) and found.words == (("go", 1, 3),)
 
 
 def test_kaldis_phone_ctm_is_read_and_ours_comes_back(tmp_path):
     path = tmp_path / "phones.ctm"
     path.write_text(";; a comment\nu1 1 0.10 0.10 G_B\nu1 1 0.20 0.30 OW1_E\nu2 1 0.00 0.40 SIL\nu1 1 0.60 0.20 SIL\n")
-    found = read_ctm(path)
-    assert found["u1"].phones == ("SIL", "G", "OW", "SIL")
+    found = {name: joined(name, spans, "here") for name, spans in read_ctm(path).items()}
+    assert found["u1"].phones == ("SIL", "G", "OW1", "SIL")
     assert found["u1"].ends_s == pytest.approx((0.1, 0.2, 0.5, 0.8)) and found["u2"].phones == ("SIL",)
     path.write_text("\n".join(ctm_lines(SPOKEN)) + "\n")
-    again = read_ctm(path)["u1"]
+    again = joined("u1", read_ctm(path)["u1"], "here")
     assert again.phones == SPOKEN.phones and again.ends_s == pytest.approx(SPOKEN.ends_s, abs=1e-3)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("u1 1 0.1 x G\n", "line 1"), ("u1 1 0.1\n", "line 1"), ("u1 1 0.0 0.5 G\nu1 1 0.1 0.5 OW\n", "overlaps")],
+    [("u1 1 0.1 x G\n", "line 1"), ("u1 1 0.1\n", "line 1"), ("u1 1 0.1 nan G\n", "line 1")],
 )
 def test_a_broken_ctm_names_its_line(tmp_path, content, message):
     (tmp_path / "bad.ctm").write_text(content)
@@ -123,12 +123,49 @@ def test_a_corpus_takes_the_alignments_that_fit(tmp_path):
     assert found.usable.tolist() == [True, True, False]
     assert found[0].phones == exact[0].phones and "no such file" in found[2].reason
     ctm = tmp_path / "phones.ctm"
-    ctm.write_text("u0 1 0.0 0.5 AA\nu1 1 0.0 5.0 AA\n")
+    ctm.write_text("u0 1 0.0 0.5 AA\nu1 1 0.0 5.0 AA\nu2 1 0.0 0.5 AA\nu2 1 0.2 0.5 S\n")
     found = import_alignments(corpus, ctm, "ctm")
-    assert found.usable.tolist() == [True, False, False] and "ends at 5.00 s" in found[1].reason
-    ctm.write_text("other 1 0.0 0.5 AA\n")
+    assert found.usable.tolist() == [True, False, False]
+    assert "ends at 5.00 s" in found[1].reason and "overlaps" in found[2].reason
+    ctm.write_text("u0 1 0.0 0.1 AA\nu1 1 0.0 0.9 spn\n")  # of another unit; a word that the aligner did not know
     with pytest.raises(ValueError, match="no alignment in it fits"):
-        import_alignments(corpus, ctm, "none")
+        import_alignments(corpus, ctm, "ctm")
+    assert corpus.alignments("ctm").usable.tolist() == [True, False, False], "what was there stays"
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (("g_B", "ow1_E", "SIL"), ("G", "OW", "SIL")),
+        (("S", "s", "@"), ("S", "s", "@")),  # X-SAMPA, where case matters
+        (("ʃ", "iː", "tʰ"), ("ʃ", "iː", "tʰ")),  # Montreal Forced Aligner's since its second version
+        (("AA1", "a2"), ("AA1", "a2")),
+    ],
+)
+def test_arpabet_alone_is_renamed(tmp_path, labels, named):
+    corpus = toy_corpus(tmp_path / "corpus", [0.6])
+    length = 0.6 / len(labels)
+    lines = [f"u0 1 {i * length:.3f} {length:.3f} {label}\n" for i, label in enumerate(labels)]
+    (tmp_path / "phones.ctm").write_text("".join(lines), encoding="utf-8")
+    assert import_alignments(corpus, tmp_path / "phones.ctm", "theirs")[0].phones == named
+
+
+def test_names_of_alignments_do_not_meet(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus", [0.6, 0.9])
+    for i in range(2):
+        write_textgrid(tmp_path / "grids" / f"u{i}.TextGrid", corpus.alignments("exact")[i], corpus[i].seconds)
+    first = import_alignments(corpus, tmp_path / "grids", "mfa")
+    assert first.digest
+    import_alignments(corpus, tmp_path / "grids", "mfa-2")
+    assert [a.phones for a in corpus.alignments("mfa")] == [a.phones for a in first]
+    ctm = tmp_path / "phones.ctm"
+    ctm.write_text("u0 1 0.0 0.5 AA\n")
+    assert import_alignments(corpus, ctm, "mfa").digest != corpus.alignments("mfa-2").digest == first.digest
+    for name in ("a/b", "v[1]", "", "../x"):
+        with pytest.raises(ValueError, match="letters"):
+            import_alignments(corpus, ctm, name)
+    with pytest.raises(ValueError, match="white space"):
+        ctm_lines(Alignment("my utt", ("AA",), (0.5,)))
 
 
 def test_the_command_aligns_and_exports_and_reads_back(tmp_path, capsys):

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Int16
 from mdasr.files import existing
 from mdasr.spec import RATE_HZ
 
+_OF_LIBSNDFILE = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au")
 SLACK_S = 0.05  # frames of MP3 and the like: a file may be this much shorter than it says
 SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000  # a damaged header may say any rate, and a minute become a year at 16 kHz
 _LOUDEST = 1.5  # lossy decoders overshoot full scale a little; integers stored as floats overshoot a lot
@@ -146,6 +147,8 @@ def _read_av(
     try:
         import av
     except ImportError:
+        if name.lower().endswith(_OF_LIBSNDFILE):
+            raise ValueError(f"{name}: damaged, or no audio at all: libsndfile cannot read it") from None
         raise ImportError(f"{name}: reading this needs PyAV: pip install av; or is it no audio?") from None
     try:
         with av.open(_opened(content)) as container:

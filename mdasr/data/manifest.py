@@ -135,8 +135,8 @@ def _already_done(directory: Path, corpus: str, domain: str | None, made_by: dic
     if not same or sealed.info.get("made_by") != made_by:
         raise FileExistsError(f"{directory}: holds another corpus; give another directory, or delete this one")
     tidy(directory)
-    lines = (directory / SET_ASIDE).read_text(encoding="utf-8").splitlines()
-    return ImportReport(sealed, len(sealed), tuple(SetAside(**json.loads(line)) for line in lines))
+    lines = (directory / SET_ASIDE).read_text(encoding="utf-8").split("\n")
+    return ImportReport(sealed, len(sealed), tuple(SetAside(**json.loads(line)) for line in lines if line))
 
 
 def export_manifest(corpora: Mapping[str, Corpus], folder: Path | str) -> Path:

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import scipy.signal
 import soundfile
-import soxr
 from jaxtyping import Float
 
+from mdasr.perturb.bandwidth import to_16_khz
 from mdasr.perturb.room import Sounds
 from mdasr.perturb.streams import stream
 from mdasr.spec import RATE_HZ
@@ -25,6 +25,7 @@ PER_KIND = {"train": 8, "dev": 3, "test": 4}  # snippets of each kind in each sp
 AUDIO_SUFFIXES = (".flac", ".ogg", ".wav")
 _SAMPLES = SECONDS * RATE_HZ
 _RMS = 0.1
+_SOFTEST = 1 / 32768  # of a recording's peak: one step of 16 bits
 
 
 def make_noises(split: str, seed: int = 0) -> dict[str, Float[np.ndarray, " samples"]]:
@@ -46,14 +47,17 @@ def read_noises(directory: Path | str) -> dict[str, Float[np.ndarray, " samples"
     """Every WAV, FLAC or Ogg file under `directory`: its path relative to it, to float32 samples at 16 kHz.
 
     Channels are averaged and other rates resampled. ValueError names the file that is unreadable, empty,
-    silent or holds samples that are not numbers; a folder without audio is an error too.
+    silent (so as channels may be that cancel each other out) or holds samples that are not numbers; a folder without
+    audio is an error too.
     """
-    return {name: _read(path).mean(axis=1) for name, path in _audio_files(Path(directory), "noise recordings").items()}
+    paths = _audio_files(Path(directory), "noise recordings")
+    return {name: _read(path, lambda channels: channels.mean(axis=1)) for name, path in paths.items()}
 
 
 def read_responses(directory: Path | str) -> dict[str, Float[np.ndarray, " taps"]]:
     """Every measured room response under `directory`, as `read_noises` reads noises, of several channels the first."""
-    return {name: _read(path)[:, 0].copy() for name, path in _audio_files(Path(directory), "room responses").items()}
+    paths = _audio_files(Path(directory), "room responses")
+    return {name: _read(path, lambda channels: channels[:, 0].copy()) for name, path in paths.items()}
 
 
 def _audio_files(root: Path, what: str) -> dict[str, Path]:
@@ -65,18 +69,20 @@ def _audio_files(root: Path, what: str) -> dict[str, Path]:
     return {path.relative_to(root).as_posix(): path for path in paths}
 
 
-def _read(path: Path) -> Float[np.ndarray, "samples channels"]:
+def _read(path: Path, one_of: Callable[[np.ndarray], np.ndarray]) -> Float[np.ndarray, " samples"]:
+    """The channel that `one_of` makes of a file's channels, at 16 kHz."""
     try:
         channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise ValueError(f"{path}: cannot be read as audio ({error}); replace or remove it") from error
-    if not len(channels):
-        raise ValueError(f"{path}: has no samples; remove it")
     if not np.isfinite(channels).all():
         raise ValueError(f"{path}: has samples that are not finite numbers; repair or remove it")
-    if not channels.any():
-        raise ValueError(f"{path}: is digital silence, which no SNR can be set with; remove it")
-    return channels if rate_hz == RATE_HZ else soxr.resample(channels, rate_hz, RATE_HZ, quality="HQ")
+    wave = to_16_khz(one_of(channels), rate_hz)
+    if not len(wave):
+        raise ValueError(f"{path}: has no samples; remove it")
+    if np.abs(wave).max() < _SOFTEST:
+        raise ValueError(f"{path}: is digital silence in what is used of it, which no SNR can be set with; remove it")
+    return wave
 
 
 def _level(wave: np.ndarray) -> Float[np.ndarray, " samples"]:

@@ -7,10 +7,12 @@ header and, for audio, 16-bit samples: nothing is pickled.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import operator
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -238,7 +240,12 @@ class Corpus:
 
 
 def write_alignments(corpus: Corpus, name: str, alignments: Iterable[Alignment]) -> Alignments:
-    """Write the sidecar `name`: one alignment an utterance, in the corpus' order (failed ones with no phones)."""
+    """Write the sidecar `name`: one alignment an utterance, in the corpus' order (failed ones with no phones).
+
+    ValueError for a name that is more than letters, digits, `.`, `_` and `-`.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"an alignment named {name!r}: name it with letters, digits, dots, _ and - alone")
     kept = []
 
     def records() -> Iterator[bytes]:
@@ -257,7 +264,7 @@ class Alignments:
     """Random access to a sidecar of alignments, by the index of the utterance."""
 
     def __init__(self, corpus: Corpus, name: str):
-        self._paths = sorted(corpus.directory.glob(f"align-{name}-*.array_record"))
+        self._paths = sorted(corpus.directory.glob(f"align-{glob.escape(name)}-?????-of-?????.array_record"))
         self._mask = corpus.directory / f"align-{name}.npy"
         if not self._paths or not self._mask.exists():
             raise FileNotFoundError(
@@ -275,6 +282,14 @@ class Alignments:
         if usable.ndim != 1 or usable.dtype != bool:
             raise ValueError(f"{self._mask}: not one truth value an utterance; delete it and align again")
         return usable
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits that name what the files hold: equal alignments, equal names."""
+        found = hashlib.sha256()
+        for path in (*self._paths, self._mask):
+            found.update(path.read_bytes())
+        return found.hexdigest()[:12]
 
     def __len__(self) -> int:
         return len(self.usable)

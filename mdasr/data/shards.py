@@ -86,7 +86,9 @@ def write_shards(
     todo = [(part, path) for part, path in zip(parts, paths) if not path.exists()]
     if todo:
         run(partial(_write_one, root=root, corpus=corpus), todo)
-    return [SetAside(**json.loads(line)) for path in paths for line in _beside(path).read_text("utf-8").splitlines()]
+    # Not splitlines, which cuts at what a name may hold, too.
+    lines = [line for path in paths for line in _beside(path).read_text("utf-8").split("\n") if line]
+    return [SetAside(**json.loads(line)) for line in lines]
 
 
 def in_processes(write: Write, todo: Sequence[Part], workers: int = 1) -> None:

@@ -26,6 +26,7 @@ CONSONANTS: Phones = (
 ARPABET: Phones = tuple(sorted(VOWELS + CONSONANTS))
 
 _STRESSED = re.compile(rf"({'|'.join(VOWELS)})[0-2]")
+_DECIMAL = re.compile(r"\d+\.\d+")
 _VARIANT = re.compile(r"(.+)\(\d+\)")
 
 
@@ -162,6 +163,11 @@ def listed(words: Iterable[str], limit: int = 20) -> str:
     return ", ".join(repr(word) for word in words[:limit]) + more
 
 
+def without_stress(phone: str) -> str:
+    """An ARPAbet vowel without the digit of its stress; any other phone as it is."""
+    return match[1] if (match := _STRESSED.fullmatch(phone)) else phone
+
+
 def _parse(line: str) -> tuple[str, float | None, Phones] | None:
     """One line as (word, probability or None, phones); None for a comment or an empty line."""
     if line.startswith(";;;") or not line.strip():
@@ -175,7 +181,9 @@ def _parse(line: str) -> tuple[str, float | None, Phones] | None:
     word, *said = re.sub(r"\s(#|;;;).*$", "", line).split()
     if match := _VARIANT.fullmatch(word):
         word = match[1]
-    return word.lower(), None, tuple(m[1] if (m := _STRESSED.fullmatch(p)) else p for p in said)
+    if said and _DECIMAL.fullmatch(said[0]):
+        raise ValueError(f"{said[0]!r} is no phone; of Montreal Forced Aligner's dictionaries keep `cut -f1,6`")
+    return word.lower(), None, tuple(map(without_stress, said))
 
 
 def _add(

@@ -46,7 +46,7 @@ def read_sentences(
 def read_vocabulary(path: Path) -> list[str]:
     """The words of a file with a line a word, <unk> perhaps among them; ValueError for a line that is no word."""
     words = []
-    for number, line in enumerate(read_text(path, "vocabulary (a line a word)").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "vocabulary (a line a word)").split("\n"), start=1):
         word = line.strip()
         try:
             if word and word != UNKNOWN and normalize(word) != word:

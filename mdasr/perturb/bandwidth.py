@@ -7,15 +7,19 @@ import soxr
 from jaxtyping import Float
 
 from mdasr.spec import RATE_HZ
+from mdasr.waves import checked
 
 NARROW_RATE_HZ = 8_000
 
 
 def to_16_khz(wave: Float[np.ndarray, " samples"], rate_hz: int | float) -> Float[np.ndarray, " resampled"]:
-    """A wave of any rate at the 16 kHz that everything here works at, float32; ValueError for a rate that is none."""
+    """A wave of any rate at the 16 kHz that everything here works at, float32.
+
+    ValueError for a rate that is none, and for a wave as `waves.checked` says.
+    """
     if not 1_000 <= rate_hz <= 1_000_000:
         raise ValueError(f"rate_hz {rate_hz} must lie between 1,000 and 1,000,000; what rate was the wave sampled at?")
-    wave = wave.astype(np.float32, copy=False)
+    wave = checked(wave)
     return wave if rate_hz == RATE_HZ else soxr.resample(wave, rate_hz, RATE_HZ, quality="HQ")
 
 
@@ -23,7 +27,7 @@ def narrowband(wave: Float[np.ndarray, " samples"], rate_hz: int | float = RATE_
     """Down to 8 kHz and back to 16 kHz: float32, without delay, nothing left above 4 kHz.
 
     A wave of another rate than 16 kHz is brought to that first; one at 16 kHz keeps its length. soxr's "HQ" filters,
-    linear in phase: the band below 3.6 kHz stays as it was. ValueError for a rate that is none.
+    linear in phase: the band below 3.6 kHz stays as it was. ValueError as `to_16_khz`.
     """
     wave = to_16_khz(wave, rate_hz)
     narrow = soxr.resample(wave, RATE_HZ, NARROW_RATE_HZ, quality="HQ")

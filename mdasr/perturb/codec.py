@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int16
 
 from mdasr.perturb.streams import stream
 from mdasr.spec import RATE_HZ
+from mdasr.waves import checked
 
 Search = Literal["default", "fast"]
 
@@ -96,12 +97,13 @@ def encode_decode(wave: Float[np.ndarray, " samples"], codec: Codec) -> Float[np
     """What is left of `wave` after `codec`: float32 at 16 kHz, of the same length, its delay taken out.
 
     The encoder gets 16 bits a sample, as recordings have them, at its own rate. ImportError where its library is not
-    installed, ValueError where that lacks the codec (`require` says so beforehand).
+    installed, ValueError where that lacks the codec (`require` says so beforehand), and as `waves.checked` says.
     """
+    wave = checked(wave)
     if not len(wave):
         return np.zeros(0, np.float32)
     coder = CODERS[codec.name]
-    sent = wave if coder.rate_hz == RATE_HZ else soxr.resample(wave.astype(np.float32), RATE_HZ, coder.rate_hz)
+    sent = wave if coder.rate_hz == RATE_HZ else soxr.resample(wave, RATE_HZ, coder.rate_hz)
     samples = np.rint(sent * 32768).clip(-32768, 32767).astype(np.int16)
     # A codec takes whole frames and lags: silence after the wave lets its end come out.
     padded = np.pad(samples, (0, coder.frame + -len(samples) % coder.frame))

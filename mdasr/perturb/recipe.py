@@ -25,7 +25,9 @@ from mdasr.perturb.room import (
     draw_room,
 )
 from mdasr.perturb.streams import stream
+from mdasr.waves import checked
 
+LEAST_WARP, LARGEST_WARP = 0.8, 1.5  # beyond, filters of the front end have no bin of the spectrum to themselves
 VERSION = 2  # of recipes: raised when the same recipe would no longer give the same samples
 
 
@@ -44,8 +46,8 @@ class Recipe:
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        if not 0.5 <= self.warp <= 2:
-            raise ValueError(f"recipe: warp must lie between 0.5 and 2, not {self.warp!r}")
+        if not LEAST_WARP <= self.warp <= LARGEST_WARP:
+            raise ValueError(f"recipe: warp must lie between {LEAST_WARP} and {LARGEST_WARP}, not {self.warp!r}")
 
     def to_json(self) -> str:
         """One line of JSON, from which `from_json` makes an equal recipe."""
@@ -104,8 +106,8 @@ class Policy:
         for name in ("noise_probability", "narrowband_probability", "codec_probability", "clean_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"policy: {name} {getattr(self, name)} must lie between 0 and 1")
-        if not 0.5 <= self.warp[0] <= self.warp[1] <= 2:
-            raise ValueError(f"policy: warp {self.warp} must run from low to high between 0.5 and 2")
+        if not LEAST_WARP <= self.warp[0] <= self.warp[1] <= LARGEST_WARP:
+            raise ValueError(f"policy: warp {self.warp} must run from low to high, {LEAST_WARP} to {LARGEST_WARP}")
         if not self.codecs:
             raise ValueError("policy: codecs is empty; write (None,) for no codec")
         if not 0 <= self.room_indices[0] < self.room_indices[1]:
@@ -170,12 +172,10 @@ def perturb(
 ) -> Float[np.ndarray, " samples"]:
     """Carry out a recipe on a 16 kHz waveform: float32 in [-1, 1), as long, and aligned within a sample.
 
-    `noises` holds at least the snippets that the recipe names, and `measured` the room responses. ValueError for
-    samples that are not finite numbers, and as `add_room` and `encode_decode` say.
+    `noises` holds at least the snippets that the recipe names, and `measured` the room responses. ValueError as
+    `waves.checked`, `add_room` and `encode_decode` say.
     """
-    wave = wave.astype(np.float32, copy=False)
-    if not np.isfinite(wave).all():
-        raise ValueError("perturb: the wave has samples that are not finite numbers; repair or leave it out")
+    wave = checked(wave)
     if recipe.room is not None:
         wave = add_room(wave, recipe.room, noises, measured)
     if recipe.narrowband:

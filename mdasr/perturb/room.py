@@ -17,11 +17,21 @@ from mdasr.perturb import responses as simulator
 from mdasr.perturb.responses import LEAD, Position
 from mdasr.perturb.streams import stream
 from mdasr.spec import RATE_HZ
+from mdasr.waves import checked
 
 TRAINING_ROOMS = (0, 3_000_000)  # §3.1: "sampled from a collection of 3 million pre-generated configurations"
 EVALUATION_ROOMS = (3_000_000, 4_000_000)  # §4.1: "configurations and noise segments not used in training"
 
 LOUDEST = 0.999  # louder mixtures are scaled down to this
+_LIMITS = {
+    "snr_db": (-50, 100),
+    "rt60_s": (0, 10),
+    "tail_cut_db": (1e-3, 200),
+    "distance_m": (1e-3, 99),
+    "sources": (0, 1000),
+    "floor_m": (0.5, 100),
+    "height_m": (0.5, 100),
+}
 _LOOP_FADE_S = 0.05  # at the seam of a snippet that is shorter than the utterance
 
 Sounds = Mapping[str, Float[np.ndarray, " _"]]  # noise snippets or measured responses, by id
@@ -58,11 +68,7 @@ class Room:
     def __post_init__(self) -> None:
         if not all(0.5 <= side <= 100 for side in self.size_m):
             raise ValueError(f"room: size_m {self.size_m} must be three sides of 0.5 to 100 m")
-        if not 0 <= self.rt60_s <= 10:
-            raise ValueError(f"room: rt60_s {self.rt60_s} must lie between 0 and 10 s")
-        _check_snr(self.snr_db)
-        if self.tail_cut_db is not None and not 0 < self.tail_cut_db <= 200:
-            raise ValueError(f"room: tail_cut_db {self.tail_cut_db} must lie between 0 and 200 dB")
+        _check("room", rt60_s=self.rt60_s, snr_db=self.snr_db, tail_cut_db=self.tail_cut_db)
         if not 0 <= self.tail_seed < 2**32:
             raise ValueError(f"room: tail_seed {self.tail_seed} must lie between 0 and 2**32")
         places = {"microphone_m": self.microphone_m, "target_m": self.target_m}
@@ -96,22 +102,25 @@ class MeasuredRoom:
     snr_db: float
 
     def __post_init__(self) -> None:
-        _check_snr(self.snr_db)
+        _check("room", snr_db=self.snr_db)
         for i, source in enumerate(self.sources):
             if not 0 <= source.start < 1:
                 raise ValueError(f"room: sources[{i}].start {source.start} must be a share in [0, 1)")
 
 
-def _check_snr(snr_db: float) -> None:
-    if not -50 <= snr_db <= 100:
-        raise ValueError(f"room: snr_db {snr_db} must lie between -50 and 100 dB")
+def _check(what: str, **settings: int | float | None) -> None:
+    """ValueError for a setting that lies outside its limits; None is not set."""
+    for name, value in settings.items():
+        low, high = _LIMITS[name]
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{what}: {name} {value} must lie between {low} and {high}")
 
 
 @dataclass(frozen=True)
 class RoomRanges:
     """What rooms are drawn from, uniformly between two ends each; the defaults are §3.1's.
 
-    `tail_cut_db` is every room's. ValueError for ends the wrong way round, or below zero.
+    `tail_cut_db` is every room's. ValueError for ends the wrong way round, and for what no `Room` can have.
     """
 
     snr_db: tuple[float, float] = (0.0, 30.0)
@@ -127,8 +136,9 @@ class RoomRanges:
             low, high = getattr(self, name)
             if not low <= high:
                 raise ValueError(f"room ranges: {name} ({low}, {high}) must run from low to high")
-        if self.rt60_s[0] < 0 or self.sources[0] < 0 or self.distance_m[0] <= 0:
-            raise ValueError("room ranges: rt60_s and sources cannot be negative, distance_m must be above 0")
+            _check("room ranges", **{name: low})
+            _check("room ranges", **{name: high})
+        _check("room ranges", tail_cut_db=self.tail_cut_db)
 
 
 PAPER_ROOMS = RoomRanges()
@@ -245,8 +255,10 @@ def add_room(
     Aligned with `wave` by the direct path, and the speech as loud as in `wave`, or less where it would clip.
     A noise shorter than the utterance is looped with a cross-fade; one that is silent there adds nothing. `measured`
     holds the responses that a `MeasuredRoom` names.
-    ValueError where a snippet or a response is missing or empty, or a SNR is asked for and `wave` is digital silence.
+    ValueError where a snippet or a response is missing or empty, or holds what is no finite number, or a SNR is asked
+    for and `wave` is digital silence, and as `waves.checked` says.
     """
+    wave = checked(wave)
     if isinstance(room, MeasuredRoom):
         responses = _measured_responses(room, measured or {})
     else:
@@ -266,6 +278,9 @@ def add_room(
         playing = np.stack([excerpt(noises, source, taps, samples) for source in sources])
         noise = _convolve(playing, responses[1:])[taps:]
         power = float(np.mean(noise**2, dtype=np.float64))
+        if not np.isfinite(power):
+            names = ", ".join(repr(source.snippet) for source in sources)
+            raise ValueError(f"room: among the noise snippets {names} are samples that are not finite numbers")
         if power > 0:
             heard += noise * np.float32(np.sqrt(before / power / 10 ** (room.snr_db / 10)))
     peak = float(np.abs(heard).max(initial=0))

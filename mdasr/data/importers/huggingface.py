@@ -31,7 +31,7 @@ def _entries(source: Source, files: list[Path]) -> Iterator[Entry]:
         for rows in batches(file, [*plain, *([] if embedded else [column])]):
             for fields in rows:
                 name = f"{source.split or source.path.name}-{line:08d}"
-                known = {"speaker": name, **fields, "id": str(fields.get("id", name))}
+                known = {"speaker": name, **fields, "id": name if fields.get("id") is None else str(fields["id"])}
                 known["audio"] = f"{place}:{column}:{row}" if embedded else fields[column]
                 line, row = line + 1, row + 1
                 yield Entry(line, known, kind="record" if embedded else "file")

@@ -97,7 +97,8 @@ def _found(tables: Mapping[str, Mapping[str, str]], name: str, key: str) -> str:
 def _table(path: Path) -> dict[str, str]:
     """Key and rest of every line."""
     table: dict[str, str] = {}
-    for number, line in enumerate(read_text(path, "file; a Kaldi data directory has one").splitlines(), start=1):
+    content = read_text(path, "file; a Kaldi data directory has one").removesuffix("\n")
+    for number, line in enumerate(content.split("\n"), start=1):
         key, *rest = line.split(maxsplit=1)[:2] or [""]
         if not key or key in table:
             raise ValueError(f"{path}: line {number}: {'the key is there twice' if key else 'blank'}: {line!r}")
