@@ -314,7 +314,7 @@ def check_rows(good, bad, prefix):
 
 def test_rows_without_an_id_are_numbered(tmp_path, table):
     saved_to_disk(tmp_path / "set" / "train", table.append_column("id", pyarrow.array([None] * 5, "string")), "train")
-    check_rows(*imported(Source("huggingface", tmp_path / "set", split="train"), tmp_path / "out", NAMED), "train")
+    check_rows(*imported(Source("huggingface", tmp_path / "set" / "train"), tmp_path / "out", NAMED), "train")
 
 
 def test_a_data_set_saved_to_disk(tmp_path, table):
