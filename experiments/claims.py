@@ -39,7 +39,7 @@ from experiments.testsets import (
     narrow,
     noisy,
 )
-from mdasr.score.wer import Errors, Scored, grouped, paired_interval, paired_ratio_interval
+from mdasr.score.wer import Errors, Scored, grouped, paired_interval, paired_ratio_interval, paired_variances
 from mdasr.spec import Model, TestSet
 
 Verdict = Literal["holds", "fails", "undecided"]
@@ -103,11 +103,16 @@ def compare(runs: Runs, a: Pair, b: Pair) -> Comparison:
     return Comparison(f"{a[0].name}, {name(a[1])} → {name(b[1])}", wer_a, wer_b, low, high)
 
 
-def _interval(runs: Runs, a: Pair, b: Pair, over_trainings: bool = True) -> tuple[float, float]:
+def _interval(runs: Runs, a: Pair, b: Pair) -> tuple[float, float]:
+    errors, other, speakers, seeds = _side_by_side(runs, a, b)
+    return paired_interval(errors, other, speakers, np.random.default_rng(0), runs=seeds)
+
+
+def _side_by_side(runs: Runs, a: Pair, b: Pair) -> tuple[list[Errors], list[Errors], list[str], list[int]]:
+    """Both pairs' errors in each utterance, with its speaker and the training's number."""
     first, second = ([s for run in runs for s in run[pair]] for pair in (a, b))
-    seeds = [seed for seed, run in enumerate(runs) for _ in run[a]] if over_trainings else None
-    errors, other = ([s.errors for s in scored] for scored in (first, second))
-    return paired_interval(errors, other, grouped(first)[1], np.random.default_rng(0), runs=seeds)
+    seeds = [seed for seed, run in enumerate(runs) for _ in run[a]]
+    return [s.errors for s in first], [s.errors for s in second], grouped(first)[1], seeds
 
 
 def to_decide(found: Comparison, relation: Relation) -> tuple[int, Verdict] | None:
@@ -125,8 +130,8 @@ def to_decide(found: Comparison, relation: Relation) -> tuple[int, Verdict] | No
 
 def due_to_trainings(runs: Runs, a: Pair, b: Pair) -> float:
     """The share of the difference's variance that is other trainings', the rest being other speakers'."""
-    (low, high), (inner_low, inner_high) = _interval(runs, a, b), _interval(runs, a, b, over_trainings=False)
-    return max(0.0, 1 - ((inner_high - inner_low) / (high - low)) ** 2) if high > low else 0.0
+    over_speakers, over_trainings = paired_variances(*_side_by_side(runs, a, b))
+    return over_trainings / max(over_speakers + over_trainings, 1e-12)
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
@@ -172,8 +177,10 @@ class That:
         decided = to_decide(found, self.relation)
         more = f"{decided[0] if decided else MOST_TIMES} times the speakers and trainings"
         shown = {"holds": "show that", "fails": "refute that"}[decided[1]] if decided else "not decide whether"
-        share = f" ({due_to_trainings(runs, self.a, self.b):.0%} of its variance is between trainings)"
-        return f"{found}: if it stayed so{share if len(runs) > 1 else ''}, {more} would {shown} it is {wanted}"
+        share = ""
+        if len(runs) > 1:
+            share = f" ({due_to_trainings(runs, self.a, self.b):.0%} of its variance is between trainings)"
+        return f"{found}: if it stayed so{share}, {more} would {shown} it is {wanted}"
 
 
 @dataclass(frozen=True)

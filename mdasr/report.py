@@ -18,12 +18,12 @@ from mdasr.score.wer import (
     GAP,
     Errors,
     Scored,
-    bootstrap_interval,
     confusions,
     count_errors,
     grouped,
     mapsswe,
     paired_interval,
+    wer_interval,
 )
 from mdasr.spec import Model, Table, TestSet
 
@@ -41,7 +41,7 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
     total = sum(errors, Errors())
     over, groups = grouped(scored)
     of_run = [i for i, run in enumerate(runs) for _ in run]
-    low, high = bootstrap_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
+    low, high = wer_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
     by_run = [round(sum((s.errors for s in run), Errors()).wer, 2) for run in runs]
     return {
         "wer": round(total.wer, 2),

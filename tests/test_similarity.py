@@ -6,12 +6,12 @@ import scipy.stats
 from sklearn.metrics import davies_bouldin_score, silhouette_samples
 
 from mdasr.score import similarity
+from mdasr.score.jackknife import jackknife
 from mdasr.score.similarity import (
     Cluster,
     alikeness,
     cluster_similarity,
     difference,
-    jackknife,
     resemblances,
     silhouette,
 )

@@ -10,11 +10,12 @@ from mdasr.score.wer import (
     GAP,
     Errors,
     align_words,
-    bootstrap_interval,
     confusions,
     count_errors,
     mapsswe,
     paired_interval,
+    paired_variances,
+    wer_interval,
 )
 
 
@@ -90,7 +91,7 @@ def test_interval_by_utterance_equals_kaldialigns():
     hypotheses = [["w" if rng.random() > 0.2 else "x" for _ in words] for words in references]
     theirs = kaldialign.bootstrap_wer_ci(references, hypotheses, replications=10_000)
     errors = [count_errors(r, h) for r, h in zip(references, hypotheses)]
-    low, high = bootstrap_interval(errors, range(300), rng)
+    low, high = wer_interval(errors, range(300), rng)
     assert low == pytest.approx(100 * theirs["ci95min"], abs=0.15)
     assert high == pytest.approx(100 * theirs["ci95max"], abs=0.15)
 
@@ -100,23 +101,52 @@ def test_interval_covers_the_true_rate_as_often_as_it_says():
     covered = 0
     for _ in range(200):
         errors = made_up(rng, 60, 0.2)
-        low, high = bootstrap_interval(errors, range(60), rng, confidence=0.9, resamples=500)
+        low, high = wer_interval(errors, range(60), rng, confidence=0.9, resamples=500)
         covered += low <= 20 <= high
     assert 0.83 <= covered / 200 <= 0.96
+
+
+@pytest.mark.parametrize(("speakers", "trainings", "spread"), [(4, 1, 0.0), (7, 1, 0.0), (30, 3, 0.1), (30, 2, 0.2)])
+def test_intervals_hold_what_they_say_with_a_handful_of_speakers_or_trainings(speakers, trainings, spread):
+    """Speakers and trainings of 20% on average; one training pairs with another, which is neither better nor worse."""
+    rng = np.random.default_rng(8)
+    groups, runs = np.tile(np.arange(speakers), trainings), np.repeat(np.arange(trainings), speakers)
+    held, equal, times = 0, 0, 400
+    for _ in range(times):
+        hard = rng.beta(4, 16, speakers)
+        made = [np.clip(hard * np.exp(spread * rng.standard_normal((trainings, 1))), 0, 1) for _ in range(2)]
+        a, b = ([Errors(int(n), 0, 0, 100) for n in rng.binomial(100, rates).ravel()] for rates in made)
+        low, high = wer_interval(a, groups.tolist(), rng, runs=runs.tolist())
+        held += low <= 20 * np.exp(spread**2 / 2) <= high
+        low, high = paired_interval(a, b, groups.tolist(), rng, runs=runs.tolist())
+        equal += low <= 0 <= high
+    assert min(held, equal) / times > 0.87  # a bootstrap's: 0.75 of the paired ones with three trainings
+
+
+def test_variance_is_ascribed_to_speakers_or_to_trainings():
+    rng = np.random.default_rng(9)
+    groups, runs = [*range(40)] * 3, np.repeat(np.arange(3), 40).tolist()
+    same = [Errors(30, 0, 0, 100)] * 120
+    by_run = [Errors(20 + 10 * run, 0, 0, 100) for run in runs]
+    by_group = [Errors(int(n), 0, 0, 100) for n in [*rng.integers(10, 40, 40)] * 3]
+    over_groups, over_runs = paired_variances(same, by_run, groups, runs)
+    assert over_groups == 0 < over_runs
+    over_groups, over_runs = paired_variances(same, by_group, groups, runs)
+    assert over_runs == 0 < over_groups == pytest.approx(np.var([e.wer for e in by_group[:40]], ddof=1) / 40)
 
 
 def test_speakers_that_differ_widen_the_interval():
     rng = np.random.default_rng(3)
     errors = [e for rate in (0.02, 0.05, 0.1, 0.2, 0.4, 0.6) for e in made_up(rng, 50, rate)]
     speakers = [f"speaker {i // 50}" for i in range(300)]
-    by_speaker = bootstrap_interval(errors, speakers, rng)
-    by_utterance = bootstrap_interval(errors, range(300), rng)
+    by_speaker = wer_interval(errors, speakers, rng)
+    by_utterance = wer_interval(errors, range(300), rng)
     assert np.ptp(by_speaker) > 3 * np.ptp(by_utterance)
 
 
 def test_same_generator_same_interval():
     errors = made_up(np.random.default_rng(4), 30, 0.1)
-    first, second = (bootstrap_interval(errors, range(30), np.random.default_rng(5)) for _ in range(2))
+    first, second = (wer_interval(errors, range(30), np.random.default_rng(5)) for _ in range(2))
     assert first == second
 
 
@@ -127,22 +157,22 @@ def test_pairing_cancels_what_makes_an_utterance_hard_for_both():
     low, high = paired_interval(a, b, range(200), rng)
     difference = sum(b, Errors()).wer - sum(a, Errors()).wer
     assert 0 < low < difference < high
-    assert high - low < np.ptp(bootstrap_interval(a, range(200), rng)) / 2
+    assert high - low < np.ptp(wer_interval(a, range(200), rng)) / 2
     assert paired_interval(a, a, range(200), rng) == (0, 0)
 
 
 def test_an_interval_that_cannot_be_is_refused():
     rng = np.random.default_rng(7)
     with pytest.raises(ValueError, match="at least two groups, and there are 1"):
-        bootstrap_interval([Errors(1, 0, 0, 5)] * 3, ["anna"] * 3, rng)
+        wer_interval([Errors(1, 0, 0, 5)] * 3, ["anna"] * 3, rng)
     with pytest.raises(ValueError, match="at least two groups, and there are 0"):
-        bootstrap_interval([], [], rng)
+        wer_interval([], [], rng)
     with pytest.raises(ValueError, match="3 utterances' errors, but 2 groups"):
-        bootstrap_interval([Errors(1, 0, 0, 5)] * 3, ["anna", "ben"], rng)
+        wer_interval([Errors(1, 0, 0, 5)] * 3, ["anna", "ben"], rng)
     with pytest.raises(ValueError, match="no reference words"):
-        bootstrap_interval([Errors(ins=1), Errors(1, 0, 0, 5)], ["anna", "ben"], rng)
+        wer_interval([Errors(ins=1), Errors(1, 0, 0, 5)], ["anna", "ben"], rng)
     with pytest.raises(ValueError, match="share between 0 and 1"):
-        bootstrap_interval([Errors(1, 0, 0, 5)] * 2, ["anna", "ben"], rng, confidence=95.0)
+        wer_interval([Errors(1, 0, 0, 5)] * 2, ["anna", "ben"], rng, confidence=95.0)
     with pytest.raises(ValueError, match="same utterances"):
         paired_interval([Errors(ref_words=3)] * 2, [Errors(ref_words=4)] * 2, ["anna", "ben"], rng)
 

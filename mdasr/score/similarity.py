@@ -1,4 +1,9 @@
-"""How alike domains are: the silhouette and the cluster similarity of §4.2 (equations 1 and 2), with intervals."""
+"""How alike domains are: the silhouette and the cluster similarity of §4.2 (equations 1 and 2), with intervals.
+
+These are the jackknife's. A bootstrap will not do: a point that is drawn twice lies at distance 0 from its copy, which
+looks like a tight cluster. In simulations with 50 points a cluster, its intervals held the true silhouette at most one
+time in ten, and the jackknife's 93 to 98 times in 100, with 8 speakers as with 50.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
+
+from mdasr.score.jackknife import Estimate, jackknife
 
 BLOCK = 1024  # rows of the distance matrix held at a time
 _FEWEST = 3  # utterances of a domain: without one, there is still a distance within
@@ -35,14 +41,6 @@ class Alikeness(NamedTuple):
     similarity: float
 
 
-class Estimate(NamedTuple):
-    """A figure with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 @dataclass(frozen=True, eq=False)
 class Resemblance:
     """How alike a domain and the reference are, and how it comes out without any one speaker of either."""
@@ -65,23 +63,6 @@ def difference(a: Resemblance, b: Resemblance, measure: str) -> Estimate:
     i = Alikeness._fields.index(measure)
     common = a.without_reference[:, i] - b.without_reference[:, i]
     return jackknife(a.found[i] - b.found[i], a.without_own[:, i], b.without_own[:, i], common)
-
-
-def jackknife(value: float, *without: Float[np.ndarray, " _"]) -> Estimate:
-    """A figure with its 95% interval, were other speakers drawn, by what it is without each one.
-
-    There is an array for each sample that speakers were drawn for. Each sample's variance is the jackknife's (Efron
-    and Stein, 1981); they add up, and the quantile is Student's with Satterthwaite's (1946) degrees of freedom.
-    (A bootstrap will not do: a point that is drawn twice lies at distance 0 from its copy, which looks like a tight
-    cluster. In simulations with 50 points a cluster, its intervals held the true silhouette at most one time in ten,
-    and these 93 to 98 times in 100, with 8 speakers as with 50.)
-    """
-    sizes = np.array([len(values) for values in without])
-    variances = (sizes - 1) * np.array([values.var() for values in without])
-    total = float(variances.sum())
-    freedom = total**2 / float((variances**2 / (sizes - 1)).sum()) if total else 1.0
-    margin = float(scipy.stats.t.ppf(0.975, freedom)) * float(np.sqrt(total))
-    return Estimate(value, value - margin, value + margin)
 
 
 def alikeness(one: Float[np.ndarray, "points_i dims"], other: Float[np.ndarray, "points_j dims"]) -> Alikeness:

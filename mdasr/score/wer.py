@@ -1,9 +1,9 @@
-"""Word error rates with their uncertainty: counts, bootstrap intervals by speaker, paired differences and tests."""
+"""Word error rates with their uncertainty: counts, intervals by speaker, paired differences and tests."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +12,10 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int
 
+from mdasr.score.jackknife import jackknife, variances
+
 RESAMPLES = 10_000
+FEWEST_DRAWN = 10  # groups: of fewer, and of a handful of runs, the bootstrap makes too narrow intervals
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> Errors:
     return Errors(int(found["sub"]), int(found["ins"]), int(found["del"]), len(reference))
 
 
-def bootstrap_interval(
+def wer_interval(
     errors: Sequence[Errors],
     groups: Sequence[Hashable],
     rng: np.random.Generator,
@@ -84,14 +87,15 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The interval of the word error rate, in percent, were other speakers drawn.
 
-    `errors` and `groups` have one element an utterance; utterances of one group (a speaker) are drawn
-    together, since their errors are not independent (Bisani and Ney, 2004, with speakers for utterances).
-    With few groups, say below ten, such an interval is too narrow. Where several trainings recognised the
-    same utterances, `runs` names that of each element, and the runs are drawn anew, too. Raises ValueError
-    for fewer than two groups or no reference words.
+    `errors` and `groups` have one element an utterance; utterances of one group (a speaker) go together, since their
+    errors are not independent (Bisani and Ney, 2004, with speakers for utterances). Where several trainings recognised
+    the same utterances, `runs` names that of each element, and they might be others, too. By the bootstrap with
+    `FEWEST_DRAWN` groups or more and one run; else by the jackknife, as a bootstrap over a handful is too narrow.
+    Raises ValueError for fewer than two groups or no reference words.
     """
-    sums = _resample([[e.total, e.ref_words] for e in errors], groups, runs, rng, resamples)
-    return _percentiles(100 * sums[:, 0] / sums[:, 1], confidence)
+    cells = _cells([[e.total, e.ref_words] for e in errors], groups, runs)
+    low, high = _interval(cells, _rate, rng, confidence, resamples)
+    return max(0.0, low), high
 
 
 def paired_interval(
@@ -105,14 +109,18 @@ def paired_interval(
 ) -> tuple[float, float]:
     """The interval of WER(b) - WER(a), in points of percent, on the same utterances: below 0, b is better.
 
-    Every resample draws the same speakers (and `runs`) for both systems (Bisani and Ney, 2004), so what makes an
-    utterance hard for both cancels out. Raises ValueError where the two were not scored on the same references.
+    The same speakers (and `runs`) are drawn for both systems (Bisani and Ney, 2004), or left out of both, so what makes
+    an utterance hard for both cancels out. Raises ValueError where the two were not scored on the same references.
     """
-    if [e.ref_words for e in errors_a] != [e.ref_words for e in errors_b]:
-        raise ValueError("a paired interval needs both systems' errors on the same utterances, in the same order")
-    rows = [[b.total - a.total, b.ref_words] for a, b in zip(errors_a, errors_b)]
-    sums = _resample(rows, groups, runs, rng, resamples)
-    return _percentiles(100 * sums[:, 0] / sums[:, 1], confidence)
+    return _interval(_paired(errors_a, errors_b, groups, runs), _rate, rng, confidence, resamples)
+
+
+def paired_variances(
+    errors_a: Sequence[Errors], errors_b: Sequence[Errors], groups: Sequence[Hashable], runs: Sequence[Hashable]
+) -> tuple[float, float]:
+    """How much of the variance of WER(b) - WER(a) is due to other groups, and how much to other runs."""
+    over_groups, over_runs = variances(*_left(_paired(errors_a, errors_b, groups, runs), _rate))
+    return float(over_groups), float(over_runs)
 
 
 def paired_ratio_interval(
@@ -128,11 +136,8 @@ def paired_ratio_interval(
     `errors` are those of a, b, c and d on the same utterances, drawn together as in `paired_interval`. Raises
     ValueError where a or c may come out without any error, so that there is no ratio.
     """
-    rows = [[*(e.total for e in four), four[0].ref_words] for four in zip(*errors, strict=True)]
-    a, b, c, d, _ = _resample(rows, groups, runs, rng, resamples).T
-    if not (a.all() and c.all()):
-        raise ValueError("a resample has no errors to compare with; score more utterances")
-    return _percentiles(d / c - b / a, confidence)
+    cells = _cells([[*(e.total for e in four), four[0].ref_words] for four in zip(*errors, strict=True)], groups, runs)
+    return _interval(cells, _change_of_ratio, rng, confidence, resamples)
 
 
 GAP = "*"  # stands for no word in an alignment
@@ -211,58 +216,86 @@ def _segment_differences(a: Sequence[int], b: Sequence[int], right: int) -> list
     return found
 
 
-def _resample(
-    rows: Sequence[Sequence[int]],
+def _paired(
+    errors_a: Sequence[Errors],
+    errors_b: Sequence[Errors],
     groups: Sequence[Hashable],
     runs: Sequence[Hashable] | None,
-    rng: np.random.Generator,
-    resamples: int,
-) -> Int[np.ndarray, "resamples columns"]:
-    """Sums over the rows of as many groups (and runs) as there are, drawn with replacement, `resamples` times.
+) -> Int[np.ndarray, "runs groups 2"]:
+    """Errors of b more than of a, and reference words."""
+    if [e.ref_words for e in errors_a] != [e.ref_words for e in errors_b]:
+        raise ValueError("a paired interval needs both systems' errors on the same utterances, in the same order")
+    return _cells([[b.total - a.total, b.ref_words] for a, b in zip(errors_a, errors_b)], groups, runs)
 
-    The last column counts reference words, and no resample may be without.
-    """
+
+def _cells(
+    rows: Sequence[Sequence[int]], groups: Sequence[Hashable], runs: Sequence[Hashable] | None
+) -> Int[np.ndarray, "runs groups columns"]:
+    """Sums over the rows of each group and run; the last column counts reference words."""
     runs = [0] * len(rows) if runs is None else runs
     if not len(rows) == len(groups) == len(runs):
         raise ValueError(f"{len(rows)} utterances' errors, but {len(groups)} groups and {len(runs)} runs")
     group, run = _numbered(groups), _numbered(runs)
     if not rows or group.max() < 1:
         raise ValueError(
-            f"a bootstrap needs at least two groups, and there are {min(len(rows), 1)}; "
+            f"an interval needs at least two groups, and there are {min(len(rows), 1)}; "
             "where speakers are not known, pass the utterances' ids"
         )
     table = np.array(rows, np.int64)
     cells = np.zeros((run.max() + 1, group.max() + 1, table.shape[1]), np.int64)
     np.add.at(cells, (run, group), table)
-    # Drawn 500 at a time: 10,000 resamples of 10,000 groups would take 800 MB at once.
-    counts = [min(500, resamples - start) for start in range(0, resamples, 500)]
-    sums = np.concatenate([_drawn(cells, rng, count) for count in counts])
+    return cells
+
+
+Sums = Int[np.ndarray, "samples columns"]
+Statistic = Callable[[Sums], Float[np.ndarray, " samples"]]
+
+
+def _rate(sums: Sums) -> Float[np.ndarray, " samples"]:
+    """Errors in percent of reference words; ValueError for a sample that has none."""
     if not sums[:, -1].all():
         raise ValueError("a resample has no reference words, so too few groups have any; score more of them")
-    return sums
+    return 100 * sums[:, 0] / sums[:, -1]
 
 
-def _drawn(
-    cells: Int[np.ndarray, "runs groups columns"], rng: np.random.Generator, count: int
-) -> Int[np.ndarray, "{count} columns"]:
-    """Sums over groups and runs drawn with replacement; a single run is taken as it is."""
-    runs, groups, columns = cells.shape
-    times = rng.multinomial(groups, np.full(groups, 1 / groups), count)
-    by_run = (times @ cells.transpose(1, 0, 2).reshape(groups, -1)).reshape(count, runs, columns)
-    if runs == 1:
-        return by_run[:, 0]
-    return np.einsum("nr,nrc->nc", rng.multinomial(runs, np.full(runs, 1 / runs), count), by_run)
+def _change_of_ratio(sums: Sums) -> Float[np.ndarray, " samples"]:
+    a, b, c, d, _ = sums.T
+    if not (a.all() and c.all()):
+        raise ValueError("a resample has no errors to compare with; score more utterances")
+    return d / c - b / a
+
+
+def _interval(
+    cells: Int[np.ndarray, "runs groups columns"],
+    statistic: Statistic,
+    rng: np.random.Generator,
+    confidence: float,
+    resamples: int,
+) -> tuple[float, float]:
+    """A statistic's interval, were other groups (and runs) drawn: percentiles of a bootstrap, or the jackknife's."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is a share between 0 and 1, not {confidence}")
+    runs, groups, _ = cells.shape
+    if runs > 1 or groups < FEWEST_DRAWN:
+        (value,) = statistic(cells.sum(axis=(0, 1))[None])
+        _, low, high = jackknife(float(value), *_left(cells, statistic), confidence=confidence)
+        return low, high
+    # Drawn 500 at a time: 10,000 resamples of 10,000 groups would take 800 MB at once.
+    counts = [min(500, resamples - start) for start in range(0, resamples, 500)]
+    even = np.full(groups, 1 / groups)
+    sums = np.concatenate([rng.multinomial(groups, even, count) @ cells[0] for count in counts])
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(statistic(sums), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _left(cells: Int[np.ndarray, "runs groups columns"], statistic: Statistic) -> list[Float[np.ndarray, " _"]]:
+    """A statistic without each group in turn and, where there are several, without each run."""
+    samples = [cells.sum(axis=0), cells.sum(axis=1)][: 2 if len(cells) > 1 else 1]
+    return [statistic(cells.sum(axis=(0, 1)) - sample) for sample in samples]
 
 
 def _numbered(names: Sequence[Hashable]) -> Int[np.ndarray, " names"]:
     """Equal names as equal numbers, counted from 0 in the order in which they come."""
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names], np.int64)
-
-
-def _percentiles(values: Float[np.ndarray, " resamples"], confidence: float) -> tuple[float, float]:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is a share between 0 and 1, not {confidence}")
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return float(low), float(high)
