@@ -3,7 +3,9 @@
 python -m experiments matrix --corpora my.toml --scale small --workdir runs
 
 Models by test sets in four conditions; the last domain of the map is then held out, and adapted to. Which of the
-paper's claims hold here is judged as in `claims.py`, under ids that begin with R.
+paper's claims hold here is judged as in `claims.py`, under ids that begin with R. They are not quite the paper's: R3.a
+and R4.c ask of the pooled model what T3.a and T4.c say of one of two alike domains (of the multidomain model the paper
+says T6.d and T6.e), R6.a compares with the domain's own model alone, and R7.a adapts to a tenth, not to 1/70.
 """
 
 from __future__ import annotations

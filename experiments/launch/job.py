@@ -13,15 +13,16 @@ from typing import Any
 class Job:
     """`command` on `nodes` hosts; the rest is the cluster's, and an empty text is a thing not known.
 
-    `directory` is the checkout on every host, `python` its interpreter there; the working directory must lie on a
-    file system that all hosts share. `gpus` and `cpus` are a host's. `name` is the TPU's, or that of the job.
+    `directory` is the checkout on every host, `python` the interpreter there (that of `make env`; in a container the
+    image's own); the working directory must lie on a file system that all hosts share. `gpus` and `cpus` are a host's.
+    `name` is the TPU's, or that of the job.
     """
 
     command: tuple[str, ...]
     nodes: int
     name: str = "mdasr"
     directory: str = ""
-    python: str = ".venv/bin/python"
+    python: str = ""
     gpus: int = 8
     cpus: int = 16
     hours: int = 48
@@ -41,9 +42,9 @@ class Job:
         if missing := [name for name in names if not getattr(self, name)]:
             raise ValueError(f"this launch needs to be told: {' '.join(f'--set-up {name}=...' for name in missing)}")
 
-    def line(self, *more: str) -> str:
-        """The command as a shell takes it."""
-        return shlex.join([self.python, "-m", "experiments", *self.command, *more])
+    def line(self, *more: str, python: str = ".venv/bin/python") -> str:
+        """The command as a shell takes it, run by `python` unless the job has another."""
+        return shlex.join([self.python or python, "-m", "experiments", *self.command, *more])
 
 
 def set_up(command: Sequence[str], nodes: int, settings: Iterable[str]) -> Job:

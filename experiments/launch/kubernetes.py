@@ -13,11 +13,12 @@ PROGRAM = ("kubectl", "apply", "-f", "-")
 def render(job: Job) -> str:
     """A manifest in YAML; ValueError where image or claim is not known.
 
-    The pods find each other by the JobSet's host names and need no rights to ask the cluster.
+    The pods find each other by the JobSet's host names and need no rights to ask the cluster. /dev/shm, through which
+    the loader's processes hand over batches, would be 64 MB otherwise.
     """
     job.require("image", "claim")
     coordinator = f"{job.name}-hosts-0-0.{job.name}:{job.port}"
-    place = job.line("--coordinator", coordinator, "--processes", str(job.nodes), "--process")
+    place = job.line("--coordinator", coordinator, "--processes", str(job.nodes), "--process", python="python")
     command = json.dumps(["bash", "-c", f'exec {place} "$JOB_COMPLETION_INDEX"'])
     limits = json.dumps({"nvidia.com/gpu": job.gpus} if job.gpus else {})
     return f"""apiVersion: jobset.x-k8s.io/v1alpha2
@@ -55,7 +56,12 @@ spec:
                   volumeMounts:
                     - name: shared
                       mountPath: {json.dumps(job.mount)}
+                    - name: memory
+                      mountPath: /dev/shm
               volumes:
+                - name: memory
+                  emptyDir:
+                    medium: Memory
                 - name: shared
                   persistentVolumeClaim:
                     claimName: {json.dumps(job.claim)}
