@@ -85,7 +85,10 @@ def test_kubernetes_gets_an_indexed_job_whose_pods_know_their_place():
     ]  # fmt: skip
     assert replicated["name"] == "hosts" and replicated["replicas"] == 1
     assert container["resources"] == {"requests": {"cpu": 16}, "limits": {"nvidia.com/gpu": 8}}
-    assert container["volumeMounts"][0]["name"] == pod["volumes"][0]["name"]
+    assert shlex.split(script)[1] == "python", "the container's own"
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounted == {"shared": "/shared", "memory": "/dev/shm"}
+    assert {volume["name"] for volume in pod["volumes"]} == mounted.keys()
     bare = yaml.safe_load(kubernetes.render(Job(COMMAND, 1, image="i", claim="c", gpus=0)))
     assert "nvidia.com/gpu" not in str(bare)
 

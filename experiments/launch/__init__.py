@@ -1,6 +1,6 @@
 """The same command on many hosts: a script for a TPU pod, SLURM, Kubernetes or this machine, shown before it runs.
 
-    python -m experiments table6 --scale paper --workdir /nfs/runs --launch slurm --nodes 4 --set-up directory=/nfs/mdasr
+    python -m experiments table6 --scale paper --workdir /nfs/r --launch slurm --nodes 4 --set-up directory=/nfs/mdasr
 
 Each module renders text from a command; nothing but `launch` runs anything. Every host runs the command with
 --distributed, or with its place in the job; killed or preempted, the same launch goes on where it was.
