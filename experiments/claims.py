@@ -301,8 +301,8 @@ CLAIMS = (
     Claim("T7.a", 7, "Fine-tuned on 1/70 of the in-domain data, the multidomain model is at least as good as training "
           "on all of it from scratch",
           models_on(better_or_equal, IN_DOMAIN_ONLY, adapted(MULTI, "10 hrs"), TELEPHONY_8K)),
-    Claim("T7.b", 7, "From 1/70 on, WER falls with every step of in-domain data; with 1/7 and with all of it the adapted "
-          "model beats training from scratch",
+    Claim("T7.b", 7, "From 1/70 on, WER falls with every step of in-domain data; with 1/7 and with all of it the "
+          "adapted model beats training from scratch",
           (*(each for one, more in _STEPS
              for each in models_on(better, adapted(MULTI, one), adapted(MULTI, more), TELEPHONY_8K)),
            *(each for amount in ("100 hrs", "700 hrs")
