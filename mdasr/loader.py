@@ -184,7 +184,7 @@ def measure_stats(
         for source, u in (pool[i] for i in order):
             spoken = source.corpus[u]
             recipe = draw(source.policy, seed, spoken.key, 0)
-            yield frontend.log_mel(perturb(spoken.samples, recipe, noises, measured))
+            yield frontend.log_mel(perturb(spoken.samples, recipe, noises, measured), recipe.warp)
 
     return frontend.feature_stats(features())
 

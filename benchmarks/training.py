@@ -1,0 +1,98 @@
+"""Whether the loader keeps up: `benchmarks/training.py [--scale paper] [--hours 20] [--steps 100] [--json FILE]`.
+
+Makes a corpus of the embedded domains of so many hours (kept in --workdir), and takes so many training steps from its
+shards as `mdasr train` does, with rooms and noise as the scale has them, 8 kHz and codecs. The alignment is the corpus'
+own; the tree is a small one, and the network has the scale's outputs all the same. Speed is hours of audio a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+from mdasr.acoustic.devices import device
+from mdasr.acoustic.train import train
+from mdasr.build import FAST_CODECS, ROW_PIECES, Pool, grow_tree, make_rows, plan_training, room_ranges
+from mdasr.data import synth
+from mdasr.data.noises import make_noises
+from mdasr.frontend import HOP, STRIDE
+from mdasr.language.lexicon import ARPABET, SILENCE
+from mdasr.perturb import Policy
+from mdasr.scales import SCALES, override
+from mdasr.schedule import RowOptions, Source
+from mdasr.spec import AS_PUBLISHED, RATE_HZ, Scale
+
+TREE_UTTERANCES, LEAVES = 400, 100
+
+
+def make_pool(root: Path, scale: Scale, hours: float, workers: int, codecs: bool) -> Pool:
+    """Of all domains that are not held out, as many hours of each."""
+    noises = make_noises("train")
+    policy = Policy(
+        noise_probability=scale.noise_probability,
+        rooms=room_ranges(scale),
+        noises=tuple(sorted(noises)),
+        codecs=FAST_CODECS if codecs else (None,),
+    )
+    domains = [domain for domain in synth.DOMAINS.values() if not domain.held_out]
+    minutes = 60 * hours / len(domains)
+    made = [
+        synth.make(root / f"{each.slug}-{minutes:g}", each.name, "train", workers=workers, minutes=minutes)
+        for each in domains
+    ]
+    sources = tuple(Source(corpus, synth.ALIGNMENT, policy) for corpus in made)
+    return Pool(sources, (), noises, {}, 1.0, {})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", default="paper", choices=SCALES)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="such as batch=128")
+    parser.add_argument("--hours", type=float, default=20.0)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="of the loader")
+    parser.add_argument("--features-on", choices=["host", "accelerator"], default="host")
+    parser.add_argument("--no-codecs", action="store_true", help="which the accelerator cannot simulate")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/bench"))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    chosen = parser.parse_args()
+
+    scale = override(SCALES[chosen.scale], chosen.set)
+    pool = make_pool(chosen.workdir, scale, chosen.hours, chosen.workers, not chosen.no_codecs)
+    some = dataclasses.replace(pool.sources[0], indices=tuple(range(min(TREE_UTTERANCES, len(pool.sources[0].corpus)))))
+    tree = grow_tree([some], (*ARPABET, SILENCE), LEAVES)
+    pieces = ROW_PIECES if chosen.features_on == "accelerator" else 0
+    rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
+    plan = plan_training(pool, tree, scale, rows, 0, AS_PUBLISHED)
+    plan = dataclasses.replace(
+        plan,
+        config=dataclasses.replace(plan.config, num_outputs=scale.leaves),
+        options=dataclasses.replace(plan.options, steps=chosen.steps, checkpoint_every=chosen.steps),
+    )
+    maker, featurize = make_rows(pool, tree, plan, 0, chosen.features_on)
+    shutil.rmtree(chosen.workdir / "training", ignore_errors=True)
+    done = train(
+        plan.config, plan.options, maker, chosen.workdir / "training", workers=chosen.workers, featurize=featurize
+    )
+    hours = chosen.steps * scale.batch * scale.row_steps * STRIDE * HOP / RATE_HZ / 3600
+    figures = {
+        "scale": scale.name,
+        "batch": scale.batch,
+        "corpus_hours": round(sum(source.seconds() for source in pool.sources) / 3600, 2),
+        "workers": chosen.workers,
+        "hours_per_s": round(hours / done.seconds, 4),
+        **done.facts(),
+        "device": device(),
+    }
+    print("\n".join(f"{name:18} {value}" for name, value in figures.items()))
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
