@@ -11,7 +11,8 @@ from mdasr.data.records import write_atomically
 from mdasr.decode.grammar import announced
 from mdasr.files import read_json
 from mdasr.language import espeak
-from mdasr.language.lexicon import Lexicon
+from mdasr.language.lexicon import Lexicon, listed
+from mdasr.language.text import is_normal
 from mdasr.recognizer import Language, check_tree, compose_language
 
 NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same whatever the language
@@ -25,8 +26,8 @@ def regraph(
     Words that `lexicon` (CMUdict's format) has are said as it says, others as the model's own lexicon has it, the rest
     by eSpeak's rules where that is installed. `out` may be `model`; training's checkpoints are not copied. `cache`
     keeps the stages for another graph of the same words. Raises FileNotFoundError where `model` is none,
-    FileExistsError where `out` is another, and ValueError for what `build_graph` refuses, words without pronunciation,
-    and pronunciations in phones that the tree lacks.
+    FileExistsError where `out` is another, and ValueError for what `build_graph` refuses, words of `arpa` that no
+    normalised transcript can have, words without pronunciation, and pronunciations in phones that the tree lacks.
     """
     if not (model / "model.json").exists():
         raise FileNotFoundError(f"{model} is not a model: it has no model.json; `mdasr train` writes one last")
@@ -38,12 +39,17 @@ def regraph(
         described.pop("dev_wer", None)  # that of another language
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
     check_tree(model, tree, described)
-    arpa = arpa or model / "lm.arpa"
-    words = announced(arpa).words
+    words = announced(arpa or model / "lm.arpa").words
+    if arpa and (strange := [word for word in words if not is_normal(word)]):
+        raise ValueError(
+            f"{arpa}: {len(strange)} of {len(words)} words are not written as transcripts are: {listed(strange)}. "
+            "Lower-case them, without digits, signs and hyphens and with plain apostrophes, or make the model anew "
+            "with `mdasr lm train`"
+        )
     if lexicon:
         own = own.merged(_given(lexicon, {*words}, tree))
     covering = own.covering(words, espeak.pronounce if espeak.is_installed() else None)
-    language = compose_language(out, covering, tree, arpa, cache)
+    language = compose_language(out, covering, tree, arpa or model / "lm.arpa", cache)
     for name in NETWORK if elsewhere else ():
         shutil.copyfile(model / name, out / name)
     write_atomically(out / "model.json", json.dumps(described, indent=1) + "\n")

@@ -330,3 +330,13 @@ def test_a_language_model_with_a_broken_line_leaves_the_model_as_it_was(model, o
     assert same(Recognizer.read(tmp_path / "m").language.graph, Recognizer.read(model).language.graph)
     assert main(["graph", str(tmp_path)]) == 2
     assert "is not a model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["AH", "ah-s", "ah’s", "4"])
+def test_words_that_no_transcript_can_have_leave_the_model_as_it_was(model, other_lm, word, tmp_path, capsys):
+    shutil.copytree(model, tmp_path / "m")
+    before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
+    other_lm.write_text(other_lm.read_text().replace("ah", word), encoding="utf-8")
+    assert main(["graph", str(tmp_path / "m"), "--lm", str(other_lm)]) == 2
+    assert f"{other_lm}: 1 of 3 words are not written as transcripts are: {word!r}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()} == before

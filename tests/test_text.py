@@ -2,7 +2,7 @@
 
 import pytest
 
-from mdasr.language.text import normalize, spell_number
+from mdasr.language.text import folded, is_normal, normalize, spell_number
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,13 @@ def test_cardinals_follow_an_independent_grammar():
 def test_numbers_out_of_range(number):
     with pytest.raises(ValueError, match="in words"):
         spell_number(number)
+
+
+@pytest.mark.parametrize("text", ["J\u030c", "Å", "\u1fef", "I\u0307x", "ΟΔΟΣ", "DON’T"])
+def test_folding_twice_is_folding_once(text):
+    assert folded(folded(text)) == folded(text)
+
+
+def test_words_of_normalised_text_are_told_from_others():
+    assert all(map(is_normal, ["ah", "don't", "café", "привет"]))
+    assert not any(map(is_normal, ["Ah", "don’t", "cafe\u0301", "well-known", "'em", "4", "<unk>", "a b "]))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+import soundfile
 
 from mdasr.cli import main
 from mdasr.decode.search import SearchOptions
-from mdasr.recognizer import Recognizer
+from mdasr.language import ngram
+from mdasr.recognizer import Recognizer, check_rescoring
 from mdasr.tuning import GRIDS, Trial, climb, dev_scores, narrowest, sweep
 from tests.test_loader import toy_corpus
 from tests.test_recognizer import corpus, language, untrained  # noqa: F401  fixtures
@@ -84,3 +87,21 @@ def test_evaluate_prints_what_the_lattices_hold(untrained, tmp_path, capsys):  #
     assert main([*arguments, "--rescore", str(tmp_path / "model" / "lm.arpa")]) == 0
     assert json.loads((tmp_path / "r.json").read_text())["wer"] == pytest.approx(result["wer"], abs=0.01)
     assert main([*arguments, "--rescore", str(tmp_path / "no.arpa")]) == 2
+
+
+@pytest.mark.parametrize("words", [["AH", "S"], ["AH", "S", "<unk>"], ["ah", "x"]])
+def test_a_model_to_rescore_with_is_checked_before_recognising(words, untrained, tmp_path, capsys, monkeypatch):  # noqa: F811
+    few = toy_corpus(tmp_path / "few", [0.5, 0.6])
+    untrained.write(tmp_path / "model")
+    other = ngram.train([words[:2]], 2, words)
+    other.write_arpa(tmp_path / "other.arpa")
+    soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16_000)
+    monkeypatch.setattr("mdasr.recognizer.scores", None)
+    for command, given in (("evaluate", few.directory), ("transcribe", tmp_path / "in.wav")):
+        rescored = [command, str(tmp_path / "model"), str(given), "--rescore", str(tmp_path / "other.arpa")]
+        assert main(rescored) == 2
+        lacking = "1 of the model's 2 words: 's'" if "ah" in words else "2 of the model's 2 words: 'ah', 's'"
+        assert f"other.arpa: lacks {lacking}" in capsys.readouterr().err
+    check_rescoring(untrained, untrained.language.directory / "lm.arpa")
+    ngram.train([["ah", "x"]], 2, ["ah", "x", "<unk>"]).write_arpa(tmp_path / "open.arpa")
+    check_rescoring(untrained, tmp_path / "open.arpa")  # where <unk> stands for `s`

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def evaluate_command(chosen: argparse.Namespace) -> int:
     """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
     from mdasr.perturb.conditions import condition
-    from mdasr.recognizer import Recognizer
+    from mdasr.recognizer import Recognizer, check_rescoring
     from mdasr.report import compared, labels, matrix_text, most_confused
 
     recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
@@ -43,6 +43,8 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     sounds = condition_sounds(conditions, chosen.noises, chosen.responses)
     policies = {words: condition(words, *sounds) for words in conditions}
     require(codec for policy in policies.values() for codec in policy.codecs)
+    if chosen.rescore:
+        check_rescoring(recognizer, chosen.rescore)
     earlier = read_evaluation(chosen.against) if chosen.against else None
     if chosen.json:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +124,7 @@ def evaluated(
 
 def transcribe_command(chosen: argparse.Namespace) -> int:
     """Print what is said in each recording, or in a stream of samples while it comes."""
-    from mdasr.recognizer import Recognizer
+    from mdasr.recognizer import Recognizer, check_rescoring
     from mdasr.serve import Served
     from mdasr.transcript import FORMATS, Depth, alternatives, transcribe
 
@@ -137,6 +139,8 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
     if not chosen.files:
         raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
     recognizer, status = Recognizer.read(chosen.model), 0
+    if chosen.rescore:
+        check_rescoring(recognizer, chosen.rescore)
     for path in chosen.files:
         try:
             wave, _ = read_audio(path, chosen.channel)
