@@ -60,14 +60,19 @@ def describe(found: Mapping[str, Any]) -> str:
     return f"{found['wer']:.1f} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]"
 
 
+def same_utterances(earlier: Mapping[str, Any], references: Mapping[str, str]) -> bool:
+    """Whether an earlier result is that of the utterances with these `references`, by id."""
+    return {each["id"]: each["reference"] for each in earlier["utterances"]} == references
+
+
 def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0) -> str:
     """How `scored` differs from an earlier result of `mdasr evaluate --json` on the same utterances, in a sentence.
 
     ValueError where the utterances or their references are others.
     """
-    before = {each["id"]: each for each in earlier["utterances"]}
-    if before.keys() != {s.id for s in scored} or any(before[s.id]["reference"] != s.reference for s in scored):
+    if not same_utterances(earlier, {s.id: s.reference for s in scored}):
         raise ValueError("the earlier result is that of other utterances; evaluate both models on the same corpus")
+    before = {each["id"]: each for each in earlier["utterances"]}
     references = [s.reference.split() for s in scored]
     theirs, ours = [before[s.id]["hypothesis"].split() for s in scored], [s.hypothesis.split() for s in scored]
     old = [count_errors(*pair) for pair in zip(references, theirs)]

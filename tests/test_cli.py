@@ -168,6 +168,17 @@ def test_transcribe_goes_on_after_what_is_no_recording(things, monkeypatch, caps
     assert printed.out.startswith("in.wav\t")
 
 
+def test_an_earlier_result_of_other_utterances_is_refused_before_recognising(things, tmp_path, monkeypatch, capsys):
+    toy_corpus(tmp_path / "four", [0.5] * 4)
+    model, earlier = str(things / "model"), str(tmp_path / "made" / "three.json")
+    assert main(["evaluate", model, str(things / "toy"), "--json", earlier]) == 0
+    assert main(["evaluate", model, str(things / "toy"), "--against", earlier]) == 0
+    assert "matched pairs over" in capsys.readouterr().out
+    monkeypatch.setattr("mdasr.recognizer.scores", None)
+    assert main(["evaluate", model, str(tmp_path / "four"), "--against", earlier]) == 2
+    assert f"{earlier}: the result of other utterances" in capsys.readouterr().err
+
+
 def test_a_missing_manifest_is_an_error_not_a_traceback(tmp_path, capsys):
     assert main(["import", "manifest", str(tmp_path / "no"), "--corpus", "c", "--out", str(tmp_path / "c")]) == 2
     assert "no such manifest" in capsys.readouterr().err

@@ -62,10 +62,10 @@ def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys):  # noqa:
     few = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
     untrained.write(tmp_path / "model")
     before = (tmp_path / "model" / "model.json").read_text()
-    command = ["tune", str(tmp_path / "model"), str(few.directory), "--picture", str(tmp_path / "t.png")]
+    command = ["tune", str(tmp_path / "model"), str(few.directory), "--picture", str(tmp_path / "pics" / "t.png")]
     assert main([*command, "--dry-run"]) == 0
     assert (tmp_path / "model" / "model.json").read_text() == before
-    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "pics" / "t.png").read_bytes().startswith(b"\x89PNG")
     assert "chosen" in capsys.readouterr().out
     assert main(command) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "chosen" in line]
@@ -74,6 +74,19 @@ def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys):  # noqa:
     assert f"{tuned.facts['dev_wer']:.2f}" in line and tuned.facts["tuned_on"] == [few.info["corpus"]]
     changed = json.loads((tmp_path / "model" / "model.json").read_text())
     assert {k for k, v in changed.items() if v != json.loads(before).get(k)} <= {"search", "tuned_on", "dev_wer"}
+
+
+@pytest.mark.parametrize("tolerance", ["-1", "nan"])
+def test_a_tolerance_that_no_beam_meets_is_refused_before_the_sweep(tolerance, tmp_path, capsys):
+    assert main(["tune", str(tmp_path / "no"), str(tmp_path), "--tolerance", tolerance]) == 2
+    assert f"--tolerance {tolerance}: give 0 points or more" in capsys.readouterr().err
+
+
+def test_what_is_tuned_is_written_though_it_cannot_be_drawn(untrained, tmp_path, capsys):  # noqa: F811
+    few = toy_corpus(tmp_path / "few", [0.5, 0.6])
+    untrained.write(tmp_path / "model")
+    assert main(["tune", str(tmp_path / "model"), str(few.directory), "--picture", str(tmp_path / "t.what")]) == 2
+    assert "tuned_on" in Recognizer.read(tmp_path / "model").facts
 
 
 def test_evaluate_prints_what_the_lattices_hold(untrained, tmp_path, capsys):  # noqa: F811

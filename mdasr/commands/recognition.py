@@ -34,7 +34,7 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
     from mdasr.perturb.conditions import condition
     from mdasr.recognizer import Recognizer, check_rescoring
-    from mdasr.report import compared, labels, matrix_text, most_confused
+    from mdasr.report import compared, labels, matrix_text, most_confused, same_utterances
 
     recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
     conditions = chosen.condition or ["clean"]
@@ -46,6 +46,8 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     if chosen.rescore:
         check_rescoring(recognizer, chosen.rescore)
     earlier = read_evaluation(chosen.against) if chosen.against else None
+    if earlier and not same_utterances(earlier, {utterance.id: utterance.text for utterance in corpora[0]}):
+        raise ValueError(f"{chosen.against}: the result of other utterances; evaluate both models on the same corpus")
     if chosen.json:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
     cells = []
