@@ -62,7 +62,9 @@ def test_numbers_are_spelt_when_asked(text, words):
     assert normalize(text, spell_numbers=True) == words
 
 
-@pytest.mark.parametrize("text", ["555-1234", "10:30", "mp3", "1/2", "-5", "1990s", "$5", "1.2.3", "٣", "50%", "3.1st"])
+@pytest.mark.parametrize(
+    "text", ["555-1234", "10:30", "mp3", "1/2", "-5", "1990s", "$5", "1.2.3", "٣", "50%", "3.1st", ".5", "(.5)", ",5"]
+)
 def test_what_is_read_in_several_ways_is_refused_even_then(text):
     with pytest.raises(ValueError, match=r"in words|as it was said"):
         normalize(text, spell_numbers=True)

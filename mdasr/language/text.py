@@ -92,7 +92,8 @@ def _kept(character: str, text: str) -> str:
 
 def _spelled_token(match: re.Match[str]) -> str:
     """Spell a number, decimal or ordinal; ValueError for other tokens with digits, read in many ways."""
-    token = match[0].strip(".,;:!?()\"'")
+    # A leading point is no punctuation: ".5" is no 5.
+    token = match[0].lstrip(";:!?()\"'").rstrip(".,;:!?()\"'")
     if not (number := _NUMBER.fullmatch(token)):
         raise ValueError(f"{match[0]!r} can be read in several ways; write it in words")
     whole, decimals, ordinal = number[1].replace(",", ""), number[2], number[3]
