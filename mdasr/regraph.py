@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import write_atomically
 from mdasr.decode.grammar import announced
-from mdasr.files import read_json
+from mdasr.files import read_json, read_text
 from mdasr.language import espeak
-from mdasr.language.lexicon import Lexicon, listed
+from mdasr.language.lexicon import LEXICON, Lexicon, listed, origins, parsed
 from mdasr.language.text import is_normal
 from mdasr.recognizer import Language, check_tree, compose_language
 
@@ -46,9 +47,13 @@ def regraph(
             "Lower-case them, without digits, signs and hyphens and with plain apostrophes, or make the model anew "
             "with `mdasr lm train`"
         )
-    if lexicon:
-        own = own.merged(_given(lexicon, {*words}, tree))
+    given = _given(lexicon, {*words}, tree) if lexicon else Lexicon({})
+    own = own.merged(given)
     covering = own.covering(words, espeak.pronounce if espeak.is_installed() else None)
+    if lexicon:
+        known = sum(word in own for word in words)
+        counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(words) - known}
+        print(origins(counts), file=sys.stderr)
     language = compose_language(out, covering, tree, arpa or model / "lm.arpa", cache)
     for name in NETWORK if elsewhere else ():
         shutil.copyfile(model / name, out / name)
@@ -70,11 +75,6 @@ def _given(path: Path, words: set[str], tree: Tree) -> Lexicon:
 
 
 def _line(path: Path, word: str, phone: str) -> int:
-    """The first line that says `word` with `phone`, stress marks apart."""
-    rows = enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1)
-    return next(
-        number
-        for number, line in rows
-        if (fields := line.lower().split()) and fields[0].split("(")[0] == word
-        and any(field.rstrip("012") == phone.lower().rstrip("012") for field in fields[1:])
-    )  # fmt: skip
+    """The first line that says `word` with `phone`."""
+    rows = enumerate(map(parsed, read_text(path, LEXICON).split("\n")), start=1)
+    return next(number for number, row in rows if row and row[0] == word and phone in row[2])
