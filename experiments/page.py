@@ -149,9 +149,9 @@ def _table(name: str, found: Mapping[str, Any] | None, contents: Contents) -> It
 def _entries(cell: Mapping[str, Any]) -> Iterator[Entry]:
     """A cell's numbers: its word error rate, or each of its measures that has an interval (Table 2)."""
     if "wer" in cell:
-        low, high = cell["ci95"]
+        interval = "[{:.1f}, {:.1f}]".format(*cell["ci95"]) if cell["ci95"] else ""
         paper = "" if cell.get("paper") is None else f"{cell['paper']:.1f}"
-        yield Entry(cell["row"], cell["column"], f"{cell['wer']:.1f}", f"[{low:.1f}, {high:.1f}]", paper)
+        yield Entry(cell["row"], cell["column"], f"{cell['wer']:.1f}", interval, paper)
         return
     for measure in (name for name in cell if f"{name}_ci95" in cell):
         paper = str((cell.get("paper") or {}).get(measure, ""))
@@ -212,7 +212,7 @@ def _curves(
     scratch = None
     for cell in (cell for cell in cells if cell.get(measure) is not None):
         trained, wer = known[cell["row"]], float(cell[measure])
-        low, high = cell["ci95"] if measure == "wer" else (wer, wer)
+        low, high = cell["ci95"] if measure == "wer" and cell["ci95"] else (wer, wer)
         in_domain = trained.model.domains == (IN_DOMAIN,)
         point = Point(float(amount(trained)) if in_domain else 0.0, wer, (float(low), float(high)))
         start = trained.model.parent or trained.model

@@ -63,7 +63,7 @@ def draw_errors(file: BytesIO, cells: Sequence[Mapping[str, Any]]) -> None:
             own = [cell for cell in cells if cell["column"] == column]
             at = [rows.index(cell["row"]) + (i - (len(columns) - 1) / 2) * thick for cell in own]
             shown[column] = axes.barh(at, [cell["wer"] for cell in own], 0.9 * thick, color=_COLOURS[i], alpha=0.75)
-            axes.hlines(at, *zip(*(cell["ci95"] for cell in own)), color="k", linewidth=0.9)
+            axes.hlines(at, *zip(*(cell["ci95"] or [cell["wer"]] * 2 for cell in own)), color="k", linewidth=0.9)
             if paper := [(cell["paper"], y) for cell, y in zip(own, at) if cell["paper"] is not None]:
                 marks = axes.plot(*zip(*paper), "D", color="w", markeredgecolor="k", markersize=3.5)
         axes.set_yticks(range(len(rows)), rows)

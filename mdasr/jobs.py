@@ -32,7 +32,7 @@ from mdasr.files import read_text
 from mdasr.language import espeak
 from mdasr.language.arpa import read_arpa
 from mdasr.language.combine import fit_weights, interpolate, widen
-from mdasr.language.lexicon import LEXICON, Lexicon
+from mdasr.language.lexicon import LEXICON, Lexicon, origins
 from mdasr.perturb import Policy, require
 from mdasr.perturb.room import Sounds
 from mdasr.realign import realign
@@ -131,7 +131,7 @@ def train_on(request: TrainRequest, directory: Path, share: float = 1.0) -> Reco
     """Train a recogniser from transcribed recordings: align, hold out, grow the tree, train the language, the network.
 
     The alignment is made of all of them, the rest of a `share` of what is not held out. Raises ValueError for words
-    without pronunciation, and ImportError where a codec or eSpeak is asked for and missing.
+    without pronunciation, and ImportError where a codec is asked for and missing.
     """
     if found := done(directory, **_asked(request, share)):
         return found
@@ -219,10 +219,16 @@ def _trained(
 
 
 def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
-    """Pronunciations of all words of the corpora: those of a file, and eSpeak's for words that it lacks."""
+    """Pronunciations of all words of the corpora: those of a file, and eSpeak's for words that it lacks.
+
+    Where there is a file, standard error tells how many came from which. Raises ValueError for words that neither has.
+    """
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
-    given = Lexicon.read(path) if path else Lexicon({})
-    return Lexicon({w: v for w, v in given.entries.items() if w in words}).covering(words, espeak.pronounce)
+    given = {w: v for w, v in Lexicon.read(path).entries.items() if w in words} if path else {}
+    covering = Lexicon(given).covering(words, espeak.pronounce if espeak.is_installed() else None)
+    if path:
+        print(origins({str(path): len(given), "eSpeak": len(words) - len(given)}), file=sys.stderr)
+    return covering
 
 
 def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:

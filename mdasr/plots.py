@@ -145,7 +145,7 @@ def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
             found = sorted((p["seconds"] / 60, p["wer"][test]) for p in points if p["start"] == start)
             minutes, cells = [m for m, _ in found], [c for _, c in found]
             axes.plot(minutes, [c["wer"] for c in cells], line, color=f"C{i}", markersize=5)
-            low, high = ([c["ci95"][end] for c in cells] for end in (0, 1))
+            low, high = ([(c["ci95"] or [c["wer"]] * 2)[end] for c in cells] for end in (0, 1))
             axes.fill_between(minutes, low, high, color=f"C{i}", alpha=0.12, lw=0)
         axes.axhline(points[0]["wer"][test]["wer"], color=f"C{i}", ls=":", lw=1)
         axes.plot([], [], "-", color=f"C{i}", label=test)

@@ -38,7 +38,7 @@ from mdasr.decode.rescore import Grammar, rescore
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
 from mdasr.files import read_array, read_arrays, read_json, read_text
 from mdasr.language.arpa import N_GRAMS, read_arpa
-from mdasr.language.lexicon import Lexicon
+from mdasr.language.lexicon import Lexicon, listed
 from mdasr.perturb import Policy, draw, perturb, schema
 from mdasr.perturb.room import Sounds
 from mdasr.score.wer import Scored, count_errors
@@ -315,6 +315,16 @@ def recognize_lattices(
 @lru_cache(maxsize=2)
 def _read_grammar(arpa: Path) -> Grammar:
     return Grammar(read_arpa(arpa))
+
+
+def check_rescoring(recognizer: Recognizer, arpa: Path) -> None:
+    """ValueError where the n-gram model to rescore with is broken, or cannot say words that the recogniser hears."""
+    words = recognizer.graph.words
+    if strange := _read_grammar(arpa).unsayable(words):
+        raise ValueError(
+            f"{arpa}: lacks {len(strange)} of the model's {len(words)} words: {listed(strange)}. Lower-case it, or "
+            "make it anew with `mdasr lm train` of text that has them, or with <unk> in its --vocabulary"
+        )
 
 
 def _lattice(

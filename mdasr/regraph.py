@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 from mdasr.acoustic.tying import Tree
 from mdasr.data.records import write_atomically
 from mdasr.decode.grammar import announced
-from mdasr.files import read_json
+from mdasr.files import read_json, read_text
 from mdasr.language import espeak
-from mdasr.language.lexicon import Lexicon
+from mdasr.language.lexicon import LEXICON, Lexicon, listed, origins, parsed
+from mdasr.language.text import is_normal
 from mdasr.recognizer import Language, check_tree, compose_language
 
 NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same whatever the language
@@ -25,8 +27,8 @@ def regraph(
     Words that `lexicon` (CMUdict's format) has are said as it says, others as the model's own lexicon has it, the rest
     by eSpeak's rules where that is installed. `out` may be `model`; training's checkpoints are not copied. `cache`
     keeps the stages for another graph of the same words. Raises FileNotFoundError where `model` is none,
-    FileExistsError where `out` is another, and ValueError for what `build_graph` refuses, words without pronunciation,
-    and pronunciations in phones that the tree lacks.
+    FileExistsError where `out` is another, and ValueError for what `build_graph` refuses, words of `arpa` that no
+    normalised transcript can have, words without pronunciation, and pronunciations in phones that the tree lacks.
     """
     if not (model / "model.json").exists():
         raise FileNotFoundError(f"{model} is not a model: it has no model.json; `mdasr train` writes one last")
@@ -38,12 +40,21 @@ def regraph(
         described.pop("dev_wer", None)  # that of another language
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
     check_tree(model, tree, described)
-    arpa = arpa or model / "lm.arpa"
-    words = announced(arpa).words
-    if lexicon:
-        own = own.merged(_given(lexicon, {*words}, tree))
+    words = announced(arpa or model / "lm.arpa").words
+    if arpa and (strange := [word for word in words if not is_normal(word)]):
+        raise ValueError(
+            f"{arpa}: {len(strange)} of {len(words)} words are not written as transcripts are: {listed(strange)}. "
+            "Lower-case them, without digits, signs and hyphens and with plain apostrophes, or make the model anew "
+            "with `mdasr lm train`"
+        )
+    given = _given(lexicon, {*words}, tree) if lexicon else Lexicon({})
+    own = own.merged(given)
     covering = own.covering(words, espeak.pronounce if espeak.is_installed() else None)
-    language = compose_language(out, covering, tree, arpa, cache)
+    if lexicon:
+        known = sum(word in own for word in words)
+        counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(words) - known}
+        print(origins(counts), file=sys.stderr)
+    language = compose_language(out, covering, tree, arpa or model / "lm.arpa", cache)
     for name in NETWORK if elsewhere else ():
         shutil.copyfile(model / name, out / name)
     write_atomically(out / "model.json", json.dumps(described, indent=1) + "\n")
@@ -64,11 +75,6 @@ def _given(path: Path, words: set[str], tree: Tree) -> Lexicon:
 
 
 def _line(path: Path, word: str, phone: str) -> int:
-    """The first line that says `word` with `phone`, stress marks apart."""
-    rows = enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1)
-    return next(
-        number
-        for number, line in rows
-        if (fields := line.lower().split()) and fields[0].split("(")[0] == word
-        and any(field.rstrip("012") == phone.lower().rstrip("012") for field in fields[1:])
-    )  # fmt: skip
+    """The first line that says `word` with `phone`."""
+    rows = enumerate(map(parsed, read_text(path, LEXICON).split("\n")), start=1)
+    return next(number for number, row in rows if row and row[0] == word and phone in row[2])

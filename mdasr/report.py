@@ -35,18 +35,22 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
     """Word error rate of a test set with its 95% interval, and the counts behind it, over one or more training runs.
 
     The interval is over speakers (and runs); over utterances where there is a single speaker, which "ci95_over" says.
+    Of a single utterance there is no interval, and both are None.
     """
     scored = [s for run in runs for s in run]
     errors = [s.errors for s in scored]
     total = sum(errors, Errors())
     over, groups = grouped(scored)
     of_run = [i for i, run in enumerate(runs) for _ in run]
-    low, high = wer_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
+    interval = None
+    if len({*groups}) != 1:
+        ends = wer_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
+        interval = [round(end, 2) for end in ends]
     by_run = [round(sum((s.errors for s in run), Errors()).wer, 2) for run in runs]
     return {
         "wer": round(total.wer, 2),
-        "ci95": [round(low, 2), round(high, 2)],
-        "ci95_over": over,
+        "ci95": interval,
+        "ci95_over": over if interval else None,
         "ref_words": total.ref_words,
         "sub": total.sub,
         "ins": total.ins,
@@ -56,8 +60,14 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
 
 
 def describe(found: Mapping[str, Any]) -> str:
-    """A cell as "12.3 [11.8, 12.9]"."""
-    return f"{found['wer']:.1f} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]"
+    """A cell as "12.3 [11.8, 12.9]", or "12.3" where there is no interval."""
+    wer = f"{found['wer']:.1f}"
+    return f"{wer} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]" if found["ci95"] else wer
+
+
+def same_utterances(earlier: Mapping[str, Any], references: Mapping[str, str]) -> bool:
+    """Whether an earlier result is that of the utterances with these `references`, by id."""
+    return {each["id"]: each["reference"] for each in earlier["utterances"]} == references
 
 
 def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0) -> str:
@@ -65,18 +75,21 @@ def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0
 
     ValueError where the utterances or their references are others.
     """
-    before = {each["id"]: each for each in earlier["utterances"]}
-    if before.keys() != {s.id for s in scored} or any(before[s.id]["reference"] != s.reference for s in scored):
+    if not same_utterances(earlier, {s.id: s.reference for s in scored}):
         raise ValueError("the earlier result is that of other utterances; evaluate both models on the same corpus")
+    before = {each["id"]: each for each in earlier["utterances"]}
     references = [s.reference.split() for s in scored]
     theirs, ours = [before[s.id]["hypothesis"].split() for s in scored], [s.hypothesis.split() for s in scored]
     old = [count_errors(*pair) for pair in zip(references, theirs)]
     _, groups = grouped(scored)
-    low, high = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(seed))
+    interval = "(one utterance, so no interval)"
+    if len({*groups}) > 1:
+        ends = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(seed))
+        interval = "[{:+.1f}, {:+.1f}]".format(*ends)
     test = mapsswe(references, theirs, ours)
     wer_a, wer_b = sum(old, Errors()).wer, sum((s.errors for s in scored), Errors()).wer
     return (
-        f"from {wer_a:.1f} to {wer_b:.1f} %: {wer_b - wer_a:+.1f} points [{low:+.1f}, {high:+.1f}]; matched pairs over "
+        f"from {wer_a:.1f} to {wer_b:.1f} %: {wer_b - wer_a:+.1f} points {interval}; matched pairs over "
         f"{test.segments} segments: p = {test.p:.2g}"
     )
 

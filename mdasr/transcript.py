@@ -123,14 +123,28 @@ def _piece(start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | No
 
 
 def alternatives(pieces: Sequence[Piece], count: int) -> list[Alternative]:
-    """The `count` likeliest word sequences of a whole recording, out of those of its pieces, the best first."""
+    """The `count` likeliest word sequences of a whole recording, out of those of its pieces, the best first.
+
+    Each stands there once, however its words may be divided among the pieces.
+    """
     whole = [Alternative("", 0.0)]
     for piece in pieces:
         if piece.alternatives:
-            pairs = itertools.product(whole, piece.alternatives)
-            longer = (Alternative(f"{a.text} {b.text}".strip(), a.cost + b.cost) for a, b in pairs)
-            whole = heapq.nsmallest(count, longer, key=lambda each: each.cost)
+            # Cheapest first, so of a text that comes about in several ways the first is kept. Of each piece `count` are
+            # enough, and of what stands before it: one beyond them has so many cheaper ones, of other texts, beside it.
+            longer = heapq.merge(*(_followed(each, piece) for each in whole), key=lambda each: each.cost)
+            found: dict[str, Alternative] = {}
+            for each in longer:
+                found.setdefault(each.text, each)
+                if len(found) == count:
+                    break
+            whole = [*found.values()]
     return whole
+
+
+def _followed(before: Alternative, piece: Piece) -> Iterator[Alternative]:
+    for after in piece.alternatives:
+        yield Alternative(f"{before.text} {after.text}".strip(), before.cost + after.cost)
 
 
 def as_text(name: str, pieces: Sequence[Piece]) -> str:
@@ -138,12 +152,17 @@ def as_text(name: str, pieces: Sequence[Piece]) -> str:
     return " ".join(piece.text for piece in pieces if piece.words)
 
 
+def ctm_name(name: str) -> str:
+    """What a recording is called in a CTM: blanks, which part columns, become underscores."""
+    return "_".join(name.split())
+
+
 def as_ctm(name: str, pieces: Sequence[Piece]) -> str:
     """NIST's CTM: recording, channel, start, duration, word and confidence, a line each.
 
-    Blanks in the name become underscores; without confidences there is no sixth column.
+    Without confidences there is no sixth column.
     """
-    recording = "_".join(name.split())
+    recording = ctm_name(name)
     return "\n".join(
         f"{recording} 1 {start:.3f} {end - start:.3f} {word}" + ("" if sure is None else f" {sure:.2f}")
         for piece in pieces

@@ -137,7 +137,7 @@ def test_verdicts_on_who_is_nearest_and_farthest():
 
 def test_the_command_prints_the_nearest_first(corpora, tmp_path, capsys):
     directories = [str(corpora[name].directory) for name in ("Telephony", "Voicesearch", "Call-center")]
-    out, picture = tmp_path / "out.json", tmp_path / "domains.png"
+    out, picture = tmp_path / "json" / "out.json", tmp_path / "pictures" / "domains.png"
     arguments = ["--to", "Telephony", "--components", "1", "--dimensions", "2", "--utterances", "9", "--narrowband"]
     assert main(["similarity", *directories, *arguments, "--json", str(out), "--picture", str(picture)]) == 0
     printed = capsys.readouterr().out

@@ -11,6 +11,7 @@ import soundfile
 from mdasr.cli import COMMANDS, main
 from mdasr.data.noises import make_noises
 from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
+from mdasr.transcript import Piece
 from tests.test_fuzz import small_model
 from tests.test_loader import toy_corpus
 
@@ -166,6 +167,54 @@ def test_transcribe_goes_on_after_what_is_no_recording(things, monkeypatch, caps
     assert "no.wav: no such file; a recording should be there" in missing
     assert "words.txt: damaged, or no audio that libsndfile or FFmpeg knows" in other
     assert printed.out.startswith("in.wav\t")
+
+
+def test_an_earlier_result_of_other_utterances_is_refused_before_recognising(things, tmp_path, monkeypatch, capsys):
+    toy_corpus(tmp_path / "four", [0.5] * 4)
+    model, earlier = str(things / "model"), str(tmp_path / "made" / "three.json")
+    assert main(["evaluate", model, str(things / "toy"), "--json", earlier]) == 0
+    assert main(["evaluate", model, str(things / "toy"), "--against", earlier]) == 0
+    assert "matched pairs over" in capsys.readouterr().out
+    monkeypatch.setattr("mdasr.recognizer.scores", None)
+    assert main(["evaluate", model, str(tmp_path / "four"), "--against", earlier]) == 2
+    assert f"{earlier}: the result of other utterances" in capsys.readouterr().err
+
+
+def test_a_single_utterance_is_scored_without_an_interval(things, tmp_path, capsys):
+    toy_corpus(tmp_path / "one", [0.5])
+    command = ["evaluate", str(things / "model"), str(tmp_path / "one")]
+    assert main([*command, "--json", str(tmp_path / "r.json")]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert f"WER {found['wer']:.1f} % (" in printed and "; one utterance, so no interval)" in printed
+    assert found["ci95"] is None and found["ci95_over"] is None
+    assert main([*command, "--against", str(tmp_path / "r.json"), "--condition", "8khz"]) == 0
+    assert "points (one utterance, so no interval); matched pairs over" in capsys.readouterr().out
+    assert main([*command, "--condition", "clean", "--condition", "8khz"]) == 0
+    assert f"| {found['wer']:.1f} |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "kind", "said"),
+    [
+        ("in.wav words.txt", "srt", "--format srt of 2 recordings: subtitles are one recording's"),
+        ("in.wav sub/in.flac", "ctm", "in.wav and sub/in.flac would both be called 'in' in the output"),
+        ("in.wav sub/in.flac", "json", "in.wav and sub/in.flac would both be called 'in' in the output"),
+        ("in_a.wav in\ta.wav", "ctm", "in_a.wav and in\ta.wav would both be called 'in_a' in the output"),
+    ],
+)
+def test_recordings_that_the_output_could_not_tell_apart_are_refused(files, kind, said, things, monkeypatch, capsys):
+    monkeypatch.chdir(things)
+    assert main(["transcribe", "model", *files.split(" "), "--format", kind]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_of_silence_no_subtitle_is_printed(things, monkeypatch, capsys):
+    monkeypatch.chdir(things)
+    monkeypatch.setattr("mdasr.transcript.transcribe", lambda *_, **__: [Piece(0.0, 1.0, ())])
+    for kind, printed in (("srt", ""), ("ctm", ""), ("text", "\n")):
+        assert main(["transcribe", "model", "in.wav", "--format", kind]) == 0
+        assert capsys.readouterr().out == printed
 
 
 def test_a_missing_manifest_is_an_error_not_a_traceback(tmp_path, capsys):

@@ -18,7 +18,9 @@ from experiments.run import Laboratory
 from experiments.table3_noise import TABLE
 from experiments.testsets import DICTATION, TELEPHONY_8K, VOICESEARCH, name, narrow, noisy
 from mdasr import report
+from mdasr.curve import curve_text
 from mdasr.perturb import Policy
+from mdasr.plots import draw_adaptation
 from mdasr.scales import MINI, override
 from mdasr.schedule import Source, subset
 from mdasr.score.wer import Errors, Scored
@@ -71,7 +73,20 @@ def test_one_speakers_interval_is_over_utterances():
     assert report.cell(spoken)["ci95_over"] == "utterances"
     two = [*spoken, Scored("v", "t", "a b", "a b", Errors(ref_words=2))]
     assert report.cell(two)["ci95_over"] == "speakers"
+    alone = report.cell(spoken[:1])
+    assert alone["ci95"] is None and alone["wer"] == 50.0 and report.describe(alone) == "50.0"
     assert report.most_confused(spoken, 3) == ["    5  b heard as c"]
+
+
+def test_an_adaptation_on_a_single_utterance_is_drawn_without_its_interval(tmp_path):
+    found = {"wer": 20.0, "ci95": None}
+    points = [
+        {"start": start, "share": share, "seconds": 60 * share, "wer": {"toy": found}}
+        for start, share in (("unadapted", 0.0), ("adapted", 0.5), ("adapted", 1.0), ("from scratch", 1.0))
+    ]
+    draw_adaptation(tmp_path / "curve.png", {"points": points})
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "20.0" in curve_text({"points": points})
 
 
 def test_several_seeds_make_one_cell_with_a_wider_interval():

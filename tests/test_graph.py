@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -279,7 +280,10 @@ def test_a_model_gets_another_language(model, other_lm, tmp_path, capsys):
     out = tmp_path / "out"
     given = ["graph", str(model), "--lm", str(other_lm), "--lexicon", str(tmp_path / "more.dict"), "--out", str(out)]
     assert main(given) == 0
-    assert f"{out}: 3 words, " in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert f"{out}: 3 words, " in printed.out
+    said = f"pronunciations of 3 words: 2 from {tmp_path / 'more.dict'}, 1 from the model, 0 from eSpeak"
+    assert said in printed.err
     found, old = Recognizer.read(out), Recognizer.read(model)
     assert found.language.graph.words == ("ah", "s", "tas")
     assert found.language.lexicon.entries["tas"] == ((("T", "AA", "S"), 1.0),)
@@ -313,10 +317,12 @@ def test_words_without_pronunciation_are_espeaks_or_named(model, other_lm, tmp_p
 
 
 def test_a_lexicon_in_other_phones_is_named_with_its_line(model, other_lm, tmp_path, capsys):
-    (tmp_path / "more.dict").write_text(";;; words\nUNHEARD  ZH\nTAS  T AA1 S\nTAS(2)  T AE1 S\n")
-    given = ["graph", str(model), "--lm", str(other_lm), "--lexicon", str(tmp_path / "more.dict")]
-    assert main([*given, "--out", str(tmp_path / "out")]) == 2
-    assert "more.dict:4: 'tas' has the phone 'AE', which the model's tree does not know" in capsys.readouterr().err
+    said = ";;; words\nUNHEARD  ZH\nTAS  T AA1 S\nTAS(2)  T AE1 S\n"
+    for name, content in (("more.dict", said.encode()), ("more.dict.gz", gzip.compress(said.encode()))):
+        (tmp_path / name).write_bytes(content)
+        given = ["graph", str(model), "--lm", str(other_lm), "--lexicon", str(tmp_path / name)]
+        assert main([*given, "--out", str(tmp_path / "out")]) == 2
+        assert f"{name}:4: 'tas' has the phone 'AE', which the model's tree does not know" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -330,3 +336,20 @@ def test_a_language_model_with_a_broken_line_leaves_the_model_as_it_was(model, o
     assert same(Recognizer.read(tmp_path / "m").language.graph, Recognizer.read(model).language.graph)
     assert main(["graph", str(tmp_path)]) == 2
     assert "is not a model" in capsys.readouterr().err
+
+
+def test_a_gzipped_language_model_is_told_how_to_be_read(model, other_lm, tmp_path, capsys):
+    packed = tmp_path / "other.arpa.gz"
+    packed.write_bytes(gzip.compress(other_lm.read_bytes()))
+    assert main(["graph", str(model), "--lm", str(packed), "--out", str(tmp_path / "out")]) == 2
+    assert f"{packed}:1: gzipped; gunzip it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["AH", "ah-s", "ah’s", "4"])
+def test_words_that_no_transcript_can_have_leave_the_model_as_it_was(model, other_lm, word, tmp_path, capsys):
+    shutil.copytree(model, tmp_path / "m")
+    before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
+    other_lm.write_text(other_lm.read_text().replace("ah", word), encoding="utf-8")
+    assert main(["graph", str(tmp_path / "m"), "--lm", str(other_lm)]) == 2
+    assert f"{other_lm}: 1 of 3 words are not written as transcripts are: {word!r}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()} == before

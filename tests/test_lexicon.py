@@ -46,6 +46,13 @@ def test_reads_cmudict(tmp_path):
     assert read.phones == ("AE", "AH", "AO", "D", "EH", "ER", "EY", "K", "N", "OW", "R", "SIL", "T")
 
 
+@pytest.mark.parametrize("line", ["{}  K AE1 F", "{}\t1\tK AE F"])
+@pytest.mark.parametrize(("word", "transcribed"), [("Cafe\u0301", "café"), ("DON’T", "don't"), ("ah-s", "ah-s")])
+def test_words_are_written_as_in_transcripts(tmp_path, line, word, transcribed):
+    read = Lexicon.read(write(tmp_path / "lexicon.txt", line.format(word)))
+    assert read.words == (transcribed,)
+
+
 def test_digits_of_other_phone_sets_stay(tmp_path):
     read = Lexicon.read(write(tmp_path / "tones", "ma m a1\nsa s AA\n"))
     assert read.entries["ma"] == ((("m", "a1"), 1.0),)

@@ -190,6 +190,12 @@ def test_adaptation_leaves_out_the_models_that_are_not_there():
     assert "Not in the picture, since their models are not here: Multidomain." in Reader(page(contents)).text
 
 
+def test_cells_without_an_interval_are_drawn_and_written():
+    alone = [cell(each.model.name, "WER", ci95=None, ci95_over=None) for each in MODELS]
+    read = Reader(page(dataclasses.replace(FULL, tables={**FULL.tables, "table7": table(7, alone)})))
+    assert "12.3" in read.text
+
+
 def test_the_command_writes_what_there_is(tmp_path, capsys):
     laboratory = Laboratory(tmp_path, MINI)
     assert main(["report", "--workdir", str(tmp_path)]) == 0

@@ -18,7 +18,8 @@ from mdasr.build import Pool, check_corpora, check_hosts, log_priors, make_langu
 from mdasr.cli import main
 from mdasr.data.records import Corpus
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.jobs import TrainRequest, held_out, read_questions, train_on
+from mdasr.jobs import TrainRequest, covering_lexicon, held_out, read_questions, train_on
+from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Policy
 from mdasr.realign import phone_scores, realign
@@ -144,6 +145,18 @@ def test_questions_are_read_and_strange_phones_named(tmp_path):
     path.write_text("\n")
     with pytest.raises(ValueError, match="no questions"):
         read_questions(path, LEXICON.phones)
+
+
+def test_it_is_told_which_pronunciations_are_whose(corpus, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "said.dict"
+    path.write_text("AH  AA1\nUNHEARD  ZH\n")
+    monkeypatch.setattr(espeak, "is_installed", lambda: False)
+    with pytest.raises(ValueError, match=r"1 words without pronunciation: 's'\. Give them in a lexicon"):
+        covering_lexicon([corpus], path)
+    monkeypatch.setattr(espeak, "is_installed", lambda: True)
+    monkeypatch.setattr(espeak, "pronounce", lambda words: dict.fromkeys(words, ("S",)))
+    assert covering_lexicon([corpus], path) == LEXICON
+    assert f"pronunciations of 2 words: 1 from {path}, 1 from eSpeak" in capsys.readouterr().err
 
 
 def test_a_corpus_that_changes_under_a_training_is_named(corpus, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import math
+import random
 import sys
 
 import numpy as np
@@ -150,6 +152,24 @@ def test_alternatives_of_a_recording_are_ranked_over_its_pieces():
     assert alternatives([Piece(0.0, 1.0, ())], 3) == [Alternative("", 0.0)]
 
 
+def test_alternatives_that_say_the_same_are_one():
+    """A word may be heard at the end of a piece or at the beginning of the next."""
+    rng = random.Random(0)
+    for count in (1, 2, 3, 5, 8) * 5:
+        rankings = []
+        for _ in range(3):
+            texts = rng.sample(["", "a", "b", "a a", "a b", "b a"], 5)
+            rankings.append([Alternative(text, cost) for cost, text in zip(sorted(rng.random() for _ in texts), texts)])
+        cheapest: dict[str, float] = {}
+        for chosen in itertools.product(*rankings):
+            text = " ".join(each.text for each in chosen if each.text)
+            cheapest[text] = min(cheapest.get(text, math.inf), sum(each.cost for each in chosen))
+        pieces = [Piece(float(i), i + 1.0, (), tuple(ranked[:count])) for i, ranked in enumerate(rankings)]
+        found = alternatives(pieces, count)
+        assert [each.text for each in found] == sorted(cheapest, key=cheapest.__getitem__)[:count]
+        assert [each.cost for each in found] == pytest.approx(sorted(cheapest.values())[:count])
+
+
 def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus):  # noqa: F811
     wave = corpus[2].samples
     (plain,), (deep,) = (list(transcribe(untrained, wave, depth=depth)) for depth in (Depth(), Depth(True, 4)))
@@ -178,5 +198,7 @@ def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, ca
     assert main(["transcribe", str(tmp_path / "model"), "--stream"]) == 0
     expected = [" ".join(h.words) for h in listen(untrained, [corpus[1].samples]) if h.final]
     assert capsys.readouterr().out.splitlines() == expected
+    assert main(["transcribe", str(tmp_path / "model"), "--stream", "--rate-hz", "8"]) == 2
+    assert "--rate-hz 8: give samples a second, 1000 or more" in capsys.readouterr().err
     assert main(["transcribe", str(tmp_path / "model")]) == 2
     assert "give recordings to transcribe" in capsys.readouterr().err

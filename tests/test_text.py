@@ -2,7 +2,7 @@
 
 import pytest
 
-from mdasr.language.text import normalize, spell_number
+from mdasr.language.text import folded, is_normal, normalize, spell_number
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,9 @@ def test_numbers_are_spelt_when_asked(text, words):
     assert normalize(text, spell_numbers=True) == words
 
 
-@pytest.mark.parametrize("text", ["555-1234", "10:30", "mp3", "1/2", "-5", "1990s", "$5", "1.2.3", "٣", "50%", "3.1st"])
+@pytest.mark.parametrize(
+    "text", ["555-1234", "10:30", "mp3", "1/2", "-5", "1990s", "$5", "1.2.3", "٣", "50%", "3.1st", ".5", "(.5)", ",5"]
+)
 def test_what_is_read_in_several_ways_is_refused_even_then(text):
     with pytest.raises(ValueError, match=r"in words|as it was said"):
         normalize(text, spell_numbers=True)
@@ -87,3 +89,13 @@ def test_cardinals_follow_an_independent_grammar():
 def test_numbers_out_of_range(number):
     with pytest.raises(ValueError, match="in words"):
         spell_number(number)
+
+
+@pytest.mark.parametrize("text", ["J\u030c", "Å", "\u1fef", "I\u0307x", "ΟΔΟΣ", "DON’T"])
+def test_folding_twice_is_folding_once(text):
+    assert folded(folded(text)) == folded(text)
+
+
+def test_words_of_normalised_text_are_told_from_others():
+    assert all(map(is_normal, ["ah", "don't", "café", "привет"]))
+    assert not any(map(is_normal, ["Ah", "don’t", "cafe\u0301", "well-known", "'em", "4", "<unk>", "a b "]))

@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     from mdasr.score.wer import Scored
     from mdasr.stream import Network
 
+LOWEST_RATE_HZ = 1000  # of a stream: who gives less means kHz
+
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
 
 
 def evaluate_command(chosen: argparse.Namespace) -> int:
     """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
     from mdasr.perturb.conditions import condition
-    from mdasr.recognizer import Recognizer
-    from mdasr.report import compared, labels, matrix_text, most_confused
+    from mdasr.recognizer import Recognizer, check_rescoring
+    from mdasr.report import compared, labels, matrix_text, most_confused, same_utterances
 
     recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
     conditions = chosen.condition or ["clean"]
@@ -43,7 +45,11 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     sounds = condition_sounds(conditions, chosen.noises, chosen.responses)
     policies = {words: condition(words, *sounds) for words in conditions}
     require(codec for policy in policies.values() for codec in policy.codecs)
+    if chosen.rescore:
+        check_rescoring(recognizer, chosen.rescore)
     earlier = read_evaluation(chosen.against) if chosen.against else None
+    if earlier and not same_utterances(earlier, {utterance.id: utterance.text for utterance in corpora[0]}):
+        raise ValueError(f"{chosen.against}: the result of other utterances; evaluate both models on the same corpus")
     if chosen.json:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
     cells = []
@@ -111,6 +117,8 @@ def evaluated(
     counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
     if found["ci95_over"] == "utterances":
         counts += "; one speaker, so the interval is over utterances"
+    elif not found["ci95"]:
+        counts += "; one utterance, so no interval"
     print(f"{name}: WER {describe(found)} % ({counts})")
     if chosen.oracle:
         found |= oracle(lattices, scored)
@@ -122,7 +130,7 @@ def evaluated(
 
 def transcribe_command(chosen: argparse.Namespace) -> int:
     """Print what is said in each recording, or in a stream of samples while it comes."""
-    from mdasr.recognizer import Recognizer
+    from mdasr.recognizer import Recognizer, check_rescoring
     from mdasr.serve import Served
     from mdasr.transcript import FORMATS, Depth, alternatives, transcribe
 
@@ -132,11 +140,16 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
     if chosen.stream:
         if chosen.files or chosen.nbest or chosen.rescore:
             raise ValueError("--stream reads standard input and writes words: give no files, --nbest or --rescore")
+        if chosen.rate_hz < LOWEST_RATE_HZ:
+            raise ValueError(f"--rate-hz {chosen.rate_hz}: give samples a second, {LOWEST_RATE_HZ} or more (not kHz)")
         exported = (chosen.model / "serve.json").exists()
         return listen_to_stdin((Served if exported else Recognizer).read(chosen.model), chosen.rate_hz)
     if not chosen.files:
         raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
+    check_told_apart(chosen.files, chosen.format)
     recognizer, status = Recognizer.read(chosen.model), 0
+    if chosen.rescore:
+        check_rescoring(recognizer, chosen.rescore)
     for path in chosen.files:
         try:
             wave, _ = read_audio(path, chosen.channel)
@@ -152,8 +165,25 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
             written = [f"{each.cost:.2f}\t{each.text}" for each in alternatives(pieces, chosen.nbest)]
         named = chosen.format == "text" and len(chosen.files) > 1
         for line in written:
-            print(f"{path}\t{line}" if named else line, flush=True)
+            if line or chosen.format == "text":  # silence has no line of CTM and no subtitle
+                print(f"{path}\t{line}" if named else line, flush=True)
     return status
+
+
+def check_told_apart(files: Sequence[Path], kind: str) -> None:
+    """ValueError where a reader of the output could not tell whose words are whose."""
+    from mdasr.transcript import ctm_name
+
+    if kind == "srt" and len(files) > 1:
+        raise ValueError(f"--format srt of {len(files)} recordings: subtitles are one recording's; give one at a time")
+    named: dict[str, Path] = {}
+    for path in files if kind in ("ctm", "json") else ():
+        name = ctm_name(path.stem) if kind == "ctm" else path.stem
+        if name in named:
+            raise ValueError(
+                f"{named[name]} and {path} would both be called {name!r} in the output; transcribe one at a time"
+            )
+        named[name] = path
 
 
 def listen_to_stdin(network: Network, rate_hz: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 
 import soundfile
 from tqdm import tqdm
@@ -66,7 +67,7 @@ def rooms_command(chosen: argparse.Namespace) -> int:
     snippets = sorted(read_noises(chosen.noises) if chosen.noises else make_noises("train"))
     indices = tqdm(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
     rooms = ((i, draw_room(i, chosen.seed, snippets, RoomRanges(tail_cut_db=chosen.tail_cut_db))) for i in indices)
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(chosen.out, chosen.picture)
     count = write_rooms(chosen.out, rooms)
     print(f"{chosen.out}: {count} rooms")
     if chosen.picture:
@@ -93,16 +94,24 @@ def similarity_command(chosen: argparse.Namespace) -> int:
         chosen.utterances, chosen.training, chosen.narrowband,
         UbmOptions(components=chosen.components), ExtractorOptions(chosen.dimensions),
     )  # fmt: skip
+    _make_folders(chosen.json, chosen.picture)
     clusters = domain_ivectors(corpora, options, chosen.seed)
     found = resemblances(clusters, reference)
     cells = similarity_cells(found, clusters)
     print(similarity_text(cells, reference))
-    if chosen.picture:
-        from mdasr.plots import draw_domains
-
-        draw_domains(chosen.picture, {name: cluster.points for name, cluster in clusters.items()})
     if chosen.json:
         settings = dataclasses.asdict(options) | {"seed": chosen.seed}
         content = {"reference": reference, "cells": cells, "settings": settings}
         chosen.json.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if chosen.picture:
+        from mdasr.plots import draw_domains
+
+        draw_domains(chosen.picture, {name: cluster.points for name, cluster in clusters.items()})
     return 0
+
+
+def _make_folders(*paths: Path | None) -> None:
+    """Make the folders of what will be written, before the work and not after it."""
+    for path in paths:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)

@@ -102,18 +102,22 @@ def tune_command(chosen: argparse.Namespace) -> int:
     from mdasr.report import trials_text
     from mdasr.tuning import climb, dev_scores, narrowest, sweep, wer_on
 
+    if not chosen.tolerance >= 0:  # NaN, too
+        raise ValueError(f"--tolerance {chosen.tolerance:g}: give 0 points or more")
     recognizer = Recognizer.read(chosen.model)
     corpora = [Corpus(directory) for directory in chosen.corpora]
+    if chosen.picture:
+        chosen.picture.parent.mkdir(parents=True, exist_ok=True)
     graph, pairs = recognizer.language.graph, dev_scores(recognizer, [u for corpus in corpora for u in corpus])
     trials = sweep(graph, pairs, climb(recognizer.search, wer_on(graph, pairs)))
     best = narrowest(trials, chosen.tolerance)
     print(trials_text(trials, best))
-    if chosen.picture:
-        draw_trials(chosen.picture, trials, best, chosen.tolerance)
     if not chosen.dry_run:
         facts = {"tuned_on": [corpus.info["corpus"] for corpus in corpora], "dev_wer": round(best.wer, 2)}
         tuned = dataclasses.replace(recognizer, search=best.options, facts={**recognizer.facts, **facts})
         tuned.describe(chosen.model)
+    if chosen.picture:
+        draw_trials(chosen.picture, trials, best, chosen.tolerance)
     return 0
 
 

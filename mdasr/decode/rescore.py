@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -34,6 +35,11 @@ class Grammar:
         self._found: dict[Context, tuple[float, float] | None] = {}
         self._advanced: dict[tuple[State, str], tuple[float, State]] = {}
         self.start: State = ((self._longest((self._places[BEGIN],)), 0.0),)
+
+    def unsayable(self, words: Sequence[str]) -> list[str]:
+        """Those of `words` that cannot be rescored: such as the model lacks, where it has no <unk>, or has no word."""
+        lacking = [word for word in words if word not in self._places]
+        return lacking if UNKNOWN not in self._places or len(lacking) == len(words) else []
 
     def advance(self, state: State, word: str) -> tuple[float, State]:
         """The cost of a word, which may be </s>, and the state after it; ValueError for one that the model lacks."""

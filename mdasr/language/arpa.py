@@ -43,6 +43,8 @@ def _fields(file: Iterable[bytes]) -> Lines:
         try:
             fields = line.decode().split()
         except UnicodeDecodeError:
+            if number == 1 and line.startswith(b"\x1f\x8b"):
+                raise ValueError("1: gzipped; gunzip it") from None
             raise ValueError(f"{number}: not UTF-8; save the model as UTF-8") from None
         if b"\0" in line:
             raise ValueError(f"{number}: a NUL byte; is this a text file?")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mdasr.files import read_text
+from mdasr.language.text import folded
 
 Phones: TypeAlias = tuple[str, ...]
 Variants: TypeAlias = tuple[tuple[Phones, float], ...]
@@ -92,7 +93,7 @@ class Lexicon:
 
     @classmethod
     def read(cls, path: Path | str, phones: Iterable[str] | None = None) -> Lexicon:
-        """Read a lexicon in CMUdict's format or in that of `write`; words become lower case.
+        """Read a lexicon in CMUdict's format or in that of `write`; words are folded as those of transcripts are.
 
         CMUdict: "WORD  F OW1 N Z", further variants "WORD(2)", comments after ";;;" or " #", stress digits of
         ARPAbet vowels dropped, and all variants of a word equally likely. Where `phones` is given, any other
@@ -103,7 +104,7 @@ class Lexicon:
         found: dict[str, dict[Phones, float | None]] = {}
         for number, line in enumerate(read_text(path, LEXICON).split("\n"), start=1):
             try:
-                if row := _parse(line):
+                if row := parsed(line):
                     _add(found, *row, allowed)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: {error}") from None
@@ -163,19 +164,28 @@ def listed(words: Iterable[str], limit: int = 20) -> str:
     return ", ".join(repr(word) for word in words[:limit]) + more
 
 
+def origins(counts: Mapping[str, int]) -> str:
+    """How many words' pronunciations came from where, to be told."""
+    each = ", ".join(f"{count:,} from {source}" for source, count in counts.items())
+    return f"pronunciations of {sum(counts.values()):,} words: {each}"
+
+
 def without_stress(phone: str) -> str:
     """An ARPAbet vowel without the digit of its stress; any other phone as it is."""
     return match[1] if (match := _STRESSED.fullmatch(phone)) else phone
 
 
-def _parse(line: str) -> tuple[str, float | None, Phones] | None:
-    """One line as (word, probability or None, phones); None for a comment or an empty line."""
+def parsed(line: str) -> tuple[str, float | None, Phones] | None:
+    """One line as (word, probability or None, phones); None for a comment or an empty line.
+
+    Raises ValueError for a line that is neither CMUdict's nor ours.
+    """
     if line.startswith(";;;") or not line.strip():
         return None
     if line.count("\t") == 2:
         word, probability, phones = line.split("\t")
         try:
-            return word.strip().lower(), float(probability), tuple(phones.split())
+            return folded(word.strip()), float(probability), tuple(phones.split())
         except ValueError:
             raise ValueError(f"{probability!r} is no probability (word TAB probability TAB phones)") from None
     word, *said = re.sub(r"\s(#|;;;).*$", "", line).split()
@@ -183,7 +193,7 @@ def _parse(line: str) -> tuple[str, float | None, Phones] | None:
         word = match[1]
     if said and _DECIMAL.fullmatch(said[0]):
         raise ValueError(f"{said[0]!r} is no phone; of Montreal Forced Aligner's dictionaries keep `cut -f1,6`")
-    return word.lower(), None, tuple(map(without_stress, said))
+    return folded(word), None, tuple(map(without_stress, said))
 
 
 def _add(

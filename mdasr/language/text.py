@@ -32,7 +32,7 @@ def normalize(text: str, spell_numbers: bool = False) -> str:
     Raises ValueError where the words that were said cannot be known: digits, unless `spell_numbers` (see
     `spell_number`); signs that are read aloud ("%", "&", "$"); mark-up in brackets ("[noise]", "<unk>").
     """
-    text = unicodedata.normalize("NFC", text.translate(_APOSTROPHES)).lower()
+    text = folded(text)
     if spell_numbers:
         text = _DIGITS.sub(_spelled_token, text)
     characters = []
@@ -40,6 +40,20 @@ def normalize(text: str, spell_numbers: bool = False) -> str:
         inside = 0 < i < len(text) - 1 and text[i - 1].isalpha() and text[i + 1].isalpha()
         characters.append("'" if character == "'" and inside else _kept(character, text))
     return " ".join("".join(characters).split())
+
+
+def is_normal(word: str) -> bool:
+    """Whether a word is written as those of normalised text are, so that it can be one of them."""
+    try:
+        return normalize(word) == word
+    except ValueError:
+        return False
+
+
+def folded(text: str) -> str:
+    """Lower case, composed (NFC), typographic apostrophes plain: how words are matched, of whatever file they are."""
+    # Composed last: some letters have a composed form in lower case alone.
+    return unicodedata.normalize("NFC", text.lower()).translate(_APOSTROPHES)
 
 
 def spell_number(number: int) -> str:
@@ -78,7 +92,8 @@ def _kept(character: str, text: str) -> str:
 
 def _spelled_token(match: re.Match[str]) -> str:
     """Spell a number, decimal or ordinal; ValueError for other tokens with digits, read in many ways."""
-    token = match[0].strip(".,;:!?()\"'")
+    # A leading point is no punctuation: ".5" is no 5.
+    token = match[0].lstrip(";:!?()\"'").rstrip(".,;:!?()\"'")
     if not (number := _NUMBER.fullmatch(token)):
         raise ValueError(f"{match[0]!r} can be read in several ways; write it in words")
     whole, decimals, ordinal = number[1].replace(",", ""), number[2], number[3]
