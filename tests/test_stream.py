@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
+import os
+import pty
 import sys
 
 import numpy as np
@@ -15,7 +18,7 @@ from mdasr.commands import recognition
 from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Search, decode
 from mdasr.recognizer import features_of, recognize, scores
-from mdasr.stream import Listener, listen
+from mdasr.stream import Heard, Listener, listen
 from mdasr.transcript import (
     Alternative,
     Depth,
@@ -169,6 +172,25 @@ def test_a_resampled_stream_keeps_its_end(rate_hz, monkeypatch):
     monkeypatch.setattr("mdasr.stream.listen", lambda network, chunks: heard.extend(chunks) or [])
     assert recognition.listen_to_stdin(None, rate_hz) == 0
     assert sum(map(len, heard)) == pytest.approx(len(samples) * 16_000 / rate_hz, abs=1)
+
+
+def test_a_terminal_shows_each_sentence_once(monkeypatch):
+    """Standard output and standard error are one terminal: what was shown of a sentence makes way for the whole."""
+    spoken = [(("he",), False), (("help",), False), (("help",), True), (("yes",), False), (("no",), True), ((), True)]
+    monkeypatch.setattr("mdasr.stream.listen", lambda *_: [Heard(0.0, *each) for each in spoken])
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO()}))
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert recognition.listen_to_stdin(None, 16_000) == 0
+    shown = ""
+    with contextlib.suppress(OSError):  # what a terminal says once nobody writes to it any more
+        while block := os.read(reader, 4096):
+            shown += block.decode()
+    os.close(reader)
+    rows = [row.rpartition("\r\033[K")[2] for row in shown.split("\r\n")]
+    assert rows == ["help", "no", ""], "of each row the terminal keeps what comes after the last clearing"
 
 
 def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811
