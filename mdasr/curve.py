@@ -37,7 +37,7 @@ def adaptation_curve(
 
 
 def _point(start: str, share: float, seconds: float, recognizer: Recognizer, tests: Sequence[Corpus]) -> dict[str, Any]:
-    cells = (cell(evaluate(recognizer, test, [u.samples for u in test])) for test in tests)
+    cells = (cell(evaluate(recognizer, test, (u.samples for u in test))) for test in tests)
     return {"start": start, "share": share, "seconds": seconds, "wer": dict(zip(labels(tests), cells))}
 
 

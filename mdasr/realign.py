@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,12 +16,11 @@ from mdasr.acoustic.hmm import utterance_graph, viterbi
 from mdasr.acoustic.tying import Tree, leaves_below
 from mdasr.data.records import Alignment, Corpus, Utterance, write_alignments
 from mdasr.language.lexicon import Lexicon, listed
-from mdasr.recognizer import Recognizer, features_of, params_digest, scores
+from mdasr.recognizer import Recognizer, params_digest, score_blocks
 from mdasr.spec import digest
 
 VERSION = 1
 SILENCE_PROBABILITY = 0.5
-AT_ONCE = 64  # utterances
 
 
 def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
@@ -53,12 +53,11 @@ def phone_scores(
 
 def _alignments(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> Iterator[Alignment]:
     outputs = {phone: i for i, phone in enumerate(recognizer.language.tree.phones)}
-    for first in tqdm(range(0, len(corpus), AT_ONCE), desc="aligning", unit="batch", delay=2):
-        spoken = [corpus[i] for i in range(first, min(first + AT_ONCE, len(corpus)))]
-        heard = scores(recognizer, [features_of(recognizer, utterance.samples) for utterance in spoken])
-        for utterance, found in zip(spoken, heard):
-            of_phones = phone_scores(recognizer.language.tree, found, recognizer.log_priors)
-            yield _alignment(utterance, of_phones, lexicon, outputs)
+    heard = itertools.chain.from_iterable(score_blocks(recognizer, (utterance.samples for utterance in corpus)))
+    # Read a second time, as that costs less than to hold a block of them.
+    for utterance, found in zip(tqdm(corpus, desc="aligning", unit="utt", delay=2), heard):
+        of_phones = phone_scores(recognizer.language.tree, found, recognizer.log_priors)
+        yield _alignment(utterance, of_phones, lexicon, outputs)
 
 
 def _alignment(

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -42,13 +42,15 @@ from mdasr.language.lexicon import Lexicon, listed
 from mdasr.perturb import Policy, draw, perturb, schema
 from mdasr.perturb.room import Sounds
 from mdasr.score.wer import Scored, count_errors
-from mdasr.spec import digest
+from mdasr.spec import RATE_HZ, digest
 
 FORMAT = 1
 LONGEST_DELAY = 1000  # steps
 T = TypeVar("T")
 WIDTH = frontend.STACK * frontend.BANDS
 ROWS, STEPS = 16, 64  # utterances are scored so many at once, padded to a multiple of so many steps
+MOST_STEPS = ROWS * 1024  # of all rows together: beyond 31 s there are fewer of them, lest memory grow with the longest
+AT_ONCE_S = 600.0  # of speech that features and scores are held of
 
 
 @dataclass(frozen=True)
@@ -250,12 +252,9 @@ def scores(
     """Log posterior minus log prior of every CDPhone at every step, for each utterance's stacked features."""
     results: list[Any] = [None] * len(features)
     delay = recognizer.output_delay
-    order = sorted(range(len(features)), key=lambda i: len(features[i]))
-    for start in range(0, len(order), ROWS):
-        group = order[start : start + ROWS]
-        steps = -(-(len(features[group[-1]]) + delay) // STEPS) * STEPS
-        padded = np.zeros((ROWS, steps, WIDTH), np.float32)
-        keep = np.ones((ROWS, steps), np.float32)
+    for group, rows, steps in _groups([len(each) + delay for each in features]):
+        padded = np.zeros((rows, steps, WIDTH), np.float32)
+        keep = np.ones((rows, steps), np.float32)
         keep[:, 0] = 0
         for row, i in enumerate(group):
             padded[row, : len(features[i])] = features[i]
@@ -265,28 +264,74 @@ def scores(
     return results
 
 
+def _groups(lengths: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
+    """Which utterances of so many steps are scored together, in how many rows of how many steps."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    while order:
+        rows = ROWS
+        while rows > 1 and rows * _padded(lengths[order[0]]) > MOST_STEPS:
+            rows //= 2
+        group = [i for i in order[:rows] if rows * _padded(lengths[i]) <= MOST_STEPS] or order[:1]
+        order = order[len(group) :]
+        # Short groups are filled up to ROWS, for one compilation a length; long ones seldom have a length in common.
+        yield group, ROWS if rows == ROWS else len(group), _padded(lengths[group[-1]])
+
+
+def _padded(steps: int) -> int:
+    return -(-steps // STEPS) * STEPS
+
+
 def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "steps 512"]:
     """Normalised, stacked features of a 16 kHz waveform."""
     return frontend.stack(frontend.normalize(frontend.log_mel(wave), recognizer.stats))
 
 
+def score_blocks(
+    recognizer: Recognizer, waves: Iterable[Float[np.ndarray, " _"]]
+) -> Iterator[list[Float32[np.ndarray, "_ outputs"]]]:
+    """`scores` of 16 kHz waveforms, those of `AT_ONCE_S` of them at a time, so that a corpus need not fit in memory."""
+    block: list[Float[np.ndarray, "_ 512"]] = []
+    seconds = 0.0
+    for wave in waves:
+        block.append(features_of(recognizer, wave))
+        seconds += len(wave) / RATE_HZ
+        if seconds >= AT_ONCE_S:
+            yield scores(recognizer, block)
+            block, seconds = [], 0.0
+    if block:
+        yield scores(recognizer, block)
+
+
 def recognize(
-    recognizer: Recognizer, waves: Sequence[Float[np.ndarray, " _"]], pool: Executor | None = None
+    recognizer: Recognizer, waves: Iterable[Float[np.ndarray, " _"]], pool: Executor | None = None
 ) -> list[Hypothesis]:
-    """The most likely words of each 16 kHz waveform, in one pass of beam search.
+    """The most likely words of each 16 kHz waveform, in one pass of beam search; `waves` may be made as they are asked.
 
     A `pool` of processes shares the search, which holds the interpreter's lock: the words are the same.
     """
-    found = scores(recognizer, [features_of(recognizer, wave) for wave in waves])
-    if pool is None:
-        return [decode(recognizer.language.graph, each, recognizer.search) for each in found]
-    job = partial(_decode_elsewhere, recognizer.language.directory / "graph", recognizer.search)
-    return list(pool.map(job, found, chunksize=8))
+    job = partial(_decode_here, recognizer.language.graph, recognizer.search)
+    if pool:
+        job = partial(_decode_elsewhere, recognizer.language.directory / "graph", recognizer.search)
+    return _each(job, score_blocks(recognizer, waves), pool)
+
+
+def _each(
+    job: Callable[[Float32[np.ndarray, "_ outputs"]], T],
+    blocks: Iterable[list[Float32[np.ndarray, "_ outputs"]]],
+    pool: Executor | None,
+) -> list[T]:
+    """`job` of all that is in the blocks; a block is over before the next is made."""
+    shared = partial(pool.map, chunksize=8) if pool else map
+    return [result for block in blocks for result in shared(job, block)]
 
 
 @cache
 def _read_graph(directory: Path) -> Graph:
     return Graph.read(directory)
+
+
+def _decode_here(graph: Graph, search: SearchOptions, found: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
+    return decode(graph, found, search)
 
 
 def _decode_elsewhere(graph: Path, search: SearchOptions, found: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
@@ -295,7 +340,7 @@ def _decode_elsewhere(graph: Path, search: SearchOptions, found: Float32[np.ndar
 
 def recognize_lattices(
     recognizer: Recognizer,
-    waves: Sequence[Float[np.ndarray, " _"]],
+    waves: Iterable[Float[np.ndarray, " _"]],
     pool: Executor | None = None,
     rescore_with: Path | None = None,
 ) -> list[tuple[Hypothesis, Lattice]]:
@@ -304,12 +349,11 @@ def recognize_lattices(
     The words are those of `recognize`. With `rescore_with`, an n-gram model's ARPA file, that model's costs take the
     place of those of the recogniser's own in the lattice, and the words are the likeliest there.
     """
-    found = scores(recognizer, [features_of(recognizer, wave) for wave in waves])
     directory, search = recognizer.language.directory, recognizer.search
-    if pool is None:
-        return [_lattice(recognizer.language.graph, directory, search, rescore_with, each) for each in found]
-    job = partial(_lattice_elsewhere, directory, search, rescore_with)
-    return list(pool.map(job, found, chunksize=8))
+    job = partial(_lattice, recognizer.language.graph, directory, search, rescore_with)
+    if pool:
+        job = partial(_lattice_elsewhere, directory, search, rescore_with)
+    return _each(job, score_blocks(recognizer, waves), pool)
 
 
 @lru_cache(maxsize=2)
@@ -356,7 +400,7 @@ def heard(
 
 
 def evaluate(
-    recognizer: Recognizer, utterances: Iterable[Utterance], waves: Sequence[np.ndarray], pool: Executor | None = None
+    recognizer: Recognizer, utterances: Iterable[Utterance], waves: Iterable[np.ndarray], pool: Executor | None = None
 ) -> list[Scored]:
     """Recognise `waves`, which are those of `utterances` in whatever condition, and count the errors."""
     return scored_as(utterances, recognize(recognizer, waves, pool))

@@ -6,6 +6,7 @@ The LSTM looks at nothing that comes later than its output delay, so the words a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -15,11 +16,13 @@ from jaxtyping import Float
 from mdasr import frontend
 from mdasr.decode.graph import Graph
 from mdasr.decode.lattice import STEP, word_times
-from mdasr.decode.search import Search, SearchOptions
+from mdasr.decode.search import Hypothesis, Search, SearchOptions
 from mdasr.spec import RATE_HZ
 
 PAUSE_S = 0.6  # silence after which a sentence is taken to be over
 LONGEST_SILENCE_S = 10.0  # after which the search begins anew, lest it remember hours of nothing
+LONGEST_SENTENCE_S = 30.0  # after which one without a pause ends between words, lest each look at it cost ever more
+UNSURE_S = 1.0  # what was heard so lately may yet be taken for something else
 
 
 @runtime_checkable
@@ -61,7 +64,8 @@ class Heard(NamedTuple):
 class Listener:
     """One stream of 16 kHz samples, sentence after sentence.
 
-    With `pause_s` infinite everything up to `finish` is one sentence.
+    A sentence ends with a pause of `pause_s`, or after `LONGEST_SENTENCE_S`. With `pause_s` infinite everything up to
+    `finish` is one sentence.
     """
 
     def __init__(self, network: Network, pause_s: float = PAUSE_S) -> None:
@@ -99,10 +103,25 @@ class Listener:
         silent = self._search.steps - best.ends[-1] if best.words else 0
         if silent * STEP > self.pause_s * RATE_HZ:
             return self._end(0)
-        if not best.words and self._search.steps * STEP > LONGEST_SILENCE_S * RATE_HZ and self.pause_s < np.inf:
-            self._begin()
-            return []
+        if self.pause_s < np.inf:
+            begun = best.starts[0] if best.words else 0
+            longest_s = LONGEST_SENTENCE_S if best.words else LONGEST_SILENCE_S
+            if (self._search.steps - begun) * STEP > longest_s * RATE_HZ:
+                return self._cut(best)
         return [Heard(self._taken / RATE_HZ, best.words, final=False)]
+
+    def _cut(self, best: Hypothesis) -> list[Heard]:
+        """End a sentence before its words do, or drop a silence but for what may be the beginning of a word.
+
+        The network goes on as it is, and the search begins anew with what came after that.
+        """
+        sure = self._search.steps - round(UNSURE_S * RATE_HZ / STEP)
+        count = last_gap(best, sure)
+        said = dataclasses.replace(best, words=best.words[:count], starts=best.starts[:count], ends=best.ends[:count])
+        found = [self._final(said)] if count else []
+        step = said.ends[-1] if count else sure
+        self._search, self._start, self._steps = self._search.since(step), self._start + STEP * step, self._steps - step
+        return found
 
     def _end(self, left: int) -> list[Heard]:
         """End the sentence after `left` steps more, with zeros for what the network still wanted to hear."""
@@ -110,10 +129,14 @@ class Listener:
         while due > 0:
             self._answer(left, min(self.network.chunk, due))
             due, left = due - self.network.chunk, 0
-        best, offset_s = self._search.finish(), self._start / RATE_HZ
-        times = tuple((word, start + offset_s, end + offset_s) for word, start, end in word_times(best))
+        found = self._final(self._search.finish())
         self._begin()
-        return [Heard(self._taken / RATE_HZ, best.words, final=True, times=times)]
+        return [found]
+
+    def _final(self, best: Hypothesis) -> Heard:
+        offset_s = self._start / RATE_HZ
+        times = tuple((word, start + offset_s, end + offset_s) for word, start, end in word_times(best))
+        return Heard(self._taken / RATE_HZ, best.words, final=True, times=times)
 
     def _answer(self, steps: int, wanted: int) -> None:
         """Have the next `steps` heard, which the stream has then gone past, and search the first `wanted` answers.
@@ -129,6 +152,16 @@ class Listener:
         early = min(self._unanswered, wanted)
         self._unanswered -= early
         self._search.accept(scores[early:wanted])
+
+
+def last_gap(best: Hypothesis, sure: int) -> int:
+    """How many words come before the latest silence that follows one, of those words that end by the step `sure`.
+
+    Without a silence, all of those words; without such words, all.
+    """
+    known = [i for i, end in enumerate(best.ends, start=1) if end <= sure]
+    gaps = [i for i in known if i == len(best.words) or best.ends[i - 1] < best.starts[i]]
+    return max(gaps or known, default=len(best.words))
 
 
 def listen(network: Network, chunks: Iterable[Float[np.ndarray, " _"]], pause_s: float = PAUSE_S) -> Iterator[Heard]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,7 @@ from mdasr.data.records import Utterance
 from mdasr.decode.graph import Graph
 from mdasr.decode.lattice import STEP
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.recognizer import Recognizer, features_of, scores
+from mdasr.recognizer import Recognizer, score_blocks
 from mdasr.score.wer import Errors, count_errors
 from mdasr.spec import RATE_HZ
 
@@ -43,7 +44,7 @@ def dev_scores(recognizer: Recognizer, dev: Sequence[Utterance]) -> Dev:
     """What the network says of development utterances; ValueError where their transcripts hold no word."""
     if not any(u.text.split() for u in dev):
         raise ValueError("the development utterances hold no words, so there is nothing to tune on")
-    found = scores(recognizer, [features_of(recognizer, u.samples) for u in dev])
+    found = itertools.chain.from_iterable(score_blocks(recognizer, (u.samples for u in dev)))
     return [(u.text.split(), each) for u, each in zip(dev, found)]
 
 

@@ -23,7 +23,17 @@ from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Policy
 from mdasr.realign import phone_scores, realign
-from mdasr.recognizer import Recognizer, evaluate, params_digest, recognize, scores
+from mdasr.recognizer import (
+    MOST_STEPS,
+    ROWS,
+    Recognizer,
+    _groups,
+    evaluate,
+    params_digest,
+    recognize,
+    recognize_lattices,
+    scores,
+)
 from mdasr.scales import MINI, SMALL
 from mdasr.schedule import Source
 from mdasr.score.wer import Errors
@@ -72,6 +82,26 @@ def test_scores_do_not_depend_on_the_company(untrained):
         assert found.shape == (len(one), TREE.num_leaves)
         np.testing.assert_allclose(found, scores(untrained, [one])[0], atol=1e-5)
         np.testing.assert_allclose(np.exp(found + untrained.log_priors).sum(axis=1), 1, atol=1e-5)
+
+
+def test_long_recordings_get_fewer_rows_and_short_ones_as_many_as_ever():
+    assert [*_groups([70, 5, 9])] == [([1, 2, 0], ROWS, 128)]
+    assert [(group, rows) for group, rows, _ in _groups([1024] * 17)] == [([*range(16)], ROWS), ([16], ROWS)]
+    found = [*_groups([5] * 4 + [8000] * 3)]
+    assert found == [([0, 1, 2, 3], ROWS, 64), ([4, 5], 2, 8000), ([6], 1, 8000)]
+    assert all(rows * steps <= MOST_STEPS for _, rows, steps in found)
+    assert [*_groups([100_000])] == [([0], 1, 100_032)], "however long, one at a time"
+
+
+def test_a_corpus_is_heard_block_by_block(untrained, corpus, monkeypatch):
+    waves = [utterance.samples for utterance in corpus]
+    expected, lattices, held = recognize(untrained, waves), recognize_lattices(untrained, waves), []
+    monkeypatch.setattr("mdasr.recognizer.AT_ONCE_S", 4.0)
+    monkeypatch.setattr("mdasr.recognizer.scores", lambda r, x: held.append(len(x)) or scores(r, x))
+    assert [h.words for h in recognize(untrained, iter(waves))] == [h.words for h in expected]
+    assert max(held) <= 5 and sum(held) == len(waves)
+    again = recognize_lattices(untrained, iter(waves))
+    assert [best.words for best, _ in again] == [best.words for best, _ in lattices]
 
 
 def test_another_configurations_parameters_are_refused_by_name(untrained, tmp_path):

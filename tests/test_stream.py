@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
 import math
+import os
+import pty
 import random
 import sys
 
@@ -17,7 +20,7 @@ from mdasr.commands import recognition
 from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Search, decode
 from mdasr.recognizer import features_of, recognize, scores
-from mdasr.stream import Listener, listen
+from mdasr.stream import Heard, Listener, listen
 from mdasr.transcript import (
     Alternative,
     Depth,
@@ -68,8 +71,9 @@ def test_a_search_in_parts_is_the_search_of_the_whole(untrained, corpus):  # noq
     assert search.finish().words == decode(graph, found, untrained.search).words
 
 
-def test_pauses_end_sentences(untrained, corpus, monkeypatch):  # noqa: F811
-    """With scores made up from the level (a tone is AA, a hiss S, quiet is silence) every pause ends one."""
+@pytest.fixture
+def by_level(untrained, monkeypatch):  # noqa: F811
+    """A recogniser whose scores are made up from the level, as late as its delay: a tone is AA, a hiss S, quiet SIL."""
 
     def answer(self, samples, steps, state):
         features = np.zeros((self.chunk, 512), np.float32)
@@ -81,17 +85,66 @@ def test_pauses_end_sentences(untrained, corpus, monkeypatch):  # noqa: F811
         leaves = TREE.leaves(("AA", "S", "SIL"))
         scores = np.full((len(features), TREE.num_leaves), -20.0, np.float32)
         scores[np.arange(len(features)), leaves[kinds]] = 0
-        return scores, state
+        late = np.concatenate(
+            [np.zeros((self.output_delay, TREE.num_leaves), np.float32) if state is None else state, scores]
+        )
+        return late[: self.chunk], late[self.chunk :]
 
     monkeypatch.setattr(type(untrained), "answer", answer)
+    return untrained
+
+
+def finals(network, wave, pause_s=0.5):
+    return [each for each in listen(network, np.array_split(wave, 60), pause_s) if each.final]
+
+
+def test_pauses_end_sentences(by_level, corpus):  # noqa: F811
+    """Every pause ends one, and the times are those of the whole stream."""
     pause = np.zeros(40_000, np.float32)
     wave = np.concatenate([corpus[1].samples, pause, corpus[2].samples, pause, corpus[4].samples])
-    finals = [each for each in listen(untrained, np.array_split(wave, 60), pause_s=0.5) if each.final]
-    assert [each.words for each in finals] == [("ah", "s")] * 3
-    starts = [each.times[0][1] for each in finals]
-    gaps = [later.times[0][1] - before.times[-1][2] for before, later in itertools.pairwise(finals)]
+    found = finals(by_level, wave)
+    assert [each.words for each in found] == [("ah", "s")] * 3
+    starts = [each.times[0][1] for each in found]
+    gaps = [later.times[0][1] - before.times[-1][2] for before, later in itertools.pairwise(found)]
     assert starts == sorted(starts) and min(gaps) > 2.5  # the pause, and the silence that an utterance begins with
-    assert not Listener(untrained).finish()
+    assert not Listener(by_level).finish()
+
+
+def times(found):
+    return [(word, round(start, 6), round(end, 6)) for each in found for word, start, end in each.times]
+
+
+def test_speech_without_a_pause_ends_between_words(by_level, monkeypatch):
+    """As the whole in one sentence, but in parts: at the gaps, and without gaps after words."""
+    rng = np.random.default_rng(0)
+    tone, hiss = 0.25 * np.sin(np.arange(4800) * 0.1178), 0.1 * rng.standard_normal(4800)
+    for gap in (np.zeros(4800), np.zeros(0)):
+        wave = np.concatenate([part for _ in range(8) for part in (tone, hiss, tone, hiss, gap)]).astype(np.float32)
+        (whole,) = finals(by_level, wave)
+        assert whole.words == ("ah", "s") * 16
+        with monkeypatch.context() as patch:
+            patch.setattr("mdasr.stream.LONGEST_SENTENCE_S", 3.0)
+            found = finals(by_level, wave)
+            (one,) = finals(by_level, wave, np.inf)
+        assert len(found) >= 3 and times(found) == times([whole]) == times([one])
+        assert all(each.times[-1][2] - each.times[0][1] < 3.2 for each in found)
+        if len(gap):
+            assert {len(each.words) % 4 for each in found} == {0}, "sentences end where it is quiet"
+
+
+def test_nothing_is_lost_when_a_silence_has_been_long(by_level):
+    """A short word that begins as the search begins anew is heard as after a silence that is not so long."""
+    tone, hiss = 0.25 * np.sin(np.arange(2400) * 0.1178), 0.1 * np.random.default_rng(0).standard_normal(2400)
+    for longer_s in (5.04, 5.07, 5.1, 5.13, 5.16, 5.19, 5.22, 25.2):
+        (short,), (long,) = (
+            finals(
+                by_level, np.concatenate([np.zeros(round(s * 16_000)), tone, hiss, np.zeros(3200)]).astype(np.float32)
+            )
+            for s in (5.0, 5.0 + longer_s)
+        )
+        assert long.words == short.words == ("ah", "s")
+        expected = [(word, start + longer_s, end + longer_s) for word, start, end in short.times]
+        assert times([long]) == times([short._replace(times=tuple(expected))])
 
 
 def test_long_recordings_are_cut_where_it_is_quiet():
@@ -189,6 +242,25 @@ def test_a_resampled_stream_keeps_its_end(rate_hz, monkeypatch):
     monkeypatch.setattr("mdasr.stream.listen", lambda network, chunks: heard.extend(chunks) or [])
     assert recognition.listen_to_stdin(None, rate_hz) == 0
     assert sum(map(len, heard)) == pytest.approx(len(samples) * 16_000 / rate_hz, abs=1)
+
+
+def test_a_terminal_shows_each_sentence_once(monkeypatch):
+    """Standard output and standard error are one terminal: what was shown of a sentence makes way for the whole."""
+    spoken = [(("he",), False), (("help",), False), (("help",), True), (("yes",), False), (("no",), True), ((), True)]
+    monkeypatch.setattr("mdasr.stream.listen", lambda *_: [Heard(0.0, *each) for each in spoken])
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO()}))
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as terminal:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert recognition.listen_to_stdin(None, 16_000) == 0
+    shown = ""
+    with contextlib.suppress(OSError):  # what a terminal says once nobody writes to it any more
+        while block := os.read(reader, 4096):
+            shown += block.decode()
+    os.close(reader)
+    rows = [row.rpartition("\r\033[K")[2] for row in shown.split("\r\n")]
+    assert rows == ["help", "no", ""], "of each row the terminal keeps what comes after the last clearing"
 
 
 def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811

@@ -203,10 +203,11 @@ def listen_to_stdin(network: Network, rate_hz: int) -> int:
             yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
 
     for heard in listen(network, chunks()):
-        if heard.final:
+        if sys.stderr.isatty():
+            so_far = () if heard.final else heard.words[-12:]
+            print("\r\033[K" + " ".join(so_far), end="", file=sys.stderr, flush=True)
+        if heard.final and heard.words:
             print(" ".join(heard.words), flush=True)
-        elif sys.stderr.isatty():
-            print("\r\033[K" + " ".join(heard.words[-12:]), end="", file=sys.stderr, flush=True)
     return 0
 
 

@@ -114,11 +114,7 @@ class Search:
         self._decoder = kaldi_decoder.FasterDecoder(self._graph.fst, settings)
         self._decoder.init_decoding()
         self._heard: list[Float[np.ndarray, "_ outputs"]] = []
-
-    @property
-    def steps(self) -> int:
-        """How many steps have been heard."""
-        return sum(map(len, self._heard))
+        self.steps = 0  # that have been heard
 
     def accept(self, scores: Float[np.ndarray, "_ outputs"]) -> None:
         """Go on over more steps, as `decode` takes them."""
@@ -127,12 +123,20 @@ class Search:
         labels = _label_scores(self._graph, scores, self._options.acoustic_scale)
         self._decoder.advance_decoding(kaldi_decoder.DecodableCtc(labels, offset=self.steps))
         self._heard.append(scores)
+        self.steps += len(scores)
 
     def best(self) -> Hypothesis:
         """The likeliest words so far; ValueError before the first step."""
         if not self._heard:
             raise ValueError("no steps to decode yet")
         return _hypothesis(self._graph, self._decoder, self._options.beam)
+
+    def since(self, step: int) -> Search:
+        """A search that begins anew at `step` and has heard what this one has since."""
+        search = Search(self._whole, self._options)
+        if step < self.steps:
+            search.accept(np.concatenate(self._heard)[step:])
+        return search
 
     def finish(self) -> Hypothesis:
         """The words of all that was heard, searched anew with a wider beam where no end of a sentence was found."""
