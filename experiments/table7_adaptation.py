@@ -3,9 +3,9 @@
 python -m experiments table7 --scale mini --workdir runs
 
 Frozen at 77a1e34, over three seeds: T7.a and T7.c hold; unadapted, the multidomain model is as good as Telephony from
-scratch (15.1 and 15.8%, T7.g undecided); fine-tuning on Telephony costs the other domains 14 to 31% but for Call-center,
-which gains 3% (T7.f undecided); the step from 1/70 to 3/70 of the data is no sure gain (T7.b undecided), and the
-Voicesearch-Dictation model's 18.4% with 3/70 not surely above 15.8% (T7.d undecided).
+scratch (15.1 and 15.8%, T7.g undecided); fine-tuning on Telephony costs the other domains 14 to 31% but for
+Call-center, which gains 3% (T7.f undecided); the step from 1/70 to 3/70 of the data is no sure gain (T7.b undecided),
+and the Voicesearch-Dictation model's 18.4% with 3/70 is not surely above 15.8% (T7.d undecided).
 One seed trains for 87 s from scratch, 16 to 69 s for each of eight adaptations and 386 s for the pooled model.
 
 `COST` is what the paper mentions and does not tabulate: what fine-tuning takes from the other domains, and what pooling
