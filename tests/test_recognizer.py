@@ -13,16 +13,17 @@ import pytest
 from mdasr import frontend
 from mdasr.acoustic.align import boundary_errors
 from mdasr.acoustic.model import ModelConfig, init_params
+from mdasr.acoustic.monophones import outlier
 from mdasr.acoustic.tying import Split, Tree, monophones
 from mdasr.build import Pool, check_corpora, check_hosts, log_priors, make_language, train_ngram
 from mdasr.cli import main
-from mdasr.data.records import Corpus
+from mdasr.data.records import Corpus, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.jobs import TrainRequest, covering_lexicon, held_out, read_questions, train_on
 from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Policy
-from mdasr.realign import phone_scores, realign
+from mdasr.realign import DEVIATIONS, MOST_MISFIT, phone_scores, realign
 from mdasr.recognizer import (
     MOST_STEPS,
     ROWS,
@@ -279,6 +280,37 @@ def test_a_phones_score_is_that_of_its_cdphones_together():
     posteriors, priors = np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8]]), np.array([0.2, 0.3, 0.5])
     found = phone_scores(tree, np.log(posteriors / priors), np.log(priors))
     np.testing.assert_allclose(np.exp(found), [[0.5 / 0.2, 0.5 / 0.8], [0.1 / 0.2, 0.9 / 0.8]])
+
+
+def test_transcripts_that_do_not_fit_are_set_aside(untrained, corpus, tmp_path, monkeypatch, capsys):
+    """With scores made up from what is said, silence, "ah", "s", and five transcripts that say otherwise."""
+    wrong = {3: "s ah", 7: "ah", 11: "s", 12: "s s", 20: "ah ah"}
+    said = (dataclasses.replace(u, text=wrong.get(i, u.text)) for i, u in enumerate(corpus))
+    write_shard(shard_path(tmp_path, "audio", 0, 1), map(encode_utterance, said))
+    mistaken, leaves = seal_corpus(tmp_path, "mistaken", "Toy"), TREE.leaves(("SIL", "AA", "S"))
+
+    def made_up(sure):
+        def found(recognizer, waves):
+            for wave in waves:
+                steps = frontend.num_steps(len(wave))
+                scores = np.full((steps, TREE.num_leaves), -sure, np.float32)
+                scores[np.arange(steps), leaves[np.arange(steps) * 3 // steps]] = 0
+                yield [scores]
+
+        return found
+
+    monkeypatch.setattr("mdasr.realign.score_blocks", made_up(20.0))
+    sidecar = mistaken.alignments(realign(untrained, mistaken, LEXICON))
+    assert [*np.flatnonzero(~sidecar.usable)] == [*wrong]
+    assert "do not fit the sound: misfit" in sidecar[7].reason and "at most 3.0" in sidecar[7].reason
+    assert "19 utterances aligned, 5 not" in capsys.readouterr().err
+    assert corpus.alignments(realign(untrained, corpus, LEXICON)).usable.all()
+
+
+def test_a_network_that_knows_a_channel_badly_sets_nothing_aside(untrained):
+    """The limit follows what is usual in a corpus."""
+    usual = np.random.default_rng(0).normal(4.0, 0.5, 200)
+    assert (usual <= max(MOST_MISFIT, outlier(usual, DEVIATIONS))).all()
 
 
 def test_phones_that_a_network_does_not_know_are_named(untrained, corpus):

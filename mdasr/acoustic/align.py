@@ -69,7 +69,7 @@ def align(corpora: Sequence[Corpus], lexicon: Lexicon, options: AlignerOptions |
         sidecars = [
             write_alignments(corpus, name, (alignment(u, aligner, features) for u in corpus)) for corpus in corpora
         ]
-    return _report(name, corpora, sidecars, log_likelihoods)
+    return report(name, corpora, sidecars, log_likelihoods)
 
 
 def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Features:
@@ -188,12 +188,13 @@ def _spoken(alignment: Alignment) -> list[tuple[str, float, float, bool]]:
     return [(p, start, end, after == SILENCE) for p, start, end, after in rows if p != SILENCE]
 
 
-def _report(
+def report(
     name: str,
     corpora: Sequence[Corpus],
     sidecars: Sequence[Alignments],
-    log_likelihoods: tuple[float, ...],
+    log_likelihoods: tuple[float, ...] = (),
 ) -> AlignReport:
+    """What the corpora's sidecars hold, and whose alignment failed, with the reason."""
     failed = [
         (corpus[int(i)].key, sidecar[int(i)].reason)
         for corpus, sidecar in zip(corpora, sidecars)

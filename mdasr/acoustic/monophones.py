@@ -147,7 +147,7 @@ def train(
         labels = [graph.outputs[path] for (path, _), (_, graph) in zip(paths, examples)]
         aligner = replace(aligner, stay=_stay([path for path, _ in paths], labels, outputs))
     misfits = np.asarray([aligner.misfit(*example, path) for example, (path, _) in zip(examples, paths)])
-    limit = _outlier(misfits, options.worst_misfit)
+    limit = outlier(misfits, options.worst_misfit)
     return replace(aligner, most_misfit=limit), tuple(log_likelihoods)
 
 
@@ -174,7 +174,7 @@ def flat_labels(
     return np.concatenate([part[np.arange(size) * len(part) // max(size, 1)] for part, size in parts])
 
 
-def _outlier(values: Float[np.ndarray, " utterances"], deviations: float) -> float:
+def outlier(values: Float[np.ndarray, " utterances"], deviations: float) -> float:
     """So many standard deviations above the median, estimated from the median absolute deviation."""
     median = float(np.median(values))
     deviation = 1.4826 * float(np.median(np.abs(values - median)))
