@@ -128,7 +128,7 @@ Image(WORK / "domains.png")
 # ## What would how much of it buy?
 #
 # The model is adapted to shares of your training speech, and others are trained on those alone, from scratch; all are
-# tested on your test speech, and on that of a domain that was known before. A start that was trained for minutes, as here,
+# tested on your test speech, and on that of a domain known before. A start that was trained for minutes, as here,
 # helps with the least speech alone; `docs/results.md` has one that is worth more. What has been trained stays.
 # From a shell: `mdasr adapt MODEL own-train --test own-test --report --out adapted`.
 
