@@ -45,10 +45,10 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
     interval = None
     if len({*groups}) != 1:
         ends = wer_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
-        interval = [round(end, 2) for end in ends]
-    by_run = [round(sum((s.errors for s in run), Errors()).wer, 2) for run in runs]
+        interval = [round(end, 4) for end in ends]
+    by_run = [round(sum((s.errors for s in run), Errors()).wer, 4) for run in runs]
     return {
-        "wer": round(total.wer, 2),
+        "wer": round(total.wer, 4),
         "ci95": interval,
         "ci95_over": over if interval else None,
         "ref_words": total.ref_words,
@@ -100,7 +100,7 @@ def oracle(lattices: Sequence[Lattice], scored: Sequence[Scored]) -> dict[str, f
     words = sum(map(len, references))
     errors = sum(oracle_errors(lattice, reference) for lattice, reference in zip(lattices, references, strict=True))
     arcs = sum(int((lattice.labels > 0).sum()) for lattice in lattices)
-    return {"oracle_wer": round(100 * errors / words, 2), "arcs_per_word": round(arcs / words, 1)}
+    return {"oracle_wer": round(100 * errors / words, 4), "arcs_per_word": round(arcs / words, 1)}
 
 
 def trials_text(trials: Sequence[Trial], chosen: Trial) -> str:

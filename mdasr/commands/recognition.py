@@ -106,7 +106,8 @@ def evaluated(
     from mdasr.recognizer import heard, recognize, recognize_lattices, scored_as
     from mdasr.report import cell, describe, oracle
 
-    waves = tqdm(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt")
+    # An iterator: a bar has a length, and the type checker of the tests would take the first wave out of it to look.
+    waves = iter(tqdm(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt"))
     lattices: tuple[Lattice, ...] = ()
     if chosen.rescore or chosen.oracle:
         best, lattices = zip(*recognize_lattices(recognizer, waves, rescore_with=chosen.rescore))
