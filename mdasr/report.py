@@ -43,7 +43,7 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
     over, groups = grouped(scored)
     of_run = [i for i, run in enumerate(runs) for _ in run]
     interval = None
-    if len({*groups}) != 1:
+    if len({group for group, e in zip(groups, errors) if e.ref_words}) > 1:
         ends = wer_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
         interval = [round(end, 4) for end in ends]
     by_run = [round(sum((s.errors for s in run), Errors()).wer, 4) for run in runs]

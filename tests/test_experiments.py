@@ -75,6 +75,10 @@ def test_one_speakers_interval_is_over_utterances():
     assert report.cell(two)["ci95_over"] == "speakers"
     alone = report.cell(spoken[:1])
     assert alone["ci95"] is None and alone["wer"] == 50.0 and report.describe(alone) == "50.0"
+    unspoken = Scored("w", "t", "", "a", Errors(ins=1))
+    assert report.cell([*spoken, unspoken])["ci95_over"] == "utterances"
+    with_silence = report.cell([spoken[0], unspoken])
+    assert with_silence["ci95"] is None and with_silence["wer"] == 100.0
     assert report.most_confused(spoken, 3) == ["    5  b heard as c"]
 
 

@@ -161,15 +161,25 @@ def test_pairing_cancels_what_makes_an_utterance_hard_for_both():
     assert paired_interval(a, a, range(200), rng) == (0, 0)
 
 
+def test_recordings_without_words_leave_an_interval_of_the_others():
+    """A draw of noise recordings alone has no rate; with them, intervals are of what has words, and insertions."""
+    rng, spoken = np.random.default_rng(8), [Errors(i % 2, 0, 0, 5) for i in range(12)]
+    noise = [Errors() for _ in range(100)]
+    low, high = wer_interval(spoken + noise, range(112), rng)
+    assert low < 10 < high
+    assert (low, high) != wer_interval([*spoken, *noise[:99], Errors(ins=9)], range(112), rng)
+    assert wer_interval(spoken[:3] + noise, range(103), rng) == wer_interval(spoken[:3], range(3), rng)
+
+
 def test_an_interval_that_cannot_be_is_refused():
     rng = np.random.default_rng(7)
-    with pytest.raises(ValueError, match="at least two groups, and there are 1"):
+    with pytest.raises(ValueError, match="two groups with reference words, and there are 1"):
         wer_interval([Errors(1, 0, 0, 5)] * 3, ["anna"] * 3, rng)
-    with pytest.raises(ValueError, match="at least two groups, and there are 0"):
+    with pytest.raises(ValueError, match="two groups with reference words, and there are 0"):
         wer_interval([], [], rng)
     with pytest.raises(ValueError, match="3 utterances' errors, but 2 groups"):
         wer_interval([Errors(1, 0, 0, 5)] * 3, ["anna", "ben"], rng)
-    with pytest.raises(ValueError, match="no reference words"):
+    with pytest.raises(ValueError, match="reference words, and there are 1"):
         wer_interval([Errors(ins=1), Errors(1, 0, 0, 5)], ["anna", "ben"], rng)
     with pytest.raises(ValueError, match="share between 0 and 1"):
         wer_interval([Errors(1, 0, 0, 5)] * 2, ["anna", "ben"], rng, confidence=95.0)

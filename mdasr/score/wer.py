@@ -59,8 +59,8 @@ class Scored:
 
 
 def grouped(scored: Sequence[Scored]) -> tuple[str, list[str]]:
-    """What intervals are over, and the group of every utterance: its speaker or, where there is but one, itself."""
-    over = "speakers" if len({s.speaker for s in scored}) > 1 else "utterances"
+    """What intervals are over, and the group of every utterance: its speaker or, where but one has words, itself."""
+    over = "speakers" if len({s.speaker for s in scored if s.errors.ref_words}) > 1 else "utterances"
     return over, [s.speaker if over == "speakers" else s.id for s in scored]
 
 
@@ -91,7 +91,7 @@ def wer_interval(
     errors are not independent (Bisani and Ney, 2004, with speakers for utterances). Where several trainings recognised
     the same utterances, `runs` names that of each element, and they might be others, too. By the bootstrap with
     `FEWEST_DRAWN` groups or more and one run; else by the jackknife, as a bootstrap over a handful is too narrow.
-    Raises ValueError for fewer than two groups or no reference words.
+    Raises ValueError for fewer than two groups that have reference words.
     """
     cells = _cells([[e.total, e.ref_words] for e in errors], groups, runs)
     low, high = _interval(cells, _rate, rng, confidence, resamples)
@@ -231,20 +231,20 @@ def _paired(
 def _cells(
     rows: Sequence[Sequence[int]], groups: Sequence[Hashable], runs: Sequence[Hashable] | None
 ) -> Int[np.ndarray, "runs groups columns"]:
-    """Sums over the rows of each group and run; the last column counts reference words."""
+    """Sums over the rows of each run and each group that has words or errors; the last column counts reference words."""
     runs = [0] * len(rows) if runs is None else runs
     if not len(rows) == len(groups) == len(runs):
         raise ValueError(f"{len(rows)} utterances' errors, but {len(groups)} groups and {len(runs)} runs")
-    group, run = _numbered(groups), _numbered(runs)
-    if not rows or group.max() < 1:
+    with_words = len({group for group, row in zip(groups, rows) if row[-1]})
+    if with_words < 2:
         raise ValueError(
-            f"an interval needs at least two groups, and there are {min(len(rows), 1)}; "
+            f"an interval needs at least two groups with reference words, and there are {with_words}; "
             "where speakers are not known, pass the utterances' ids"
         )
-    table = np.array(rows, np.int64)
+    group, run, table = _numbered(groups), _numbered(runs), np.array(rows, np.int64)
     cells = np.zeros((run.max() + 1, group.max() + 1, table.shape[1]), np.int64)
     np.add.at(cells, (run, group), table)
-    return cells
+    return cells[:, cells.any(axis=(0, 2))]
 
 
 Sums = Int[np.ndarray, "samples columns"]
@@ -252,9 +252,7 @@ Statistic = Callable[[Sums], Float[np.ndarray, " samples"]]
 
 
 def _rate(sums: Sums) -> Float[np.ndarray, " samples"]:
-    """Errors in percent of reference words; ValueError for a sample that has none."""
-    if not sums[:, -1].all():
-        raise ValueError("a resample has no reference words, so too few groups have any; score more of them")
+    """Errors in percent of reference words."""
     return 100 * sums[:, 0] / sums[:, -1]
 
 
@@ -276,7 +274,7 @@ def _interval(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is a share between 0 and 1, not {confidence}")
     runs, groups, _ = cells.shape
-    if runs > 1 or groups < FEWEST_DRAWN:
+    if runs > 1 or (cells[..., -1] > 0).sum() < FEWEST_DRAWN:
         (value,) = statistic(cells.sum(axis=(0, 1))[None])
         _, low, high = jackknife(float(value), *_left(cells, statistic), confidence=confidence)
         return low, high
@@ -284,6 +282,7 @@ def _interval(
     counts = [min(500, resamples - start) for start in range(0, resamples, 500)]
     even = np.full(groups, 1 / groups)
     sums = np.concatenate([rng.multinomial(groups, even, count) @ cells[0] for count in counts])
+    sums = sums[sums[:, -1] > 0]  # a draw may hold none of the groups that have words, where others have none
     tail = 50 * (1 - confidence)
     low, high = np.percentile(statistic(sums), [tail, 100 - tail])
     return float(low), float(high)
