@@ -231,7 +231,7 @@ def _paired(
 def _cells(
     rows: Sequence[Sequence[int]], groups: Sequence[Hashable], runs: Sequence[Hashable] | None
 ) -> Int[np.ndarray, "runs groups columns"]:
-    """Sums over the rows of each run and each group that has words or errors; the last column counts reference words."""
+    """Sums over the rows of each run and each group that has words or errors; the last column: reference words."""
     runs = [0] * len(rows) if runs is None else runs
     if not len(rows) == len(groups) == len(runs):
         raise ValueError(f"{len(rows)} utterances' errors, but {len(groups)} groups and {len(runs)} runs")
