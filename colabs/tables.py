@@ -61,7 +61,8 @@ laboratory = Laboratory(Path("runs"), override(MINI, SETTINGS))
 for name, model in TABLE.columns.items():
     print(f"{name}: trained on {', '.join(model.domains)}; with noise on {', '.join(model.noise_on) or 'none of them'}")
 for name, test_set in TABLE.rows.items():
-    print(f"{name}: {test_set}")
+    conditions = " in rooms, with noise" * test_set.noise + " at 8 kHz" * test_set.narrowband
+    print(f"{name}: test utterances of {test_set.domain}{conditions}")
 
 # %% [markdown]
 # ## The data

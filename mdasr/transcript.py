@@ -17,7 +17,7 @@ from jaxtyping import Float
 from mdasr import frontend
 from mdasr.decode.lattice import Lattice, word_times
 from mdasr.decode.paths import confidences, nbest
-from mdasr.decode.search import Hypothesis
+from mdasr.decode.search import Hypothesis, SearchOptions
 from mdasr.recognizer import ROWS, Recognizer, recognize, recognize_lattices
 from mdasr.spec import RATE_HZ
 
@@ -103,17 +103,19 @@ def transcribe(
         for first, last in edges:
             start_s, end_s = first / RATE_HZ, last / RATE_HZ
             if frontend.num_steps(last - first):
-                yield _piece(start_s, end_s, *next(found), depth)
+                yield _piece(start_s, end_s, *next(found), depth, recognizer.search)
             else:
                 yield Piece(start_s, end_s, ())
 
 
-def _piece(start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth) -> Piece:
+def _piece(
+    start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, search: SearchOptions
+) -> Piece:
     """One piece, with as much depth as is asked for."""
     sure: Sequence[float | None] = ()
     ranked: list[Hypothesis] = []
     if lattice:
-        sure = [round(value, 4) for value in confidences(lattice, best)] if depth.confidences else ()
+        sure = [round(value, 4) for value in confidences(lattice, best, search)] if depth.confidences else ()
         ranked = nbest(lattice, depth.nbest) if depth.nbest else []
     words = tuple(
         Word(word, start + start_s, end + start_s, value)

@@ -11,15 +11,17 @@ from time import process_time
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import scipy.optimize
+from jaxtyping import Bool, Float
 from tqdm import tqdm
 
 from mdasr.data.records import Utterance
 from mdasr.decode.graph import Graph
-from mdasr.decode.lattice import STEP
+from mdasr.decode.lattice import STEP, search_lattice
+from mdasr.decode.paths import log_odds, shares
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.recognizer import Recognizer, score_blocks
-from mdasr.score.wer import Errors, count_errors
+from mdasr.score.wer import GAP, Errors, align_words, count_errors
 from mdasr.spec import RATE_HZ
 
 GRIDS = {"acoustic_scale": (0.2, 0.3, 0.4, 0.5, 0.65, 0.85, 1.1), "insertion_penalty": (-2.0, -1.0, 0.0, 1.0, 2.0)}
@@ -86,6 +88,39 @@ def wer_on(graph: Graph, pairs: Dev) -> Callable[[SearchOptions], float]:
         return sum((count_errors(words, decode(graph, each, options).words) for words, each in pairs), Errors()).wer
 
     return wer
+
+
+def calibrate(graph: Graph, pairs: Dev, options: SearchOptions) -> SearchOptions:
+    """Options with confidences that are frequencies on `pairs`: of words with 0.8, four in five are right there.
+
+    A word is right or not as errors are counted. Where nothing is heard, options stay as they are.
+    """
+    found: list[float] = []
+    right: list[bool] = []
+    for words, each in pairs:
+        best = decode(graph, each, options)
+        found += shares(search_lattice(graph, each, options), best)
+        right += [said == heard for said, heard in align_words(words, best.words) if heard != GAP]
+    if not found:
+        return options
+    slope, offset = fit_odds(log_odds(np.array(found)), np.array(right))
+    return dataclasses.replace(options, confidence_slope=slope, confidence_offset=offset)
+
+
+def fit_odds(odds: Float[np.ndarray, " words"], right: Bool[np.ndarray, " words"]) -> tuple[float, float]:
+    """Slope (0 or more) and offset of the line over log odds that makes what was right, and wrong, the most probable.
+
+    As in Platt (1999), of n right words each counts as (n + 1) / (n + 2) right, and of n wrong ones as 1 / (n + 2), so
+    that a few words, or none wrong, make nothing certain.
+    """
+    target = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
+
+    def loss(line: Float[np.ndarray, " 2"]) -> float:
+        z = line[0] * odds + line[1]
+        return float((np.logaddexp(0, z) - target * z).sum())
+
+    slope, offset = scipy.optimize.minimize(loss, (1.0, 0.0), bounds=((0, None), (None, None))).x
+    return round(float(slope), 4), round(float(offset), 4)
 
 
 def _thinned(pairs: Dev) -> Dev:

@@ -11,7 +11,7 @@ import pytest
 from mdasr.acoustic.tying import monophones
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.lattice import Lattice, ctm_lines, pruned, search_lattice
-from mdasr.decode.paths import confidences, nbest, oracle_errors, posteriors
+from mdasr.decode.paths import confidences, nbest, oracle_errors, posteriors, shares
 from mdasr.decode.rescore import Grammar, rescore
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.decode.tokens import state_lattice
@@ -126,7 +126,7 @@ def test_posteriors_and_confidences_are_sums_over_all_paths(graph, scale):  # no
             wanted[list(arcs)] += weight
         np.testing.assert_allclose(posteriors(lattice, scale), wanted, atol=1e-9)
         for hypothesis in nbest(lattice, 5):
-            sure = confidences(lattice, hypothesis, scale)
+            sure = shares(lattice, hypothesis, scale)
             assert len(sure) == len(hypothesis.words)
             for word, start, end, value in zip(hypothesis.words, hypothesis.starts, hypothesis.ends, sure):
                 at = [
@@ -147,8 +147,12 @@ def test_a_word_that_nothing_contests_is_certain_and_one_that_is_not_there_is_no
     scores = scores_of([("X", 2), ("Y", 2), ("X", 2), ("Z", 2)], tree, height=40.0)
     heard = decode(own, scores, SearchOptions())
     lattice = search_lattice(own, scores, SearchOptions())
-    assert confidences(lattice, heard) == pytest.approx((1.0,))
-    assert confidences(lattice, replace(heard, words=("other",))) == (0.0,)
+    assert shares(lattice, heard) == pytest.approx((1.0,))
+    assert shares(lattice, replace(heard, words=("other",))) == (0.0,)
+    assert confidences(lattice, heard, SearchOptions()) == pytest.approx((0.99,))
+    # log odds of 99 to 1 are 4.595: half of that, less 1, is 1.298
+    calibrated = SearchOptions(confidence_slope=0.5, confidence_offset=-1.0)
+    assert confidences(lattice, heard, calibrated) == pytest.approx((0.7855,), abs=1e-4)
     assert ctm_lines("u", heard, confidences=(0.875,))[0].endswith(" long 0.88")
 
 
@@ -242,7 +246,7 @@ def test_silence_alone_is_a_lattice_without_words(graph):  # noqa: F811
     lattice = search_lattice(graph, scores, WIDE, 2.0)
     assert lattice.words == () and lattice.reached_final
     (only,) = nbest(lattice, 5)
-    assert only.words == () and confidences(lattice, only) == ()
+    assert only.words == () and confidences(lattice, only, SearchOptions()) == ()
     assert only.cost == pytest.approx(decode(graph, scores, WIDE).cost, abs=1e-3)
     assert oracle_errors(lattice, []) == 0 and oracle_errors(lattice, ["a", "b"]) == 2
 

@@ -8,12 +8,14 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from sklearn.linear_model import LogisticRegression
 
 from mdasr.cli import main
+from mdasr.decode.paths import log_odds
 from mdasr.decode.search import SearchOptions
 from mdasr.language import ngram
 from mdasr.recognizer import Recognizer, check_rescoring
-from mdasr.tuning import GRIDS, Trial, climb, dev_scores, narrowest, sweep, wer_on
+from mdasr.tuning import GRIDS, Trial, calibrate, climb, dev_scores, fit_odds, narrowest, sweep, wer_on
 from tests.test_loader import toy_corpus
 from tests.test_recognizer import corpus, language, untrained  # noqa: F401  fixtures
 
@@ -73,9 +75,33 @@ def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys):  # noqa:
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "chosen" in line]
     tuned = Recognizer.read(tmp_path / "model")
     assert line.split("|")[1].strip() == f"{tuned.search.beam:g}"
+    assert tuned.search == calibrate(tuned.graph, dev_scores(tuned, list(few)), tuned.search)
     assert f"{tuned.facts['dev_wer']:.2f}" in line and tuned.facts["tuned_on"] == [few.info["corpus"]]
     changed = json.loads((tmp_path / "model" / "model.json").read_text())
     assert {k for k, v in changed.items() if v != json.loads(before).get(k)} <= {"search", "tuned_on", "dev_wer"}
+
+
+def test_confidences_are_fitted_as_logistic_regression_does():
+    rng = np.random.default_rng(0)
+    odds = log_odds(rng.uniform(0, 1, 20_000))
+    right = rng.uniform(size=len(odds)) < 1 / (1 + np.exp(-(0.6 * odds - 0.8)))
+    reference = LogisticRegression(C=np.inf).fit(odds[:, None], right)
+    expected = (reference.coef_[0, 0], reference.intercept_[0])
+    assert fit_odds(odds, right) == pytest.approx(expected, abs=2e-3)
+    assert fit_odds(odds, right) == pytest.approx((0.6, -0.8), abs=0.05)
+
+
+def test_a_few_words_make_no_confidence_certain():
+    """Three of three right count as four of five, by Platt's targets, and the best line has that whatever the odds."""
+    for odds in ([4.0, 4.0, 4.0], [0.0, 0.0, 0.0]):
+        slope, offset = fit_odds(np.array(odds), np.ones(3, bool))
+        assert slope * odds[0] + offset == pytest.approx(np.log(4), abs=1e-3)
+    slope, _ = fit_odds(np.array([-2.0, -1.0, 1.0, 2.0]), np.array([True, True, False, False]))
+    assert slope == 0  # however the lattice may err, its surer words are not taken for the worse ones
+
+
+def test_confidences_stay_as_they_are_where_nothing_is_heard(untrained):  # noqa: F811
+    assert calibrate(untrained.graph, [], SearchOptions(confidence_slope=0.5)) == SearchOptions(confidence_slope=0.5)
 
 
 @pytest.mark.parametrize("tolerance", ["-1", "nan"])

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mdasr.data.records import Corpus, write_atomically
 
 if TYPE_CHECKING:
@@ -96,11 +98,12 @@ def adapt_command(chosen: argparse.Namespace) -> int:
 
 
 def tune_command(chosen: argparse.Namespace) -> int:
-    """Tune acoustic scale, insertion penalty and beam on development speech, and write them to the model."""
+    """Tune acoustic scale, insertion penalty, beam and confidences on development speech, and write them down."""
+    from mdasr.decode.paths import calibrated
     from mdasr.plots import draw_trials
     from mdasr.recognizer import Recognizer
     from mdasr.report import trials_text
-    from mdasr.tuning import climb, dev_scores, narrowest, sweep, wer_on
+    from mdasr.tuning import calibrate, climb, dev_scores, narrowest, sweep, wer_on
 
     if not chosen.tolerance >= 0:  # NaN, too
         raise ValueError(f"--tolerance {chosen.tolerance:g}: give 0 points or more")
@@ -112,9 +115,13 @@ def tune_command(chosen: argparse.Namespace) -> int:
     trials = sweep(graph, pairs, climb(recognizer.search, wer_on(graph, pairs)))
     best = narrowest(trials, chosen.tolerance)
     print(trials_text(trials, best))
+    search = calibrate(graph, pairs, best.options)
+    shares = np.array([0.3, 0.5, 0.7, 0.9, 0.99])
+    print("share in the lattice: " + " ".join(f"{each:.2f}" for each in shares))
+    print("         confidence: " + " ".join(f"{each:.2f}" for each in calibrated(shares, search)))
     if not chosen.dry_run:
         facts = {"tuned_on": [corpus.info["corpus"] for corpus in corpora], "dev_wer": round(best.wer, 2)}
-        tuned = dataclasses.replace(recognizer, search=best.options, facts={**recognizer.facts, **facts})
+        tuned = dataclasses.replace(recognizer, search=search, facts={**recognizer.facts, **facts})
         tuned.describe(chosen.model)
     if chosen.picture:
         draw_trials(chosen.picture, trials, best, chosen.tolerance)

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import expit, logit
 
 from mdasr.decode.lattice import Lattice, best_costs
-from mdasr.decode.search import Hypothesis
+from mdasr.decode.search import Hypothesis, SearchOptions
 
 
 class _Step(NamedTuple):
@@ -132,14 +133,15 @@ def posteriors(lattice: Lattice, scale: float = 1.0) -> Float[np.ndarray, " arcs
 
 
 CONFIDENCE_SCALE = 0.5  # at 1, what is heard is taken for much surer than it is
+SUREST = 0.99  # that a lattice holds no other word says no more of it
 
 
-def confidences(lattice: Lattice, hypothesis: Hypothesis, scale: float = CONFIDENCE_SCALE) -> tuple[float, ...]:
-    """How probable each word of a hypothesis is, from 0 to 1: whether the same word is said at its time.
+def shares(lattice: Lattice, hypothesis: Hypothesis, scale: float = CONFIDENCE_SCALE) -> tuple[float, ...]:
+    """The share of a lattice's paths, by their probability, that have each word of a hypothesis at its time.
 
     At each of its steps, the posteriors of all arcs with that word are added; the largest sum counts (Wessel et al.,
-    2001, the maximum over frames). 0 for a word that the lattice does not have there. They rank words by how likely
-    they are to be right; they are no frequencies of being right, for which they lie too high.
+    2001, the maximum over frames). 0 for a word that the lattice does not have there. Shares rank words by how likely
+    they are to be right; as frequencies of being right they are too high.
     """
     share = posteriors(lattice, scale)
     starts, label = lattice.steps[lattice.sources], {word: i for i, word in enumerate(lattice.words, start=1)}
@@ -151,6 +153,21 @@ def confidences(lattice: Lattice, hypothesis: Hypothesis, scale: float = CONFIDE
         np.add.at(change, np.minimum(lattice.ends[same], end) - start, -share[same])
         found.append(float(np.cumsum(change).max().clip(0.0, 1.0)))
     return tuple(found)
+
+
+def log_odds(share: Float[np.ndarray, " words"]) -> Float[np.ndarray, " words"]:
+    """Of shares between 0 and 1, none surer than `SUREST`."""
+    return logit(np.clip(share, 1 - SUREST, SUREST))
+
+
+def confidences(lattice: Lattice, hypothesis: Hypothesis, options: SearchOptions) -> tuple[float, ...]:
+    """How probable it is that each word of a hypothesis is right, from 0 to 1, as far as `options` are calibrated."""
+    return tuple(map(float, calibrated(np.array(shares(lattice, hypothesis), float), options)))
+
+
+def calibrated(share: Float[np.ndarray, " words"], options: SearchOptions) -> Float[np.ndarray, " words"]:
+    """The confidence in words that have these shares of a lattice."""
+    return expit(options.confidence_slope * log_odds(share) + options.confidence_offset)
 
 
 def oracle_errors(lattice: Lattice, reference: Sequence[str]) -> int:

@@ -23,7 +23,8 @@ class SearchOptions:
     At each step at most `max_active` states are followed and, whatever the beam, at least `min_active`.
     Scores are multiplied by `acoustic_scale`; every word costs `insertion_penalty` (negative: a bonus). Where
     no end of a sentence is within the beam, the search is repeated up to `retries` times with beam and
-    `max_active` doubled.
+    `max_active` doubled. The log odds that a word is right are `confidence_slope` times those that the lattice
+    gives it, plus `confidence_offset` (`tuning.calibrate`).
     """
 
     beam: float = 10.0
@@ -32,12 +33,18 @@ class SearchOptions:
     acoustic_scale: float = 0.5
     insertion_penalty: float = 0.0
     retries: int = 2
+    confidence_slope: float = 1.0
+    confidence_offset: float = 0.0
 
     def __post_init__(self) -> None:
         if not (0 < self.beam <= LARGEST and 0 < self.acoustic_scale <= LARGEST):
             raise ValueError(f"beam and acoustic_scale must be above 0, and at most {LARGEST:g}: {self}")
         if not abs(self.insertion_penalty) <= LARGEST:
             raise ValueError(f"insertion_penalty must lie within ±{LARGEST:g}: {self}")
+        if not (0 <= self.confidence_slope <= LARGEST and abs(self.confidence_offset) <= LARGEST):
+            raise ValueError(
+                f"confidence_slope must be 0 or more, it and confidence_offset at most {LARGEST:g}: {self}"
+            )
         if not (0 <= self.min_active < self.max_active and 0 <= self.retries <= 20):
             raise ValueError(f"min_active must be below max_active, it and retries 0 or more, retries up to 20: {self}")
         if self.max_active * 2**self.retries >= 2**31:
