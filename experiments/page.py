@@ -89,7 +89,8 @@ def _about(contents: Contents) -> Iterator[Element]:
 
 def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     counts = Counter(claim["verdict"] for claim in claims if "/" not in claim["id"])
-    yield tag("p", f"Of {counts.total()} claims: " + ", ".join(f"{counts[each]} {each}" for each in VERDICTS) + ".")
+    said = ", ".join(f"{each}: {counts[each]}" for each in VERDICTS)
+    yield tag("p", f"Of the {counts.total()} claims, {said}.")
     if counts.total() < len(claims):
         yield tag("p", "T5.b/1 and the like are hypotheses why a claim does not hold, tested by ablation.")
     for claim in claims:
@@ -241,23 +242,24 @@ def _training(models: Sequence[Trained]) -> Iterator[Element]:
 
 def _models(models: Sequence[Trained]) -> Iterator[Element]:
     numbers = ("seed", "audio (s)", "steps", "seconds", "waiting for input", "frames right", "dev WER (%)")
-    yield grid(heads("Model", *numbers, "device", "started from", "trained on", "simulated"), map(_model, models))
+    trained = [each for each in models if each.facts]
+    yield grid(heads("Model", *numbers, "device", "started from", "trained on", "simulated"), map(_model, trained))
+    if missing := [f"{each.model.name} ({each.seed})" for each in models if not each.facts]:
+        yield tag("p", f"Not trained yet (seed): {', '.join(missing)}.")
 
 
 def _model(trained: Trained) -> list[Element | str]:
     model, facts = trained.model, trained.facts
-    numbers: list[Element | str] = [tag("td", "not trained yet", class_="text", colspan="7")]
-    if facts:
-        audio = facts.get("seconds_of_audio")
-        numbers = [
-            "not recorded" if audio is None else f"{sum(audio):,.1f}",
-            f"{facts['steps']:,}",
-            f"{facts['seconds']:,.1f}",
-            f"{facts['waited_for_input']:.1%}",
-            f"{facts['frame_accuracy']:.1%}",
-            str(facts["dev_wer"]),
-            tag("td", facts.get("device", "not recorded"), class_="text"),
-        ]
+    audio = facts.get("seconds_of_audio")
+    numbers: list[Element | str] = [
+        "not recorded" if audio is None else f"{sum(audio):,.1f}",
+        f"{facts['steps']:,}",
+        f"{facts['seconds']:,.1f}",
+        f"{facts['waited_for_input']:.1%}",
+        f"{facts['frame_accuracy']:.1%}",
+        str(facts["dev_wer"]),
+        tag("td", facts.get("device", "not recorded"), class_="text"),
+    ]
     share = f" ({model.share:.1%})" if model.share < 1 else ""
     simulated = ([f"noise on {', '.join(model.noise_on)}"] if model.noise_on else []) + ["codecs"] * model.codecs
     simulated += [f"{name.replace('_', ' ')} {value}" for name, value in dataclasses.asdict(model.regime).items()

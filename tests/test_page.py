@@ -144,7 +144,7 @@ def test_a_page_before_anything_is_done_says_what_is_missing():
     assert "Not made yet: Table 2, Table 3, Table 4, Table 5, Table 6, Table 7." in read.text
     assert "python -m experiments table5 --scale mini" in read.text
     assert "0 of 1 models" in read.text
-    assert "not trained yet" in read.text
+    assert "Not trained yet (seed): " in read.text
     assert "No curves of Voicesearch-Dictation" in read.text
 
 
@@ -179,7 +179,7 @@ def test_hypotheses_stand_under_their_claims_and_are_not_counted():
         {"id": "T5.b/1", "claim": "the band is why", "verdict": "holds", "evidence": "b"},
     ]
     read = Reader(page(dataclasses.replace(EMPTY, claims=claims)))
-    assert "Of 1 claims: 0 holds, 1 fails, 0 undecided, 0 not judged yet." in read.text
+    assert "Of the 1 claims, holds: 0, fails: 1, undecided: 0, not judged yet: 0." in read.text
     assert "the band is why" in read.text
     assert "hypotheses why a claim does not hold" in read.text
     assert "hypotheses" not in Reader(page(dataclasses.replace(EMPTY, claims=claims[:1]))).text
@@ -201,7 +201,7 @@ def test_the_command_writes_what_there_is(tmp_path, capsys):
     assert main(["report", "--workdir", str(tmp_path)]) == 0
     written = laboratory.root / "report.html"
     assert capsys.readouterr().out == f"{written}\n"
-    assert "Of 23 claims: 0 holds, 0 fails, 0 undecided, 23 not judged yet." in Reader(written.read_text()).text
+    assert "Of the 23 claims, holds: 0, fails: 0, undecided: 0, not judged yet: 23." in Reader(written.read_text()).text
     laboratory.results_folder.mkdir()
     path = laboratory.results_folder / "table3.json"
     path.write_text(json.dumps(table(3, [cell("Voicesearch", "w/o Noise")], **facts([laboratory]) | {"seed": [5, 6]})))
