@@ -47,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"mdasr {chosen.command}: {_said(error)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"mdasr {chosen.command}: interrupted", file=sys.stderr)
+        return 130
 
 
 def _said(error: Exception) -> str:

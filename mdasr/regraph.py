@@ -37,7 +37,11 @@ def regraph(
         raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
     described = read_json(model / "model.json", "description of a model")
     if arpa or lexicon:
-        described.pop("dev_wer", None)  # that of another language
+        # What was found with another language; scale, penalty and beam still serve.
+        for found in ("dev_wer", "tuned_on"):
+            described.pop(found, None)
+        for found in ("confidence_slope", "confidence_offset"):
+            described["search"].pop(found, None)
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
     check_tree(model, tree, described)
     words = announced(arpa or model / "lm.arpa").words

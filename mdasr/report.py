@@ -43,7 +43,7 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
     over, groups = grouped(scored)
     of_run = [i for i, run in enumerate(runs) for _ in run]
     interval = None
-    if len({group for group, e in zip(groups, errors) if e.ref_words}) > 1:
+    if _enough(errors, groups):
         ends = wer_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
         interval = [round(end, 4) for end in ends]
     by_run = [round(sum((s.errors for s in run), Errors()).wer, 4) for run in runs]
@@ -57,6 +57,11 @@ def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
         "del": total.dele,
         **({"wer_by_seed": by_run} if len(runs) > 1 else {}),
     }
+
+
+def _enough(errors: Sequence[Errors], groups: Sequence[str]) -> bool:
+    """Whether more than one group has reference words, as an interval needs."""
+    return len({group for group, e in zip(groups, errors) if e.ref_words}) > 1
 
 
 def describe(found: Mapping[str, Any]) -> str:
@@ -83,7 +88,7 @@ def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0
     old = [count_errors(*pair) for pair in zip(references, theirs)]
     _, groups = grouped(scored)
     interval = "(one utterance, so no interval)"
-    if len({*groups}) > 1:
+    if _enough(old, groups):
         ends = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(seed))
         interval = "[{:+.1f}, {:+.1f}]".format(*ends)
     test = mapsswe(references, theirs, ours)

@@ -6,10 +6,15 @@ next window, which begins `chunk` steps later. Without mdasr (three other lines 
     served = json.loads(Path("DIR/serve.json").read_text())
     step = jax.jit(jax.export.deserialize(bytearray(Path("DIR/model.stablehlo").read_bytes())).call)
     (_, _, window), (_, _, size) = served["arguments"]["samples"], served["arguments"]["state"]
-    state = np.zeros((1, size), np.float32)  # the beginning of a sentence
-    for first in range(0, len(wave) - window + 1, served["chunk"] * served["step_samples"]):
-        samples = wave[None, first : first + window]
-        scores, state = step(samples, np.array([served["chunk"]], np.int32), state)
+    chunk, hop, delay = served["chunk"], served["step_samples"], served["output_delay"]
+    steps = (len(wave) - window) // hop + chunk  # of 30 ms; the network answers each `delay` steps later
+    wave = np.pad(wave, (0, window + delay * hop))
+    state, found = np.zeros((1, size), np.float32), []  # the beginning of a sentence
+    for first in range(0, steps + delay, chunk):
+        heard = np.clip([steps - first], 0, chunk).astype(np.int32)
+        scores, state = step(wave[None, first * hop : first * hop + window], heard, state)
+        found.append(scores[0])
+    scores = np.concatenate(found)[delay : delay + steps]
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def tune(recognizer: Recognizer, dev: Sequence[Utterance]) -> tuple[SearchOption
     """Choose acoustic scale, then insertion penalty, on a development set; returns them with the WER that they reach.
 
     Each is moved along its grid for as long as that helps. Of a long development set, utterances spread evenly over it
-    serve, about `TUNING_WORDS` words of them; the WER returned is that of all.
+    serve, with `TUNING_WORDS` words or up to twice as many; the WER returned is that of all.
     """
     pairs = dev_scores(recognizer, dev)
     best = climb(recognizer.search, wer_on(recognizer.language.graph, _thinned(pairs)))

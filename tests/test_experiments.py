@@ -79,6 +79,10 @@ def test_one_speakers_interval_is_over_utterances():
     assert report.cell([*spoken, unspoken])["ci95_over"] == "utterances"
     with_silence = report.cell([spoken[0], unspoken])
     assert with_silence["ci95"] is None and with_silence["wer"] == 100.0
+    words = [dataclasses.asdict(s) for s in (spoken[0], unspoken)]
+    assert "from 100.0 to 100.0 %: +0.0 points (one utterance, so" in report.compared(
+        {"utterances": words}, [spoken[0], unspoken]
+    )
     assert report.most_confused(spoken, 3) == ["    5  b heard as c"]
 
 

@@ -104,14 +104,16 @@ def test_a_program_without_flax_hears_the_same(recognizer, exported, corpus, tmp
     assert found.stdout.split() == list(recognize(recognizer, [corpus[2].samples])[0].words)
 
 
-def test_the_snippet_in_the_documentation_runs(exported, corpus):  # noqa: F811
+def test_the_snippet_in_the_documentation_runs(recognizer, exported, corpus):  # noqa: F811
     import mdasr.serve
 
     snippet = mdasr.serve.__doc__.split("\n\n")[-1].replace('"DIR/', f'"{exported}/')
-    names = {"wave": corpus[1].samples}
     lines = "\n".join(line[4:] for line in snippet.splitlines())
-    exec("import json, jax, jax.export\nimport numpy as np\nfrom pathlib import Path\n" + lines, names)
-    assert np.isfinite(names["scores"]).all() and names["state"].any()
+    for wave in (corpus[1].samples, corpus[2].samples[:-123], corpus[0].samples[:2000]):
+        names = {"wave": wave}
+        exec("import json, jax, jax.export\nimport numpy as np\nfrom pathlib import Path\n" + lines, names)
+        wanted = scores(recognizer, [features_of(recognizer, wave)])[0]
+        np.testing.assert_allclose(names["scores"], wanted, atol=2e-3)
 
 
 def test_the_command_exports_and_compares(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811

@@ -207,10 +207,11 @@ def model(tmp_path_factory) -> Path:
     stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
     config = ModelConfig((8,), PHONES.num_leaves)
     priors = np.log(np.full(PHONES.num_leaves, 0.25, np.float32))
-    facts = {"tree": stages.digest(PHONES), "dev_wer": 9.9}
+    facts = {"tree": stages.digest(PHONES), "dev_wer": 9.9, "tuned_on": ["dev"]}
     shapes = jax.eval_shape(lambda: init_params(config, 0))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    Recognizer(config, 3, params, stats, priors, language, SearchOptions(), facts).write(directory)
+    search = SearchOptions(acoustic_scale=0.7, confidence_slope=0.5, confidence_offset=-1.0)
+    Recognizer(config, 3, params, stats, priors, language, search, facts).write(directory)
     (directory / "checkpoints").mkdir()
     return directory
 
@@ -289,7 +290,8 @@ def test_a_model_gets_another_language(model, other_lm, tmp_path, capsys):
     assert found.language.lexicon.entries["tas"] == ((("T", "AA", "S"), 1.0),)
     assert found.language.lexicon.entries["ah"] == ((("AA", "S"), 1.0),)
     assert found.language.arpa == other_lm.read_text()
-    assert "dev_wer" not in found.facts and old.facts["dev_wer"] == 9.9
+    assert not {"dev_wer", "tuned_on"} & {*found.facts} and old.facts["dev_wer"] == 9.9
+    assert (found.search, old.search.confidence_slope) == (SearchOptions(acoustic_scale=0.7), 0.5)
     for name in ("params.npz", "stats.json", "priors.npy"):
         assert (out / name).read_bytes() == (model / name).read_bytes()
     assert {path.name for path in out.iterdir()} == {

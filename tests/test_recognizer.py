@@ -262,12 +262,15 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     assert "--report needs test speech" in capsys.readouterr().err
     curve += ["--test", str(corpus.directory), "--share", "1", "--share", "0.25"]
     assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve")]) == 0
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
+    assert f"{toy}: what is trained on is tested on" in warned
     points = json.loads((tmp_path / "curve" / "curve.json").read_text())["points"]
     starts = ["before", "adapted", "adapted", "from scratch", "from scratch"]
     assert [(p["start"], p["share"]) for p in points] == list(zip(starts, [0, 1 / 4, 1, 1 / 4, 1]))
     assert points[0]["seconds"] < points[1]["seconds"] == points[3]["seconds"] < points[2]["seconds"]
     assert points[2]["wer"]["toy (Toy)"]["wer"] < 15 and "adapted" in printed
+    assert main(["adapt", *curve[:6], "--test", toy, "--out", str(tmp_path / "curve")]) == 2
+    assert "--test, and --share more than once, are for a report" in capsys.readouterr().err
     assert (tmp_path / "curve" / "curve.png").stat().st_size > 5000
     assert Recognizer.read(tmp_path / "curve" / "adapted-1.000").facts["parent"] == params_digest(recognizer.params)
     found = scores(recognizer, [np.zeros((0, 512), np.float32)])

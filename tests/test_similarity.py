@@ -131,8 +131,11 @@ def test_intervals_are_over_speakers_or_else_over_utterances():
 def test_too_little_to_compare_is_refused():
     rng = np.random.default_rng(6)
     clusters = {"a": domain(rng, 0.0), "one": Cluster(np.ones((1, 8)), ("s",))}
-    with pytest.raises(ValueError, match="one: 1 utterances; to say how far to trust it takes 3"):
+    with pytest.raises(ValueError, match="one: 1 utterances; an interval takes at least two without those of any one"):
         resemblances(clusters, "a")
+    two_of_three = Cluster(rng.normal(size=(3, 8)), ("x", "x", "y"))  # without x, one point has no distance within
+    with pytest.raises(ValueError, match="those of any one of its speakers"):
+        resemblances({"a": clusters["a"], "few": two_of_three}, "a")
     with pytest.raises(ValueError, match="'c' and another are to be compared, and there are a, one"):
         resemblances(clusters, "c")
     with pytest.raises(ValueError, match="'a' and another"):

@@ -10,6 +10,7 @@ import math
 import os
 import pty
 import random
+import signal
 import sys
 
 import numpy as np
@@ -270,7 +271,19 @@ def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, ca
     assert main(["transcribe", str(tmp_path / "model"), "--stream"]) == 0
     expected = [" ".join(h.words) for h in listen(untrained, [corpus[1].samples]) if h.final]
     assert capsys.readouterr().out.splitlines() == expected
+    interrupted = io.BytesIO(samples.tobytes())
+    source = type(
+        "Buffer", (), {"read": lambda self, size: interrupted.read(size) or signal.raise_signal(signal.SIGINT)}
+    )
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": source()}))
+    assert main(["transcribe", str(tmp_path / "model"), "--stream"]) == 0
+    assert capsys.readouterr().out.splitlines() == expected, "what was said before Ctrl-C"
     assert main(["transcribe", str(tmp_path / "model"), "--stream", "--rate-hz", "8"]) == 2
     assert "--rate-hz 8: give samples a second, 1000 or more" in capsys.readouterr().err
+    for unused in (["--format", "json"], ["--channel", "0"], ["--nbest", "2"]):
+        assert main(["transcribe", str(tmp_path / "model"), "--stream", *unused]) == 2
+        assert "give no files, --nbest, --rescore, --format or --channel" in capsys.readouterr().err
+    assert main(["transcribe", str(tmp_path / "model"), "a.wav", "--rate-hz", "8000"]) == 2
+    assert "--rate-hz 8000 is that of a --stream" in capsys.readouterr().err
     assert main(["transcribe", str(tmp_path / "model")]) == 2
     assert "give recordings to transcribe" in capsys.readouterr().err

@@ -182,11 +182,12 @@ class LSTM(nn.Module):
         wx = self.param("input", nn.initializers.lecun_normal(), (x.shape[-1], 4 * self.cells))
         wh = self.param("recurrent", _recurrent_init, (self.cells, 4 * self.cells))
         bias = self.param("bias", _bias_init, (4 * self.cells,))
-        wx, wh, bias = (p.astype(x.dtype) for p in (wx, wh, bias))
+        wx, wh = wx.astype(x.dtype), wh.astype(x.dtype)
         if state is None:
             zeros = jnp.zeros((x.shape[1], self.cells))
             state = (zeros.astype(x.dtype), zeros)
-        hs, last_c = recurrence(x @ wx + bias, wh, keep, *state, self.unroll)
+        # The bias is added in float32, so that its gradient, a sum over all steps and rows, is one, too.
+        hs, last_c = recurrence((_dot(x, wx) + bias).astype(x.dtype), wh, keep, *state, self.unroll)
         return hs, (hs[-1], last_c)
 
 

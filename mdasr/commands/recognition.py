@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -139,14 +140,19 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
         raise ValueError(f"--nbest {chosen.nbest} --format {chosen.format}: give 1 or more, and text or json")
     depth = Depth(chosen.format in ("ctm", "json"), chosen.nbest, chosen.rescore)
     if chosen.stream:
-        if chosen.files or chosen.nbest or chosen.rescore:
-            raise ValueError("--stream reads standard input and writes words: give no files, --nbest or --rescore")
+        if chosen.files or chosen.nbest or chosen.rescore or chosen.format != "text" or chosen.channel is not None:
+            raise ValueError(
+                "--stream reads one channel from standard input and writes words: give no files, --nbest, --rescore, "
+                "--format or --channel"
+            )
         if chosen.rate_hz < LOWEST_RATE_HZ:
             raise ValueError(f"--rate-hz {chosen.rate_hz}: give samples a second, {LOWEST_RATE_HZ} or more (not kHz)")
         exported = (chosen.model / "serve.json").exists()
         return listen_to_stdin((Served if exported else Recognizer).read(chosen.model), chosen.rate_hz)
     if not chosen.files:
         raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
+    if chosen.rate_hz != RATE_HZ:
+        raise ValueError(f"--rate-hz {chosen.rate_hz} is that of a --stream; recordings say theirs themselves")
     check_told_apart(chosen.files, chosen.format)
     recognizer, status = Recognizer.read(chosen.model), 0
     if chosen.rescore:
@@ -188,7 +194,10 @@ def check_told_apart(files: Sequence[Path], kind: str) -> None:
 
 
 def listen_to_stdin(network: Network, rate_hz: int) -> int:
-    """Hear raw 16-bit samples of one channel; sentences go to standard output, on a terminal the words so far above."""
+    """Hear raw 16-bit samples of one channel until they end, or Ctrl-C.
+
+    Sentences go to standard output, on a terminal the words so far above.
+    """
     import numpy as np
     import soxr
 
@@ -196,8 +205,13 @@ def listen_to_stdin(network: Network, rate_hz: int) -> int:
 
     resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32") if rate_hz != RATE_HZ else None
 
+    def blocks() -> Iterator[bytes]:
+        with contextlib.suppress(KeyboardInterrupt):  # what was said until then is still written
+            while block := sys.stdin.buffer.read(2 * (rate_hz // 10)):
+                yield block
+
     def chunks() -> Iterator[np.ndarray]:
-        while block := sys.stdin.buffer.read(2 * (rate_hz // 10)):
+        for block in blocks():
             samples = np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 32768
             yield resampler.resample_chunk(samples) if resampler else samples
         if resampler:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,11 @@ def training_request(chosen: argparse.Namespace) -> TrainRequest:
 
 
 def print_training(directory: Path, facts: Mapping[str, Any]) -> None:
+    # `mdasr graph` strikes out the WER where it gives the model another language.
+    wer = f", WER {facts['dev_wer']:.1f} % on held-out speech" if "dev_wer" in facts else ""
     print(
         f"{directory}: {facts['steps']} steps in {facts['seconds']:.0f} s ({facts['waited_for_input']:.0%} of it "
-        f"waiting for input), {facts['frame_accuracy']:.1%} of frames right, WER {facts['dev_wer']:.1f} % on held-out "
-        "speech"
+        f"waiting for input), {facts['frame_accuracy']:.1%} of frames right{wer}"
     )
 
 
@@ -72,8 +74,8 @@ def adapt_command(chosen: argparse.Namespace) -> int:
 
     if strange := [share for share in chosen.share if not 0 < share <= 1]:
         raise ValueError(f"--share {strange[0]}: it must lie above 0 and at most be 1")
-    if len(chosen.share) > 1 and not chosen.report:
-        raise ValueError("--share more than once: give --report, too")
+    if (len(chosen.share) > 1 or chosen.test) and not chosen.report:
+        raise ValueError("--test, and --share more than once, are for a report: give --report, too")
     hosts.join(chosen)
     request = training_request(chosen)
     if not chosen.report:
@@ -87,6 +89,12 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     if not chosen.test:
         raise ValueError("--report needs test speech: --test DIR, the new domain's first, others to see what they lose")
     tests, shares = [Corpus(directory) for directory in chosen.test], sorted({*chosen.share}) or SHARES
+    seen = {corpus.info["sha256"] for corpus in request.corpora}
+    for test in tests:
+        if test.info["sha256"] in seen:
+            print(
+                f"{test.directory}: what is trained on is tested on; that says little of other speech", file=sys.stderr
+            )
     curve = adaptation_curve(request, chosen.model, chosen.out, tests, shares)
     if not hosts.primary():
         return 0
@@ -100,6 +108,7 @@ def adapt_command(chosen: argparse.Namespace) -> int:
 def tune_command(chosen: argparse.Namespace) -> int:
     """Tune acoustic scale, insertion penalty, beam and confidences on development speech, and write them down."""
     from mdasr.decode.paths import calibrated
+    from mdasr.decode.search import SearchOptions
     from mdasr.plots import draw_trials
     from mdasr.recognizer import Recognizer
     from mdasr.report import trials_text
@@ -112,7 +121,9 @@ def tune_command(chosen: argparse.Namespace) -> int:
     if chosen.picture:
         chosen.picture.parent.mkdir(parents=True, exist_ok=True)
     graph, pairs = recognizer.language.graph, dev_scores(recognizer, [u for corpus in corpora for u in corpus])
-    trials = sweep(graph, pairs, climb(recognizer.search, wer_on(graph, pairs)))
+    # With the usual beam, not one that an earlier tuning narrowed for that time's scale and penalty.
+    start = dataclasses.replace(recognizer.search, beam=SearchOptions.beam)
+    trials = sweep(graph, pairs, climb(start, wer_on(graph, pairs)))
     best = narrowest(trials, chosen.tolerance)
     print(trials_text(trials, best))
     search = calibrate(graph, pairs, best.options)

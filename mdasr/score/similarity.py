@@ -18,7 +18,6 @@ from scipy.spatial.distance import cdist
 from mdasr.score.jackknife import Estimate, jackknife
 
 BLOCK = 1024  # rows of the distance matrix held at a time
-_FEWEST = 3  # utterances of a domain: without one, there is still a distance within
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +73,17 @@ def alikeness(one: Float[np.ndarray, "points_i dims"], other: Float[np.ndarray, 
 def resemblances(clusters: Mapping[str, Cluster], reference: str) -> dict[str, Resemblance]:
     """How alike each other cluster and `reference` are (§4.2's pairwise analysis), with what intervals need.
 
-    Intervals are over speakers, over utterances of a lone speaker. Raises ValueError for a reference that is not there
-    or a cluster of fewer than three points.
+    Intervals are over speakers, over utterances of a lone speaker. Raises ValueError for a reference that is not there,
+    or a cluster of fewer than two points without those of one speaker.
     """
     if reference not in clusters or len(clusters) < 2:
         raise ValueError(f"{reference!r} and another are to be compared, and there are {', '.join(clusters) or 'none'}")
     for name, cluster in clusters.items():
-        if len(cluster.points) < _FEWEST:
-            raise ValueError(f"{name}: {len(cluster.points)} utterances; to say how far to trust it takes {_FEWEST}")
+        if min(map(len, _left(cluster)), default=0) < 2:
+            raise ValueError(
+                f"{name}: {len(cluster.points)} utterances; an interval takes at least two without those of any one "
+                f"of its {cluster.interval_over}"
+            )
     home, found = clusters[reference], {}
     for name, own in clusters.items():
         if name != reference:

@@ -259,7 +259,7 @@ def _rate(sums: Sums) -> Float[np.ndarray, " samples"]:
 def _change_of_ratio(sums: Sums) -> Float[np.ndarray, " samples"]:
     a, b, c, d, _ = sums.T
     if not (a.all() and c.all()):
-        raise ValueError("a resample has no errors to compare with; score more utterances")
+        raise ValueError("a resample has no errors to compare with, so there are too few utterances")
     return d / c - b / a
 
 
