@@ -38,7 +38,7 @@ from mdasr.perturb.room import Sounds
 from mdasr.realign import realign
 from mdasr.recognizer import Language, Recognizer, params_digest
 from mdasr.schedule import Source, subset
-from mdasr.spec import Scale, digest
+from mdasr.spec import AS_PUBLISHED, Regime, Scale, digest
 
 QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks between)"
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
@@ -55,7 +55,8 @@ class TrainRequest:
     Noise goes on every domain, or on those of `noise_on` alone (§4.3.4 leaves some out); `noises` and `responses` are
     folders of one's own recordings. `alignment` names one that the corpora have (`mdasr align`); without it they are
     aligned from a flat start. The tree grows on the domains of `tree_on`, or on all (§3.5 takes some), with the
-    phonetic `questions` of a file, or such as the data suggest. ValueError for domains that none of the corpora has.
+    phonetic `questions` of a file, or such as the data suggest. A training from scratch is under `regime`. ValueError
+    for domains that none of the corpora has, and for a curriculum of nothing.
     """
 
     corpora: tuple[Corpus, ...]
@@ -73,8 +74,11 @@ class TrainRequest:
     alignment: str = ""
     tree_on: tuple[str, ...] = ()
     questions: Path | None = None
+    regime: Regime = AS_PUBLISHED
 
     def __post_init__(self) -> None:
+        if self.regime.curriculum and not (self.noise or self.codec):
+            raise ValueError("a curriculum makes noise and codecs more frequent: ask for some (--noise, --codec)")
         if (self.noises or self.responses) and not self.noise:
             raise ValueError(
                 f"{self.noises or self.responses}: sounds to add in training, but no noise is asked for (--noise)"
@@ -107,6 +111,7 @@ class TrainRequest:
             measured=tuple(sorted(measured)) if noisy else (),
             codecs=FAST_CODECS if self.codec else (None,),
             warp=WARP if self.warp else (1.0, 1.0),
+            clean_probability=self.regime.clean_share,
         )
 
 
@@ -133,7 +138,7 @@ def train_on(request: TrainRequest, directory: Path, share: float = 1.0) -> Reco
     The alignment is made of all of them, the rest of a `share` of what is not held out. Raises ValueError for words
     without pronunciation, and ImportError where a codec is asked for and missing.
     """
-    if found := done(directory, **_asked(request, share)):
+    if found := done(directory, **_asked(request, share), regime=dataclasses.asdict(request.regime)):
         return found
     lexicon = covering_lexicon(request.corpora, request.lexicon)
     questions = read_questions(request.questions, lexicon.phones) if request.questions else None
@@ -153,7 +158,8 @@ def train_on(request: TrainRequest, directory: Path, share: float = 1.0) -> Reco
         spoken = heard_in(pool, lexicon)
         return make_language(directory, spoken, tree, train_ngram(pool.sentences(), request.scale.ngram_order, spoken))
 
-    return _trained(request, pool, hosts.once("language", language, lambda: Language.read(directory)), directory)
+    made = hosts.once("language", language, lambda: Language.read(directory))
+    return _trained(request, pool, made, directory, regime=request.regime)
 
 
 def adapt_on(request: TrainRequest, parent: Recognizer, directory: Path, share: float = 1.0) -> Recognizer:
@@ -210,11 +216,16 @@ def _asked(request: TrainRequest, share: float = 1.0) -> dict[str, Any]:
 
 
 def _trained(
-    request: TrainRequest, pool: Pool, language: Language, directory: Path, parent: Recognizer | None = None
+    request: TrainRequest,
+    pool: Pool,
+    language: Language,
+    directory: Path,
+    parent: Recognizer | None = None,
+    regime: Regime = AS_PUBLISHED,
 ) -> Recognizer:
     return train_recognizer(
         directory, pool, language, request.scale,
-        parent=parent, seed=request.seed, workers=request.workers, features_on=request.features_on,
+        parent=parent, regime=regime, seed=request.seed, workers=request.workers, features_on=request.features_on,
     )  # fmt: skip
 
 

@@ -99,6 +99,23 @@ def align_options(sub: ArgumentParser) -> None:
 
 
 def train_options(sub: ArgumentParser) -> None:
+    _training_options(sub)
+    group = sub.add_argument_group("beyond the paper", "what they did is in docs/results.md")
+    group.add_argument(
+        "--curriculum", type=float, default=0.0, metavar="SHARE",
+        help="over so much of the training, noise and codecs rise from never to as often as asked for (such as 0.5)",
+    )  # fmt: skip
+    group.add_argument(
+        "--sampling-exponent", type=float, default=1.0, metavar="X",
+        help="a domain is heard as its hours to this power (1: as they are; 0: all alike)",
+    )  # fmt: skip
+    group.add_argument(
+        "--clean-share", type=float, default=0.0, metavar="SHARE", help="of the visits, leave so many as recorded"
+    )
+
+
+def _training_options(sub: ArgumentParser) -> None:
+    """For training from scratch and for fine-tuning."""
     sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`")
     sub.add_argument("--out", type=Path, required=True, metavar="MODEL")
     sub.add_argument("--noise", action="store_true", help="simulate rooms and noise (§3.1) on every domain")
@@ -141,7 +158,7 @@ def host_options(sub: ArgumentParser) -> None:
 
 def adapt_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL", help="what to start from")
-    train_options(sub)
+    _training_options(sub)
     sub.add_argument(
         "--share", type=float, action="append", default=[],
         help="of the data, by duration (1); may be given more than once for a report (1/8, 1/4, 1/2, 1)",

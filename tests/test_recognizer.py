@@ -38,6 +38,7 @@ from mdasr.recognizer import (
 from mdasr.scales import MINI, SMALL
 from mdasr.schedule import Source
 from mdasr.score.wer import Errors
+from mdasr.spec import Regime
 from mdasr.tuning import tune
 from tests.test_loader import toy_corpus
 
@@ -164,6 +165,24 @@ def test_noise_goes_on_the_domains_that_are_named(corpus):
         TrainRequest((corpus,), MINI, noise=True, noise_on=("Farfield",))
     with pytest.raises(ValueError, match="the tree on Farfield: the corpora's domains are Toy"):
         TrainRequest((corpus,), MINI, tree_on=("Farfield",))
+    with pytest.raises(ValueError, match="a curriculum makes noise and codecs more frequent: ask for some"):
+        TrainRequest((corpus,), MINI, regime=Regime(curriculum=0.5))
+
+
+def test_the_command_asks_for_the_regime_that_it_is_given(corpus, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        "mdasr.jobs.train_on", lambda request, out: asked.append(request) or type("", (), {"facts": {}})
+    )
+    monkeypatch.setattr("mdasr.commands.training.print_training", lambda *_: None)
+    command = ["train", str(corpus.directory), "--out", str(tmp_path / "model")]
+    assert (
+        main([*command, "--codec", "--curriculum", "0.5", "--sampling-exponent", "0.25", "--clean-share", "0.1"]) == 0
+    )
+    assert main(command) == 0
+    assert [each.regime for each in asked] == [Regime(0.25, 0.5, 0.1), Regime()]
+    assert main([*command, "--curriculum", "0.5"]) == main([*command, "--noise", "--curriculum", "5"]) == 2
+    assert "curriculum is 5.0; it must lie between 0 and 1" in capsys.readouterr().err
 
 
 def test_questions_are_read_and_strange_phones_named(tmp_path):
@@ -221,14 +240,16 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     questions = tmp_path / "questions.txt"
     questions.write_text("AA\nS SIL\n")
     request = TrainRequest((corpus,), scale, lexicon=lexicon, workers=0, tree_on=("Toy",), questions=questions)
+    request = dataclasses.replace(request, regime=Regime(clean_share=0.25))
     recognizer = train_on(request, tmp_path / "model")
     assert recognizer.facts["frame_accuracy"] > 0.85
     assert train_on(request, tmp_path / "model").facts["seconds"] == recognizer.facts["seconds"]  # found again
     with pytest.raises(ValueError, match="made otherwise: policies"):
         train_on(dataclasses.replace(request, noise=True), tmp_path / "model")
-    for other in (dataclasses.replace(request, questions=None), dataclasses.replace(request, lexicon=questions)):
-        with pytest.raises(ValueError, match=r"made otherwise: (questions|lexicon)"):
-            train_on(other, tmp_path / "model")
+    assert recognizer.facts["regime"]["clean_share"] == 0.25
+    for changed in ({"questions": None}, {"lexicon": questions}, {"regime": Regime(clean_share=0.25, longer=2.0)}):
+        with pytest.raises(ValueError, match=r"made otherwise: (questions|lexicon|regime)"):
+            train_on(dataclasses.replace(request, **changed), tmp_path / "model")
     assert main(["evaluate", str(tmp_path / "model"), str(corpus.directory), "--json", str(tmp_path / "r.json")]) == 0
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "r.json").read_text())

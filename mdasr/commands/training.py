@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mdasr.data.records import Corpus, write_atomically
+from mdasr.spec import AS_PUBLISHED, Regime
 
 if TYPE_CHECKING:
     from mdasr.jobs import TrainRequest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
 
 
-def training_request(chosen: argparse.Namespace) -> TrainRequest:
+def training_request(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED) -> TrainRequest:
     """What `train` and `adapt` ask for."""
     from mdasr.jobs import TrainRequest
     from mdasr.scales import SCALES, override
@@ -42,6 +43,7 @@ def training_request(chosen: argparse.Namespace) -> TrainRequest:
         alignment=chosen.alignment,
         tree_on=tuple(chosen.tree_on),
         questions=chosen.questions,
+        regime=regime,
     )
 
 
@@ -60,7 +62,8 @@ def train_command(chosen: argparse.Namespace) -> int:
     from mdasr.jobs import train_on
 
     hosts.join(chosen)
-    facts = train_on(training_request(chosen), chosen.out).facts
+    regime = Regime(chosen.sampling_exponent, chosen.curriculum, chosen.clean_share)
+    facts = train_on(training_request(chosen, regime), chosen.out).facts
     if hosts.primary():
         print_training(chosen.out, facts)
     return 0
