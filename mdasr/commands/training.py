@@ -149,6 +149,7 @@ def graph_command(chosen: argparse.Namespace) -> int:
     out = chosen.out or chosen.model
     graph = regraph(chosen.model, out, chosen.lm, chosen.lexicon, chosen.cache).graph
     print(
-        f"{out}: {len(graph.words):,} words, a graph of {graph.fst.num_states:,} states; the search is as it was tuned"
+        f"{out}: {len(graph.words):,} words, a graph of {graph.fst.num_states:,} states; "
+        "scale, penalty and beam are as they were tuned"
     )
     return 0
