@@ -25,7 +25,7 @@ from experiments.testsets import VOICESEARCH, name, noisy, told
 from mdasr.report import table_json
 from mdasr.score.wer import Errors, Scored
 from mdasr.spec import digest
-from tests.test_page import EMPTY, Reader
+from tests.test_page import EMPTY, FACTS, Reader
 
 
 def scored(errors: int) -> list[Scored]:
@@ -65,11 +65,12 @@ def test_distances_are_from_the_best_multidomain_and_the_specialised_models(run)
 def test_the_page_shows_them(run):
     first, *more = [table_json(table, [run], seed=0, settings={"cells": [8, 6]}) for table in TABLES]
     content = first | {"more": [*more, distances([run])]}
-    models = [Trained(model, 0, {}, {}) for model in OPEN]
+    models = [Trained(model, seed, FACTS if seed else {}, {}) for model in OPEN for seed in (0, 1)]
     read = Reader(page(dataclasses.replace(EMPTY, tables=EMPTY.tables | {"open": content}, models=models)))
     for said in ("Open problems: One model", "told which domain they hear", DISTANCES, "6 of 7, 6 surely"):
         assert said in read.text
     assert "noise on Voicesearch, Dictation, Call-center; codecs; sampling exponent 0.5" in read.text
+    assert "Not trained yet (seed): Multidomain + Noise + Codec (0), " in read.text
     assert "[4.9, 4.9]" in read.text
 
 
