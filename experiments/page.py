@@ -257,7 +257,7 @@ def _model(trained: Trained) -> list[Element | str]:
         f"{facts['seconds']:,.1f}",
         f"{facts['waited_for_input']:.1%}",
         f"{facts['frame_accuracy']:.1%}",
-        str(facts["dev_wer"]),
+        str(facts.get("dev_wer", "not recorded")),
         tag("td", facts.get("device", "not recorded"), class_="text"),
     ]
     share = f" ({model.share:.1%})" if model.share < 1 else ""

@@ -41,7 +41,7 @@ def regraph(
         for found in ("dev_wer", "tuned_on"):
             described.pop(found, None)
         for found in ("confidence_slope", "confidence_offset"):
-            described["search"].pop(found, None)
+            described.get("search", {}).pop(found, None)
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
     check_tree(model, tree, described)
     words = announced(arpa or model / "lm.arpa").words

@@ -167,7 +167,7 @@ def test_recordings_without_words_leave_an_interval_of_the_others():
     noise = [Errors() for _ in range(100)]
     low, high = wer_interval(spoken + noise, range(112), rng)
     assert low < 10 < high
-    assert (low, high) != wer_interval([*spoken, *noise[:99], Errors(ins=9)], range(112), rng)
+    assert wer_interval([*spoken, *noise[:99], Errors(ins=9)], range(112), rng)[1] > high
     assert wer_interval(spoken[:3] + noise, range(103), rng) == wer_interval(spoken[:3], range(3), rng)
 
 

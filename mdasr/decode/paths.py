@@ -133,7 +133,7 @@ def posteriors(lattice: Lattice, scale: float = 1.0) -> Float[np.ndarray, " arcs
 
 
 CONFIDENCE_SCALE = 0.5  # at 1, what is heard is taken for much surer than it is
-SUREST = 0.99  # that a lattice holds no other word says no more of it
+SUREST = 0.99  # that a lattice holds no other word there is no proof
 
 
 def shares(lattice: Lattice, hypothesis: Hypothesis, scale: float = CONFIDENCE_SCALE) -> tuple[float, ...]:
@@ -141,7 +141,7 @@ def shares(lattice: Lattice, hypothesis: Hypothesis, scale: float = CONFIDENCE_S
 
     At each of its steps, the posteriors of all arcs with that word are added; the largest sum counts (Wessel et al.,
     2001, the maximum over frames). 0 for a word that the lattice does not have there. Shares rank words by how likely
-    they are to be right; as frequencies of being right they are too high.
+    they are to be right; as frequencies of being right they may be too high.
     """
     share = posteriors(lattice, scale)
     starts, label = lattice.steps[lattice.sources], {word: i for i, word in enumerate(lattice.words, start=1)}
