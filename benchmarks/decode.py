@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from mdasr.acoustic.tying import Node, Split, Tree
+from mdasr.align.tree import Node, Split, Tree
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.language import ngram

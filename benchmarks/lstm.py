@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mdasr.acoustic.devices import device
-from mdasr.acoustic.model import FEATURES, ModelConfig
+from mdasr.acoustic.network import FEATURES, ModelConfig
 from mdasr.acoustic.train import TrainOptions, host_share, initial_state, make_train_step, replicate, shard_batch
-from mdasr.build import model_config
+from mdasr.core.waves import RATE_HZ
 from mdasr.frontend import HOP, STRIDE
-from mdasr.scales import SCALES
-from mdasr.spec import RATE_HZ, Scale
+from mdasr.training.build import model_config
+from mdasr.training.scales import SCALES, Scale
 
 STEPS_AN_HOUR = 3600 * RATE_HZ / (STRIDE * HOP)
 CLIP_NORM = 5.0

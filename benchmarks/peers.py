@@ -39,7 +39,7 @@ def jitted_chain(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, n
     """No peer but ourselves on the accelerator, or here on the processor: rooms, bandwidth and features under jit."""
     import jax
 
-    from mdasr import accelerated
+    from mdasr.acoustic import accelerated
     from mdasr.perturb.packed import Shapes, pack
 
     shapes = Shapes.of(max(map(len, waves)), ranges)

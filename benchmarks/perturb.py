@@ -24,7 +24,6 @@ import numpy as np
 import peers
 from peers import Work
 
-from mdasr.data.noises import KINDS, make_noises
 from mdasr.frontend import log_mel
 from mdasr.perturb import (
     TRAINING_CODECS,
@@ -35,15 +34,16 @@ from mdasr.perturb import (
     draw_room,
     impulse_responses,
     perturb,
-    stream,
+    random_stream,
 )
+from mdasr.perturb.noises import KINDS, make_noises
 
 SECONDS = 5
 COUNT = 14  # utterances a round: two of each codec condition
 
 NOISES = make_noises("dev")
 # Many talkers at once stand for speech: on white noise or on a tone codecs take another time.
-BABBLE = [KINDS["babble"](stream("benchmark", i)) for i in range(COUNT // 2)]
+BABBLE = [KINDS["babble"](random_stream("benchmark", i)) for i in range(COUNT // 2)]
 WAVES = [
     (0.3 * part / np.abs(wave).max()).astype(np.float32)
     for wave in BABBLE

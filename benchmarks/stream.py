@@ -19,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mdasr.data.records import Corpus
-from mdasr.recognizer import Recognizer, recognize
-from mdasr.spec import RATE_HZ
-from mdasr.stream import Listener
+from mdasr.core.waves import RATE_HZ
+from mdasr.corpus.records import Corpus
+from mdasr.model.directory import Recognizer
+from mdasr.recognize.listener import Listener
+from mdasr.recognize.scoring import Streamed
+from mdasr.recognize.words import recognize
 
 CHUNK = RATE_HZ * 30 // 1000
 SILENCE_S = 2.0
@@ -33,7 +35,7 @@ def hear(recognizer: Recognizer, wave: np.ndarray) -> tuple[tuple[str, ...], flo
 
     What comes after a pause within the utterance is heard too, and its words are added.
     """
-    listener = Listener(recognizer)
+    listener = Listener(Streamed(recognizer))
     padded = np.concatenate([wave, np.zeros(round(SILENCE_S * RATE_HZ), np.float32)])
     words: list[str] = []
     shown_s = first_s = end_s = np.nan
@@ -56,7 +58,7 @@ def measure(recognizer: Recognizer, waves: list[np.ndarray]) -> dict[str, dict]:
     audio_s = sum(len(wave) / RATE_HZ + SILENCE_S for wave in waves)
     whole = []
     for wave in waves:  # the same sentence to the end, without a pause that would cut it
-        listener = Listener(recognizer, pause_s=np.inf)
+        listener = Listener(Streamed(recognizer), pause_s=np.inf)
         for begin in range(0, len(wave), CHUNK):
             listener.accept(wave[begin : begin + CHUNK])
         whole.append(tuple(itertools.chain.from_iterable(heard.words for heard in listener.finish() if heard.final)))

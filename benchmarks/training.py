@@ -15,16 +15,17 @@ import shutil
 from pathlib import Path
 
 from mdasr.acoustic.devices import device
+from mdasr.acoustic.schedule import RowOptions, Source
 from mdasr.acoustic.train import train
-from mdasr.build import FAST_CODECS, ROW_PIECES, Pool, grow_tree, make_rows, plan_training, room_ranges
-from mdasr.data import synth
-from mdasr.data.noises import make_noises
+from mdasr.core.waves import RATE_HZ
 from mdasr.frontend import HOP, STRIDE
 from mdasr.language.lexicon import ARPABET, SILENCE
 from mdasr.perturb import Policy
-from mdasr.scales import SCALES, override
-from mdasr.schedule import RowOptions, Source
-from mdasr.spec import AS_PUBLISHED, RATE_HZ, Scale
+from mdasr.perturb.noises import make_noises
+from mdasr.synth import embedded
+from mdasr.training.build import FAST_CODECS, ROW_PIECES, Pool, grow_tree, make_rows, plan_training, room_ranges
+from mdasr.training.regimes import AS_PUBLISHED
+from mdasr.training.scales import SCALES, Scale, override
 
 TREE_UTTERANCES, LEAVES = 400, 100
 
@@ -38,13 +39,13 @@ def make_pool(root: Path, scale: Scale, hours: float, workers: int, codecs: bool
         noises=tuple(sorted(noises)),
         codecs=FAST_CODECS if codecs else (None,),
     )
-    domains = [domain for domain in synth.DOMAINS.values() if not domain.held_out]
+    domains = [domain for domain in embedded.DOMAINS.values() if not domain.held_out]
     minutes = 60 * hours / len(domains)
     made = [
-        synth.make(root / f"{each.slug}-{minutes:g}", each.name, "train", workers=workers, minutes=minutes)
+        embedded.make(root / f"{each.slug}-{minutes:g}", each.name, "train", workers=workers, minutes=minutes)
         for each in domains
     ]
-    sources = tuple(Source(corpus, synth.ALIGNMENT, policy) for corpus in made)
+    sources = tuple(Source(corpus, embedded.ALIGNMENT, policy) for corpus in made)
     return Pool(sources, (), noises, {}, 1.0, {})
 
 

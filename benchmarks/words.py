@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdasr.acoustic.growth import Statistics, grow
+from mdasr.align.tree_growth import Statistics, grow
 from mdasr.language.lexicon import ARPABET, SILENCE
 from mdasr.score.wer import count_errors
 

@@ -42,20 +42,19 @@ from pathlib import Path
 
 from IPython.display import Audio, Image
 
-from mdasr.analysis import AnalysisOptions, domain_ivectors, named
-from mdasr.curve import adaptation_curve, curve_text
-from mdasr.data import synth
-from mdasr.data.audio import read_audio
-from mdasr.data.manifest import export_manifest, import_manifest
-from mdasr.data.records import Corpus
-from mdasr.jobs import TrainRequest, train_on
-from mdasr.plots import draw_adaptation, draw_domains
-from mdasr.recognizer import Recognizer
-from mdasr.report import similarity_cells, similarity_text
-from mdasr.scales import MINI, override
-from mdasr.score.similarity import resemblances
-from mdasr.spec import RATE_HZ
-from mdasr.transcript import as_srt, transcribe
+from mdasr.analysis.domain_ivectors import AnalysisOptions, domain_ivectors, named
+from mdasr.analysis.pictures import draw_adaptation, draw_domains
+from mdasr.analysis.similarity import resemblances, similarity_cells, similarity_text
+from mdasr.core.waves import RATE_HZ
+from mdasr.corpus.audio import read_audio
+from mdasr.corpus.manifest import export_manifest, import_manifest
+from mdasr.corpus.records import Corpus
+from mdasr.model.directory import Recognizer
+from mdasr.recognize.transcript import as_srt, transcribe
+from mdasr.synth import embedded
+from mdasr.training.adaptation_curve import adaptation_curve, curve_text
+from mdasr.training.jobs import TrainRequest, train_on
+from mdasr.training.scales import MINI, override
 
 MANIFEST = ""  # yours, such as "my/manifest.jsonl"
 MODEL = ""  # a model directory, and
@@ -74,8 +73,8 @@ WORK = Path("runs")
 # %%
 if not MANIFEST:
     calls = {
-        "train": synth.make(WORK / "calls-train", "Telephony", "train", minutes=6.0),
-        "test": synth.make(WORK / "calls-test", "Telephony", "test", words=500),
+        "train": embedded.make(WORK / "calls-train", "Telephony", "train", minutes=6.0),
+        "test": embedded.make(WORK / "calls-test", "Telephony", "test", words=500),
     }
     MANIFEST = export_manifest(calls, WORK / "recordings")
 lines = [json.loads(line) for line in Path(MANIFEST).read_text(encoding="utf-8").splitlines()]
@@ -102,8 +101,8 @@ if not MODEL:
     KNOWN = [WORK / "voicesearch", WORK / "dictation"]
     KNOWN_TEST = WORK / "voicesearch-test"
     for directory, domain in zip(KNOWN, ("Voicesearch", "Dictation")):
-        synth.make(directory, domain, "train", minutes=6.0)
-    synth.make(KNOWN_TEST, "Voicesearch", "test", words=500)
+        embedded.make(directory, domain, "train", minutes=6.0)
+    embedded.make(KNOWN_TEST, "Voicesearch", "test", words=500)
     MODEL = WORK / "model"
     facts = train_on(TrainRequest(tuple(map(Corpus, KNOWN)), scale), MODEL).facts
     print(f"{facts['steps']} steps, {facts['frame_accuracy']:.0%} of frames right, WER {facts['dev_wer']} % held out")

@@ -37,13 +37,13 @@ from pathlib import Path
 import numpy as np
 from IPython.display import Audio, Image
 
-from mdasr.data import synth
-from mdasr.data.audio import read_audio
-from mdasr.data.noises import make_noises
+from mdasr.analysis.pictures import draw_perturbations, draw_response
+from mdasr.core.waves import RATE_HZ
+from mdasr.corpus.audio import read_audio
 from mdasr.frontend import log_mel, stack
 from mdasr.perturb import TRAINING_CODECS, Codec, Policy, Recipe, draw, draw_room, perturb
-from mdasr.plots import draw_perturbations, draw_response
-from mdasr.spec import RATE_HZ
+from mdasr.perturb.noises import make_noises
+from mdasr.synth import embedded
 
 RECORDING = ""  # a file of your own, a few seconds long; without one, an utterance of the embedded corpus
 WORK = Path("runs")
@@ -53,7 +53,7 @@ WORK.mkdir(exist_ok=True)
 if RECORDING:
     wave, _ = read_audio(RECORDING)
 else:
-    corpus = synth.make(WORK / "voicesearch", "Voicesearch", "dev", words=60)
+    corpus = embedded.make(WORK / "voicesearch", "Voicesearch", "dev", words=60)
     utterance = next(each for each in corpus if 2.0 < each.seconds < 2.4)
     wave = utterance.samples
     print(utterance.text)

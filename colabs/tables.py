@@ -39,15 +39,15 @@ from pathlib import Path
 
 from IPython.display import SVG, Audio
 
+from experiments.charts import Course, draw_errors, draw_training
+from experiments.laboratory import Laboratory
 from experiments.outcome import judged
-from experiments.run import Laboratory
+from experiments.results import table_json, table_text
 from experiments.table3_noise import TABLE
 from experiments.testsets import VOICESEARCH, noisy
-from mdasr.acoustic.curves import read_curves
-from mdasr.charts import Course, draw_errors, draw_training
-from mdasr.report import table_json, table_text
-from mdasr.scales import MINI, override
-from mdasr.spec import RATE_HZ
+from mdasr.acoustic.training_log import read_curves
+from mdasr.core.waves import RATE_HZ
+from mdasr.training.scales import MINI, override
 
 SETTINGS = ["epochs=3", "min_steps=100", "lm_sentences=5000", "test_words=600", "dev_words=300"]
 laboratory = Laboratory(Path("runs"), override(MINI, SETTINGS))

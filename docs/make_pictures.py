@@ -3,28 +3,20 @@
 import dataclasses
 from pathlib import Path
 
-from mdasr.acoustic.align import agreement, align
-from mdasr.data import synth
-from mdasr.data.noises import make_noises
+from mdasr.align.flat_start import agreement, align
+from mdasr.analysis.pictures import draw_alignment, draw_perturbations, draw_response
 from mdasr.language.lexicon import Lexicon
-from mdasr.perturb import (
-    EVALUATION_ROOMS,
-    FURTHER_CODECS,
-    TRAINING_CODECS,
-    UNSEEN_CODECS,
-    Recipe,
-    draw_room,
-    perturb,
-)
-from mdasr.plots import draw_alignment, draw_perturbations, draw_response
+from mdasr.perturb import EVALUATION_ROOMS, FURTHER_CODECS, TRAINING_CODECS, UNSEEN_CODECS, Recipe, draw_room, perturb
+from mdasr.perturb.noises import make_noises
+from mdasr.synth import embedded
 
 HERE = Path(__file__).parent
 
 
 def main() -> None:
-    corpus = synth.make(HERE.parent / "runs" / "mini" / "corpus" / "voicesearch-train", "Voicesearch", "train")
-    lexicon = Lexicon.from_counts(synth.observed_pronunciations(corpus))
-    found, exact = corpus.alignments(align([corpus], lexicon).name), corpus.alignments(synth.ALIGNMENT)
+    corpus = embedded.make(HERE.parent / "runs" / "mini" / "corpus" / "voicesearch-train", "Voicesearch", "train")
+    lexicon = Lexicon.from_counts(embedded.observed_pronunciations(corpus))
+    found, exact = corpus.alignments(align([corpus], lexicon).name), corpus.alignments(embedded.ALIGNMENT)
     within = agreement(*zip(*(pair for pair in zip(exact, found) if pair[1].phones)))
     print(f"the aligner's boundaries: {within[0]:.1%} within 20 ms of the exact ones, {within[1]:.1%} within 50 ms")
     chosen = next(i for i, u in enumerate(corpus) if 2.5 < u.seconds < 3.2 and len(u.text.split()) >= 6)

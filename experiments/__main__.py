@@ -21,13 +21,13 @@ from experiments import (
 from experiments.claims import CLAIMS
 from experiments.launch import KINDS, launch, without
 from experiments.launch.job import set_up
-from experiments.processes import cores
-from mdasr.options import host_options
-from mdasr.scales import SCALES, override
-from mdasr.spec import Table
+from experiments.nouns import Table
+from mdasr.core.processes import cores
+from mdasr.core.rendezvous import host_options
+from mdasr.training.scales import SCALES, override
 
 if TYPE_CHECKING:
-    from experiments.run import Laboratory
+    from experiments.laboratory import Laboratory
 
 # Worker processes import this module again: what needs jax is imported inside the functions that need it.
 
@@ -47,9 +47,9 @@ BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES, WHY: why.TAB
 
 def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
+    from experiments.laboratory import train_models
     from experiments.outcome import judged, why_not_similar, write_similarity, write_tables
-    from experiments.run import train
-    from mdasr import hosts
+    from mdasr.core import hosts
 
     began, first = time.perf_counter(), laboratories[0]
     if WHY in names:
@@ -60,7 +60,9 @@ def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
         print(f"\n{text}")
     tables = {name: (TABLES | BEYOND)[name] for name in names}
     together = [table for each in tables.values() for table in each]
-    train((each, model) for each in laboratories for model, _ in each.missing(together))  # all seeds side by side
+    train_models(
+        (each, model) for each in laboratories for model, _ in each.missing(together)
+    )  # all seeds side by side
     runs = [laboratory.results(together) for laboratory in laboratories]
     if not hosts.primary():
         return
@@ -91,7 +93,7 @@ def conclude(claims: list[dict[str, str]], laboratory: Laboratory) -> None:
 
 def overview(laboratory: Laboratory) -> None:
     """Print what there is to run, what each needs, and what is done."""
-    from experiments.run import trained_in
+    from experiments.laboratory import trained_in
 
     for name, tables in TABLES.items():
         done = (laboratory.results_folder / f"{name}.json").exists()
@@ -114,8 +116,8 @@ def overview(laboratory: Laboratory) -> None:
 
 def corpus(laboratory: Laboratory) -> None:
     """Make the whole embedded corpus and print its Table 1 and Fig. 2."""
-    from mdasr.data import domains
-    from mdasr.report import aligned
+    from mdasr.core.tables import aligned
+    from mdasr.synth import domains
 
     corpora = {name: laboratory.corpus(name, "train") for name in domains.DOMAINS}
     print(f"Table 1. Training data of the embedded corpus (hours of the paper to the power {domains.EXPONENT})\n")
@@ -155,7 +157,7 @@ def matrix(laboratory: Laboratory) -> None:
     """Put the paper's questions to the corpora of a map: models by conditions, and adaptation to the last domain."""
     from experiments.matrix import Matrix
     from experiments.outcome import judged, write_tables
-    from mdasr import hosts
+    from mdasr.core import hosts
 
     asked = Matrix(laboratory.collection.domains())
     runs = [laboratory.results(asked.tables())]
@@ -217,8 +219,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error(str(error))
     if chosen.launch:
         return launch_elsewhere(chosen, sys.argv[1:] if arguments is None else arguments)
-    from experiments.run import Laboratory
-    from mdasr import hosts
+    from experiments.laboratory import Laboratory
+    from mdasr.core import hosts
 
     workers = chosen.workers or cores()
     laboratories = [

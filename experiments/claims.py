@@ -28,6 +28,7 @@ from experiments.models import (
     YOUTUBE,
     adapted,
 )
+from experiments.nouns import Model, TestSet
 from experiments.testsets import (
     CALL_CENTER_8K,
     DICTATION,
@@ -40,7 +41,6 @@ from experiments.testsets import (
     noisy,
 )
 from mdasr.score.wer import Errors, Scored, grouped, paired_interval, paired_ratio_interval, paired_variances
-from mdasr.spec import Model, TestSet
 
 Verdict = Literal["holds", "fails", "undecided"]
 Pair = tuple[Model, TestSet]

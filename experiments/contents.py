@@ -11,10 +11,10 @@ from typing import Any
 
 from experiments import table2_similarity
 from experiments.claims import CLAIMS
-from experiments.run import Laboratory, trained_in
-from mdasr.acoustic.curves import Curve, read_curves
-from mdasr.data.records import write_atomically
-from mdasr.spec import Model, Table
+from experiments.laboratory import Laboratory, trained_in
+from experiments.nouns import Model, Table
+from mdasr.acoustic.training_log import Curve, read_curves
+from mdasr.core.files import write_atomically
 
 PAPER_TABLES = tuple(f"table{number}" for number in range(2, 8))
 NOT_JUDGED = "not judged yet"

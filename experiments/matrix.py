@@ -12,17 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from experiments.claims import (
-    Claim,
-    That,
-    about_equal,
-    better,
-    better_or_equal,
-    models_on,
-    worse,
-)
+from experiments.claims import Claim, That, about_equal, better, better_or_equal, models_on, worse
+from experiments.nouns import Model, Table, TestSet
 from experiments.testsets import coded, name, narrow, noisy
-from mdasr.spec import Model, Table, TestSet
 
 SHARES = (0.1, 1.0)  # of the held-out domain's speech, to adapt to
 

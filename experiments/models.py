@@ -1,6 +1,6 @@
 """The models that the paper's tables compare (§4.3, §4.4): 17 in Tables 3 to 7, and one that it only mentions."""
 
-from mdasr.spec import Model
+from experiments.nouns import Model
 
 SEARCH_AND_DICTATION = ("Voicesearch", "Dictation", "Other search")
 MULTIDOMAIN = (*SEARCH_AND_DICTATION, "Farfield", "Call-center", "YouTube")

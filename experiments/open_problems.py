@@ -31,6 +31,7 @@ from experiments.models import (
     VSD_NOISE,
     adapted,
 )
+from experiments.nouns import Model, Table, TestSet
 from experiments.testsets import (
     CALL_CENTER_8K,
     DICTATION,
@@ -42,8 +43,8 @@ from experiments.testsets import (
     noisy,
     told,
 )
-from mdasr.report import aligned
-from mdasr.spec import OWN_ALONE, Model, Regime, Table, TestSet
+from mdasr.core.tables import aligned
+from mdasr.training.regimes import OWN_ALONE, Regime
 
 MULTI_ALL = Model("Multidomain + Noise + Codec", MULTIDOMAIN, noise_on=NOISY_DOMAINS, codecs=True)
 

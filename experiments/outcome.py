@@ -10,11 +10,12 @@ from typing import Any
 
 from experiments import table2_similarity
 from experiments.claims import CLAIMS, Claim
-from experiments.run import Laboratory, Results
+from experiments.laboratory import Laboratory, Results
+from experiments.nouns import Table
+from experiments.results import commit, table_json, table_text
 from mdasr.acoustic.devices import device
-from mdasr.data.records import write_atomically
-from mdasr.report import commit, similarity_text, table_json, table_text
-from mdasr.spec import Table
+from mdasr.analysis.similarity import similarity_text
+from mdasr.core.files import write_atomically
 
 Verdicts = list[dict[str, str]]
 

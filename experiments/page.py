@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
+from experiments.charts import MOST_COLUMNS, Adaptation, Course, Point, draw_errors, draw_starts, draw_training
 from experiments.contents import NOT_JUDGED, Contents, Trained
 from experiments.markup import document, figure, grid, heads, section, tag
 from experiments.models import IN_DOMAIN
-from mdasr.charts import MOST_COLUMNS, Adaptation, Course, Point, draw_errors, draw_starts, draw_training
-from mdasr.spec import AS_PUBLISHED
+from mdasr.training.regimes import AS_PUBLISHED
 
 VERDICTS = ("holds", "fails", "undecided", NOT_JUDGED)
 BEYOND = {"open": "Open problems", "why": "Why claims fail", "matrix": "Matrix"}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from experiments.laboratory import Laboratory, train_models
 from experiments.models import MULTI
-from experiments.run import Laboratory, train
 from experiments.table6_multidomain import TABLE
-from mdasr import hosts
+from mdasr.core import hosts
+from mdasr.core.tables import aligned
 from mdasr.language.lexicon import ARPABET
-from mdasr.report import aligned, cell, describe
+from mdasr.recognize.report import cell, describe
 
 MONOPHONES = len(ARPABET) + 1  # and silence
 ONE = dataclasses.replace(TABLE, columns={MULTI.name: MULTI})
@@ -29,7 +30,7 @@ def with_leaves(laboratory: Laboratory, leaves: int) -> Laboratory:
 def best_leaves(laboratory: Laboratory, counts: Iterable[int]) -> tuple[int, dict[int, float]]:
     """The number of leaves with the lowest WER on the development sets, and the WER of each."""
     candidates = {count: with_leaves(laboratory, count) for count in counts}
-    train([(candidate, MULTI) for candidate in candidates.values()])
+    train_models([(candidate, MULTI) for candidate in candidates.values()])
     wers = {count: each.recognizer(MULTI).facts["dev_wer"] for count, each in candidates.items()}
     return min(wers, key=lambda count: wers[count]), wers
 

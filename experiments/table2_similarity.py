@@ -24,15 +24,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from experiments.claims import Verdict, all_of
-from mdasr.analysis import AnalysisOptions, domain_ivectors
-from mdasr.data.channel import transmit
-from mdasr.data.domains import DOMAINS
-from mdasr.data.records import Corpus, Utterance
-from mdasr.perturb import TRAINING_ROOMS, stream
+from mdasr.analysis.domain_ivectors import AnalysisOptions, domain_ivectors
+from mdasr.analysis.pictures import draw_domains
+from mdasr.analysis.similarity import Alikeness, Resemblance, difference, resemblances, similarity_cells
+from mdasr.corpus.records import Corpus, Utterance
+from mdasr.perturb import TRAINING_ROOMS, random_stream
 from mdasr.perturb.room import Sounds
-from mdasr.plots import draw_domains
-from mdasr.report import similarity_cells
-from mdasr.score.similarity import Alikeness, Resemblance, difference, resemblances
+from mdasr.synth.channel import transmit
+from mdasr.synth.domains import DOMAINS
 
 REFERENCE = "Telephony"
 TITLE = "Pairwise clustering metrics between each application domain and the Telephony domain"
@@ -105,7 +104,7 @@ def in_rooms(corpora: Mapping[str, Corpus], noises: Sounds, seed: int) -> dict[s
     _, channel = DOMAINS["Farfield"].channels[0]
 
     def hear(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
-        return transmit(utterance.samples, channel, stream("why", seed, utterance.key), noises, TRAINING_ROOMS)
+        return transmit(utterance.samples, channel, random_stream("why", seed, utterance.key), noises, TRAINING_ROOMS)
 
     found = resemblances(domain_ivectors(corpora, AnalysisOptions(), seed, {"Voicesearch": hear}), REFERENCE)
     return IN_ROOMS.verdict({name: found[name] for name in PAPER})

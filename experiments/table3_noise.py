@@ -8,8 +8,8 @@ trains for 261 s on two CPU cores.
 """
 
 from experiments.models import VSD, VSD_NOISE
+from experiments.nouns import Table
 from experiments.testsets import DICTATION, VOICESEARCH, narrow, noisy
-from mdasr.spec import Table
 
 TABLE = Table(
     number=3,

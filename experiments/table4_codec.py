@@ -8,8 +8,8 @@ undecided). One seed trains for 386 s on two CPU cores, 58% of them waiting for 
 """
 
 from experiments.models import VSD, VSD_CODEC
+from experiments.nouns import Table
 from experiments.testsets import VOICESEARCH, coded
-from mdasr.spec import Table
 
 TABLE = Table(
     number=4,

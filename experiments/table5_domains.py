@@ -9,8 +9,8 @@ cores, Table 3's apart.
 """
 
 from experiments.models import CALL_CENTER, VSD, YOUTUBE
+from experiments.nouns import Table
 from experiments.testsets import CALL_CENTER_8K, DICTATION, TELEPHONY_8K, VOICESEARCH, YOUTUBE_TEST, narrow
-from mdasr.spec import Table
 
 TABLE = Table(
     number=5,

@@ -8,6 +8,7 @@ trains for 285, 497 and 797 s, two at a time.
 """
 
 from experiments.models import MULTI, MULTI_CODEC, MULTI_NOISE
+from experiments.nouns import Table
 from experiments.testsets import (
     CALL_CENTER_8K,
     DICTATION,
@@ -18,7 +19,6 @@ from experiments.testsets import (
     narrow,
     noisy,
 )
-from mdasr.spec import Table
 
 TABLE = Table(
     number=6,

@@ -13,8 +13,8 @@ the new domain with the rest keeps.
 """
 
 from experiments.models import AMOUNTS, IN_DOMAIN_ONLY, MULTI, POOLED, VSD, adapted
+from experiments.nouns import Table
 from experiments.testsets import CALL_CENTER_8K, DICTATION, TELEPHONY_8K, VOICESEARCH, YOUTUBE_TEST, narrow
-from mdasr.spec import Table
 
 TABLE = Table(
     number=7,

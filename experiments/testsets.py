@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mdasr.spec import TestSet
+from experiments.nouns import TestSet
 
 VOICESEARCH = TestSet("Voicesearch")
 DICTATION = TestSet("Dictation")

@@ -28,6 +28,7 @@ from experiments.models import (
     YOUTUBE,
     adapted,
 )
+from experiments.nouns import Model, Table, TestSet
 from experiments.testsets import (
     CALL_CENTER_8K,
     DICTATION,
@@ -39,11 +40,11 @@ from experiments.testsets import (
     noisy,
     telephoned,
 )
-from mdasr.data.domains import DOMAINS
-from mdasr.spec import Model, Regime, Table, TestSet
+from mdasr.synth.domains import DOMAINS
+from mdasr.training.regimes import Regime
 
 if TYPE_CHECKING:
-    from experiments.run import Laboratory
+    from experiments.laboratory import Laboratory
 
 LONGER = 1.5  # what training with noise gets more of (Scale.noise_factor)
 

@@ -18,9 +18,8 @@ import scipy.fft
 import scipy.sparse
 from jaxtyping import Float, Int
 
-from mdasr.files import read_json
-from mdasr.spec import RATE_HZ
-from mdasr.waves import checked
+from mdasr.core.files import read_json
+from mdasr.core.waves import RATE_HZ, checked
 
 WINDOW = 512  # samples: 32 ms
 HOP = 160  # samples: 10 ms

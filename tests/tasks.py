@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import grain.python as grain
 import numpy as np
 
-from mdasr.schedule import RowOptions
+from mdasr.acoustic.schedule import RowOptions
 
 
 @dataclass

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from mdasr import accelerated, frontend
-from mdasr.acoustic.model import ModelConfig
+from mdasr import frontend
+from mdasr.acoustic import accelerated
+from mdasr.acoustic.loader import PackedRowMaker, RowMaker, measure_stats
+from mdasr.acoustic.network import ModelConfig
+from mdasr.acoustic.schedule import RowOptions, Source
 from mdasr.acoustic.train import TrainOptions, train
-from mdasr.data.noises import make_noises
-from mdasr.loader import PackedRowMaker, RowMaker, measure_stats
 from mdasr.perturb import Codec, MeasuredRoom, Policy, Recipe, Room, RoomRanges, draw_room, impulse_responses, perturb
 from mdasr.perturb import narrowband as soxr_narrowband
+from mdasr.perturb.noises import make_noises
 from mdasr.perturb.packed import Shapes, pack
 from mdasr.perturb.responses import tail_noise
-from mdasr.schedule import RowOptions, Source
 from tests.test_loader import TREE, toy_corpus
 
 RANGES = RoomRanges(rt60_s=(0.0, 0.5), distance_m=(1.0, 5.0), floor_m=(3.0, 8.0))

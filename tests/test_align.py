@@ -12,23 +12,16 @@ import scipy.stats
 import sklearn.mixture
 
 from mdasr import frontend
-from mdasr.acoustic import gmm
-from mdasr.acoustic.align import agreement, align, boundary_errors, make_features, segments, usable_bands
-from mdasr.acoustic.gmm import Mixtures
-from mdasr.acoustic.hmm import SILENT, posteriors, utterance_graph, viterbi
-from mdasr.acoustic.monophones import AlignerOptions, flat_labels, transcript_graph
-from mdasr.data import synth
-from mdasr.data.manifest import import_manifest, to_int16
-from mdasr.data.records import (
-    Alignment,
-    Utterance,
-    encode_utterance,
-    seal_corpus,
-    shard_path,
-    write_shard,
-)
+from mdasr.align import gmm
+from mdasr.align.flat_start import agreement, align, boundary_errors, make_features, segments, usable_bands
+from mdasr.align.gmm import Mixtures
+from mdasr.align.hmm import SILENT, posteriors, utterance_graph, viterbi
+from mdasr.align.monophones import AlignerOptions, flat_labels, transcript_graph
+from mdasr.corpus.manifest import import_manifest, to_int16
+from mdasr.corpus.records import Alignment, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.language import espeak
 from mdasr.language.lexicon import SILENCE, Lexicon
+from mdasr.synth import embedded
 
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech" / "manifest.jsonl"
 LEXICON = Lexicon(
@@ -411,10 +404,10 @@ def test_agreement_by_hand():
 )
 def test_boundaries_of_the_embedded_corpus_are_found(tmp_path, domain, minutes, within_20_ms):
     """Telephone speech, and two minutes of it, are little for a flat start; the rest have what they need."""
-    corpus = synth.make(tmp_path / "c", domain, "train", seed=1, workers=1, minutes=minutes)
-    lexicon = Lexicon.from_counts(synth.observed_pronunciations(corpus))
+    corpus = embedded.make(tmp_path / "c", domain, "train", seed=1, workers=1, minutes=minutes)
+    lexicon = Lexicon.from_counts(embedded.observed_pronunciations(corpus))
     report = align([corpus], lexicon)
-    exact, found = every(corpus.alignments(synth.ALIGNMENT)), every(corpus.alignments(report.name))
+    exact, found = every(corpus.alignments(embedded.ALIGNMENT)), every(corpus.alignments(report.name))
     pairs = [pair for pair in zip(exact, found) if pair[1].phones]
     shares = agreement(*zip(*pairs))
     print(f"{domain}: {len(pairs)} of {len(corpus)} aligned; boundaries within 20, 50 ms: {shares}")

@@ -7,14 +7,14 @@ import pytest
 import scipy.signal
 
 from experiments.table2_similarity import PAPER, SIMILARITY_CLAIMS, similarity_table
-from mdasr.analysis import AnalysisOptions, domain_ivectors, named, sample, speech_features, turns
-from mdasr.cli import main
-from mdasr.data.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
+from mdasr.analysis.domain_ivectors import AnalysisOptions, domain_ivectors, named, sample, speech_features, turns
+from mdasr.analysis.ivectors import ExtractorOptions
+from mdasr.analysis.pictures import draw_domains
+from mdasr.analysis.similarity import Alikeness, Resemblance
+from mdasr.analysis.ubm import UbmOptions
+from mdasr.cli.main import main
+from mdasr.corpus.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.perturb.bandwidth import narrowband
-from mdasr.plots import draw_domains
-from mdasr.score.ivectors import ExtractorOptions
-from mdasr.score.similarity import Alikeness, Resemblance
-from mdasr.score.ubm import UbmOptions
 
 # One component: i-vectors are factors of the mean spectrum then, and the toy domains differ in nothing else.
 OPTIONS = AnalysisOptions(10, 14, ubm=UbmOptions(1, 2), extractor=ExtractorOptions(2, 10))

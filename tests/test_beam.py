@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from mdasr.data.beam import in_pipeline
-from mdasr.data.listing import Source
-from mdasr.data.manifest import import_corpus
+from mdasr.corpus.beam import in_pipeline
+from mdasr.corpus.listing import Origin
+from mdasr.corpus.manifest import import_corpus
 
 LOCAL = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
@@ -22,7 +22,7 @@ def source(tmp_path):
         rows.append({"id": name, "audio": f"{name}.wav", "text": "good morning", "speaker": "s", "domain": "d"})
     (tmp_path / "u5.wav").write_bytes(b"RIFF")
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return Source("manifest", tmp_path / "m.jsonl")
+    return Origin("manifest", tmp_path / "m.jsonl")
 
 
 @pytest.mark.filterwarnings("default")  # Beam's own

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from mdasr.acoustic.checkpoints import Checkpoints, digest_of
-from mdasr.acoustic.model import ModelConfig
+from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from tests.tasks import SignsRowMaker
 

@@ -8,10 +8,10 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from mdasr.cli import COMMANDS, main
-from mdasr.data.noises import make_noises
+from mdasr.cli.main import COMMANDS, main
 from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
-from mdasr.transcript import Piece
+from mdasr.perturb.noises import make_noises
+from mdasr.recognize.transcript import Piece
 from tests.test_fuzz import small_model
 from tests.test_loader import toy_corpus
 
@@ -175,7 +175,7 @@ def test_an_earlier_result_of_other_utterances_is_refused_before_recognising(thi
     assert main(["evaluate", model, str(things / "toy"), "--json", earlier]) == 0
     assert main(["evaluate", model, str(things / "toy"), "--against", earlier]) == 0
     assert "matched pairs over" in capsys.readouterr().out
-    monkeypatch.setattr("mdasr.recognizer.scores", None)
+    monkeypatch.setattr("mdasr.recognize.scoring.scores", None)
     assert main(["evaluate", model, str(tmp_path / "four"), "--against", earlier]) == 2
     assert f"{earlier}: the result of other utterances" in capsys.readouterr().err
 
@@ -211,7 +211,7 @@ def test_recordings_that_the_output_could_not_tell_apart_are_refused(files, kind
 
 def test_of_silence_no_subtitle_is_printed(things, monkeypatch, capsys):
     monkeypatch.chdir(things)
-    monkeypatch.setattr("mdasr.transcript.transcribe", lambda *_, **__: [Piece(0.0, 1.0, ())])
+    monkeypatch.setattr("mdasr.recognize.transcript.transcribe", lambda *_, **__: [Piece(0.0, 1.0, ())])
     for kind, printed in (("srt", ""), ("ctm", ""), ("text", "\n")):
         assert main(["transcribe", "model", "in.wav", "--format", kind]) == 0
         assert capsys.readouterr().out == printed

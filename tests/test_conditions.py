@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from mdasr.core.waves import RATE_HZ
 from mdasr.perturb import draw, perturb
 from mdasr.perturb.conditions import condition
-from mdasr.spec import RATE_HZ
 
 RNG = np.random.default_rng(0)
 # Below 1 kHz, where it does not matter that sound may travel half a sample further.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from mdasr.acoustic.tying import Split, Tree, monophones
+from mdasr.align.tree import Split, Tree, monophones
 from mdasr.decode.grammar import build_grammar
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.lattice import ctm_lines, word_times

@@ -10,8 +10,8 @@ import pytest
 
 from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, Voice, pronounce, speak
 from mdasr.language.espeak_phones import to_arpabet
-from mdasr.language.espeak_segments import segment
 from mdasr.language.lexicon import ARPABET, SILENCE
+from mdasr.synth.segments import segment
 
 BY_HAND = {
     "hello": "HH AH L OW",

@@ -11,20 +11,21 @@ import soundfile
 from experiments import why
 from experiments.__main__ import TABLES, main
 from experiments.claims import CLAIMS, Claim, Comparison, That, all_of, compare, due_to_trainings, to_decide
-from experiments.corpora import Mapped
+from experiments.collection import Mapped
+from experiments.laboratory import Laboratory
 from experiments.matrix import Matrix
 from experiments.models import MULTI, VSD, VSD_NOISE, adapted
-from experiments.run import Laboratory
+from experiments.nouns import Model, Table, TestSet
 from experiments.table3_noise import TABLE
 from experiments.testsets import DICTATION, TELEPHONY_8K, VOICESEARCH, name, narrow, noisy
-from mdasr import report
-from mdasr.curve import curve_text
+from mdasr.acoustic.schedule import Source, subset
+from mdasr.analysis.pictures import draw_adaptation
+from mdasr.core.digests import digest
 from mdasr.perturb import Policy
-from mdasr.plots import draw_adaptation
-from mdasr.scales import MINI, override
-from mdasr.schedule import Source, subset
+from mdasr.recognize import report
 from mdasr.score.wer import Errors, Scored
-from mdasr.spec import Model, Table, TestSet, digest
+from mdasr.training.adaptation_curve import curve_text
+from mdasr.training.scales import MINI, override
 from tests.test_loader import toy_corpus
 
 SHARED_TABLES = Path(__file__).parent / "references" / "paper_tables.json"

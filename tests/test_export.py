@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from mdasr import frontend
-from mdasr.acoustic.model import ModelConfig, init_params
-from mdasr.cli import main
-from mdasr.export import export_model
-from mdasr.recognizer import features_of, recognize, scores
-from mdasr.serve import Served
-from mdasr.stream import Listener, listen
+from mdasr.acoustic.network import ModelConfig, init_params
+from mdasr.cli.main import main
+from mdasr.recognize.export import export_model
+from mdasr.recognize.listener import Listener, listen
+from mdasr.recognize.scoring import Streamed, features_of, scores
+from mdasr.recognize.serve import Served
+from mdasr.recognize.words import recognize
 from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F401  fixtures
 
 
@@ -83,13 +84,13 @@ SCRIPT = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        refused = ("flax", "optax", "orbax", "grain", "mdasr.acoustic", "mdasr.recognizer")
+        refused = ("flax", "optax", "orbax", "grain", "mdasr.acoustic", "mdasr.model.directory")
         if any(f"{name}.".startswith(f"{each}.") for each in refused):
             raise ImportError(f"{name} is not there")
 sys.meta_path.insert(0, Refuse())
 import numpy as np
-from mdasr.serve import Served
-from mdasr.stream import listen
+from mdasr.recognize.serve import Served
+from mdasr.recognize.listener import listen
 for heard in listen(Served.read(sys.argv[1]), np.array_split(np.load(sys.argv[2]), 9), pause_s=np.inf):
     if heard.final:
         print(" ".join(heard.words))
@@ -105,9 +106,9 @@ def test_a_program_without_flax_hears_the_same(recognizer, exported, corpus, tmp
 
 
 def test_the_snippet_in_the_documentation_runs(recognizer, exported, corpus):  # noqa: F811
-    import mdasr.serve
+    import mdasr.recognize.serve
 
-    snippet = mdasr.serve.__doc__.split("\n\n")[-1].replace('"DIR/', f'"{exported}/')
+    snippet = mdasr.recognize.serve.__doc__.split("\n\n")[-1].replace('"DIR/', f'"{exported}/')
     lines = "\n".join(line[4:] for line in snippet.splitlines())
     for wave in (corpus[1].samples, corpus[2].samples[:-123], corpus[0].samples[:2000]):
         names = {"wave": wave}
@@ -124,7 +125,7 @@ def test_the_command_exports_and_compares(untrained, corpus, tmp_path, monkeypat
     assert (tmp_path / "served" / "graph" / "HCLG.fst").exists() and (tmp_path / "served" / "tree.txt").exists()
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO(corpus[1].wave.tobytes())}))
     assert main(["transcribe", str(tmp_path / "served"), "--stream"]) == 0
-    expected = [" ".join(h.words) for h in listen(untrained, [corpus[1].samples]) if h.final]
+    expected = [" ".join(h.words) for h in listen(Streamed(untrained), [corpus[1].samples]) if h.final]
     assert capsys.readouterr().out.splitlines() == expected
     assert main([*arguments[:-1], str(tmp_path / "model")]) == 2
     assert "is the model itself" in capsys.readouterr().err

@@ -21,27 +21,27 @@ import soundfile
 
 from mdasr import frontend
 from mdasr.acoustic.checkpoints import Checkpoints, check_run, digest_of
-from mdasr.acoustic.curves import read_curves
-from mdasr.acoustic.model import ModelConfig, init_params
-from mdasr.acoustic.tying import Tree, monophones
-from mdasr.build import make_language, train_ngram
-from mdasr.commands.recognition import read_evaluation
-from mdasr.commands.sounds import read_recipe
-from mdasr.data.audio import read_audio
-from mdasr.data.listing import Source
-from mdasr.data.manifest import import_corpus
-from mdasr.data.noises import read_noises
-from mdasr.data.records import Corpus
-from mdasr.data.rows import Choice
-from mdasr.data.timings import ctm_lines, read_ctm, read_textgrid, write_textgrid
+from mdasr.acoustic.network import ModelConfig, init_params
+from mdasr.acoustic.training_log import read_curves
+from mdasr.align.tree import Tree, monophones
+from mdasr.cli.recognition import read_evaluation
+from mdasr.cli.sounds import read_recipe
+from mdasr.corpus.audio import read_audio
+from mdasr.corpus.entries import Choice
+from mdasr.corpus.listing import Origin
+from mdasr.corpus.manifest import import_corpus
+from mdasr.corpus.records import Corpus
+from mdasr.corpus.timings import ctm_lines, read_ctm, read_textgrid, write_textgrid
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.jobs import read_questions
 from mdasr.language.arpa import read_arpa
 from mdasr.language.lexicon import Lexicon
-from mdasr.language.sentences import read_sentences, read_vocabulary
+from mdasr.language.text_files import read_sentences, read_vocabulary
+from mdasr.model.directory import Recognizer
 from mdasr.perturb import Codec, MeasuredRoom, PacketLoss, Recipe, draw_room
-from mdasr.recognizer import Recognizer
+from mdasr.perturb.noises import read_noises
+from mdasr.training.build import make_language, train_ngram
+from mdasr.training.jobs import read_questions
 from tests.damage import BOMB, OF_BYTES, OF_TEXT
 from tests.test_checkpoints import state
 from tests.test_importers import lines as write_lines
@@ -86,7 +86,7 @@ def importing(kind: str, damaged: str, write: Callable[[Path], Any], at: str = "
     def read(folder: Path) -> None:
         split = "train" if kind in ("commonvoice", "huggingface") else ""
         choice = Choice(domain="d", fields=fields, spell_numbers=True)
-        report = import_corpus(Source(kind, folder / at, split=split), folder / "out", "c", choice)
+        report = import_corpus(Origin(kind, folder / at, split=split), folder / "out", "c", choice)
         assert len(report.corpus) == report.kept == len([*Corpus(folder / "out")])
 
     return Kind(write, damaged, read, damaged.rpartition(".")[2] not in ("arrow", "parquet", "gz"))

@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from mdasr import frontend
-from mdasr.acoustic.model import ModelConfig, init_params
-from mdasr.acoustic.tying import Split, Tree, monophones
-from mdasr.build import make_language, train_ngram
-from mdasr.cli import main
+from mdasr.acoustic.network import ModelConfig, init_params
+from mdasr.align.tree import Split, Tree, monophones
+from mdasr.cli.main import main
 from mdasr.decode import graph as graphs
 from mdasr.decode import stages
 from mdasr.decode.cost import estimate, memory_at_hand_gb
@@ -28,7 +27,8 @@ from mdasr.decode.search import SearchOptions
 from mdasr.language import espeak, ngram
 from mdasr.language.arpa import read_arpa
 from mdasr.language.lexicon import Lexicon
-from mdasr.recognizer import Language, Recognizer, compose_language
+from mdasr.model.directory import Language, Recognizer, compose_language
+from mdasr.training.build import make_language, train_ngram
 from tests.test_decode import ARPA, LEXICON, TREE
 
 OTHER_TREE = Tree(TREE.phones, TREE.questions, (0, Split("left", 0, 1, 2), Split("left", 1, 3, 4), 5))

@@ -15,21 +15,20 @@ import jax
 import numpy as np
 import pytest
 
-from mdasr import hosts
-from mdasr.hosts import Place, meet, place_of
+from mdasr.acoustic.loader import Batches, Share
+from mdasr.acoustic.schedule import RowOptions
+from mdasr.core import hosts
+from mdasr.core.rendezvous import Place, host_options, meet, place_of
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import Batches, Share
-from mdasr.options import host_options
-from mdasr.recognizer import Recognizer
-from mdasr.schedule import RowOptions
+from mdasr.model.directory import Recognizer
 from tests.tasks import SignsRowMaker
 from tests.test_loader import toy_corpus
 
 BEGIN = """
 import argparse, sys, time
 from pathlib import Path
-from mdasr import hosts
-from mdasr.options import host_options
+from mdasr.core import hosts
+from mdasr.core.rendezvous import host_options
 parser = argparse.ArgumentParser()
 for name in ("directory", "result"):
     parser.add_argument(name, type=Path)
@@ -37,7 +36,7 @@ host_options(parser)
 chosen = parser.parse_args()
 hosts.join(chosen)
 import jax, numpy as np
-from mdasr.acoustic.model import ModelConfig
+from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from tests.tasks import SignsRowMaker
 config, options = ModelConfig((16,), 4, dropout=0.1), TrainOptions(40, 8, 1e-2, checkpoint_every=10)
@@ -163,7 +162,7 @@ def test_the_command_trains_on_two_processes_what_it_does_on_one(tmp_path):
 
     def by(processes: int, *command: str) -> Recognizer:
         out = tmp_path / f"{command[0]}-by-{processes}"
-        finish(start(tmp_path, processes, ["-m", "mdasr.cli", *command, *options, "--out", str(out)]), tmp_path)
+        finish(start(tmp_path, processes, ["-m", "mdasr.cli.main", *command, *options, "--out", str(out)]), tmp_path)
         return Recognizer.read(out)
 
     adapt = ("adapt", str(tmp_path / "train-by-1"), "--set=adapt_steps=60")

@@ -10,12 +10,12 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from mdasr.cli import main
-from mdasr.data.importers import read_source
-from mdasr.data.listing import Source
-from mdasr.data.manifest import import_corpus
-from mdasr.data.records import Corpus
-from mdasr.data.rows import Choice
+from mdasr.cli.main import main
+from mdasr.corpus.entries import Choice
+from mdasr.corpus.importers import read_source
+from mdasr.corpus.listing import Origin
+from mdasr.corpus.manifest import import_corpus
+from mdasr.corpus.records import Corpus
 
 D = Choice(domain="d")
 
@@ -86,7 +86,7 @@ def test_lhotse_recordings_with_supervisions(lhotse, tmp_path):
         supervision("beyond", "r1", 1.5, 1.0),
     ]
     lines(folder / "x_supervisions_dev.jsonl.gz", supervisions, compress=True)
-    source = Source("lhotse", folder / "x_recordings_dev.jsonl.gz")
+    source = Origin("lhotse", folder / "x_recordings_dev.jsonl.gz")
     good, bad = imported(source, tmp_path / "out")
     assert set(good) == {"whole", "part", "second"}
     np.testing.assert_array_equal(good["whole"].wave, whole)
@@ -98,7 +98,7 @@ def test_lhotse_recordings_with_supervisions(lhotse, tmp_path):
         "outside": "--root DIR", "absent": "no recording 'r7'", "noise": "mark-up", "beyond": "lasts 2 s",
     }.items():  # fmt: skip
         assert reason in bad[name], name
-    allowed = Source("lhotse", source.path, allow_commands=True)
+    allowed = Origin("lhotse", source.path, allow_commands=True)
     good, bad = imported(allowed, tmp_path / "allowed")
     np.testing.assert_array_equal(good["command"].wave, whole)
     good, _ = imported(source, tmp_path / "dev", Choice({"split": "dev"}, domain="d"))
@@ -116,7 +116,7 @@ def test_lhotse_cuts(lhotse, tmp_path):
     ]
     path = lines(folder / "cuts.jsonl", cuts)
     path.write_text(path.read_text() + "{\n")
-    good, bad = imported(Source("lhotse", path), tmp_path / "out")
+    good, bad = imported(Origin("lhotse", path), tmp_path / "out")
     np.testing.assert_array_equal(good["u1"].wave, whole[12_000:20_000])
     np.testing.assert_array_equal(good["u2"].wave, whole[4_000:12_000])
     assert "MixedCut" in bad["c3"] and "without supervision" in bad["c2"] and "not JSON" in bad[""]
@@ -125,16 +125,16 @@ def test_lhotse_cuts(lhotse, tmp_path):
 def test_other_manifests_of_lhotse_are_refused(lhotse):
     folder, _, _, recordings = lhotse
     with pytest.raises(ValueError, match="supervision; give cuts, or recordings"):
-        read_source(Source("lhotse", lines(folder / "supervisions.jsonl", [supervision("u", "r1")])))
+        read_source(Origin("lhotse", lines(folder / "supervisions.jsonl", [supervision("u", "r1")])))
     with pytest.raises(FileNotFoundError, match="no such Lhotse manifest"):
-        read_source(Source("lhotse", folder))
+        read_source(Origin("lhotse", folder))
     (folder / "supervisions.jsonl").unlink()
     lines(folder / "recordings.jsonl", recordings)
     with pytest.raises(FileNotFoundError, match=r"supervisions\.jsonl"):
-        read_source(Source("lhotse", folder))
+        read_source(Origin("lhotse", folder))
     (folder / "recordings.jsonl.gz").write_bytes(gzip.compress(b"{}" * 999)[:-9])
     with pytest.raises(ValueError, match="damaged gzip"):
-        read_source(Source("lhotse", folder))
+        read_source(Origin("lhotse", folder))
 
 
 # --- Kaldi
@@ -163,7 +163,7 @@ def test_a_kaldi_directory_with_segments(tmp_path):
         utt2spk=[*(f"u{i} s{i % 2}" for i in range(1, 10)), "v1 s1"],
         reco2file_and_channel=["rec1 a A", "rec2-B rec2 B"],
     )  # fmt: skip
-    source = Source("kaldi", folder, root=audio)
+    source = Origin("kaldi", folder, root=audio)
     good, bad = imported(source, tmp_path / "out")
     assert set(good) == {"u1", "u2", "u3"}
     assert [(good[u].seconds, good[u].source_rate_hz, good[u].speaker) for u in ("u1", "u2")] == [
@@ -182,7 +182,7 @@ def test_a_kaldi_directory_with_segments(tmp_path):
 def test_kaldis_lines_end_at_line_feeds_alone(tmp_path):
     soundfile.write(tmp_path / "a.wav", noise(1), 16_000)
     folder = kaldi(tmp_path / "data", wav=[f"u1 {tmp_path}/a.wav"], text=["u1 good\u2028morning"], utt2spk=["u1 s"])
-    good, bad = imported(Source("kaldi", folder, root=tmp_path), tmp_path / "out")
+    good, bad = imported(Origin("kaldi", folder, root=tmp_path), tmp_path / "out")
     assert (set(good), [*bad.values()]) == ({"u1"}, [])
 
 
@@ -195,7 +195,7 @@ def test_commands_of_kaldi_run_only_where_they_are_allowed(tmp_path):
     )
     soundfile.write(folder / "a.wav", noise(1), 16_000)
     with pytest.raises(ValueError, match=r"none of the 2 .*is a command; read what it does"):
-        imported(Source("kaldi", folder), tmp_path / "refused")
+        imported(Origin("kaldi", folder), tmp_path / "refused")
     assert not (folder / "ran").exists()
     arguments = ["import", "kaldi", str(folder), "--corpus", "c", "--domain", "d", "--out", str(tmp_path / "out")]
     assert main([*arguments, "--allow-commands", "--drop", "<COMMA>"]) == 3
@@ -208,10 +208,10 @@ def test_commands_of_kaldi_run_only_where_they_are_allowed(tmp_path):
 def test_kaldi_directories_that_are_none(tmp_path):
     folder = kaldi(tmp_path / "data", wav=["u1 a.wav", "u1 b.wav"], text=["u1 hello"])
     with pytest.raises(ValueError, match=r"wav\.scp: line 2: the key is there twice"):
-        read_source(Source("kaldi", folder))
+        read_source(Origin("kaldi", folder))
     kaldi(folder, wav=["u1 a.wav"])
     with pytest.raises(FileNotFoundError, match="utt2spk: no such file; a Kaldi"):
-        read_source(Source("kaldi", folder))
+        read_source(Origin("kaldi", folder))
 
 
 # --- NeMo
@@ -229,7 +229,7 @@ def test_a_nemo_manifest(tmp_path):
         {**base, "audio_filepath": "/etc/hosts"},
         {**base, "offset": "0.5", "id": "odd"},
     ]
-    good, bad = imported(Source("nemo", lines(tmp_path / "m.json", rows)), tmp_path / "out")
+    good, bad = imported(Origin("nemo", lines(tmp_path / "m.json", rows)), tmp_path / "out")
     assert {name: u.speaker for name, u in good.items()} == {"sub/a": "sub/a", "sub/a-00000500": "s7"}
     np.testing.assert_array_equal(good["sub/a-00000500"].wave, noise(2)[8_000:24_000])
     assert "duration_s says 1 s" in bad["short"] and "--root DIR" in bad["/etc/hosts"] and "in seconds" in bad["odd"]
@@ -252,13 +252,13 @@ def test_a_split_of_common_voice(tmp_path, capsys):
         "abc\tcommon_voice_en_5.mp3\tx\tNobody here\t2\t0\t\t\t",
     ]
     (tmp_path / "dev.tsv").write_text(header + "\n".join(rows) + "\n", encoding="utf-8")
-    good, bad = imported(Source("commonvoice", tmp_path, split="dev"), tmp_path / "out")
+    good, bad = imported(Origin("commonvoice", tmp_path, split="dev"), tmp_path / "out")
     assert [u.text for u in good.values()] == ["hello she said", "it's fine"]
     assert {(u.speaker, u.source_rate_hz) for u in good.values()} == {("abc", 32_000)}
     assert "--spell-numbers" in bad["common_voice_en_3"] and "no such file" in bad["common_voice_en_5"]
     assert "cells than columns" in bad[""]
     good, _ = imported(
-        Source("commonvoice", tmp_path, split="dev"), tmp_path / "m", Choice({"gender": "male"}, {}, "d")
+        Origin("commonvoice", tmp_path, split="dev"), tmp_path / "m", Choice({"gender": "male"}, {}, "d")
     )
     assert set(good) == {"common_voice_en_2"}
     arguments = ["import", "commonvoice", str(tmp_path), "--corpus", "c", "--out", str(tmp_path / "no")]
@@ -314,17 +314,17 @@ def check_rows(good, bad, prefix):
 
 def test_rows_without_an_id_are_numbered(tmp_path, table):
     saved_to_disk(tmp_path / "set" / "train", table.append_column("id", pyarrow.array([None] * 5, "string")), "train")
-    check_rows(*imported(Source("huggingface", tmp_path / "set" / "train"), tmp_path / "out", NAMED), "train")
+    check_rows(*imported(Origin("huggingface", tmp_path / "set" / "train"), tmp_path / "out", NAMED), "train")
 
 
 def test_a_data_set_saved_to_disk(tmp_path, table):
     saved_to_disk(tmp_path / "set" / "train", table, "train")
     (tmp_path / "set" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    whole, alone = Source("huggingface", tmp_path / "set", split="train"), Source("huggingface", tmp_path / "set/train")
+    whole, alone = Origin("huggingface", tmp_path / "set", split="train"), Origin("huggingface", tmp_path / "set/train")
     check_rows(*imported(whole, tmp_path / "out", NAMED), "train")
     check_rows(*imported(alone, tmp_path / "alone", NAMED), "train")
     with pytest.raises(ValueError, match=r"no split 'dev'; say which --split: train, test"):
-        read_source(Source("huggingface", tmp_path / "set", split="dev"))
+        read_source(Origin("huggingface", tmp_path / "set", split="dev"))
     state = tmp_path / "set" / "train" / "state.json"
     state.write_text(json.dumps({"_data_files": [{"filename": "../../x.arrow"}], "_split": "train"}))
     with pytest.raises(ValueError, match="leaves the folder"):
@@ -339,24 +339,24 @@ def test_a_folder_of_parquet_files(tmp_path, table):
     for name, part in (("train-00000-of-00002", table.slice(0, 1)), ("train-00001-of-00002", table.slice(1))):
         pyarrow.parquet.write_table(part, tmp_path / "set" / "data" / f"{name}.parquet", row_group_size=2)
     (tmp_path / "set" / "data" / "test-00000-of-00001.parquet").write_bytes(b"PAR1")
-    source = Source("huggingface", tmp_path / "set", split="train")
+    source = Origin("huggingface", tmp_path / "set", split="train")
     check_rows(*imported(source, tmp_path / "out", NAMED), "train")
     with pytest.raises(ValueError, match=r"say which --split: test, train"):
-        read_source(Source("huggingface", tmp_path / "set"))
+        read_source(Origin("huggingface", tmp_path / "set"))
     with pytest.raises(ValueError, match="no Parquet file, or damaged"):
-        read_source(Source("huggingface", tmp_path / "set", split="test"))
+        read_source(Origin("huggingface", tmp_path / "set", split="test"))
     with pytest.raises(FileNotFoundError, match="Parquet files"):
-        read_source(Source("huggingface", tmp_path))
+        read_source(Origin("huggingface", tmp_path))
 
 
 def test_what_needs_pyarrow_says_so_where_it_is_absent(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"pip install pyarrow"):
-        read_source(Source("huggingface", tmp_path))
+        read_source(Origin("huggingface", tmp_path))
 
 
 def test_splits_and_formats_that_are_not_there():
     with pytest.raises(ValueError, match="only commonvoice and huggingface have splits"):
-        read_source(Source("nemo", Path("m.json"), split="train"))
+        read_source(Origin("nemo", Path("m.json"), split="train"))
     with pytest.raises(ValueError, match="no format 'wav'"):
-        read_source(Source("wav", Path("m.json")))
+        read_source(Origin("wav", Path("m.json")))

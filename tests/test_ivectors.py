@@ -9,9 +9,9 @@ from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from mdasr.score import ubm as ubm_module
-from mdasr.score.ivectors import Extractor, ExtractorOptions, ivectors, log_evidence, reestimate, train_extractor
-from mdasr.score.ubm import Ubm, UbmOptions, reestimate_ubm, seeded_ubm, statistics, train_ubm
+from mdasr.analysis import ubm as ubm_module
+from mdasr.analysis.ivectors import Extractor, ExtractorOptions, ivectors, log_evidence, reestimate, train_extractor
+from mdasr.analysis.ubm import Ubm, UbmOptions, reestimate_ubm, seeded_ubm, statistics, train_ubm
 
 DIM = 5
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mdasr.acoustic.tying import monophones
+from mdasr.align.tree import monophones
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.lattice import Lattice, ctm_lines, pruned, search_lattice
 from mdasr.decode.paths import confidences, nbest, oracle_errors, posteriors, shares

@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from mdasr.cli import main
+from mdasr.cli.main import main
 from mdasr.language.arpa import read_arpa
 from mdasr.language.combine import interpolate, widen
 from mdasr.language.ngram import train
-from mdasr.language.sentences import read_sentences, read_vocabulary
 from mdasr.language.text import normalize
+from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 from tests.test_combine import sums
 from tests.test_ngram import made_up

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from mdasr import frontend
-from mdasr.acoustic.tying import monophones
-from mdasr.data.records import (
+from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats, step_labels
+from mdasr.acoustic.schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack
+from mdasr.align.tree import monophones
+from mdasr.corpus.records import (
     Alignment,
     Corpus,
     Utterance,
@@ -19,9 +21,7 @@ from mdasr.data.records import (
     write_alignments,
     write_shard,
 )
-from mdasr.loader import Batches, RowMaker, Share, measure_stats, step_labels
 from mdasr.perturb import Policy
-from mdasr.schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack
 
 PHONES = ("SIL", "AA", "S")
 TREE = monophones(PHONES)

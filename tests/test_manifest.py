@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from mdasr.data import shards
-from mdasr.data.audio import read_audio
-from mdasr.data.listing import Source
-from mdasr.data.manifest import SET_ASIDE, export_manifest, import_corpus, import_manifest, to_int16
-from mdasr.data.records import Corpus
-from mdasr.data.rows import Choice
+from mdasr.corpus import shards
+from mdasr.corpus.audio import read_audio
+from mdasr.corpus.entries import Choice
+from mdasr.corpus.listing import Origin
+from mdasr.corpus.manifest import SET_ASIDE, export_manifest, import_corpus, import_manifest, to_int16
+from mdasr.corpus.records import Corpus
 
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech" / "manifest.jsonl"
 
@@ -297,7 +297,7 @@ def test_killed_midway_it_runs_again_to_the_same_bits(tmp_path, monkeypatch):
     for i in range(10):
         soundfile.write(tmp_path / f"u{i}.wav", tone(0.2 + 0.1 * i, 16000), 16000)
     path = write_manifest(tmp_path, [row(f"u{i}") for i in range(10)] + [row("absent")])
-    source = Source("manifest", path)
+    source = Origin("manifest", path)
     whole = import_corpus(source, tmp_path / "whole", "mine", rows_per_shard=4)
 
     def killed(row, *_):
@@ -344,14 +344,14 @@ def test_the_same_manifest_with_audio_elsewhere_is_another_corpus(tmp_path):
         (tmp_path / name).mkdir()
         soundfile.write(tmp_path / name / "u.wav", tone(1, 16_000, hz), 16_000)
     path, choice = write_manifest(tmp_path / "a", [row("u")]), Choice()
-    there = Source("manifest", path, root=tmp_path / "b")
+    there = Origin("manifest", path, root=tmp_path / "b")
     first = import_corpus(there, tmp_path / "out", "c", choice).corpus
-    for other in (Source("manifest", path), Source("manifest", path, root=tmp_path / "a")):
+    for other in (Origin("manifest", path), Origin("manifest", path, root=tmp_path / "a")):
         with pytest.raises(FileExistsError, match="holds another corpus"):
             import_corpus(other, tmp_path / "out", "c", choice)
-    again = import_corpus(Source("manifest", path, root=tmp_path / "a" / ".." / "b"), tmp_path / "out", "c", choice)
+    again = import_corpus(Origin("manifest", path, root=tmp_path / "a" / ".." / "b"), tmp_path / "out", "c", choice)
     assert again.corpus.info == first.info and first.info["made_by"]["root"] == "../b"
-    by_default = import_corpus(Source("manifest", path), tmp_path / "own", "c", choice).corpus
+    by_default = import_corpus(Origin("manifest", path), tmp_path / "own", "c", choice).corpus
     assert "root" not in by_default.info["made_by"] and by_default.info["sha256"] != first.info["sha256"]
 
 
@@ -360,7 +360,7 @@ def test_workers_change_nothing(tmp_path):
     for i in range(10):
         soundfile.write(tmp_path / f"u{i}.wav", tone(0.2 + 0.1 * i, 16000), 16000)
     path = write_manifest(tmp_path, [row(f"u{i}") for i in range(10)] + [row("absent")])
-    reports = [import_corpus(Source("manifest", path), tmp_path / f"w{n}", "mine", None, n, 4) for n in (1, 2)]
+    reports = [import_corpus(Origin("manifest", path), tmp_path / f"w{n}", "mine", None, n, 4) for n in (1, 2)]
     assert reports[0].corpus.info == reports[1].corpus.info
     assert [bad.id for bad in reports[0].set_aside] == [bad.id for bad in reports[1].set_aside] == ["absent"]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdasr.acoustic.model import (
+from mdasr.acoustic.network import (
     FEATURES,
     AcousticModel,
     Ensemble,
@@ -17,7 +17,7 @@ from mdasr.acoustic.model import (
     log_posteriors,
     recurrence,
 )
-from mdasr.scales import PAPER
+from mdasr.training.scales import PAPER
 
 REFERENCE = Path(__file__).parent / "references" / "torch_lstm.npz"
 

@@ -9,9 +9,9 @@ import pytest
 import scipy.fft
 import soundfile
 
-from mdasr.data import noises
-from mdasr.data.noises import make_noises, read_noises, read_responses
-from mdasr.perturb.streams import stream
+from mdasr.core.streams import random_stream
+from mdasr.perturb import noises
+from mdasr.perturb.noises import make_noises, read_noises, read_responses
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +56,12 @@ def test_splits_share_no_snippet_and_each_depends_on_seed_and_id_alone(test_spli
             # Circular cross-correlation: no snippet is a shifted copy of another.
             others = scipy.fft.irfft(spectrum * spectra[i + 1 :].conj(), axis=1) * 80_000
             assert np.abs(others).max() < 0.9, waves[i][0]
-        assert not np.array_equal(noises.KINDS[kind](stream("a")), noises.KINDS[kind](stream("b")))
+        assert not np.array_equal(noises.KINDS[kind](random_stream("a")), noises.KINDS[kind](random_stream("b")))
 
 
 def test_another_process_makes_the_same_bits(test_split):
     code = (
-        "import hashlib, sys; from mdasr.data.noises import make_noises\n"
+        "import hashlib, sys; from mdasr.perturb.noises import make_noises\n"
         "samples = b''.join(wave.tobytes() for wave in make_noises('test', 3).values())\n"
         "sys.stdout.write(hashlib.sha256(samples).hexdigest())"
     )

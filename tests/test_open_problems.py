@@ -21,10 +21,10 @@ from experiments.open_problems import (
     distances_text,
 )
 from experiments.page import page
+from experiments.results import table_json
 from experiments.testsets import VOICESEARCH, name, noisy, told
-from mdasr.report import table_json
+from mdasr.core.digests import digest
 from mdasr.score.wer import Errors, Scored
-from mdasr.spec import digest
 from tests.test_page import EMPTY, FACTS, Reader
 
 

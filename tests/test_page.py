@@ -15,12 +15,12 @@ from tensorboardX import SummaryWriter
 
 from experiments.__main__ import TABLES, main
 from experiments.contents import Contents, Trained, read_contents
+from experiments.laboratory import Laboratory
 from experiments.models import IN_DOMAIN_ONLY, MULTI, VSD, adapted
 from experiments.outcome import facts
 from experiments.page import page
-from experiments.run import Laboratory
-from mdasr.acoustic.curves import Curve, read_curves
-from mdasr.scales import MINI
+from mdasr.acoustic.training_log import Curve, read_curves
+from mdasr.training.scales import MINI
 
 VOID = {"meta", "img", "br"}
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

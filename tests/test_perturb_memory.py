@@ -7,9 +7,9 @@ import resource
 import numpy as np
 import pytest
 
-from mdasr.data.noises import make_noises
 from mdasr.frontend import log_mel
 from mdasr.perturb import TRAINING_CODECS, UNSEEN_CODECS, Policy, draw, perturb
+from mdasr.perturb.noises import make_noises
 
 
 @pytest.mark.slow

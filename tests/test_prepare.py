@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from mdasr.cli import main
-from mdasr.data.listing import Source
-from mdasr.data.manifest import import_corpus
-from mdasr.data.records import Corpus
-from mdasr.data.rows import Choice
+from mdasr.cli.main import main
+from mdasr.corpus.entries import Choice
+from mdasr.corpus.listing import Origin
+from mdasr.corpus.manifest import import_corpus
+from mdasr.corpus.records import Corpus
 
 # Children of their own, since SIGKILL is to hit them; of a server, since they are to start quickly.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["mdasr.data.manifest"])
+SERVER.set_forkserver_preload(["mdasr.corpus.manifest"])
 
 
 def ids(utterances, good):
@@ -42,7 +42,7 @@ def kaldi(folder, utterances):
 
 
 def start(folder, out, workers):
-    source = Source("kaldi", folder / "data", allow_commands=True)
+    source = Origin("kaldi", folder / "data", allow_commands=True)
     arguments = (source, folder / out, "c", Choice(domain="d"), workers, 3)
     process = SERVER.Process(target=import_corpus, args=arguments)
     process.start()

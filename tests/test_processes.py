@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.processes import Job, side_by_side
+from mdasr.core.processes import Task, side_by_side
 
 
 def note(folder: Path, name: str, wanted: tuple[str, ...] = ()) -> None:
@@ -74,9 +74,9 @@ def waited_for(path: Path) -> int:
 
 def test_a_job_runs_after_those_that_it_names_and_jobs_done_before_count_as_done(tmp_path):
     jobs = {
-        "last": Job(partial(note, tmp_path, "last", ("first", "middle")), ["middle", "done long ago"]),
-        "middle": Job(partial(note, tmp_path, "middle", ("first",)), ["first"]),
-        "first": Job(partial(note, tmp_path, "first")),
+        "last": Task(partial(note, tmp_path, "last", ("first", "middle")), ["middle", "done long ago"]),
+        "middle": Task(partial(note, tmp_path, "middle", ("first",)), ["first"]),
+        "first": Task(partial(note, tmp_path, "first")),
     }
     side_by_side(jobs, 2, "jobs")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"first": "", "middle": "", "last": ""}
@@ -85,7 +85,7 @@ def test_a_job_runs_after_those_that_it_names_and_jobs_done_before_count_as_done
 def test_a_jobs_bits_depend_neither_on_the_processes_nor_on_the_cores(tmp_path):
     for processes in (1, 2):
         names = [f"{processes}-{i}" for i in range(2)]
-        side_by_side({name: Job(partial(product, tmp_path / name)) for name in names}, processes, "jobs")
+        side_by_side({name: Task(partial(product, tmp_path / name)) for name in names}, processes, "jobs")
     one_core = (
         "import os; os.sched_setaffinity(0, {0}); from pathlib import Path; from tests.test_processes import product\n"
         f"product(Path({str(tmp_path / 'one')!r}))"
@@ -96,9 +96,9 @@ def test_a_jobs_bits_depend_neither_on_the_processes_nor_on_the_cores(tmp_path):
 
 def test_the_first_failure_ends_the_other_jobs(tmp_path):
     jobs = {
-        "waits": Job(partial(wait_for_ever, tmp_path / "pid")),
-        "fails": Job(partial(fail, "no such codec")),
-        "never": Job(partial(note, tmp_path, "never"), ["waits"]),
+        "waits": Task(partial(wait_for_ever, tmp_path / "pid")),
+        "fails": Task(partial(fail, "no such codec")),
+        "never": Task(partial(note, tmp_path, "never"), ["waits"]),
     }
     with pytest.raises(ValueError, match="no such codec"):
         side_by_side(jobs, 2, "jobs")
@@ -112,7 +112,7 @@ def started(folder: Path, jobs: str) -> subprocess.Popen:
     script = folder / "script.py"
     script.write_text(
         "import signal; from functools import partial; from pathlib import Path\n"
-        "from experiments.processes import Job, side_by_side\n"
+        "from mdasr.core.processes import Task, side_by_side\n"
         "from tests.test_processes import save_and_end, wait_for_ever\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it\n"
         f"if __name__ == '__main__':\n    side_by_side({jobs}, 2, 'jobs')\n"
@@ -123,7 +123,7 @@ def started(folder: Path, jobs: str) -> subprocess.Popen:
 
 
 def test_at_sigterm_what_runs_is_saved_and_what_waits_is_not_begun(tmp_path):
-    parent = started(tmp_path, f"{{i: Job(partial(save_and_end, Path({str(tmp_path)!r}), str(i))) for i in range(6)}}")
+    parent = started(tmp_path, f"{{i: Task(partial(save_and_end, Path({str(tmp_path)!r}), str(i))) for i in range(6)}}")
     for i in range(2):
         waited_for(tmp_path / f"{i}-began")
     parent.send_signal(signal.SIGTERM)
@@ -133,7 +133,7 @@ def test_at_sigterm_what_runs_is_saved_and_what_waits_is_not_begun(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_jobs_end_with_the_process_that_started_them(tmp_path, number):
-    parent = started(tmp_path, f"{{'a': Job(partial(wait_for_ever, Path({str(tmp_path / 'pid')!r})))}}")
+    parent = started(tmp_path, f"{{'a': Task(partial(wait_for_ever, Path({str(tmp_path / 'pid')!r})))}}")
     pid = waited_for(tmp_path / "pid")
     parent.send_signal(number)
     _, said = parent.communicate(timeout=60)

@@ -11,35 +11,27 @@ import numpy as np
 import pytest
 
 from mdasr import frontend
-from mdasr.acoustic.align import boundary_errors
-from mdasr.acoustic.model import ModelConfig, init_params
-from mdasr.acoustic.monophones import outlier
-from mdasr.acoustic.tying import Split, Tree, monophones
-from mdasr.build import Pool, check_corpora, check_hosts, log_priors, make_language, train_ngram
-from mdasr.cli import main
-from mdasr.data.records import Corpus, encode_utterance, seal_corpus, shard_path, write_shard
+from mdasr.acoustic.network import ModelConfig, init_params
+from mdasr.acoustic.schedule import Source
+from mdasr.align.flat_start import boundary_errors
+from mdasr.align.monophones import outlier
+from mdasr.align.tree import Split, Tree, monophones
+from mdasr.cli.main import main
+from mdasr.corpus.records import Corpus, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.jobs import TrainRequest, covering_lexicon, held_out, read_questions, train_on
 from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
+from mdasr.model.directory import Recognizer, params_digest
 from mdasr.perturb import Policy
-from mdasr.realign import DEVIATIONS, MOST_MISFIT, phone_scores, realign
-from mdasr.recognizer import (
-    MOST_STEPS,
-    ROWS,
-    Recognizer,
-    _groups,
-    evaluate,
-    params_digest,
-    recognize,
-    recognize_lattices,
-    scores,
-)
-from mdasr.scales import MINI, SMALL
-from mdasr.schedule import Source
+from mdasr.recognize.realign import DEVIATIONS, MOST_MISFIT, phone_scores, realign
+from mdasr.recognize.scoring import MOST_STEPS, ROWS, _groups, scores
+from mdasr.recognize.tune import tune
+from mdasr.recognize.words import evaluate, recognize, recognize_lattices
 from mdasr.score.wer import Errors
-from mdasr.spec import Regime
-from mdasr.tuning import tune
+from mdasr.training.build import Pool, check_corpora, check_hosts, log_priors, make_language, train_ngram
+from mdasr.training.jobs import TrainRequest, covering_lexicon, held_out, read_questions, train_on
+from mdasr.training.regimes import Regime
+from mdasr.training.scales import MINI, SMALL
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
@@ -98,8 +90,8 @@ def test_long_recordings_get_fewer_rows_and_short_ones_as_many_as_ever():
 def test_a_corpus_is_heard_block_by_block(untrained, corpus, monkeypatch):
     waves = [utterance.samples for utterance in corpus]
     expected, lattices, held = recognize(untrained, waves), recognize_lattices(untrained, waves), []
-    monkeypatch.setattr("mdasr.recognizer.AT_ONCE_S", 4.0)
-    monkeypatch.setattr("mdasr.recognizer.scores", lambda r, x: held.append(len(x)) or scores(r, x))
+    monkeypatch.setattr("mdasr.recognize.scoring.AT_ONCE_S", 4.0)
+    monkeypatch.setattr("mdasr.recognize.scoring.scores", lambda r, x: held.append(len(x)) or scores(r, x))
     assert [h.words for h in recognize(untrained, iter(waves))] == [h.words for h in expected]
     assert max(held) <= 5 and sum(held) == len(waves)
     again = recognize_lattices(untrained, iter(waves))
@@ -172,9 +164,9 @@ def test_noise_goes_on_the_domains_that_are_named(corpus):
 def test_the_command_asks_for_the_regime_that_it_is_given(corpus, tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
-        "mdasr.jobs.train_on", lambda request, out: asked.append(request) or type("", (), {"facts": {}})
+        "mdasr.training.jobs.train_on", lambda request, out: asked.append(request) or type("", (), {"facts": {}})
     )
-    monkeypatch.setattr("mdasr.commands.training.print_training", lambda *_: None)
+    monkeypatch.setattr("mdasr.cli.model_making.print_training", lambda *_: None)
     command = ["train", str(corpus.directory), "--out", str(tmp_path / "model")]
     assert (
         main([*command, "--codec", "--curriculum", "0.5", "--sampling-exponent", "0.25", "--clean-share", "0.1"]) == 0
@@ -323,7 +315,7 @@ def test_transcripts_that_do_not_fit_are_set_aside(untrained, corpus, tmp_path, 
 
         return found
 
-    monkeypatch.setattr("mdasr.realign.score_blocks", made_up(20.0))
+    monkeypatch.setattr("mdasr.recognize.realign.score_blocks", made_up(20.0))
     sidecar = mistaken.alignments(realign(untrained, mistaken, LEXICON))
     assert [*np.flatnonzero(~sidecar.usable)] == [*wrong]
     assert "do not fit the sound: misfit" in sidecar[7].reason and "at most 3.0" in sidecar[7].reason

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mdasr.data import arrayrecords
-from mdasr.data.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
+from mdasr.corpus import arrayrecords
+from mdasr.corpus.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 
 
 def sealed(directory, lengths, shards=3):

@@ -11,17 +11,18 @@ import pytest
 
 from mdasr.acoustic.adapters import worked_in
 from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers, reversal_weight, reverse
-from mdasr.acoustic.curves import read_curves
-from mdasr.acoustic.model import ModelConfig, init_params, network
+from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats
+from mdasr.acoustic.network import ModelConfig, init_params, network
+from mdasr.acoustic.schedule import RowOptions, RowPlan, Source, balanced, subset
 from mdasr.acoustic.train import TrainOptions, train
-from mdasr.build import Pool, log_priors, make_language, train_ngram, train_recognizer
+from mdasr.acoustic.training_log import read_curves
 from mdasr.language.lexicon import Lexicon
-from mdasr.loader import Batches, RowMaker, Share, measure_stats
+from mdasr.model.directory import Recognizer
 from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
-from mdasr.recognizer import Recognizer, scores
-from mdasr.scales import MINI, override
-from mdasr.schedule import RowOptions, RowPlan, Source, balanced, subset
-from mdasr.spec import OWN_ALONE, Regime
+from mdasr.recognize.scoring import scores
+from mdasr.training.build import Pool, log_priors, make_language, train_ngram, train_recognizer
+from mdasr.training.regimes import OWN_ALONE, Regime
+from mdasr.training.scales import MINI, override
 from tests.tasks import SignsRowMaker
 from tests.test_loader import TREE, rows_of, toy_corpus
 

@@ -5,16 +5,9 @@ import pytest
 import scipy.stats
 from sklearn.metrics import davies_bouldin_score, silhouette_samples
 
-from mdasr.score import similarity
+from mdasr.analysis import similarity
+from mdasr.analysis.similarity import Cluster, alikeness, cluster_similarity, difference, resemblances, silhouette
 from mdasr.score.jackknife import jackknife
-from mdasr.score.similarity import (
-    Cluster,
-    alikeness,
-    cluster_similarity,
-    difference,
-    resemblances,
-    silhouette,
-)
 
 
 def clusters(seed: int = 0, sizes: tuple[int, ...] = (50, 30, 1, 20)) -> tuple[np.ndarray, list[str]]:

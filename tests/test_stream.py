@@ -16,13 +16,13 @@ import sys
 import numpy as np
 import pytest
 
-from mdasr.cli import main
-from mdasr.commands import recognition
+from mdasr.cli import recognition
+from mdasr.cli.main import main
 from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Search, decode
-from mdasr.recognizer import features_of, recognize, scores
-from mdasr.stream import Heard, Listener, listen
-from mdasr.transcript import (
+from mdasr.recognize.listener import Heard, Listener, listen
+from mdasr.recognize.scoring import Streamed, features_of, scores
+from mdasr.recognize.transcript import (
     Alternative,
     Depth,
     Piece,
@@ -35,11 +35,12 @@ from mdasr.transcript import (
     cuts,
     transcribe,
 )
+from mdasr.recognize.words import recognize
 from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F401  fixtures
 
 
 def heard(recognizer, wave, rng, pause_s=np.inf):
-    listener, found, first = Listener(recognizer, pause_s), [], 0
+    listener, found, first = Listener(Streamed(recognizer), pause_s), [], 0
     while first < len(wave):
         size = int(rng.integers(1, 5_000))
         found += listener.accept(wave[first : first + size])
@@ -124,7 +125,7 @@ def test_speech_without_a_pause_ends_between_words(by_level, monkeypatch):
         (whole,) = finals(by_level, wave)
         assert whole.words == ("ah", "s") * 16
         with monkeypatch.context() as patch:
-            patch.setattr("mdasr.stream.LONGEST_SENTENCE_S", 3.0)
+            patch.setattr("mdasr.recognize.listener.LONGEST_SENTENCE_S", 3.0)
             found = finals(by_level, wave)
             (one,) = finals(by_level, wave, np.inf)
         assert len(found) >= 3 and times(found) == times([whole]) == times([one])
@@ -240,7 +241,7 @@ def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus):  # noqa
 def test_a_resampled_stream_keeps_its_end(rate_hz, monkeypatch):
     samples, heard = np.full(3 * rate_hz + 7, 1000, "<i2"), []
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO(samples.tobytes())}))
-    monkeypatch.setattr("mdasr.stream.listen", lambda network, chunks: heard.extend(chunks) or [])
+    monkeypatch.setattr("mdasr.recognize.listener.listen", lambda network, chunks: heard.extend(chunks) or [])
     assert recognition.listen_to_stdin(None, rate_hz) == 0
     assert sum(map(len, heard)) == pytest.approx(len(samples) * 16_000 / rate_hz, abs=1)
 
@@ -248,7 +249,7 @@ def test_a_resampled_stream_keeps_its_end(rate_hz, monkeypatch):
 def test_a_terminal_shows_each_sentence_once(monkeypatch):
     """Standard output and standard error are one terminal: what was shown of a sentence makes way for the whole."""
     spoken = [(("he",), False), (("help",), False), (("help",), True), (("yes",), False), (("no",), True), ((), True)]
-    monkeypatch.setattr("mdasr.stream.listen", lambda *_: [Heard(0.0, *each) for each in spoken])
+    monkeypatch.setattr("mdasr.recognize.listener.listen", lambda *_: [Heard(0.0, *each) for each in spoken])
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO()}))
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as terminal:
@@ -269,7 +270,7 @@ def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, ca
     samples = corpus[1].wave.astype("<i2")
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO(samples.tobytes())}))
     assert main(["transcribe", str(tmp_path / "model"), "--stream"]) == 0
-    expected = [" ".join(h.words) for h in listen(untrained, [corpus[1].samples]) if h.final]
+    expected = [" ".join(h.words) for h in listen(Streamed(untrained), [corpus[1].samples]) if h.final]
     assert capsys.readouterr().out.splitlines() == expected
     interrupted = io.BytesIO(samples.tobytes())
     source = type(

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from mdasr.data import synth
-from mdasr.data.channel import Channel, equalise, mu_law, telephone, transmit
-from mdasr.data.domains import DOMAINS, figure2, table1, tempered_minutes, topic_of
-from mdasr.data.noises import KINDS, PER_KIND
-from mdasr.data.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
-from mdasr.data.sentences import SHORTEST, SPLITS, sentences, split_of, topics, vocabulary, written
-from mdasr.data.speakers import VARIANTS, draw_speaker
+from mdasr.core.waves import RATE_HZ
+from mdasr.corpus.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.language import ngram
 from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon
+from mdasr.perturb.noises import KINDS, PER_KIND
 from mdasr.perturb.room import TRAINING_ROOMS
-from mdasr.spec import RATE_HZ
+from mdasr.synth import embedded
+from mdasr.synth.channel import Channel, equalise, mu_law, telephone, transmit
+from mdasr.synth.domains import DOMAINS, figure2, table1, tempered_minutes, topic_of
+from mdasr.synth.sentences import SHORTEST, SPLITS, sentences, split_of, topics, vocabulary, written
+from mdasr.synth.speakers import VARIANTS, draw_speaker
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def snippets():
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return synth.make(tmp_path_factory.mktemp("dictation"), "Dictation", "test", words=500, workers=1)
+    return embedded.make(tmp_path_factory.mktemp("dictation"), "Dictation", "test", words=500, workers=1)
 
 
 def utterances(domain, snippets, count=6):
-    return [synth.make_utterance(DOMAINS[domain], "train", 0, f"000-{i:04d}", snippets) for i in range(count)]
+    return [embedded.make_utterance(DOMAINS[domain], "train", 0, f"000-{i:04d}", snippets) for i in range(count)]
 
 
 # --- sentences
@@ -51,7 +51,7 @@ def test_sentences_are_what_they_were():
     for domain, split in itertools.product(DOMAINS, SPLITS):
         for spoken in itertools.islice(sentences(domain, split, np.random.default_rng(7)), 20):
             digest.update(spoken.encode() + b"\n")
-    assert synth.VERSION == 3
+    assert embedded.VERSION == 3
     assert digest.hexdigest()[:16] == "ce32faeab092305b"
 
 
@@ -67,13 +67,13 @@ def test_splits_share_no_sentence():
     assert all(not drawn[a] & drawn[b] for a, b in itertools.combinations(SPLITS, 2))
     assert all(split_of(text) == split for split in SPLITS for text in drawn[split])
     test = drawn["test"]
-    assert all(text not in test for domain in DOMAINS for text in synth.lm_text(domain, 60))
+    assert all(text not in test for domain in DOMAINS for text in embedded.lm_text(domain, 60))
 
 
 def test_transcripts_have_words_of_the_vocabulary_and_nothing_else():
     words = {*vocabulary()}
     for domain in DOMAINS:
-        for text in synth.lm_text(domain, 100):
+        for text in embedded.lm_text(domain, 100):
             assert {*text.split()} <= words
             assert len(text.split()) >= SHORTEST
     assert all(word.replace("'", "").isalpha() and word.islower() for word in words)
@@ -81,14 +81,16 @@ def test_transcripts_have_words_of_the_vocabulary_and_nothing_else():
 
 
 def test_a_before_a_vowel_is_an():
-    texts = " ".join(synth.lm_text("YouTube", 400))
+    texts = " ".join(embedded.lm_text("YouTube", 400))
     assert re.search(r"\ban (old|attic|office|airport)\b", texts)
     assert not re.search(r"\ba (old|attic|office|airport|alarm|oven)\b", texts)
     assert not re.search(r"\ban (one|used|your|cold)\b", texts)
 
 
 def test_a_trigram_model_does_not_solve_the_task():
-    model = ngram.train([text.split() for domain in DOMAINS for text in synth.lm_text(domain, 1500)], 3, vocabulary())
+    model = ngram.train(
+        [text.split() for domain in DOMAINS for text in embedded.lm_text(domain, 1500)], 3, vocabulary()
+    )
     for domain in DOMAINS:
         dev = itertools.islice(sentences(domain, "dev", np.random.default_rng(0)), 100)
         assert 15 < model.perplexity([written(spoken).split() for spoken in dev]) < 60, domain
@@ -217,12 +219,12 @@ def test_boundaries_sit_where_the_spectrum_changes(snippets):
 
 
 def test_bits_do_not_depend_on_workers_and_do_on_the_seed(tmp_path, corpus):
-    again = synth.make(tmp_path / "again", "Dictation", "test", words=500, workers=2)
+    again = embedded.make(tmp_path / "again", "Dictation", "test", words=500, workers=2)
     assert again.info["sha256"] == corpus.info["sha256"]
     assert [again.alignments("exact")[i] for i in range(len(again))] == [
         corpus.alignments("exact")[i] for i in range(len(corpus))
     ]
-    other = synth.make(tmp_path / "other", "Dictation", "test", seed=1, words=20, workers=1)
+    other = embedded.make(tmp_path / "other", "Dictation", "test", seed=1, words=20, workers=1)
     assert other[0].text != corpus[0].text
 
 
@@ -238,7 +240,7 @@ def test_the_stored_hash_is_that_of_the_records(corpus):
 
 def test_a_made_corpus_is_opened_and_an_interrupted_one_is_made_again(tmp_path):
     def make(**size):
-        return synth.make(tmp_path, "Other search", "dev", workers=1, **size)
+        return embedded.make(tmp_path, "Other search", "dev", workers=1, **size)
 
     first = make(words=15)
     written_at = (tmp_path / "lengths.npy").stat().st_mtime_ns
@@ -257,18 +259,18 @@ def test_a_made_corpus_is_opened_and_an_interrupted_one_is_made_again(tmp_path):
 def test_a_shard_that_fails_says_which_and_why(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RuntimeError, match=r"(?s)Dictation dev, shard 0 of 1.*NotADirectoryError"):
-        synth.make(tmp_path / "file" / "below", "Dictation", "dev", words=10, workers=1)
+        embedded.make(tmp_path / "file" / "below", "Dictation", "dev", words=10, workers=1)
     with pytest.raises(ValueError, match="no split 'valid'"):
-        synth.make(tmp_path / "corpus", "Dictation", "valid")
+        embedded.make(tmp_path / "corpus", "Dictation", "valid")
     with pytest.raises(ValueError, match="no domain 'Radio'"):
-        synth.make(tmp_path / "corpus", "Radio", "train")
+        embedded.make(tmp_path / "corpus", "Radio", "train")
 
 
 def test_pronunciations_are_counted_as_heard(corpus):
-    counts = synth.observed_pronunciations(corpus)
+    counts = embedded.observed_pronunciations(corpus)
     words = " ".join(corpus[i].text for i in range(len(corpus))).split()
     assert {word: sum(seen.values()) for word, seen in counts.items()} == {w: words.count(w) for w in words}
-    dictionary = synth.dictionary_pronunciations()
+    dictionary = embedded.dictionary_pronunciations()
     assert tuple(sorted(dictionary)) == vocabulary()
     assert ("T", "UW") in dictionary["two"]
     assert Lexicon.from_counts(dictionary).words == vocabulary()
@@ -303,7 +305,7 @@ def test_table_1_stands_beside_the_papers(tmp_path):
 
 
 def test_figure_2_is_the_share_of_each_topic(tmp_path):
-    made = synth.make(tmp_path, "YouTube", "dev", words=60, workers=1)
+    made = embedded.make(tmp_path, "YouTube", "dev", words=60, workers=1)
     slices = figure2(made)
     assert sum(part.percent for part in slices) == pytest.approx(100)
     assert {part.name for part in slices} <= {*topics("YouTube")}

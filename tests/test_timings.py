@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from praatio import textgrid
 
-from mdasr.cli import main
-from mdasr.data.records import Alignment
-from mdasr.data.timings import ctm_lines, import_alignments, joined, read_ctm, read_textgrid, write_textgrid
-from mdasr.jobs import check_phones
+from mdasr.cli.main import main
+from mdasr.corpus.records import Alignment
+from mdasr.corpus.timings import ctm_lines, import_alignments, joined, read_ctm, read_textgrid, write_textgrid
 from mdasr.language.lexicon import Lexicon
+from mdasr.training.jobs import check_phones
 from tests.test_loader import toy_corpus
 
 SPOKEN = Alignment(

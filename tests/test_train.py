@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from mdasr.acoustic.model import ModelConfig
+from mdasr.acoustic.loader import RowOptions
+from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import (
     EarlyStopping,
     TrainOptions,
@@ -25,8 +26,7 @@ from mdasr.acoustic.train import (
     shard_batch,
     train,
 )
-from mdasr.loader import RowOptions
-from mdasr.scales import PAPER
+from mdasr.training.scales import PAPER
 from tests.tasks import SignsRowMaker
 
 CONFIG = ModelConfig((16,), 4, dropout=0.1)

@@ -10,12 +10,13 @@ import pytest
 import soundfile
 from sklearn.linear_model import LogisticRegression
 
-from mdasr.cli import main
+from mdasr.cli.main import main
 from mdasr.decode.paths import log_odds
 from mdasr.decode.search import SearchOptions
 from mdasr.language import ngram
-from mdasr.recognizer import Recognizer, check_rescoring
-from mdasr.tuning import GRIDS, Trial, calibrate, climb, dev_scores, fit_odds, narrowest, sweep, wer_on
+from mdasr.model.directory import Recognizer
+from mdasr.recognize.tune import GRIDS, Trial, calibrate, climb, dev_scores, fit_odds, narrowest, sweep, wer_on
+from mdasr.recognize.words import check_rescoring
 from tests.test_loader import toy_corpus
 from tests.test_recognizer import corpus, language, untrained  # noqa: F401  fixtures
 
@@ -137,7 +138,7 @@ def test_a_model_to_rescore_with_is_checked_before_recognising(words, untrained,
     other = ngram.train([words[:2]], 2, words)
     other.write_arpa(tmp_path / "other.arpa")
     soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16_000)
-    monkeypatch.setattr("mdasr.recognizer.scores", None)
+    monkeypatch.setattr("mdasr.recognize.scoring.scores", None)
     for command, given in (("evaluate", few.directory), ("transcribe", tmp_path / "in.wav")):
         rescored = [command, str(tmp_path / "model"), str(given), "--rescore", str(tmp_path / "other.arpa")]
         assert main(rescored) == 2

@@ -7,10 +7,10 @@ import pickle
 import numpy as np
 import pytest
 
-from mdasr.acoustic import growth
-from mdasr.acoustic.growth import Statistics, accumulate, add_up, derive_questions, frame_ends, grow
-from mdasr.acoustic.tying import Split, Tree, monophones
-from mdasr.cli import main
+from mdasr.align import tree_growth
+from mdasr.align.tree import Split, Tree, monophones
+from mdasr.align.tree_growth import Statistics, accumulate, add_up, derive_questions, frame_ends, grow
+from mdasr.cli.main import main
 from mdasr.frontend import num_frames
 from mdasr.language.lexicon import ARPABET, SILENCE
 
@@ -132,7 +132,7 @@ def test_a_frame_belongs_to_the_phone_at_its_centre():
 
 
 def test_statistics_equal_a_plain_loop(monkeypatch):
-    monkeypatch.setattr(growth, "COMPACT_AT", 7)
+    monkeypatch.setattr(tree_growth, "COMPACT_AT", 7)
     rng = np.random.default_rng(1)
     utterances, expected = [], {}
     for _ in range(30):

@@ -8,14 +8,14 @@ import pytest
 import scipy.signal
 import soundfile
 
-from mdasr.cli import main
-from mdasr.data.audio import to_int16
-from mdasr.data.listing import Source
-from mdasr.data.manifest import import_manifest
-from mdasr.data.measures import bandwidth_hz, clipped_share, measure, silent_share
-from mdasr.data.records import Utterance
-from mdasr.data.rows import Choice
-from mdasr.data.validate import Limits, validate_corpora, validate_source
+from mdasr.cli.main import main
+from mdasr.corpus.audio import to_int16
+from mdasr.corpus.entries import Choice
+from mdasr.corpus.listing import Origin
+from mdasr.corpus.manifest import import_manifest
+from mdasr.corpus.measures import bandwidth_hz, clipped_share, measure, silent_share
+from mdasr.corpus.records import Utterance
+from mdasr.corpus.validate import Limits, validate_corpora, validate_source
 from mdasr.perturb import narrowband
 
 RATE_HZ = 16_000
@@ -108,7 +108,7 @@ def test_each_problem_is_told_with_its_utterance(folder, capsys):
     import_manifest(folder / "m.jsonl", folder / "out", "c")
     found = validate_corpora([folder / "out"], Limits())
     assert {problem.kind: problem.key for problem in found.problems} == {k: f"c/{v}" for k, v in KINDS.items()}
-    before = validate_source(Source("manifest", folder / "m.jsonl"), Choice(), Limits())
+    before = validate_source(Origin("manifest", folder / "m.jsonl"), Choice(), Limits())
     assert {(p.kind, p.key) for p in before.problems} == {
         ("not usable", "good"),
         *((kind, f"m/{name}") for kind, name in KINDS.items()),

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mdasr.acoustic.model import AnyArray, ModelConfig
+from mdasr.acoustic.network import AnyArray, ModelConfig
 
 UNITS = 64  # of the classifier's hidden layer
 

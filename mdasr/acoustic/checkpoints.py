@@ -19,9 +19,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mdasr import hosts
-from mdasr.data.records import write_atomically
-from mdasr.files import read_json
+from mdasr.core import hosts
+from mdasr.core.files import read_json, write_atomically
 
 
 def digest_of(tree: Any) -> str:

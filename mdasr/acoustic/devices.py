@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mdasr.loader import Share
+from mdasr.acoustic.loader import Share
 
 DEVICES = "devices"  # the name of pmap's axis
 

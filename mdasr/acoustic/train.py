@@ -20,13 +20,13 @@ import optax
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from mdasr import hosts
 from mdasr.acoustic.adapters import own_alone
 from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers
 from mdasr.acoustic.checkpoints import Checkpoints, check_run
 from mdasr.acoustic.devices import DEVICES, device, host_share, local_value, replicate, shard_batch
-from mdasr.acoustic.model import ModelConfig, init_params, network
-from mdasr.loader import Batches, MakesRows
+from mdasr.acoustic.loader import Batches, MakesRows
+from mdasr.acoustic.network import ModelConfig, init_params, network
+from mdasr.core import hosts
 
 Featurize = Callable[[dict[str, jax.Array]], jax.Array]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import kaldifst
 
-from mdasr.files import existing
+from mdasr.core.files import existing
 from mdasr.language.arpa import N_GRAMS, read_arpa
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 

@@ -22,13 +22,13 @@ import kaldifst
 import numpy as np
 from jaxtyping import Int
 
+from mdasr.core.digests import digest
+from mdasr.core.files import read_json, read_text, sha256_of
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import announced, build_grammar
 from mdasr.decode.parts import Label, Tying, compose, disambiguated, labels_of, pronouncer, relabeller, steps
 from mdasr.decode.stages import Made, Progress, Stage, run
-from mdasr.files import read_json, read_text, sha256_of
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
-from mdasr.spec import digest
 
 FORMAT = 2
 

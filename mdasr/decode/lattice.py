@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from mdasr.core.waves import RATE_HZ
 from mdasr.decode.graph import Graph
 from mdasr.decode.search import Hypothesis, SearchOptions
 from mdasr.decode.tokens import StateLattice, state_lattice
 from mdasr.frontend import HOP, STRIDE, step_centres
 from mdasr.language.lexicon import SILENCE
-from mdasr.spec import RATE_HZ
 
 STEP = STRIDE * HOP  # samples from one step to the next
 LATTICE_BEAM = 6.0  # nats

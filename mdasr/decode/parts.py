@@ -18,7 +18,7 @@ from mdasr.language.lexicon import SILENCE, Lexicon, Phones
 
 @runtime_checkable
 class Tying(Protocol):
-    """What a graph asks of a tree of CDPhones (`mdasr.acoustic.tying.Tree`): SIL stands for the edges too."""
+    """What a graph asks of a tree of CDPhones (`mdasr.align.tree.Tree`): SIL stands for the edges too."""
 
     @property
     def phones(self) -> Sequence[str]: ...

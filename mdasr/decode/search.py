@@ -24,7 +24,7 @@ class SearchOptions:
     Scores are multiplied by `acoustic_scale`; every word costs `insertion_penalty` (negative: a bonus). Where
     no end of a sentence is within the beam, the search is repeated up to `retries` times with beam and
     `max_active` doubled. The log odds that a word is right are `confidence_slope` times those that the lattice
-    gives it, plus `confidence_offset` (`tuning.calibrate`).
+    gives it, plus `confidence_offset` (`tune.calibrate`).
     """
 
     beam: float = 10.0

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import kaldifst
 from tqdm import tqdm
 
-from mdasr.data.records import write_atomically
-from mdasr.files import read_json, sha256_of
-from mdasr.spec import digest
+from mdasr.core.digests import digest
+from mdasr.core.files import read_json, sha256_of, write_atomically
 
 VERSION = 2  # to be raised with every change of what a stage holds
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 from tqdm import tqdm
 
-from mdasr.files import existing
+from mdasr.core.files import existing
 from mdasr.language.backoff import NGram
 from mdasr.language.levels import SHIFT, Level
 from mdasr.language.vocabulary import BEGIN, END

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-from mdasr.files import read_text
+from mdasr.core.files import read_text
 from mdasr.language.text import folded
 
 Phones: TypeAlias = tuple[str, ...]

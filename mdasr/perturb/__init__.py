@@ -1,5 +1,6 @@
 """§3.1-3.3: room and noise, bandwidth, codec, as pure functions behind recipes; free of jax."""
 
+from mdasr.core.streams import random_stream
 from mdasr.perturb.bandwidth import narrowband, to_16_khz
 from mdasr.perturb.codec import (
     CODERS,
@@ -27,7 +28,6 @@ from mdasr.perturb.room import (
     draw_room,
     impulse_responses,
 )
-from mdasr.perturb.streams import stream
 
 __all__ = [
     "CODERS",
@@ -56,8 +56,8 @@ __all__ = [
     "impulse_responses",
     "narrowband",
     "perturb",
+    "random_stream",
     "require",
-    "stream",
     "substream",
     "to_16_khz",
 ]

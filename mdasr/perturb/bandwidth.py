@@ -6,8 +6,7 @@ import numpy as np
 import soxr
 from jaxtyping import Float
 
-from mdasr.spec import RATE_HZ
-from mdasr.waves import checked
+from mdasr.core.waves import RATE_HZ, checked
 
 NARROW_RATE_HZ = 8_000
 

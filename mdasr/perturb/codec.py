@@ -18,9 +18,8 @@ import numpy as np
 import soxr
 from jaxtyping import Bool, Float, Int16
 
-from mdasr.perturb.streams import stream
-from mdasr.spec import RATE_HZ
-from mdasr.waves import checked
+from mdasr.core.streams import random_stream
+from mdasr.core.waves import RATE_HZ, checked
 
 Search = Literal["default", "fast"]
 
@@ -46,7 +45,7 @@ class PacketLoss:
 
     def lost(self, packets: int) -> Bool[np.ndarray, " packets"]:
         """Which of the packets are lost."""
-        rng = stream("packet loss", self.seed)
+        rng = random_stream("packet loss", self.seed)
         uniform = rng.random(packets)
         lost, now = np.zeros(packets, bool), bool(rng.random() < self.share)
         for i, u in enumerate(uniform):

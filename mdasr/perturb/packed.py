@@ -1,6 +1,6 @@
 """Waves and recipes as arrays of fixed shape: what a host sends to an accelerator that distorts them itself.
 
-`mdasr.accelerated` holds the other side. This one is free of jax, so that a loader's workers can pack.
+`mdasr.acoustic.accelerated` holds the other side. This one is free of jax, so that a loader's workers can pack.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int16, Int32, UInt32
 
+from mdasr.core.waves import RATE_HZ
 from mdasr.perturb import responses
 from mdasr.perturb.recipe import Recipe
 from mdasr.perturb.responses import LEAD, SPEED_M_PER_S
 from mdasr.perturb.room import Room, RoomRanges, Sounds, excerpt
-from mdasr.spec import RATE_HZ
 
 AnyArray = Any  # numpy's on the host, jax's on the accelerator
 

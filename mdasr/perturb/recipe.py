@@ -10,7 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from mdasr.perturb import schema
+from mdasr.core import schema
+from mdasr.core.streams import random_stream
+from mdasr.core.waves import checked
 from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.codec import Codec, encode_decode
 from mdasr.perturb.room import (
@@ -24,8 +26,6 @@ from mdasr.perturb.room import (
     draw_measured_room,
     draw_room,
 )
-from mdasr.perturb.streams import stream
-from mdasr.waves import checked
 
 LEAST_WARP, LARGEST_WARP = 0.8, 1.5  # beyond, filters of the front end have no bin of the spectrum to themselves
 VERSION = 2  # of recipes: raised when the same recipe would no longer give the same samples
@@ -121,7 +121,7 @@ Perturbation = Literal["room", "bandwidth", "codec", "warp", "clean"]
 
 def substream(seed: int, utterance_key: str, visit: int, name: Perturbation) -> np.random.Generator:
     """The stream that one perturbation of one visit to one utterance ("corpus/id") is drawn from."""
-    return stream("recipe", seed, utterance_key, visit, name)
+    return random_stream("recipe", seed, utterance_key, visit, name)
 
 
 def draw(policy: Policy, seed: int, utterance_key: str, visit: int) -> Recipe:

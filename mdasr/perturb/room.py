@@ -13,11 +13,10 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Float
 
+from mdasr.core.streams import random_stream
+from mdasr.core.waves import RATE_HZ, checked
 from mdasr.perturb import responses as simulator
 from mdasr.perturb.responses import LEAD, Position
-from mdasr.perturb.streams import stream
-from mdasr.spec import RATE_HZ
-from mdasr.waves import checked
 
 TRAINING_ROOMS = (0, 3_000_000)  # §3.1: "sampled from a collection of 3 million pre-generated configurations"
 EVALUATION_ROOMS = (3_000_000, 4_000_000)  # §4.1: "configurations and noise segments not used in training"
@@ -150,7 +149,7 @@ def draw_room(index: int, seed: int, snippets: Sequence[str], ranges: RoomRanges
     The distance from talker to microphone is drawn first and the room then made large enough for it.
     ValueError where noise sources are drawn and there are no snippets.
     """
-    rng = stream("room", seed, index)
+    rng = random_stream("room", seed, index)
     distance_m, angle = rng.uniform(*ranges.distance_m), rng.uniform(0, 2 * np.pi)
     up_m = rng.uniform(-0.5, 0.5) * min(1.0, distance_m)
     along_m = np.sqrt(distance_m**2 - up_m**2)
@@ -201,7 +200,7 @@ def draw_measured_room(
     """
     if not len(measured):
         raise ValueError("a measured room was drawn, but there are no responses: give some")
-    rng = stream("measured room", seed, index)
+    rng = random_stream("measured room", seed, index)
     response, snr_db = measured[int(rng.random() * len(measured))], rng.uniform(*ranges.snr_db)
     count = int(rng.integers(ranges.sources[0], ranges.sources[1] + 1))
     if count and not len(snippets):

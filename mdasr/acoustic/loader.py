@@ -1,0 +1,236 @@
+"""From records to batches (§3.7, Fig. 1): records -> recipes -> features and labels -> rows of fixed length.
+
+A row packs utterances one after another. Which utterances stand in row r, and how each is distorted, is a function of
+the seed and r alone: neither workers, devices nor hosts enter it, and the iterator's whole state is one row number.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import grain.python as grain
+import numpy as np
+from absl import flags
+from jaxtyping import Float, Int
+
+from mdasr import frontend
+from mdasr.acoustic.schedule import RowOptions, RowPlan, Source
+from mdasr.core.waves import RATE_HZ
+from mdasr.corpus.records import Alignment, Utterance
+from mdasr.language.lexicon import SILENCE
+from mdasr.perturb import Recipe, draw, eased, perturb, random_stream
+from mdasr.perturb.packed import Shapes, pack
+from mdasr.perturb.room import Sounds
+
+Batch = dict[str, np.ndarray]
+
+
+@runtime_checkable
+class PhoneTree(Protocol):
+    """What labels need of a state-tying tree (`mdasr.align.tree.Tree`)."""
+
+    def leaves(self, phones: Sequence[str]) -> Int[np.ndarray, " phones"]: ...
+
+
+def step_labels(alignment: Alignment, tree: PhoneTree, steps: int) -> Int[np.ndarray, " steps"]:
+    """CDPhone of every step: the phone at the centre of the step's label frame, in its context.
+
+    What lies past the last phone is silence.
+    """
+    leaves = tree.leaves((*alignment.phones, SILENCE))
+    ends = np.asarray(alignment.ends_s) * RATE_HZ
+    return leaves[np.searchsorted(ends, frontend.step_centres(steps), side="right")]
+
+
+@runtime_checkable
+class MakesRows(Protocol):
+    """What training asks for rows: a `grain.MapTransform` from row number to arrays of `options.steps`."""
+
+    options: RowOptions
+
+    def map(self, row: int) -> Batch: ...
+
+
+@dataclass
+class RowMaker(grain.MapTransform):
+    """Row number -> features, labels, weights and keep flags; runs in a loader's worker, without jax."""
+
+    sources: Sequence[Source]
+    tree: PhoneTree
+    stats: frontend.FeatureStats
+    noises: Sounds
+    options: RowOptions
+    seed: int
+    measured: Sounds = field(default_factory=dict)  # room responses, where policies name some
+
+    def __post_init__(self) -> None:
+        self._plan = RowPlan(self.sources, self.options, self.seed)
+        self._alignments = [source.corpus.alignments(source.alignment) for source in self.sources]
+
+    def map(self, row: int) -> Batch:
+        """Arrays of `options.steps`: features [steps, 512], labels, weights (1 where a label counts), keep."""
+        features = np.zeros((self.options.steps, frontend.STACK * frontend.BANDS), np.float32)
+        strength = self.options.strength(int(row))
+        for piece in self._plan.locate(int(row))[1]:
+            x = self.features(piece.source, piece.utterance, piece.visit, strength)
+            features[piece.slot : piece.slot + piece.steps] = x[piece.first : piece.first + piece.steps]
+        return {"features": features, **self.targets(row)}
+
+    def targets(self, row: int) -> Batch:
+        """A row's labels, weights and keep, without its features."""
+        steps, delay = self.options.steps, self.options.output_delay
+        labels, weights = np.zeros(steps, np.int32), np.zeros(steps, np.float32)
+        keep = np.ones(steps, np.float32)
+        for piece in self._plan.locate(int(row))[1]:
+            y = self.labels(piece.source, piece.utterance)
+            part, slot = slice(piece.first, piece.first + piece.steps), piece.slot
+            labels[slot + delay : slot + delay + piece.steps] = y[part]
+            weights[slot + delay : slot + delay + piece.steps] = 1
+            keep[slot] = 0
+        if self.options.forget_steps:
+            moments = random_stream("forget", self.seed, int(row)).random(steps) < 1 / self.options.forget_steps
+            keep[moments] = 0
+            # What lies before such a moment and was still to be answered has been forgotten with it.
+            lost = np.convolve(moments, np.ones(delay))[:steps] > 0 if delay else np.zeros(steps, bool)
+            weights[lost] = 0
+        return {"labels": labels, "weights": weights, "keep": keep, **self.domains(row)}
+
+    def domains(self, row: int) -> Batch:
+        """The domain of every step of a row, and what the network is told of it, numbered from 1; 0 is none.
+
+        Empty where the options name no domains.
+        """
+        if not self.options.domains:
+            return {}
+        domain, told = np.zeros(self.options.steps, np.int32), np.zeros(self.options.steps, np.int32)
+        for piece in self._plan.locate(int(row))[1]:
+            corpus = self.sources[piece.source].corpus
+            part = slice(piece.slot, piece.slot + piece.steps + self.options.output_delay)
+            domain[part] = 1 + self.options.domains.index(corpus.domain)
+            chance = random_stream("told", self.seed, corpus.info["corpus"], piece.utterance, piece.visit).random()
+            told[part] = domain[part] if chance >= self.options.untold_share else 0
+        return {"domain": domain, "told": told}
+
+    def recipe(self, source: int, spoken: Utterance, visit: int, strength: float) -> Recipe:
+        return draw(eased(self.sources[source].policy, strength), self.seed, spoken.key, visit)
+
+    def features(
+        self, source: int, utterance: int, visit: int, strength: float = 1.0
+    ) -> Float[np.ndarray, "steps 512"]:
+        """Features of one utterance as distorted on this visit, at a curriculum's strength."""
+        spoken = self.sources[source].corpus[utterance]
+        recipe = self.recipe(source, spoken, visit, strength)
+        wave = perturb(spoken.samples, recipe, self.noises, self.measured)
+        return frontend.stack(frontend.normalize(frontend.log_mel(wave, recipe.warp), self.stats))
+
+    def labels(self, source: int, utterance: int) -> Int[np.ndarray, " steps"]:
+        """Labels of one utterance, from its undistorted alignment."""
+        steps = frontend.num_steps(int(self.sources[source].corpus.num_samples[utterance]))
+        return step_labels(self._alignments[source][utterance], self.tree, steps)
+
+
+@dataclass
+class PackedRowMaker(RowMaker):
+    """The same rows with waves and recipes instead of features, which `acoustic.accelerated` makes of them.
+
+    ValueError for policies with codecs, warps or measured rooms, and for utterances longer than a row.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.options.pieces:
+            raise ValueError("rows of packed waves need a bound: set RowOptions.pieces")
+        for source in self.sources:
+            policy = source.policy
+            if policy.codecs != (None,) or policy.warp != (1.0, 1.0) or policy.measured:
+                raise ValueError("features on the accelerator: codecs, warps and measured rooms need the host's")
+            usable = source.usable()
+            longest = int(source.corpus.num_samples[usable].max()) if len(usable) else 0
+            if frontend.num_steps(longest) > self.options.steps - self.options.output_delay:
+                raise ValueError(
+                    f"features on the accelerator: {source.corpus.info['corpus']} has an utterance of "
+                    f"{longest / RATE_HZ:.1f} s, which is longer than a row; set row_steps higher"
+                )
+        ranges = [source.policy.rooms for source in self.sources]
+        if any(each != ranges[0] for each in ranges):
+            raise ValueError("features on the accelerator: all corpora need the same ranges of rooms")
+        samples = frontend.HOP * frontend.STRIDE * (self.options.steps + 1) + frontend.WINDOW
+        self.shapes = Shapes.of(samples, ranges[0])
+
+    def map(self, row: int) -> Batch:
+        """Labels, weights and keep of a row; the fields of `Packed` for its utterances, and the slots they begin at."""
+        pieces, strength = self._plan.locate(int(row))[1], self.options.strength(int(row))
+        spoken = [self.sources[piece.source].corpus[piece.utterance] for piece in pieces]
+        recipes = [self.recipe(p.source, u, p.visit, strength) for p, u in zip(pieces, spoken)]
+        empty = self.options.pieces - len(pieces)
+        waves = [u.wave for u in spoken] + [np.zeros(0, np.int16)] * empty
+        packed = pack(waves, recipes + [Recipe()] * empty, self.noises, self.shapes)
+        slots = np.array([piece.slot for piece in pieces] + [0] * empty, np.int32)
+        return {**packed._asdict(), "slots": slots, **self.targets(row)}
+
+
+def measure_stats(
+    sources: Sequence[Source], noises: Sounds, seed: int, measured: Sounds | None = None, limit: int = 400
+) -> frontend.FeatureStats:
+    """Global mean and variance (§3.4) over at most `limit` utterances of the pool, distorted as in training."""
+    pool = [(source, int(u)) for source in sources for u in source.usable()]
+    order = np.random.Generator(np.random.Philox(key=[seed, 2**32])).permutation(len(pool))[:limit]
+
+    def features() -> Iterator[Float[np.ndarray, "frames 128"]]:
+        for source, u in (pool[i] for i in order):
+            spoken = source.corpus[u]
+            recipe = draw(source.policy, seed, spoken.key, 0)
+            yield frontend.log_mel(perturb(spoken.samples, recipe, noises, measured), recipe.warp)
+
+    return frontend.feature_stats(features())
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which rows of each global batch this host reads: rows [first, first + count) of `batch`."""
+
+    batch: int
+    first: int
+    count: int
+
+    def row(self, local: int) -> int:
+        return local // self.count * self.batch + self.first + local % self.count
+
+
+def _outlive_sigterm(_worker: int, _workers: int) -> None:
+    """A cluster sends SIGTERM to every process; the one that trains has yet to save, and kills its workers then."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+class Batches(Iterator[Batch]):
+    """Batches from step `start` to step `stop`, made ahead by worker processes; counts the time spent waiting for them.
+
+    `workers` 0 makes the rows in threads of this process.
+    """
+
+    def __init__(self, maker: MakesRows, share: Share, start: int, stop: int, workers: int):
+        rows = grain.MapDataset.range(start * share.count, stop * share.count).map(share.row).map(maker)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2 * share.count)
+        dataset = rows.to_iter_dataset(options)
+        if workers:
+            # Grain's workers read absl's flags, which no one has parsed in a notebook or under pytest.
+            flags.FLAGS.mark_as_parsed()
+            ahead = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2 * share.count)
+            dataset = dataset.mp_prefetch(ahead, _outlive_sigterm)
+        self._iterator = iter(dataset.batch(share.count))
+        self.waited_s = 0.0
+
+    def __next__(self) -> Batch:
+        began = time.perf_counter()
+        batch = next(self._iterator)
+        self.waited_s += time.perf_counter() - began
+        return batch
+
+    def close(self) -> None:
+        close = getattr(self._iterator, "close", None)
+        if close:
+            close()

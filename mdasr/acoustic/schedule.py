@@ -1,0 +1,274 @@
+"""Which utterances an epoch shows, how often, and in which rows (§3.7).
+
+Of row r that is a function of the seed and r alone: neither workers, devices nor hosts enter it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from mdasr import frontend
+from mdasr.core.waves import RATE_HZ
+from mdasr.corpus.records import Corpus, Utterance
+from mdasr.perturb import Policy, random_stream
+
+BLOCK = 8192  # pieces of a shuffled epoch that are packed together
+MISSES = 10  # later pieces that did not fit a row, after which it is closed
+
+
+@dataclass(frozen=True)
+class Source:
+    """One corpus of the training pool: its shards, the name of its alignment, and what may happen to its utterances.
+
+    An epoch shows each utterance `repeats` times on average, as evenly over the epochs as whole numbers allow.
+    """
+
+    corpus: Corpus
+    alignment: str
+    policy: Policy
+    indices: tuple[int, ...] | None = None  # a subset of the utterances; None is all that were aligned
+    repeats: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.repeats > 0:
+            raise ValueError(f"repeats is {self.repeats}; an utterance is shown more often than never")
+
+    def usable(self) -> Int[np.ndarray, " utterances"]:
+        aligned = np.flatnonzero(self.corpus.alignments(self.alignment).usable)
+        return aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
+
+    def __iter__(self) -> Iterator[Utterance]:
+        """The utterances that were chosen, aligned or not."""
+        chosen = range(len(self.corpus)) if self.indices is None else self.indices
+        return (self.corpus[i] for i in chosen)
+
+    def seconds(self) -> float:
+        """How much audio it has to train on."""
+        return float(self.corpus.num_samples[self.usable()].sum()) / RATE_HZ
+
+
+def subset(source: Source, share: float) -> Source:
+    """A share of a source's utterances by duration: the first of an order that never changes, so shares are nested."""
+    if not 0 < share <= 1:
+        raise ValueError(f"a share of {share}; it must lie above 0 and at most be 1")
+    if share == 1:
+        return source
+    usable = source.usable()
+    if not len(usable):
+        return source  # of nothing there is no share, and `RowPlan` tells what is missing
+    order = usable[np.random.Generator(np.random.Philox(key=[0, 2**34])).permutation(len(usable))]
+    length = np.cumsum(source.corpus.num_samples[order])
+    count = int(np.searchsorted(length, share * length[-1])) + 1
+    return dataclasses.replace(source, indices=tuple(sorted(order[:count].tolist())))
+
+
+def balanced(sources: Sequence[Source], exponent: float) -> list[Source]:
+    """The sources, repeated so that each domain's share of an epoch goes as its hours to the power `exponent`.
+
+    1 leaves all as they are, 0 makes domains equal; an epoch stays as long as it was. Utterances are shown more often
+    or seldom, not cut. The rule is that of multilingual models (Conneau and Lample, 2019, §3.1). ValueError for an
+    exponent below 0.
+    """
+    if exponent < 0:
+        raise ValueError(f"an exponent of {exponent}; it must be 0 (equal shares) or more")
+    seconds: dict[str, float] = defaultdict(float)
+    for source in sources:
+        seconds[source.corpus.domain] += source.seconds()
+    known = {domain: length for domain, length in seconds.items() if length > 0}
+    per_power = sum(known.values()) / max(sum(length**exponent for length in known.values()), 1e-9)
+    repeats = {domain: per_power * length ** (exponent - 1) for domain, length in known.items()}
+    return [dataclasses.replace(source, repeats=repeats.get(source.corpus.domain, 1.0)) for source in sources]
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """The shape of a row: its steps (30 ms each) and by how many the network's output lags its input.
+
+    `forget_steps` makes the network forget what it heard at random moments, on average that many steps apart, so that
+    it does not learn the few sentences of a small corpus by heart; 0 leaves its state alone. `pieces` is the most
+    utterances that a row may hold; 0 sets no bound. Over the first `curriculum_rows` rows of a training, noise and
+    codecs become more likely, from never to what policies say. Rows say of every step which of `domains` is heard
+    there, and what the network is told: nothing of an `untold_share` of the visits.
+    """
+
+    steps: int
+    output_delay: int = 0
+    forget_steps: int = 0
+    pieces: int = 0
+    curriculum_rows: int = 0
+    domains: tuple[str, ...] = ()
+    untold_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.output_delay < 0 or self.steps <= self.output_delay:
+            raise ValueError(f"rows of {self.steps} steps cannot hold an output delay of {self.output_delay}")
+        if self.forget_steps < 0:
+            raise ValueError(f"forget_steps is {self.forget_steps}; it must be 0 (never) or a number of steps")
+
+    def strength(self, row: int) -> float:
+        """The factor on the probabilities of noise and codecs in row number `row`, counted from the start."""
+        return 1.0 if row >= self.curriculum_rows else row / self.curriculum_rows
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Steps [first, first + steps) of a visit to an utterance, and the slot of the row at which they begin."""
+
+    source: int
+    utterance: int
+    visit: int
+    first: int
+    steps: int
+    slot: int
+
+
+class Placed(NamedTuple):
+    """Where the pieces of an epoch went: the row of each, the slot there at which it begins, and how many rows."""
+
+    row: Int[np.ndarray, " pieces"]
+    slot: Int[np.ndarray, " pieces"]
+    rows: int
+
+
+def pack(lengths: Int[np.ndarray, " pieces"], capacity: int, most: int) -> Placed:
+    """First-fit packing of pieces of so many slots (1 to `capacity`) into rows, each of `most` pieces at most.
+
+    A row is closed when `MISSES` later pieces did not fit it. Every `BLOCK` pieces are packed without regard to the
+    others, and so all blocks at once: the loop is over places in a block.
+    """
+    blocks = -(-len(lengths) // BLOCK)
+    padded = np.zeros((blocks, BLOCK), np.int64)
+    padded.ravel()[: len(lengths)] = lengths
+    row, slot = np.zeros_like(padded), np.zeros_like(padded)
+    # A row that is opened is a miss for all that are open, so that row r - MISSES is closed when row r is opened: the
+    # open rows of a block lie in a ring, row r in place r % MISSES.
+    used, held = (np.zeros((blocks, MISSES), np.int64) for _ in range(2))
+    misses = np.full((blocks, MISSES), MISSES)
+    opened = np.zeros(blocks, np.int64)
+    ring = np.arange(MISSES)
+    for i in range(min(BLOCK, len(lengths))):
+        now = slice(0, blocks if padded[-1, i] else blocks - 1)  # the last block may be shorter
+        length, each = padded[now, i], np.arange(now.stop)
+        age = (ring - opened[now, None]) % MISSES  # 0 is the row that was opened first
+        fits = (used[now] + length[:, None] <= capacity) & (held[now] < most) & (misses[now] < MISSES)
+        first = np.where(fits, age, MISSES).min(1)  # MISSES where a row must be opened
+        misses[now] += age < first[:, None]
+        place, new = (opened[now] + first) % MISSES, first == MISSES
+        for state in (used, held, misses):
+            state[each[new], place[new]] = 0
+        row[now, i], slot[now, i] = opened[now] - MISSES + first, used[each, place]
+        used[each, place] += length
+        held[each, place] += 1
+        opened[now] += new
+    before = np.cumsum(opened) - opened
+    row += before[:, None]
+    return Placed(row.ravel()[: len(lengths)], slot.ravel()[: len(lengths)], int(opened.sum()))
+
+
+class Epoch(NamedTuple):
+    """The pieces of an epoch, row after row; those of row r stand at [starts[r], starts[r + 1])."""
+
+    place: Int[np.ndarray, " pieces"]  # of the utterance in the pool
+    visit: Int[np.ndarray, " pieces"]
+    first: Int[np.ndarray, " pieces"]
+    steps: Int[np.ndarray, " pieces"]
+    slot: Int[np.ndarray, " pieces"]
+    starts: Int[np.ndarray, " rows_and_end"]
+
+    @property
+    def rows(self) -> int:
+        return len(self.starts) - 1
+
+
+@dataclass
+class RowPlan:
+    """Which pieces stand in which row, epoch after epoch.
+
+    An utterance that is shown is visited; an epoch visits each once, or as often as its source's `repeats` says.
+    """
+
+    sources: Sequence[Source]
+    options: RowOptions
+    seed: int
+    _starts: list[int] = field(default_factory=list)  # first row of each epoch planned so far, and of the one after
+    _planned: tuple[int, Epoch] | None = None  # the epoch that was asked for last
+
+    def __post_init__(self) -> None:
+        usable = [source.usable() for source in self.sources]
+        self._source = np.repeat(np.arange(len(usable)), [len(each) for each in usable])
+        self._utterance = np.concatenate(usable) if usable else np.zeros(0, np.int64)
+        if not len(self._source):
+            raise ValueError("nothing to train on: no utterance of these corpora is aligned and selected")
+        corpora = [source.corpus for source in self.sources]
+        samples = np.concatenate([corpus.num_samples[each] for corpus, each in zip(corpora, usable)]).astype(np.int64)
+        self._steps = np.maximum(0, 1 + (samples - frontend.num_samples(1)) // (frontend.HOP * frontend.STRIDE))
+        if not self._steps.any():
+            raise ValueError("nothing to train on: every utterance is shorter than a step of 30 ms")
+        self._repeats = np.array([source.repeats for source in self.sources])[self._source]
+        # In single precision: a phase added to a whole number in double precision stays below the next.
+        phases = [random_stream("phase", self.seed, c.info["corpus"]).random(len(c), np.float32) for c in corpora]
+        self._phases = np.concatenate([each[chosen] for each, chosen in zip(phases, usable)]).astype(np.float64)
+        self._starts = [0]
+
+    def _visits(self, epoch: int) -> tuple[Int[np.ndarray, " visits"], Int[np.ndarray, " visits"]]:
+        """Places in the pool that an epoch visits, and the number of each visit from the start of training.
+
+        After e epochs an utterance has been visited floor(e repeats + phase) times, its phase in [0, 1) its own.
+        """
+        before, after = (np.floor(e * self._repeats + self._phases).astype(int) for e in (epoch, epoch + 1))
+        counts = after - before
+        places = np.repeat(np.arange(len(counts)), counts)
+        return places, before[places] + _counted(counts)
+
+    def epoch(self, number: int) -> Epoch:
+        """The rows of a shuffled epoch. Utterances longer than a row are cut into nearly equal pieces."""
+        places, visits = self._visits(number)
+        order = np.random.Generator(np.random.Philox(key=[self.seed, number])).permutation(len(places))
+        order = order[self._steps[places[order]] > 0]
+        delay, capacity = self.options.output_delay, self.options.steps
+        total = self._steps[places[order]]
+        parts = -(-total // (capacity - delay))
+        index, length, total = _counted(parts), np.repeat(total / parts, parts), np.repeat(total, parts)
+        first = (index * length).astype(int)
+        end = np.where(index + 1 == np.repeat(parts, parts), total, ((index + 1) * length).astype(int))
+        placed = pack(end - first + delay, capacity, self.options.pieces or capacity)
+        by_row, pieces = np.argsort(placed.row, kind="stable"), np.repeat(order, parts)
+        starts = np.searchsorted(placed.row[by_row], np.arange(placed.rows + 1))
+        return Epoch(
+            places[pieces][by_row], visits[pieces][by_row], first[by_row], (end - first)[by_row], placed.slot[by_row],
+            starts,
+        )  # fmt: skip
+
+    def locate(self, row: int) -> tuple[int, tuple[Piece, ...]]:
+        """(epoch, pieces) of row number `row`, counted from the start of training."""
+        while self._starts[-1] <= row:
+            epoch = self._at(len(self._starts) - 1)
+            self._starts.append(self._starts[-1] + epoch.rows)
+        number = bisect.bisect_right(self._starts, row) - 1
+        place, visit, first, steps, slot, starts = self._at(number)
+        begin, end = starts[row - self._starts[number] :][:2]
+        return number, tuple(
+            Piece(*map(int, (self._source[place[i]], self._utterance[place[i]], visit[i], first[i], steps[i], slot[i])))
+            for i in range(begin, end)
+        )
+
+    def _at(self, number: int) -> Epoch:
+        if self._planned is None or self._planned[0] != number:
+            self._planned = number, self.epoch(number)
+        return self._planned[1]
+
+    def rows_in_epoch(self, epoch: int = 0) -> int:
+        return self._at(epoch).rows
+
+
+def _counted(counts: Int[np.ndarray, " groups"]) -> Int[np.ndarray, " members"]:
+    """0, 1, ... within each group of so many members, one group after another."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,0 +1,222 @@
+"""Monophones trained from nothing but features and transcripts: flat start, then Viterbi training (§3.5).
+
+Each phone is a chain of a few states with a mixture of Gaussians each, so that recordings which nobody has
+aligned can be. The alignment of such models is what context-dependent ones are then made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from tqdm import tqdm
+
+from mdasr.align import gmm
+from mdasr.align.gmm import Mixtures
+from mdasr.align.hmm import SILENT, UtteranceGraph, posteriors, utterance_graph, viterbi
+from mdasr.language.lexicon import SILENCE, Lexicon, listed
+
+_VARIANCE_FLOOR = 0.01  # of the variance of all frames
+_LEAST_DEVIATION = 0.1  # nats a frame: so that utterances which are all alike do not make outliers of each other
+
+
+@dataclass(frozen=True)
+class AlignerOptions:
+    """How to train the aligner.
+
+    `silence_probability` is that of a pause wherever there may be one. The first `soft_iterations` re-estimate
+    single Gaussians over all paths, with the scores multiplied by `flattest` at first and by 1 at last, so that
+    boundaries do not stay where the flat start put them (deterministic annealing: Ueda and Nakano, 1998). Then
+    `iterations` follow the best paths; every `grow_every` of them mixtures may double, up to `components`, as far
+    as `frames_per_component` allow. No more than `train_hours` of speech, spread evenly over the corpora, are
+    trained on; everything is aligned. An utterance whose `misfit` lies `worst_misfit` robust standard deviations
+    above the median is not taken for aligned.
+    """
+
+    states_per_phone: int = 3
+    silence_probability: float = 0.2
+    soft_iterations: int = 10
+    flattest: float = 0.02
+    iterations: int = 20
+    grow_every: int = 4
+    components: int = 16
+    frames_per_component: int = 40
+    cepstra: int = 13
+    train_hours: float = 2.0
+    worst_misfit: float = 8.0
+
+
+@dataclass(frozen=True, eq=False)
+class Aligner:
+    """Trained monophones; `stay` [outputs] is the probability of each state's loop."""
+
+    options: AlignerOptions
+    lexicon: Lexicon
+    mixtures: Mixtures
+    stay: Float[np.ndarray, " outputs"]
+    most_misfit: float = np.inf
+
+    def best_path(
+        self, features: Float32[np.ndarray, "frames dim"], graph: UtteranceGraph
+    ) -> tuple[Int[np.ndarray, " frames"], float]:
+        """The best path through `graph` and its log likelihood; ValueError where the frames are too few."""
+        used, columns = np.unique(graph.outputs, return_inverse=True)
+        scores = self.mixtures.log_likelihood(features, used)
+        return viterbi(scores, replace(graph, outputs=columns), self.stay[used])
+
+    def soft_labels(
+        self, features: Float32[np.ndarray, "frames dim"], graph: UtteranceGraph, scale: float
+    ) -> tuple[Int[np.ndarray, " used"], Float[np.ndarray, "frames used"]]:
+        """The graph's outputs, and each frame's probabilities of them where scores count `scale` times."""
+        used, columns = np.unique(graph.outputs, return_inverse=True)
+        scores = scale * self.mixtures.log_likelihood(features, used)
+        of_states = posteriors(scores, replace(graph, outputs=columns), self.stay[used])
+        by_output = np.argsort(columns, kind="stable")
+        firsts = np.searchsorted(columns[by_output], np.arange(len(used)))
+        return used, np.add.reduceat(of_states[:, by_output], firsts, axis=1)
+
+    def misfit(
+        self,
+        features: Float32[np.ndarray, "frames dim"],
+        graph: UtteranceGraph,
+        path: Int[np.ndarray, " frames"],
+    ) -> float:
+        """By how many nats a frame of speech the states of `path` fall short of the best state of any phone.
+
+        About 1 where the transcript is what was said, about 10 where it is that of another recording.
+        """
+        scores = self.mixtures.log_likelihood(features, np.arange(len(self.stay)))
+        shortfall = scores.max(axis=1) - scores[np.arange(len(path)), graph.outputs[path]]
+        words = np.asarray([segment.word for segment in graph.segments])
+        return float(shortfall[words[graph.segment_of[path]] != SILENT].mean())
+
+
+def first_outputs(lexicon: Lexicon, options: AlignerOptions) -> dict[str, int]:
+    """The output of each phone's first state; the others follow it."""
+    return {phone: options.states_per_phone * i for i, phone in enumerate(lexicon.phones)}
+
+
+def transcript_graph(text: str, lexicon: Lexicon, options: AlignerOptions) -> UtteranceGraph:
+    """Every way to say a transcript; raises ValueError for words without pronunciation."""
+    words = text.split()
+    if unknown := [word for word in dict.fromkeys(words) if word not in lexicon]:
+        raise ValueError(f"no pronunciation for {listed(unknown)}; add it to the lexicon")
+    outputs = first_outputs(lexicon, options)
+    return utterance_graph(words, lexicon, outputs, options.states_per_phone, options.silence_probability)
+
+
+def train(
+    utterances: Iterable[tuple[Float32[np.ndarray, "frames dim"], str]],
+    lexicon: Lexicon,
+    options: AlignerOptions,
+) -> tuple[Aligner, tuple[float, ...]]:
+    """Monophones from a flat start: (features, transcript) to an aligner, and log likelihoods a frame.
+
+    Every state starts with the Gaussian of all frames; the first labels divide each utterance's loud part
+    equally among its states. Then paths and re-estimation in turn, as the options say; the log
+    likelihoods are those of the best paths. Utterances that cannot be aligned are left out.
+    Raises ValueError where that leaves none.
+    """
+    examples, labels, reasons = [], [], []
+    for features, text in utterances:
+        try:
+            graph = transcript_graph(text, lexicon, options)
+            labels.append(flat_labels(features, text, lexicon, options))
+            examples.append((features, graph))
+        except ValueError as error:
+            reasons.append(str(error))
+    if not examples:
+        raise ValueError(f"none of {len(reasons)} utterances can be aligned; the first: {reasons[:1]}")
+    outputs = options.states_per_phone * len(lexicon.phones)
+    frames = np.concatenate([features for features, _ in examples])
+    aligner = Aligner(options, lexicon, gmm.one_gaussian_each(frames, outputs), np.full(outputs, 0.5))
+    floor = _VARIANCE_FLOOR * frames.var(axis=0)
+    started = gmm.reestimate(aligner.mixtures, frames, np.concatenate(labels), floor)
+    aligner = replace(aligner, mixtures=started)
+    log_likelihoods = []
+    for i in tqdm(range(-options.soft_iterations, options.iterations), desc="aligner", disable=None):
+        if i < 0:
+            aligner = _softly_improved(aligner, examples, floor, i)
+            continue
+        if i > 0:
+            aligner = _improved(aligner, frames, np.concatenate(labels), floor, i - 1)
+        paths = [aligner.best_path(features, graph) for features, graph in examples]
+        log_likelihoods.append(sum(score for _, score in paths) / len(frames))
+        labels = [graph.outputs[path] for (path, _), (_, graph) in zip(paths, examples)]
+        aligner = replace(aligner, stay=_stay([path for path, _ in paths], labels, outputs))
+    misfits = np.asarray([aligner.misfit(*example, path) for example, (path, _) in zip(examples, paths)])
+    limit = outlier(misfits, options.worst_misfit)
+    return replace(aligner, most_misfit=limit), tuple(log_likelihoods)
+
+
+def flat_labels(
+    features: Float32[np.ndarray, "frames dim"], text: str, lexicon: Lexicon, options: AlignerOptions
+) -> Int[np.ndarray, " frames"]:
+    """An output for every frame: the likeliest pronunciations' states in equal shares, silence around them.
+
+    The first feature, the energy, tells where speech begins and ends: it passes the middle between its 5th
+    and 95th percentile. Raises ValueError where there are more states than frames.
+    """
+    outputs, k = first_outputs(lexicon, options), np.arange(options.states_per_phone)
+    phones = [phone for word in text.split() for phone in lexicon.entries[word][0][0]]
+    states = np.concatenate([outputs[phone] + k for phone in phones])
+    if len(states) > len(features):
+        raise ValueError(f"{len(features)} frames for at least {len(states)} states")
+    energy = features[:, 0]
+    loud = np.flatnonzero(energy > np.percentile(energy, [5, 95]).mean())
+    first, last = (loud[0], loud[-1] + 1) if len(loud) else (0, len(energy))
+    if last - first < len(states):
+        first, last = 0, len(energy)
+    silence = outputs[SILENCE] + k
+    parts = ((silence, first), (states, last - first), (silence, len(energy) - last))
+    return np.concatenate([part[np.arange(size) * len(part) // max(size, 1)] for part, size in parts])
+
+
+def outlier(values: Float[np.ndarray, " utterances"], deviations: float) -> float:
+    """So many standard deviations above the median, estimated from the median absolute deviation."""
+    median = float(np.median(values))
+    deviation = 1.4826 * float(np.median(np.abs(values - median)))
+    return median + deviations * max(deviation, _LEAST_DEVIATION)
+
+
+def _softly_improved(
+    aligner: Aligner,
+    examples: Sequence[tuple[np.ndarray, UtteranceGraph]],
+    floor: Float32[np.ndarray, " dim"],
+    iteration: int,
+) -> Aligner:
+    """Re-estimation over all paths; `iteration` counts from -soft_iterations to -1."""
+    options = aligner.options
+    scales = np.linspace(options.flattest, 1.0, options.soft_iterations)
+    shared = ((x, *aligner.soft_labels(x, graph, float(scales[iteration]))) for x, graph in examples)
+    return replace(aligner, mixtures=gmm.reestimate_softly(aligner.mixtures, shared, floor))
+
+
+def _improved(
+    aligner: Aligner,
+    frames: Float32[np.ndarray, "frames dim"],
+    labels: Int[np.ndarray, " frames"],
+    floor: Float32[np.ndarray, " dim"],
+    iteration: int,
+) -> Aligner:
+    """One iteration's re-estimation; where it is time, components are split first."""
+    options, mixtures = aligner.options, aligner.mixtures
+    if iteration % options.grow_every == 0:
+        most = min(options.components, 2 ** (iteration // options.grow_every + 1))
+        counts = np.bincount(labels, minlength=len(aligner.stay))
+        mixtures = gmm.split(mixtures, counts, most, options.frames_per_component)
+    return replace(aligner, mixtures=gmm.reestimate(mixtures, frames, labels, floor))
+
+
+def _stay(
+    paths: Sequence[Int[np.ndarray, " _"]], labels: Sequence[Int[np.ndarray, " _"]], outputs: int
+) -> Float[np.ndarray, " outputs"]:
+    """Relative frequency of the loops, one visit of two frames added to each state's."""
+    frames, visits = np.full(outputs, 2.0), np.ones(outputs)
+    for path, label in zip(paths, labels):
+        frames += np.bincount(label, minlength=outputs)
+        entered = np.flatnonzero(np.diff(path, prepend=-1))
+        visits += np.bincount(label[entered], minlength=outputs)
+    return 1 - visits / frames

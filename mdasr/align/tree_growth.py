@@ -1,0 +1,278 @@
+"""Growing the tree of CDPhones from aligned speech (§3.5).
+
+Every triphone is summed up as a Gaussian with a diagonal covariance. A tree starts as one leaf a phone, and
+the split that raises the likelihood of the data most comes next, wherever it is, until there are enough
+leaves (Young, Odell and Woodland, 1994, with the best split first). No frame is looked at twice: counts, sums
+and sums of squares hold all that is needed.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mdasr.align.tree import Node, Split, Tree, check_phones, membership
+from mdasr.core.waves import RATE_HZ
+from mdasr.frontend import HOP, WINDOW
+from mdasr.language.lexicon import SILENCE
+
+VARIANCE_FLOOR = 0.01  # as a share of the variance of all data: a triphone of a few frames has next to none
+COMPACT_AT = 20_000  # segments held before they are added up by triphone
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Counts, sums and sums of squares of the frames of each triphone seen.
+
+    `triphones` are indices into `phones`: left neighbour, centre, right neighbour. `moments` holds the number
+    of frames, then the sum of each feature, then the sum of its squares.
+    """
+
+    phones: tuple[str, ...]
+    triphones: Int[np.ndarray, "triphones 3"]
+    moments: Float[np.ndarray, "triphones moments"]
+
+
+def frame_ends(ends_s: Sequence[float], num_frames: int) -> Int[np.ndarray, " phones"]:
+    """The ends of an alignment's phones in frames of 10 ms: a frame belongs to the phone at its centre."""
+    first_after = np.ceil((np.asarray(ends_s) * RATE_HZ - WINDOW // 2) / HOP)
+    return np.clip(first_after, 0, num_frames).astype(np.int64)
+
+
+def accumulate(
+    utterances: Iterable[tuple[Sequence[str], Int[np.ndarray, " _"], Float[np.ndarray, "_ dims"]]],
+    phones: Sequence[str],
+) -> Statistics:
+    """Sum up aligned utterances, each given as its phones, their ends in frames and its features.
+
+    What lies past the last end is left out, and a phone without a frame is a neighbour only. `phones` is the
+    whole phone set. Raises ValueError for a phone outside it, ends that do not rise or lie past the features,
+    features that are not finite, and no utterances.
+    """
+    check_phones(phones)
+    index = {phone: i for i, phone in enumerate(phones)}
+    held: list[Statistics] = []
+    size = 0
+    for number, (names, ends, features) in enumerate(utterances):
+        try:
+            ids = [index[name] for name in (SILENCE, *names, SILENCE)]
+            held.append(Statistics(tuple(phones), *_segments(ids, ends, features)))
+        except (KeyError, ValueError) as error:
+            reason = f"unknown phone {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"utterance {number}: {reason}") from None
+        size += len(held[-1].triphones)
+        if size >= COMPACT_AT:
+            held = [add_up(held)]
+            size = 0
+    if not any(len(statistics.triphones) for statistics in held):
+        raise ValueError("no aligned frames to grow a tree from")
+    return add_up(held)
+
+
+def _segments(
+    ids: list[int], ends: Int[np.ndarray, " phones"], features: Float[np.ndarray, "frames dims"]
+) -> tuple[Int[np.ndarray, "segments 3"], Float[np.ndarray, "segments moments"]]:
+    """The triphone and the moments of every phone that has a frame; `ids` include both edges."""
+    if len(ends) != len(ids) - 2:
+        raise ValueError(f"{len(ids) - 2} phones but {len(ends)} ends")
+    starts = np.concatenate([[0], ends])[:-1]
+    if (ends < starts).any() or (len(ends) and ends[-1] > len(features)):
+        raise ValueError(f"ends must rise and lie within the {len(features)} frames")
+    full = ends > starts
+    triphones = np.stack([ids[:-2], ids[1:-1], ids[2:]], axis=1)[full]
+    if not full.any():
+        return triphones, np.zeros((0, 1 + 2 * features.shape[1]))
+    used = features[: ends[-1]].astype(np.float64)
+    if not np.isfinite(used).all():
+        raise ValueError("features are not finite")
+    sums = np.add.reduceat(np.concatenate([used, used**2], axis=1), starts[full])
+    return triphones, np.concatenate([(ends - starts)[full, None], sums], axis=1)
+
+
+def add_up(parts: Sequence[Statistics]) -> Statistics:
+    """The statistics of all parts' utterances together; raises ValueError where their phone sets differ."""
+    phones = parts[0].phones
+    if any(part.phones != phones for part in parts):
+        raise ValueError("statistics over different phone sets cannot be added up")
+    triphones = np.concatenate([part.triphones for part in parts])
+    moments = np.concatenate([part.moments for part in parts])
+    codes = np.ravel_multi_index(tuple(triphones.T), (len(phones),) * 3)
+    order = np.argsort(codes, kind="stable")
+    seen, first = np.unique(codes[order], return_index=True)
+    sums = np.add.reduceat(moments[order], first) if len(first) else moments
+    return Statistics(phones, np.stack(np.unravel_index(seen, (len(phones),) * 3), axis=1), sums)
+
+
+def grow(
+    statistics: Statistics,
+    num_leaves: int,
+    min_count: float = 100.0,
+    questions: Sequence[Sequence[str]] | None = None,
+) -> Tree:
+    """Grow a tree of `num_leaves` leaves, none below `min_count` frames unless its whole phone is.
+
+    Where no split is left that `min_count` and the questions allow, the tree has fewer leaves, and a warning
+    is logged. `questions` are sets of phones; without any they are derived from the data. Raises ValueError
+    for fewer leaves than phones, or a question about an unknown phone.
+    """
+    if num_leaves < len(statistics.phones):
+        raise ValueError(f"{num_leaves} leaves for {len(statistics.phones)} phones: each needs at least one")
+    asked = tuple(map(tuple, derive_questions(statistics) if questions is None else questions))
+    moments, floor = _centred(statistics.moments)
+    search = _Search(statistics.triphones, moments, floor, membership(asked, statistics.phones), min_count)
+    rows = [np.flatnonzero(statistics.triphones[:, 1] == i) for i in range(len(statistics.phones))]
+    splits: dict[int, tuple[_Candidate, int, int]] = {}
+    queue: list[tuple[float, int, _Candidate]] = []
+    for i, phone in enumerate(statistics.phones):
+        if phone != SILENCE and (candidate := search.best(rows[i])):
+            heapq.heappush(queue, (-candidate.gain, i, candidate))
+    while queue and len(statistics.phones) + len(splits) < num_leaves:
+        _, parent, split = heapq.heappop(queue)
+        splits[parent] = (split, len(rows), len(rows) + 1)
+        asks = search.answers(rows[parent], split)
+        for child in (rows[parent][asks], rows[parent][~asks]):
+            rows.append(child)
+            if candidate := search.best(child):
+                heapq.heappush(queue, (-candidate.gain, len(rows) - 1, candidate))
+    tree = _numbered(statistics.phones, asked, splits)
+    if tree.num_leaves < num_leaves:
+        _log.warning(
+            "the tree has %d leaves, not %d: no other split leaves %g frames on both sides",
+            *(tree.num_leaves, num_leaves, min_count),
+        )
+    return tree
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    gain: float
+    on_right: bool
+    question: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """What the search for a node's best split looks at."""
+
+    triphones: Int[np.ndarray, "triphones 3"]
+    moments: Float[np.ndarray, "triphones moments"]
+    floor: Float[np.ndarray, " dims"]
+    members: Bool[np.ndarray, "questions phones"]
+    min_count: float
+
+    def answers(self, rows: Int[np.ndarray, " rows"], split: _Candidate) -> Bool[np.ndarray, " rows"]:
+        return self.members[split.question, self.triphones[rows, 2 if split.on_right else 0]]
+
+    def best(self, rows: Int[np.ndarray, " rows"]) -> _Candidate | None:
+        """The split that raises the likelihood most; ties go to the left, and to the first question."""
+        total = self.moments[rows].sum(axis=0)
+        if total[0] < 2 * self.min_count:
+            return None
+        before = log_likelihood(total[None], self.floor)
+        found = None
+        for on_right in (False, True):
+            neighbours = self.triphones[rows, 2 if on_right else 0]
+            member = neighbours == np.arange(self.members.shape[1])[:, None]
+            yes = self.members.astype(float) @ (member.astype(float) @ self.moments[rows])
+            no = total - yes
+            allowed = np.flatnonzero(np.minimum(yes[:, 0], no[:, 0]) >= max(self.min_count, 1))
+            if not len(allowed):
+                continue
+            after = log_likelihood(yes[allowed], self.floor) + log_likelihood(no[allowed], self.floor)
+            # Questions that split these rows alike differ by rounding only, which must not choose among them.
+            gains = np.round(after - before, 6)
+            top = int(gains.argmax())
+            if gains[top] > (found.gain if found else 0):
+                found = _Candidate(float(gains[top]), on_right, int(allowed[top]))
+        return found
+
+
+def _numbered(
+    phones: tuple[str, ...],
+    questions: tuple[tuple[str, ...], ...],
+    splits: dict[int, tuple[_Candidate, int, int]],
+) -> Tree:
+    """The tree with its leaves numbered from left to right."""
+    numbers = itertools.count()
+
+    def node(i: int) -> Node:
+        if i not in splits:
+            return next(numbers)
+        split, yes, no = splits[i]
+        return Split("right" if split.on_right else "left", split.question, node(yes), node(no))
+
+    return Tree(phones, questions, tuple(node(i) for i in range(len(phones))))
+
+
+def derive_questions(statistics: Statistics) -> tuple[tuple[str, ...], ...]:
+    """Sets of phones that sound alike: every phone seen, and every cluster on the way to a single one.
+
+    The phones' Gaussians are merged two by two, always the pair that costs the least likelihood. What comes
+    out plays the part of a phonetician's classes, for any phone set.
+    """
+    moments, floor = _centred(statistics.moments)
+    size = len(statistics.phones)
+    pooled = np.zeros((size, moments.shape[1]))
+    np.add.at(pooled, statistics.triphones[:, 1], moments)
+    seen = np.flatnonzero(pooled[:, 0] > 0)
+    clusters: list[list[int]] = [[int(i)] for i in seen]
+    questions = list(clusters)
+    pooled = pooled[seen]
+    cost = np.full((len(seen), len(seen)), np.inf)
+    for i in range(len(seen)):
+        cost[i, :i] = _merging_cost(pooled[i], pooled[:i], floor)
+    alive = np.ones(len(seen), bool)
+    for _ in range(len(seen) - 2):  # the last merger would hold every phone, and ask nothing
+        i, j = divmod(int(np.round(cost, 6).argmin()), len(seen))
+        clusters[i] = sorted(clusters[i] + clusters[j])
+        questions.append(clusters[i])
+        pooled[i] += pooled[j]
+        alive[j] = False
+        cost[j, :] = cost[:, j] = np.inf
+        renewed = np.where(alive, _merging_cost(pooled[i], pooled, floor), np.inf)
+        cost[i, :i], cost[i + 1 :, i] = renewed[:i], renewed[i + 1 :]
+    return tuple(tuple(statistics.phones[i] for i in question) for question in questions)
+
+
+def _merging_cost(
+    one: Float[np.ndarray, " moments"],
+    others: Float[np.ndarray, "clusters moments"],
+    floor: Float[np.ndarray, " dims"],
+) -> Float[np.ndarray, " clusters"]:
+    apart = log_likelihood(one[None], floor) + log_likelihood(others, floor)
+    return apart - log_likelihood(one + others, floor)
+
+
+def log_likelihood(
+    moments: Float[np.ndarray, "sets moments"], floor: Float[np.ndarray, " dims"]
+) -> Float[np.ndarray, " sets"]:
+    """Log likelihood of sets of frames, each under the diagonal Gaussian fitted to it; 0 for an empty one.
+
+    Without the terms that any partition of the same frames has in common: -n/2 sum(log variance). Variances
+    are kept above `floor`.
+    """
+    count = np.maximum(moments[..., :1], 1e-9)
+    sums, squares = np.split(moments[..., 1:], 2, axis=-1)
+    variance = np.maximum(squares / count - (sums / count) ** 2, floor)
+    return -0.5 * moments[..., 0] * np.log(variance).sum(axis=-1)
+
+
+def _centred(
+    moments: Float[np.ndarray, "triphones moments"],
+) -> tuple[Float[np.ndarray, "triphones moments"], Float[np.ndarray, " dims"]]:
+    """Moments about the mean of all data, which keeps variances exact, and the floor of variances."""
+    counts = moments[:, :1]
+    sums, squares = np.split(moments[:, 1:], 2, axis=1)
+    mean = sums.sum(axis=0) / counts.sum()
+    squares = squares - 2 * mean * sums + counts * mean**2
+    floor = VARIANCE_FLOOR * squares.sum(axis=0) / counts.sum()
+    # A feature that never varies says nothing; any floor keeps its logarithm finite.
+    return np.concatenate([counts, sums - counts * mean, squares], axis=1), np.where(floor > 0, floor, 1.0)

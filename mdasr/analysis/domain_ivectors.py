@@ -1,0 +1,131 @@
+"""§4.2, dataset analysis: how alike the domains of corpora sound, by i-vectors that are trained on all of them.
+
+i-vectors tell how an utterance departs from the mean of each component of the background model. Where the speech of a
+domain is so different that it gets components of its own, they tell less: distances are between things comparable.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float32, Int
+from tqdm import tqdm
+
+from mdasr.analysis.ivectors import ExtractorOptions, ivectors, train_extractor
+from mdasr.analysis.similarity import Cluster
+from mdasr.analysis.ubm import UbmOptions, statistics, train_ubm
+from mdasr.core.streams import random_stream
+from mdasr.corpus.records import Corpus, Utterance
+from mdasr.frontend import add_deltas, cepstra, feature_stats, log_mel, normalize
+from mdasr.perturb.bandwidth import narrowband
+from mdasr.perturb.room import active_power
+
+CEPSTRA = 20  # with two derivatives, the 60 features of Dehak et al. (2011)
+SPEECH_DB = 30.0  # below its loudest frame an utterance is not speech any more (Kinnunen and Li, 2010)
+LEVEL = 0.05  # of the waveform where somebody speaks: how far a recording was turned up is no matter of its domain
+
+Hear = Callable[[Utterance], Float32[np.ndarray, " samples"]]  # what becomes of an utterance before it is measured
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What is drawn of each domain, and how i-vectors are made.
+
+    Of each domain, `training` utterances at most train UBM and T, so that no domain rules them by its size, and
+    `utterances` of these (the paper's 50), of as many speakers as there are, are measured. With `narrowband`,
+    everything is heard at 8 kHz: what is alike then is so for other reasons than its sample rate.
+    """
+
+    utterances: int = 50
+    training: int = 150
+    narrowband: bool = False
+    ubm: UbmOptions = field(default_factory=UbmOptions)
+    extractor: ExtractorOptions = field(default_factory=ExtractorOptions)
+
+
+def speech_features(wave: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "frames 60"]:
+    """Cepstra of the frames where somebody speaks, with their derivatives; 16 kHz in, 100 frames a second out.
+
+    Nothing is subtracted from them but the level: what a channel does to all frames is what domains differ in.
+    """
+    power = active_power(wave)
+    if not power:
+        return np.zeros((0, 3 * CEPSTRA), np.float32)
+    mel = log_mel(wave * np.float32(LEVEL / np.sqrt(power)))
+    features = add_deltas(cepstra(mel, CEPSTRA))
+    loudness = np.exp(mel).sum(axis=1)
+    return features[loudness > loudness.max(initial=0) * 10 ** (-SPEECH_DB / 10)].astype(np.float32, copy=False)
+
+
+def named(corpora: Sequence[Corpus]) -> dict[str, Corpus]:
+    """Corpora by domain, or by directory where several are of one domain; ValueError for one that comes twice."""
+    times = Counter(corpus.domain for corpus in corpora)
+    found = {(c.domain if times[c.domain] == 1 else f"{c.domain} ({c.directory})"): c for c in corpora}
+    if len(found) < len(corpora):
+        raise ValueError("a corpus is named twice; name each once")
+    return found
+
+
+def _as_recorded(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
+    return utterance.samples
+
+
+def turns(speakers: Sequence[str]) -> Int[np.ndarray, " utterances"]:
+    """The order of utterances in which every speaker has a turn before one has a second."""
+    taken: Counter[str] = Counter()
+    turn = []
+    for speaker in speakers:
+        turn.append(taken[speaker])
+        taken[speaker] += 1
+    return np.argsort(turn, kind="stable")
+
+
+def sample(
+    corpus: Corpus, options: AnalysisOptions, seed: int, hear: Hear = _as_recorded
+) -> list[tuple[str, Float32[np.ndarray, "_ 60"]]]:
+    """Speaker and features of utterances drawn from a corpus, `options.training` at most; those to be measured first.
+
+    Utterances without speech are passed over. ValueError where that leaves none.
+    """
+    found: list[tuple[str, np.ndarray]] = []
+    order = random_stream("analysis", seed, corpus.info["sha256"]).permutation(len(corpus))
+    for index in tqdm(order[: 2 * options.training], desc=corpus.domain, unit="utt", disable=None):
+        utterance = corpus[int(index)]
+        wave = hear(utterance)
+        features = speech_features(narrowband(wave) if options.narrowband else wave)
+        if len(features):
+            found.append((utterance.speaker, features))
+        if len(found) == options.training:
+            break
+    if not found:
+        raise ValueError(f"{corpus.directory}: no utterance has speech of 32 ms or more; is this the right corpus?")
+    return [found[i] for i in turns([speaker for speaker, _ in found])]
+
+
+def domain_ivectors(
+    corpora: Mapping[str, Corpus], options: AnalysisOptions, seed: int = 0, heard: Mapping[str, Hear] | None = None
+) -> dict[str, Cluster]:
+    """i-vectors of utterances of each corpus, with their speakers; which ones, and all else, is a matter of `seed`.
+
+    Domains in `heard` are heard so, the others as they were recorded. ValueError where corpora have too little speech
+    for the sizes in `options`.
+    """
+    hear = heard or {}
+    drawn = {name: sample(corpus, options, seed, hear.get(name, _as_recorded)) for name, corpus in corpora.items()}
+    everything = [features for utterances in drawn.values() for _, features in utterances]
+    stats = feature_stats(everything)
+    scaled = [normalize(features, stats) for features in everything]
+    rng = np.random.default_rng(seed)
+    ubm, _ = train_ubm(np.concatenate(scaled), options.ubm, rng)
+    observed = statistics(ubm, scaled)
+    extractor, _ = train_extractor(ubm, observed, options.extractor, rng)
+    points, clusters, first = ivectors(extractor, observed), {}, 0
+    for name, utterances in drawn.items():
+        measured = slice(first, first + min(len(utterances), options.utterances))
+        speakers = tuple(speaker for speaker, _ in utterances[: options.utterances])
+        clusters[name] = Cluster(points[measured], speakers)
+        first += len(utterances)
+    return clusters

@@ -1,0 +1,173 @@
+"""The commands that make corpora and look into them: import, prepare, validate, align."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mdasr.core.files import write_atomically
+from mdasr.corpus.beam import in_pipeline
+from mdasr.corpus.entries import Choice
+from mdasr.corpus.importers import FORMATS
+from mdasr.corpus.listing import Origin
+from mdasr.corpus.manifest import import_corpus
+from mdasr.corpus.records import Corpus
+from mdasr.corpus.shards import ROWS_PER_SHARD
+from mdasr.corpus.validate import Limits, Validation, as_json, validate_corpora, validate_source
+
+
+def import_command(chosen: argparse.Namespace) -> int:
+    """Turn a corpus in any of several formats into a corpus directory; ends with 3 where lines were set aside."""
+    source, choice = source_of(chosen, chosen.path), choice_of(chosen)
+    run = None if chosen.beam is None else in_pipeline(shlex.split(chosen.beam))
+    report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers, chosen.rows_per_shard, run)
+    print(report)
+    return report.exit_status
+
+
+def prepare_command(chosen: argparse.Namespace) -> int:
+    """Import, validate and, if asked to, align a corpus; ends with 3 where lines were set aside or look wrong."""
+    imported = import_command(chosen)
+    found = validate_corpora([chosen.out], limits_of(chosen), chosen.workers)
+    if chosen.align:
+        from mdasr.align.flat_start import align
+        from mdasr.training.jobs import covering_lexicon
+
+        corpora = [Corpus(chosen.out)]
+        print(align(corpora, covering_lexicon(corpora, chosen.lexicon)))
+    return max(imported, _report(found, chosen.out / "validation.json"))
+
+
+def validate_command(chosen: argparse.Namespace) -> int:
+    """Measure corpora, or what an import would read, and list what looks wrong; ends with 3 where something does."""
+    limits = limits_of(chosen)
+    if chosen.format is None:
+        return _report(validate_corpora(chosen.paths, limits, chosen.workers), chosen.json)
+    if len(chosen.paths) != 1:
+        raise ValueError("with --format give one PATH; corpora that are imported can be validated together")
+    source, choice = source_of(chosen, chosen.paths[0]), choice_of(chosen)
+    return _report(validate_source(source, choice, limits, chosen.workers), chosen.json)
+
+
+def _report(found: Validation, path: Path | None) -> int:
+    """Print a validation, write it where a path is given, and return the exit status."""
+    print(found)
+    if path:
+        write_atomically(path, json.dumps(as_json(found), ensure_ascii=False, indent=1) + "\n")
+    return found.exit_status
+
+
+def align_command(chosen: argparse.Namespace) -> int:
+    """Align corpora from a flat start, or take over alignments of other tools; and write them as files."""
+    from mdasr.align.flat_start import align
+    from mdasr.corpus.timings import ctm_lines, import_alignments, write_textgrid
+    from mdasr.training.jobs import covering_lexicon
+
+    corpora, name = [Corpus(directory) for directory in chosen.corpora], chosen.name
+    if chosen.read:
+        if len(corpora) != 1 or not name:
+            raise ValueError("--read takes one corpus, and --name, what the alignment shall be called")
+        usable = import_alignments(corpora[0], chosen.read, name).usable
+        print(f"alignment {name}: {usable.sum()} utterances aligned, {(~usable).sum()} not")
+    elif not name:
+        report = align(corpora, covering_lexicon(corpora, chosen.lexicon))
+        name = report.name
+        print(report)
+    for corpus in corpora if chosen.export else ():
+        pairs = [(u, a) for u, a in zip(corpus, corpus.alignments(name)) if a.phones]
+        if chosen.format == "ctm":
+            path = chosen.export / f"{corpus.info['corpus']}.ctm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{line}\n" for _, a in pairs for line in ctm_lines(a)), encoding="utf-8")
+        else:
+            for utterance, alignment in tqdm(pairs, desc="writing", unit="utt"):
+                write_textgrid(chosen.export / f"{utterance.id}.TextGrid", alignment, utterance.seconds)
+    return 0
+
+
+_FORMATS = "; ".join(f"{name}: {what}" for name, (_, what) in FORMATS.items())
+
+
+def import_options(sub: ArgumentParser) -> None:
+    sub.add_argument("format", choices=[*FORMATS], help=_FORMATS)
+    sub.add_argument("path", type=Path, metavar="PATH")
+    choice_options(sub)
+    sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
+    sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--beam", metavar="OPTIONS", help="write the shards in an Apache Beam pipeline with these options")
+    sub.add_argument("--rows-per-shard", type=int, default=ROWS_PER_SHARD, help="a shard is what a kill can cost")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def prepare_options(sub: ArgumentParser) -> None:
+    import_options(sub)
+    limit_options(sub)
+    sub.add_argument("--align", action="store_true", help="this corpus alone; `mdasr train` aligns what it pools")
+    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
+
+
+def choice_options(sub: ArgumentParser) -> None:
+    """Which recordings and transcripts of a source to take, and how to read them."""
+    sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
+    sub.add_argument("--split", default="", help="of Common Voice and Hugging Face data sets, such as train")
+    sub.add_argument("--domain", help="instead of the manifest's; other formats have none")
+    sub.add_argument(
+        "--field", action="append", default=[], metavar="NAME=FIELD", help="take text, speaker, ... from this field"
+    )
+    sub.add_argument("--root", type=Path, metavar="DIR", help="audio lies in here, not in the folder of PATH")
+    sub.add_argument("--allow-commands", action="store_true", help="run the shell commands of wav.scp and Lhotse")
+    sub.add_argument(
+        "--spell-numbers", action="store_true", help="write digits as words instead of setting lines aside"
+    )
+    sub.add_argument(
+        "--drop", action="append", default=[], metavar="TOKEN", help="of transcripts: no word, as <COMMA> or [noise]"
+    )
+
+
+def source_of(chosen: Namespace, path: Path) -> Origin:
+    return Origin(chosen.format, path, chosen.root, chosen.split, chosen.allow_commands)
+
+
+def choice_of(chosen: Namespace) -> Choice:
+    """What the options of `choice_options` choose; ValueError where one that should be a pair is none."""
+    for pair in (*chosen.where, *chosen.field):
+        if "=" not in pair:
+            raise ValueError(f"{pair!r}: write --where FIELD=VALUE, --field NAME=FIELD")
+    where, fields = (dict(pair.split("=", 1) for pair in pairs) for pairs in (chosen.where, chosen.field))
+    for named, pairs in ((where, chosen.where), (fields, chosen.field)):
+        if len(named) < len(pairs):
+            raise ValueError(f"{' '.join(pairs)}: a field is named twice; import what has either value in two steps")
+    return Choice(where, fields, chosen.domain, chosen.spell_numbers, frozenset(chosen.drop))
+
+
+def validate_options(sub: ArgumentParser) -> None:
+    sub.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`, together")
+    sub.add_argument("--format", choices=[*FORMATS], help="or one PATH before its import, as `mdasr import` takes it")
+    choice_options(sub)
+    limit_options(sub)
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write all measures and problems")
+    sub.add_argument("--workers", type=int, default=2, help="processes")
+
+
+def limit_options(sub: ArgumentParser) -> None:
+    sub.add_argument("--chars-per-s", type=float, default=Limits.chars_per_s, help="more is too long a transcript")
+    sub.add_argument("--clipped", type=float, default=Limits.clipped, help="the largest share of samples")
+    sub.add_argument("--silent", type=float, default=Limits.silent, help="the largest share of frames")
+
+
+def limits_of(chosen: Namespace) -> Limits:
+    return Limits(chosen.chars_per_s, chosen.clipped, chosen.silent)
+
+
+def align_options(sub: ArgumentParser) -> None:
+    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR")
+    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
+    sub.add_argument("--read", type=Path, metavar="PATH", help="a phone CTM, or a folder of TextGrids called by ids")
+    sub.add_argument("--name", default="", help="of the alignment to read in, or of one that is there, to export")
+    sub.add_argument("--export", type=Path, metavar="DIR", help="write the alignment there, too")
+    sub.add_argument("--format", default="textgrid", choices=["textgrid", "ctm"])

@@ -1,0 +1,139 @@
+"""The command `mdasr lm`: n-gram models of text trained, mixed, pruned and measured (§3.6)."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mdasr.language.arpa import read_arpa
+from mdasr.language.backoff import NEVER, NGram
+from mdasr.language.combine import fit_weights, interpolate, prune, widen
+from mdasr.language.ngram import Discounting, train
+from mdasr.language.text_files import read_sentences, read_vocabulary
+from mdasr.language.vocabulary import UNKNOWN
+
+_SHOWN = 10
+
+
+def lm_command(chosen: Namespace) -> int:
+    """Train, mix, prune or measure n-gram models; ends with 3 where lines of text were set aside."""
+    set_aside: list[str] = []
+    if "out" in chosen:
+        chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        VERBS[chosen.verb](chosen, set_aside)
+    finally:
+        for line in set_aside[:_SHOWN]:
+            print(line, file=sys.stderr)
+        if set_aside:
+            more = f" ({_SHOWN} of them above)" if len(set_aside) > _SHOWN else ""
+            print(f"{len(set_aside)} lines of text set aside{more}", file=sys.stderr)
+    return 3 if set_aside else 0
+
+
+def _train(chosen: Namespace, set_aside: list[str]) -> None:
+    vocabulary = read_vocabulary(chosen.vocabulary) if chosen.vocabulary else None
+    known = None if vocabulary is None else frozenset(vocabulary)
+    text = read_sentences(chosen.texts, set_aside, known, chosen.spell_numbers)
+    _write(train(text, chosen.order, vocabulary, _discounting(chosen.discount)), chosen)
+
+
+def _discounting(text: str) -> Discounting:
+    named: dict[str, Discounting] = {"modified": "modified", "single": "single"}
+    try:
+        return named.get(text) or float(text)
+    except ValueError:
+        raise ValueError(f"--discount {text}: give modified, single or a number between 0 and 1") from None
+
+
+def _mix(chosen: Namespace, set_aside: list[str]) -> None:
+    models = widen([read_arpa(path) for path in chosen.models])
+    held_out = _read_known(chosen.held_out, models[0], chosen, set_aside)
+    for path, model in zip(chosen.models, models):
+        print(f"{path}: {_described(model, held_out)}")
+    mixed = {}
+    for how in ("linear", "bayesian"):
+        weights = fit_weights(models, held_out, how)
+        mixed[how] = interpolate(models, weights, how)
+        shown = " ".join(f"{weight:.4f}" for weight in weights)
+        print(f"{how} (weights {shown}): {_described(mixed[how], held_out)}")
+    _write(mixed[chosen.how], chosen)
+
+
+def _prune(chosen: Namespace, set_aside: list[str]) -> None:
+    model = read_arpa(chosen.model)
+    print(f"{chosen.model}: {_counts(model)}")
+    _write(prune(model, chosen.threshold), chosen)
+
+
+def _perplexity(chosen: Namespace, set_aside: list[str]) -> None:
+    model = read_arpa(chosen.model)
+    sentences = _read_known(chosen.texts, model, chosen, set_aside)
+    print(f"{chosen.model}: {_described(model, sentences)}")
+
+
+def _read_known(paths: Sequence[Path], model: NGram, chosen: Namespace, set_aside: list[str]) -> list[list[str]]:
+    return [*read_sentences(paths, set_aside, frozenset(model.words), chosen.spell_numbers)]
+
+
+def _described(model: NGram, sentences: Sequence[Sequence[str]]) -> str:
+    """Perplexity, and of how many words; infinite where one has no probability (`combine.widen`)."""
+    values = model.log10_probabilities(sentences)
+    if not len(values):
+        raise ValueError("no line of the text is of use, so there is no perplexity")
+    known, num_words = frozenset(model.words), len(values) - len(sentences)
+    unknown = sum(word not in known for sentence in sentences for word in sentence)
+    impossible = int((values < NEVER / 2).sum())
+    perplexity = "infinite" if impossible else f"{10 ** -values.mean():.2f}"
+    facts = [f"{num_words} words in {len(sentences)} sentences"]
+    facts += [f"{unknown} as {UNKNOWN}"] if unknown else []
+    facts += [f"{impossible} words that it lacks"] if impossible else []
+    return f"perplexity {perplexity} ({', '.join(facts)})"
+
+
+def _write(model: NGram, chosen: Namespace) -> None:
+    model.write_arpa(chosen.out)
+    print(f"{chosen.out}: {_counts(model)}")
+
+
+def _counts(model: NGram) -> str:
+    counts = [len(level.keys) for level in model.levels]
+    return f"order {model.order}, {sum(counts)} n-grams ({' '.join(map(str, counts))})"
+
+
+VERBS: dict[str, Callable[[Namespace, list[str]], None]] = {
+    "train": _train,
+    "mix": _mix,
+    "prune": _prune,
+    "perplexity": _perplexity,
+}
+
+
+def lm_options(sub: ArgumentParser) -> None:
+    verbs = sub.add_subparsers(dest="verb", required=True, metavar="VERB")
+    train = verbs.add_parser("train", help="an n-gram model of text, by modified Kneser-Ney smoothing")
+    train.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="a line a sentence, normalised as at import")
+    train.add_argument("--order", type=int, default=5)
+    train.add_argument("--vocabulary", type=Path, metavar="FILE", help="a line a word; may have <unk>, for all others")
+    train.add_argument("--discount", default="modified", metavar="modified|single|NUMBER", help="of Kneser-Ney")
+    mix = verbs.add_parser(
+        "mix",
+        help="one model of several, with the weights that suit held-out text best",
+        description="Where vocabularies differ, the mixture has all words; one that a source lacks has probability 0 "
+        "in it, also where it has <unk>.",
+    )
+    mix.add_argument("models", type=Path, nargs="+", metavar="ARPA")
+    mix.add_argument("--held-out", type=Path, nargs="+", required=True, metavar="TEXT")
+    mix.add_argument("--how", default="bayesian", choices=["bayesian", "linear"], help="which to write; both are tried")
+    prune = verbs.add_parser("prune", help="leave out n-grams that hardly matter to perplexity (Stolcke, 1998)")
+    prune.add_argument("model", type=Path, metavar="ARPA")
+    prune.add_argument("--threshold", type=float, default=1e-8, help="by what share perplexity may grow for one n-gram")
+    perplexity = verbs.add_parser("perplexity", help="of text, sentence ends included")
+    perplexity.add_argument("model", type=Path, metavar="ARPA")
+    perplexity.add_argument("texts", type=Path, nargs="+", metavar="TEXT")
+    for verb in (train, mix, prune):
+        verb.add_argument("--out", type=Path, required=True, metavar="ARPA")
+    for verb in (train, mix, perplexity):
+        verb.add_argument("--spell-numbers", action="store_true", help="write digits as words, not set lines aside")

@@ -1,0 +1,301 @@
+"""The commands that use models: evaluate, transcribe, export, tree."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from mdasr import frontend
+from mdasr.core.files import read_json
+from mdasr.core.waves import RATE_HZ
+from mdasr.corpus.audio import read_audio
+from mdasr.corpus.records import Corpus
+from mdasr.perturb import Policy, require
+from mdasr.perturb.conditions import FORMS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mdasr.decode.lattice import Lattice
+    from mdasr.model.directory import Recognizer
+    from mdasr.perturb.room import Sounds
+    from mdasr.recognize.listener import Network
+    from mdasr.score.wer import Scored
+
+LOWEST_RATE_HZ = 1000  # of a stream: who gives less means kHz
+
+# What is imported inside a command takes seconds to load, and worker processes import this module again.
+
+
+def evaluate_command(chosen: argparse.Namespace) -> int:
+    """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
+    from mdasr.model.directory import Recognizer
+    from mdasr.perturb.conditions import condition
+    from mdasr.recognize.report import compared, labels, matrix_text, most_confused, same_utterances
+    from mdasr.recognize.words import check_rescoring
+
+    recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
+    conditions = chosen.condition or ["clean"]
+    if chosen.against and len(corpora) * len(conditions) > 1:
+        raise ValueError("--against compares on one corpus in one condition; name one of each")
+    sounds = condition_sounds(conditions, chosen.noises, chosen.responses)
+    policies = {words: condition(words, *sounds) for words in conditions}
+    require(codec for policy in policies.values() for codec in policy.codecs)
+    if chosen.rescore:
+        check_rescoring(recognizer, chosen.rescore)
+    earlier = read_evaluation(chosen.against) if chosen.against else None
+    if earlier and not same_utterances(earlier, {utterance.id: utterance.text for utterance in corpora[0]}):
+        raise ValueError(f"{chosen.against}: the result of other utterances; evaluate both models on the same corpus")
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+    cells = []
+    for corpus, label in zip(corpora, labels(corpora)):
+        for words in conditions:
+            scored, found = evaluated(recognizer, corpus, f"{label}, {words}", policies[words], sounds, chosen)
+            cells.append({"label": label, "condition": words, **found})
+            if earlier:
+                print(f"against {chosen.against}: {compared(earlier, scored)}")
+            for line in most_confused(scored, chosen.confusions):
+                print(line)
+    if len(cells) > 1:
+        print(f"\n{matrix_text(cells)}")
+    if chosen.json:
+        content = cells[0] if len(cells) == 1 else {"cells": cells}
+        text = json.dumps({"model": str(chosen.model), **content}, indent=1, ensure_ascii=False)
+        chosen.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """What an earlier `--json` wrote; ValueError where it is not the result of one corpus in one condition."""
+    found = read_json(path, "result of `mdasr evaluate --json`")
+    rows, fields = found.get("utterances"), ("id", "speaker", "reference", "hypothesis")
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and all(isinstance(row.get(name), str) for name in fields) for row in rows
+    ):
+        raise ValueError(f"{path}: no utterances in it; --against takes a --json of one corpus in one condition")
+    return found
+
+
+def condition_sounds(conditions: Sequence[str], noises: Path | None, responses: Path | None) -> tuple[Sounds, Sounds]:
+    """The noises and room responses that conditions such as "noise:10" and "room:10" are made with."""
+    from mdasr.perturb.noises import make_noises, read_noises, read_responses
+
+    if not any(words.startswith(("noise", "room")) for words in conditions):
+        if noises or responses:
+            raise ValueError(
+                f"{noises or responses}: no condition adds these sounds; give --condition noise:10 or room:10"
+            )
+        return {}, {}
+    return read_noises(noises) if noises else make_noises("test"), read_responses(responses) if responses else {}
+
+
+def evaluated(
+    recognizer: Recognizer,
+    corpus: Corpus,
+    name: str,
+    policy: Policy,
+    sounds: tuple[Sounds, Sounds],
+    chosen: argparse.Namespace,
+) -> tuple[list[Scored], dict[str, Any]]:
+    """Recognise a corpus in a condition, print the word error rate, and return what `--json` writes of it."""
+    from mdasr.recognize.report import cell, describe, oracle
+    from mdasr.recognize.words import heard, recognize, recognize_lattices, scored_as
+
+    # An iterator: a bar has a length, and the type checker of the tests would take the first wave out of it to look.
+    waves = iter(tqdm(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt"))
+    lattices: tuple[Lattice, ...] = ()
+    if chosen.rescore or chosen.oracle:
+        best, lattices = zip(*recognize_lattices(recognizer, waves, rescore_with=chosen.rescore))
+    else:
+        best = tuple(recognize(recognizer, waves))
+    scored = scored_as(corpus, best)
+    found = {"corpus": corpus.info["corpus"], "domain": corpus.domain, **cell(scored)}
+    counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
+    if found["ci95_over"] == "utterances":
+        counts += "; one speaker, so the interval is over utterances"
+    elif not found["ci95"]:
+        counts += "; one utterance, so no interval"
+    print(f"{name}: WER {describe(found)} % ({counts})")
+    if chosen.oracle:
+        found |= oracle(lattices, scored)
+        print(f"lattices: oracle WER {found['oracle_wer']:.1f} %, {found['arcs_per_word']:.1f} arcs per reference word")
+    fields = ("id", "speaker", "reference", "hypothesis")
+    found["utterances"] = [{field: getattr(s, field) for field in fields} for s in scored]
+    return scored, found
+
+
+def transcribe_command(chosen: argparse.Namespace) -> int:
+    """Print what is said in each recording, or in a stream of samples while it comes."""
+    from mdasr.model.directory import Recognizer
+    from mdasr.recognize.scoring import Streamed
+    from mdasr.recognize.serve import Served
+    from mdasr.recognize.transcript import FORMATS, Depth, alternatives, transcribe
+    from mdasr.recognize.words import check_rescoring
+
+    if chosen.nbest < 0 or (chosen.nbest and chosen.format not in ("text", "json")):
+        raise ValueError(f"--nbest {chosen.nbest} --format {chosen.format}: give 1 or more, and text or json")
+    depth = Depth(chosen.format in ("ctm", "json"), chosen.nbest, chosen.rescore)
+    if chosen.stream:
+        if chosen.files or chosen.nbest or chosen.rescore or chosen.format != "text" or chosen.channel is not None:
+            raise ValueError(
+                "--stream reads one channel from standard input and writes words: give no files, --nbest, --rescore, "
+                "--format or --channel"
+            )
+        if chosen.rate_hz < LOWEST_RATE_HZ:
+            raise ValueError(f"--rate-hz {chosen.rate_hz}: give samples a second, {LOWEST_RATE_HZ} or more (not kHz)")
+        exported = (chosen.model / "serve.json").exists()
+        network = Served.read(chosen.model) if exported else Streamed(Recognizer.read(chosen.model))
+        return listen_to_stdin(network, chosen.rate_hz)
+    if not chosen.files:
+        raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
+    if chosen.rate_hz != RATE_HZ:
+        raise ValueError(f"--rate-hz {chosen.rate_hz} is that of a --stream; recordings say theirs themselves")
+    check_told_apart(chosen.files, chosen.format)
+    recognizer, status = Recognizer.read(chosen.model), 0
+    if chosen.rescore:
+        check_rescoring(recognizer, chosen.rescore)
+    for path in chosen.files:
+        try:
+            wave, _ = read_audio(path, chosen.channel)
+            if not frontend.num_steps(len(wave)):
+                raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
+            pieces = [*tqdm(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
+        except (ValueError, OSError) as error:
+            print(f"mdasr transcribe: {error}", file=sys.stderr)
+            status = 3
+            continue
+        written = [FORMATS[chosen.format](path.stem, pieces)]
+        if chosen.nbest and chosen.format == "text":
+            written = [f"{each.cost:.2f}\t{each.text}" for each in alternatives(pieces, chosen.nbest)]
+        named = chosen.format == "text" and len(chosen.files) > 1
+        for line in written:
+            if line or chosen.format == "text":  # silence has no line of CTM and no subtitle
+                print(f"{path}\t{line}" if named else line, flush=True)
+    return status
+
+
+def check_told_apart(files: Sequence[Path], kind: str) -> None:
+    """ValueError where a reader of the output could not tell whose words are whose."""
+    from mdasr.recognize.transcript import ctm_name
+
+    if kind == "srt" and len(files) > 1:
+        raise ValueError(f"--format srt of {len(files)} recordings: subtitles are one recording's; give one at a time")
+    named: dict[str, Path] = {}
+    for path in files if kind in ("ctm", "json") else ():
+        name = ctm_name(path.stem) if kind == "ctm" else path.stem
+        if name in named:
+            raise ValueError(
+                f"{named[name]} and {path} would both be called {name!r} in the output; transcribe one at a time"
+            )
+        named[name] = path
+
+
+def listen_to_stdin(network: Network, rate_hz: int) -> int:
+    """Hear raw 16-bit samples of one channel until they end, or Ctrl-C.
+
+    Sentences go to standard output, on a terminal the words so far above.
+    """
+    import numpy as np
+    import soxr
+
+    from mdasr.recognize.listener import listen
+
+    resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32") if rate_hz != RATE_HZ else None
+
+    def blocks() -> Iterator[bytes]:
+        with contextlib.suppress(KeyboardInterrupt):  # what was said until then is still written
+            while block := sys.stdin.buffer.read(2 * (rate_hz // 10)):
+                yield block
+
+    def chunks() -> Iterator[np.ndarray]:
+        for block in blocks():
+            samples = np.frombuffer(block[: len(block) // 2 * 2], "<i2").astype(np.float32) / 32768
+            yield resampler.resample_chunk(samples) if resampler else samples
+        if resampler:
+            yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+
+    for heard in listen(network, chunks()):
+        if sys.stderr.isatty():
+            so_far = () if heard.final else heard.words[-12:]
+            print("\r\033[K" + " ".join(so_far), end="", file=sys.stderr, flush=True)
+        if heard.final and heard.words:
+            print(" ".join(heard.words), flush=True)
+    return 0
+
+
+def export_command(chosen: argparse.Namespace) -> int:
+    """Write a model as one StableHLO function from samples to scores, which needs neither Flax nor mdasr to run."""
+    from mdasr.model.directory import Recognizer
+    from mdasr.recognize.export import export_model, same_words
+
+    if chosen.out.resolve() == chosen.model.resolve():
+        raise ValueError(f"--out {chosen.out} is the model itself; give another directory")
+    recognizer = Recognizer.read(chosen.model)
+    export_model(recognizer, chosen.out)
+    print(f"{chosen.out}: {(chosen.out / 'model.stablehlo').stat().st_size:,} bytes")
+    if not chosen.check:
+        return 0
+    corpus = Corpus(chosen.check)
+    same = same_words(recognizer, chosen.out, [u.samples for u in corpus])
+    print(f"{corpus.info['corpus']}: the same words in {same} of {len(corpus)} utterances, streamed")
+    return 0 if same == len(corpus) else 3
+
+
+def tree_command(chosen: argparse.Namespace) -> int:
+    """Walk a model's tree of tied triphones (§3.5) for one of them, such as B-AE+T."""
+    from mdasr.align.tree import Tree
+
+    path = chosen.model / "tree.txt" if chosen.model.is_dir() else chosen.model
+    left, minus, rest = chosen.triphone.upper().partition("-")
+    centre, plus, right = rest.partition("+")
+    if not (minus and plus and left and centre and right):
+        raise ValueError(f"{chosen.triphone!r} is no triphone: write left-centre+right, such as B-AE+T")
+    for line in Tree.read(path).walk(left, centre, right):
+        print(line)
+    return 0
+
+
+def evaluate_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR")
+    sub.add_argument("--condition", action="append", metavar="WORDS", help=f"{FORMS}; may be repeated (default: clean)")
+    sub.add_argument("--noises", type=Path, metavar="DIR", help="recordings of noise for noise:SNR_DB and room:SNR_DB")
+    sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses for room:SNR_DB")
+    sub.add_argument("--seed", type=int, default=0, help="which noises and rooms are drawn")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the result and every utterance's words")
+    sub.add_argument("--against", type=Path, metavar="FILE", help="compare with another model's --json on this corpus")
+    sub.add_argument("--confusions", type=int, default=0, metavar="N", help="print the N most frequent word errors")
+    sub.add_argument("--oracle", action="store_true", help="print the WER of the best words that the lattices hold")
+    sub.add_argument("--rescore", type=Path, metavar="ARPA", help="let another n-gram model choose among the lattices")
+
+
+def transcribe_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("files", type=Path, nargs="*", metavar="FILE")
+    sub.add_argument("--channel", type=int, help="which channel of recordings with several, from 0")
+    sub.add_argument("--format", default="text", choices=["text", "ctm", "srt", "json"])
+    sub.add_argument("--nbest", type=int, default=0, metavar="N", help="the N likeliest word sequences (text or json)")
+    sub.add_argument("--rescore", type=Path, metavar="ARPA", help="let another n-gram model choose the words")
+    sub.add_argument("--stream", action="store_true", help="read raw 16-bit samples from standard input as they come")
+    sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="of the stream's samples")
+
+
+def export_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--check", type=Path, metavar="DIR", help="recognise this corpus with both, and compare the words")
+
+
+def tree_options(sub: ArgumentParser) -> None:
+    sub.add_argument("verb", choices=["show"])
+    sub.add_argument("model", type=Path, metavar="MODEL", help="a model directory, or a tree.txt")
+    sub.add_argument("triphone", metavar="L-C+R")

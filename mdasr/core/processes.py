@@ -1,0 +1,115 @@
+"""Jobs side by side, each in a process whose XLA has one thread: on CPUs small networks get more done so than in turn.
+
+Sums that are shared among threads depend on their number; a job's bits here depend neither on the machine's cores nor
+on how many run beside it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from functools import partial, partialmethod
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import RLock
+from types import FrameType
+from typing import NamedTuple, TypeVar
+
+from tqdm import tqdm
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+class Task(NamedTuple):
+    """What to run in another process (it is pickled), after those of some others that are still to run."""
+
+    run: Callable[[], object]
+    after: Sequence[Hashable] = ()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def side_by_side(jobs: Mapping[Name, Task], processes: int, desc: str) -> None:
+    """Run jobs in so many processes, in their order where they do not wait for each other.
+
+    The first exception ends the other jobs, and so do SIGTERM (InterruptedError) and Ctrl-C: by SIGTERM, at which a
+    training saves what it has before it ends.
+    """
+    context = multiprocessing.get_context("spawn")
+    lines: SimpleQueue[int] = context.SimpleQueue()
+    for line in range(processes):
+        lines.put(line + 1)
+    lock = context.RLock()
+    tqdm.set_lock(lock)
+    pool = ProcessPoolExecutor(processes, context, partial(_settle, lines, lock))
+    with _sigterm_raises(), tqdm(total=len(jobs), desc=desc, unit="job", disable=not jobs) as progress, pool:
+        try:
+            for _ in _done(jobs, pool, processes):
+                progress.update()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def _done(jobs: Mapping[Name, Task], pool: ProcessPoolExecutor, processes: int) -> Iterator[Name]:
+    """Submit jobs as soon as what they come after is done; yields their names as they end.
+
+    Never more than run at once: what waits in the pool's queue would still be begun after SIGTERM.
+    """
+    waiting, running = dict(jobs), dict[Future, Name]()
+    while waiting or running:
+        unfinished = {*waiting, *running.values()}
+        ready = [name for name, job in waiting.items() if unfinished.isdisjoint(job.after)]
+        for name in ready[: processes - len(running)]:
+            running[pool.submit(waiting.pop(name).run)] = name
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            future.result()
+            yield running.pop(future)
+
+
+def _settle(lines: SimpleQueue[int], lock: RLock) -> None:
+    """Make this worker process one with a thread of XLA's and a line of the terminal."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the parent ends this one gently
+    os.environ["NPROC"] = "1"  # what XLA takes for the number of cores when it is first used
+    tqdm.set_lock(lock)
+    tqdm.__init__ = partialmethod(tqdm.__init__, position=lines.get(), leave=False)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM becomes an InterruptedError, where signals can be handled."""
+
+    def ended(_number: int, _frame: FrameType | None) -> None:
+        raise InterruptedError("asked to end (SIGTERM); trainings are saved, and the same command goes on from there")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def die_with_parent() -> None:
+    """Let a worker process end where its parent was killed, instead of waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

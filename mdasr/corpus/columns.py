@@ -1,0 +1,100 @@
+"""Tables of Arrow streams and Parquet files, read by pyarrow: plain columns in batches, and the audio of one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mdasr.core.files import existing
+
+_FORMATS = {".arrow": "Arrow stream", ".parquet": "Parquet file"}
+
+
+def require() -> None:
+    """Raise ImportError, which says what to install, where there is no pyarrow."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise ImportError("tables of Arrow and Parquet need pyarrow: pip install pyarrow") from None
+
+
+def schema(path: Path) -> Any:
+    """The table's `pyarrow.Schema`; ValueError where the file is no table."""
+    return _stream(path).schema if path.suffix == ".arrow" else _parquet(path).schema_arrow
+
+
+def batches(path: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+    """Some columns of a table as lists of rows, in order; ValueError where they are damaged."""
+    with _explained(path):
+        if path.suffix == ".arrow":
+            found = _stream(path).select(columns).to_batches()
+        else:
+            found = _parquet(path).iter_batches(columns=columns)
+        for batch in found:
+            batch.validate(full=True)  # what is damaged would be followed to anywhere
+            yield batch.to_pylist()
+
+
+def audio_bytes(path: Path, column: str, row: int) -> bytes:
+    """The field `bytes` of a struct column in one row; ValueError where it is null."""
+    with _explained(path):
+        if path.suffix == ".arrow":
+            cell = _stream_column(path, column)[row]
+        else:
+            file, group, within = _parquet(path), 0, row
+            while within >= file.metadata.row_group(group).num_rows:
+                within, group = within - file.metadata.row_group(group).num_rows, group + 1
+            cell = _group_column(path, group, column)[within]
+        content = cell["bytes"].as_py() if cell.is_valid else None
+    if content is None:
+        raise ValueError(f"{path}: row {row} has no audio in it, at most a path; save the data set with its files")
+    return content
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:  # pyarrow raises whatever comes out of a damaged file
+        if str(path) in str(error):
+            raise
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path}: no {_FORMATS[path.suffix]}, or damaged ({why}); copy it again") from None
+
+
+@lru_cache(maxsize=2)
+def _stream(path: Path) -> Any:
+    """The whole table, mapped to memory and not read."""
+    require()
+    import pyarrow
+
+    with _explained(path):
+        return pyarrow.ipc.open_stream(pyarrow.memory_map(str(existing(path, "Arrow stream")))).read_all()
+
+
+@lru_cache(maxsize=2)
+def _parquet(path: Path) -> Any:
+    require()
+    import pyarrow.parquet
+
+    with _explained(path):
+        return pyarrow.parquet.ParquetFile(existing(path, "Parquet file"))
+
+
+@lru_cache(maxsize=2)
+def _stream_column(path: Path, column: str) -> Any:
+    found = _stream(path).column(column)
+    found.validate(full=True)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _group_column(path: Path, group: int, column: str) -> Any:
+    found = _parquet(path).read_row_group(group, columns=[column]).column(column)
+    found.validate(full=True)
+    return found

@@ -1,0 +1,196 @@
+"""The entries of a corpus in any format, checked field by field before any audio is read.
+
+An entry has `id`, `audio` (a path inside the manifest's folder), `text`, `speaker` and `domain`; it may have
+`sample_rate`, `duration_s` (both compared with the audio), `start_s`, `end_s` and `channel` (from 0). Other
+fields serve to choose lines and are not kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeGuard
+
+from mdasr.corpus.listing import Entry, Listing
+from mdasr.language.text import normalize
+
+_LONGEST_S = 1e9  # thirty years: what is longer is no recording
+
+
+@dataclass(frozen=True)
+class Row:
+    """An entry, its fields checked, its text normalised; `audio` is relative to the listing's root."""
+
+    line: int
+    id: str
+    audio: str
+    text: str
+    speaker: str
+    domain: str
+    sample_rate: int | None = None
+    duration_s: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    channel: int | None = None
+    kind: str = "file"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which entries to take, and how to read their fields.
+
+    `where`: only entries whose field equals the value. `fields`: take the field named first from the one named second.
+    `domain`: instead of the entries' own. `drop`: tokens of transcripts that stand for no words, such as "<COMMA>".
+    """
+
+    where: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    domain: str | None = None
+    spell_numbers: bool = False
+    drop: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A line that was not imported, and why; `id` and `audio` are empty where the line does not tell them."""
+
+    line: int
+    id: str
+    audio: str
+    reason: str
+
+
+def read_rows(listing: Listing, choice: Choice) -> tuple[list[Row], list[SetAside]]:
+    """The entries that `choice` takes, and those of them that are no good.
+
+    A value that is no string is compared as JSON writes it. An entry without fields cannot be chosen, so it always is
+    set aside. Raises ValueError where nothing is chosen, or no entry has a domain and `choice` gives none.
+    """
+    rows, bad = [], []
+    lines: dict[str, int] = {}
+    values: Counter[str] = Counter()
+    for entry in listing.entries:
+        if not entry.fields:
+            bad.append(SetAside(entry.line, "", "", entry.problem))
+            continue
+        fields = _renamed(entry.fields, choice.fields)
+        values.update(f"{key}={_as_text(fields.get(key))}" for key in choice.where)
+        if any(_as_text(fields.get(key)) != value for key, value in choice.where.items()):
+            continue
+        try:
+            row = _row(entry, fields, listing.root, choice)
+            if row.id in lines:
+                raise ValueError(f"field id: {row.id!r} is the id of line {lines[row.id]} too; make ids unique")
+        except ValueError as error:
+            bad.append(SetAside(entry.line, str(fields.get("id", "")), str(fields.get("audio", "")), str(error)))
+        else:
+            lines[row.id] = entry.line
+            rows.append(row)
+    if not rows and not bad:
+        seen = ", ".join(f"{value} ({count})" for value, count in values.most_common(10))
+        raise ValueError(
+            f"{listing.path}: no line is chosen by {dict(choice.where)}; there are {seen or 'no lines at all'}"
+        )
+    _check_domains(listing, choice, rows)
+    return rows, bad
+
+
+def _renamed(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str, object]:
+    """The fields with some of them taken from others; numbers become names there, such as those of speakers."""
+    taken = {name: fields.get(other) for name, other in names.items()}
+    numbers = {name: str(value) for name, value in taken.items() if type(value) is int}
+    return {**fields, **taken, **numbers}
+
+
+def _check_domains(listing: Listing, choice: Choice, rows: list[Row]) -> None:
+    if not choice.domain and not any("domain" in _renamed(e.fields, choice.fields) for e in listing.entries):
+        raise ValueError(f"{listing.path}: the domain is not told; give --domain NAME, or --field domain=FIELD")
+    domains = sorted({row.domain for row in rows})
+    if len(domains) > 1:
+        raise ValueError(
+            f"{listing.path}: field domain: the chosen lines are of {len(domains)} domains ({', '.join(domains)}), a "
+            f"corpus is of one; choose (--where domain={domains[0]}) or rename them (--domain NAME)"
+        )
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _row(entry: Entry, fields: Mapping[str, object], root: Path, choice: Choice) -> Row:
+    """Check the fields of one entry; ValueError names the field and the mend."""
+    if entry.problem:
+        raise ValueError(entry.problem)
+    said = _string(fields, "text")
+    try:
+        text = normalize(" ".join(t for t in said.split() if t not in choice.drop), choice.spell_numbers)
+    except ValueError as error:
+        raise ValueError(f"field text: {error}") from None
+    if not text:
+        raise ValueError(f"field text: there are no words in {said!r}; transcribe it, or drop the line")
+    audio = _string(fields, "audio")
+    if entry.kind != "command":
+        _check_inside(root, audio)
+    return Row(
+        line=entry.line,
+        id=_identifier(fields),
+        audio=audio,
+        text=text,
+        speaker=_string(fields, "speaker"),
+        domain=choice.domain or _string(fields, "domain"),
+        sample_rate=_whole(fields, "sample_rate", 1),
+        duration_s=_number(fields, "duration_s"),
+        start_s=_number(fields, "start_s"),
+        end_s=_number(fields, "end_s"),
+        channel=_whole(fields, "channel", 0),
+        kind=entry.kind,
+    )
+
+
+def _check_inside(folder: Path, audio: str) -> None:
+    """`audio`, which must stay inside the folder, links followed: a manifest may come from a stranger."""
+    if "\0" in audio:
+        raise ValueError(f"field audio: {audio!r} is no path; there is a null character in it")
+    if not (folder / audio).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"field audio: {audio!r} leaves the manifest's folder; move it there, or give --root DIR")
+
+
+def _identifier(fields: Mapping[str, object]) -> str:
+    """The id, which files will be called by (such as TextGrids): a path that leads nowhere else."""
+    name = _string(fields, "id")
+    if "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"field id: {name!r} would lead elsewhere as the name of a file; call it otherwise")
+    return name
+
+
+def _string(fields: Mapping[str, object], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"field {name}: {json.dumps(value)} where a text should be; give one")
+    return value
+
+
+def _number(fields: Mapping[str, object], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not is_seconds(value):
+        raise ValueError(f"field {name}: {json.dumps(value)} where seconds (0 or more) should be")
+    return float(value)
+
+
+def is_seconds(value: object) -> TypeGuard[int | float]:
+    """Whether a field is a number that can be a time or a duration."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST_S
+
+
+def _whole(fields: Mapping[str, object], name: str, least: int) -> int | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"field {name}: {json.dumps(value)} where a whole number of {least} or more should be")
+    return value

@@ -1,0 +1,99 @@
+"""Hugging Face data sets on disk: Arrow streams as `save_to_disk` leaves them, or Parquet files; read by pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mdasr.core.files import read_json
+from mdasr.corpus.columns import batches, require, schema
+from mdasr.corpus.listing import Entry, Listing, Origin, list_entries
+
+
+def read_huggingface(source: Origin) -> Listing:
+    """List a `Dataset` or a split of a `DatasetDict` on disk, or the Parquet files of a folder.
+
+    The audio is the column that holds bytes and path, or else `audio`, a path. All plain columns are fields; an entry
+    without `id` is called by split and row, one without `speaker` is a speaker of its own. Raises FileNotFoundError,
+    ImportError without pyarrow, and ValueError for a split that is not there or tables without audio.
+    """
+    require()
+    files = _arrow_files(source) or _parquet_files(source)
+    return list_entries(source, _entries(source, files))
+
+
+def _entries(source: Origin, files: list[Path]) -> Iterator[Entry]:
+    line = 0
+    for file in files:
+        column, plain, embedded = _columns(file)
+        place, row = file.relative_to(source.path).as_posix(), 0
+        for rows in batches(file, [*plain, *([] if embedded else [column])]):
+            for fields in rows:
+                name = f"{source.split or source.path.name}-{line:08d}"
+                known = {"speaker": name, **fields, "id": name if fields.get("id") is None else str(fields["id"])}
+                known["audio"] = f"{place}:{column}:{row}" if embedded else fields[column]
+                line, row = line + 1, row + 1
+                yield Entry(line, known, kind="record" if embedded else "file")
+
+
+def _columns(file: Path) -> tuple[str, list[str], bool]:
+    """The column with the audio, those with plain values, and whether the audio is in it or only its path."""
+    import pyarrow.types as types
+
+    fields: Any = schema(file)
+    simple = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
+    plain = [f.name for f in fields if any(is_of(f.type) for is_of in simple)]
+    structs = [f for f in fields if types.is_struct(f.type)]
+    held = [f.name for f in structs if {"bytes", "path"} <= {f.type.field(i).name for i in range(f.type.num_fields)}]
+    if len(held) == 1:
+        return held[0], plain, True
+    if not held and "audio" in plain:
+        return "audio", [name for name in plain if name != "audio"], False
+    raise ValueError(
+        f"{file}: {len(held)} columns hold audio ({', '.join(held) or 'columns: ' + ', '.join(fields.names)}); keep one"
+    )
+
+
+def _arrow_files(source: Origin) -> list[Path]:
+    """The streams that state.json names; none where the folder was not written by `save_to_disk`."""
+    folder = source.path
+    splits = folder / "dataset_dict.json"
+    if splits.exists():
+        names = read_json(splits, "description of a Hugging Face data set").get("splits")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{splits}: field splits: {names!r} where names should be; save the data set again")
+        if source.split not in names:
+            raise ValueError(f"{folder}: no split {source.split!r}; say which --split: {', '.join(names)}")
+        folder = folder / source.split
+    state = folder / "state.json"
+    if not state.exists():
+        return []
+    facts = read_json(state, "state of a Hugging Face data set")
+    if source.split and folder == source.path and source.split != facts.get("_split"):
+        raise ValueError(f"{folder}: this is the split {facts.get('_split')!r}, not {source.split!r}")
+    if facts.get("_indices_data_files"):
+        raise ValueError(f"{folder}: saved with an indices mapping; save it again after flatten_indices()")
+    try:
+        return [_inside(folder, part["filename"]) for part in facts["_data_files"]]
+    except (KeyError, TypeError, UnicodeError):
+        raise ValueError(f"{state}: field _data_files does not tell file names; save the data set again") from None
+
+
+def _inside(folder: Path, name: str) -> Path:
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{folder / 'state.json'}: {name!r} leaves the folder")
+    return folder / name
+
+
+def _parquet_files(source: Origin) -> list[Path]:
+    files = sorted(source.path.glob("*.parquet")) or sorted(source.path.glob("data/*.parquet"))
+    if not files:
+        raise FileNotFoundError(f"{source.path}: no dataset_dict.json, state.json or Parquet files here")
+    names = sorted({file.stem.split("-")[0] for file in files})
+    if len(names) > 1 and source.split not in names:
+        raise ValueError(f"{source.path}: no split {source.split!r}; say which --split: {', '.join(names)}")
+    chosen = [file for file in files if not source.split or file.stem.split("-")[0] == source.split]
+    if not chosen:
+        raise ValueError(f"{source.path}: no split {source.split!r}; there is {names[0]}")
+    return chosen

@@ -1,0 +1,124 @@
+"""Lhotse manifests: cuts, or recordings with supervisions (JSON lines, gzipped or not)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mdasr.core.files import read_text
+from mdasr.corpus.entries import is_seconds
+from mdasr.corpus.listing import Entry, Listing, Origin, json_objects, list_entries, relative
+
+_WHOLE_S = 0.01  # a supervision this close to both ends of its recording is all of it
+
+
+def read_lhotse(source: Origin) -> Listing:
+    """List the supervisions of cuts, or of recordings: `path` names either file, or a folder with recordings.jsonl.gz.
+
+    Read are MonoCuts and plain recordings of files, one channel a supervision; of commands where
+    `source.allow_commands`. Set aside are other cuts (mixed, padded, of several channels), transformed recordings, and
+    audio in memory, archives (Shar) or at URLs. Raises FileNotFoundError, and ValueError for other manifests.
+    """
+    path = source.path
+    if path.is_dir():
+        path = next((p for ending in ("jsonl.gz", "jsonl") if (p := path / f"recordings.{ending}").exists()), path)
+    content = read_text(path, "Lhotse manifest (cuts.jsonl.gz, or recordings.jsonl.gz with supervisions.jsonl.gz)")
+    objects = list(json_objects(content))
+    kinds = {_kind(fields) for _, fields in objects if isinstance(fields, dict)}
+    if kinds <= {"cut"} and kinds:
+        return list_entries(source, _of_cuts(source, objects))
+    if kinds != {"recording"}:
+        raise ValueError(f"{path}: {' and '.join(sorted(kinds)) or 'nothing'}; give cuts, or recordings")
+    beside = path.with_name(path.name.replace("recordings", "supervisions"))
+    if beside == path:
+        raise ValueError(f"{path}: recordings without `recordings` in the name; where are their supervisions?")
+    supervisions = json_objects(read_text(beside, "Lhotse manifest of supervisions"))
+    recordings = {str(fields.get("id")): fields for _, fields in objects if isinstance(fields, dict)}
+    return list_entries(source, _of_supervisions(source, recordings, supervisions))
+
+
+def _kind(fields: Mapping[str, Any]) -> str:
+    if "sources" in fields:
+        return "recording"
+    if "recording_id" in fields:
+        return "supervision"
+    return "cut" if "type" in fields or "supervisions" in fields else "something else"
+
+
+def _of_supervisions(
+    source: Origin, recordings: Mapping[Any, Mapping[str, Any]], supervisions: Iterator[tuple[int, Any]]
+) -> Iterator[Entry]:
+    for line, fields in supervisions:
+        if isinstance(fields, str):
+            yield Entry(line, {}, fields)
+        elif str(fields.get("recording_id")) not in recordings:
+            yield Entry(line, fields, f"field recording_id: no recording {fields.get('recording_id')!r}")
+        else:
+            yield _entry(source, line, fields, recordings[str(fields["recording_id"])], 0.0)
+
+
+def _of_cuts(source: Origin, objects: Sequence[tuple[int, Any]]) -> Iterator[Entry]:
+    for line, cut in objects:
+        if isinstance(cut, str):
+            yield Entry(line, {}, cut)
+        elif cut.get("type", "MonoCut") != "MonoCut":
+            yield Entry(line, {"id": cut.get("id")}, f"a {cut['type']}; only MonoCuts are read, so save it as audio")
+        elif not cut.get("supervisions") or not cut.get("recording"):
+            yield Entry(line, {"id": cut.get("id")}, "a cut without supervision or recording; drop it")
+        elif (
+            not _of_dicts(cut["supervisions"]) or not _of_dicts([cut["recording"]]) or not is_seconds(cut.get("start"))
+        ):
+            yield Entry(line, {"id": cut.get("id")}, "fields supervisions, recording, start: is this Lhotse's format?")
+        else:
+            for supervision in cut["supervisions"]:
+                yield _entry(source, line, supervision, cut["recording"], cut["start"])
+
+
+def _of_dicts(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, dict) for value in values)
+
+
+def _entry(
+    source: Origin, line: int, supervision: Mapping[str, Any], recording: Mapping[str, Any], begin_s: float
+) -> Entry:
+    """The entry of a supervision whose times count from `begin_s` of the recording."""
+    plain = {name: supervision.get(name) for name in ("id", "text", "language", "gender")}
+    noted = supervision.get("custom")
+    custom = {k: v for k, v in noted.items() if isinstance(v, str | int | float)} if isinstance(noted, dict) else {}
+    fields = {**custom, **plain, "speaker": supervision.get("speaker") or recording.get("id")}
+    try:
+        located, kind = _audio(source, recording, supervision.get("channel", 0))
+        start_s, seconds = max(0.0, begin_s + supervision["start"]), supervision["duration"]
+        fields |= located | {"sample_rate": recording["sampling_rate"], "duration_s": seconds}
+        if start_s > _WHOLE_S or seconds < recording["duration"] - _WHOLE_S:
+            fields |= {"start_s": round(start_s, 6), "end_s": round(start_s + seconds, 6)}
+    except KeyError as error:
+        return Entry(line, fields, f"field {error.args[0]} is missing; is this Lhotse's format?")
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
+        return Entry(line, fields, str(error))
+    return Entry(line, fields, kind=kind)
+
+
+def _audio(source: Origin, recording: Mapping[str, Any], channel: object) -> tuple[dict[str, object], str]:
+    """The fields `audio` and `channel`, and the kind of the entry; ValueError where the recording cannot be read."""
+    chosen = channel if isinstance(channel, list) else [channel]
+    if len(chosen) != 1:
+        raise ValueError(f"a supervision of channels {chosen}; only those of one channel are read")
+    if recording.get("transforms"):
+        raise ValueError(f"recording {recording['id']} is transformed ({recording['transforms']}); import the original")
+    held = next((part for part in recording["sources"] if chosen[0] in part["channels"]), None)
+    if held is None:
+        raise ValueError(f"recording {recording['id']} has no channel {chosen[0]}")
+    located: dict[str, object] = {"channel": held["channels"].index(chosen[0])}
+    if held["type"] == "file":
+        return located | {"audio": relative(held["source"], source.root or _folder(source.path))}, "file"
+    if held["type"] == "command" and source.allow_commands:
+        return located | {"audio": held["source"]}, "command"
+    if held["type"] == "command":
+        raise ValueError(f"{held['source']!r} is a command; read what it does, then use --allow-commands")
+    raise ValueError(f"audio of the type {held['type']!r}; only files are read, so save the audio as such")
+
+
+def _folder(path: Path) -> Path:
+    return path if path.is_dir() else path.parent

@@ -1,0 +1,201 @@
+"""What is in a corpus, measured utterance by utterance: durations, levels, bandwidth, transcripts, duplicates."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from mdasr.core.processes import die_with_parent
+from mdasr.corpus.entries import Choice, Row, SetAside, read_rows
+from mdasr.corpus.importers import read_source
+from mdasr.corpus.listing import Origin
+from mdasr.corpus.measures import Measures, measure
+from mdasr.corpus.records import Corpus
+from mdasr.corpus.shards import utterance
+
+Part = TypeVar("Part")
+
+_QUANTILES = {
+    "seconds": "seconds (least, 5%, half, 95%, most)",
+    "chars_per_s": "characters a second",
+    "clipped": "share of samples clipped",
+    "silent": "share of frames silent",
+}
+_PART = 200  # utterances that a worker process gets at a time
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a measure becomes a problem: characters a second, and shares of clipped samples and of silent frames."""
+
+    chars_per_s: float = 30.0
+    clipped: float = 0.01
+    silent: float = 0.95
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An utterance that somebody should look at; `kind` is the same for all that have the same fault."""
+
+    kind: str
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All measures and problems of what was validated under the name `what`."""
+
+    what: str
+    measures: Sequence[Measures]
+    problems: Sequence[Problem] = field(default=())
+
+    @property
+    def exit_status(self) -> int:
+        """For the shell: 0 where nothing is wrong, 3 where there are problems."""
+        return 3 if self.problems else 0
+
+    def __str__(self) -> str:
+        facts = summary(self)
+        size = "{utterances} utterances, {hours:.2f} h, {speakers} speakers, {words} words".format(**facts)
+        lines = [f"{self.what}: {size}"]
+        for name, title in _QUANTILES.items():
+            lines.append(f"  {title:38}" + ", ".join(f"{value:g}" for value in facts[name]))
+        for name, title in {"rates_hz": "rate in Hz", "bandwidths_khz": "bandwidth in kHz"}.items():
+            lines.append(f"  {title:38}" + ", ".join(f"{value:g}: {count}" for value, count in facts[name].items()))
+        lines.append(f"  {facts['narrowed']} narrower than their rate allows: MP3, a telephone, another rate before?")
+        lines.append(f"  {'characters':38}" + " ".join(f"{c}:{count}" for c, count in facts["characters"].items()))
+        for kind, count in facts["problems"].items():
+            lines.append(f"problem: {kind}: {count}")
+            mine = [problem for problem in self.problems if problem.kind == kind]
+            lines += [f"  {problem.key}: {problem.reason}" for problem in mine[:5]] + ["  ..."] * (count > 5)
+        return "\n".join(lines if self.problems else [*lines, "no problems"])
+
+
+def validate_corpora(directories: Sequence[Path], limits: Limits, workers: int = 1) -> Validation:
+    """Measure sealed corpora; audio that occurs in two of them is a problem as it is within one."""
+    corpora = [Corpus(directory) for directory in directories]
+    parts = [
+        (corpus, range(first, min(first + _PART, len(corpus))))
+        for corpus in corpora
+        for first in range(0, len(corpus), _PART)
+    ]
+    found = _run(_measure_part, parts, sum(map(len, corpora)), workers)
+    return validation(", ".join(map(str, directories)), found, limits)
+
+
+def validate_source(source: Origin, choice: Choice, limits: Limits, workers: int = 1) -> Validation:
+    """Measure what an import would take; what it would set aside is a problem. Raises as `import_corpus` does."""
+    listing = read_source(source)
+    rows, bad = read_rows(listing, choice)
+    parts = [rows[first : first + _PART] for first in range(0, len(rows), _PART)]
+    found = _run(partial(_measure_rows, root=listing.root, name=source.path.stem), parts, len(rows), workers)
+    return validation(str(source.path), itertools.chain(bad, found), limits)
+
+
+def validation(what: str, found: Iterable[Measures | SetAside], limits: Limits) -> Validation:
+    """Judge measures by limits, and by one another."""
+    measures, problems = [], []
+    for one in found:
+        if isinstance(one, SetAside):
+            problems.append(Problem("not usable", one.id or f"line {one.line}", one.reason))
+        else:
+            measures.append(one)
+            problems += _faults(one, limits)
+    return Validation(what, measures, problems + _duplicates(measures))
+
+
+def _faults(one: Measures, limits: Limits) -> Iterator[Problem]:
+    if one.chars_per_s > limits.chars_per_s:
+        said = f"{len(one.text)} characters in {one.seconds:.2f} s are {one.chars_per_s:.0f} a second"
+        yield Problem("transcript too long for its audio", one.key, said)
+    if one.clipped > limits.clipped:
+        yield Problem("clipped", one.key, f"{one.clipped:.1%} of samples")
+    if one.silent > limits.silent:
+        yield Problem("silent", one.key, f"{one.silent:.0%} of frames are 40 dB below the loudest")
+
+
+def _duplicates(measures: Iterable[Measures]) -> list[Problem]:
+    problems = []
+    keys: set[str] = set()
+    audio: dict[str, str] = {}
+    for one in measures:
+        if one.key in keys:
+            problems.append(Problem("id twice", one.key, "another utterance has the same corpus and id"))
+        elif one.sha256 in audio:
+            problems.append(Problem("audio twice", one.key, f"the same samples as {audio[one.sha256]}"))
+        keys.add(one.key)
+        audio.setdefault(one.sha256, one.key)
+    return problems
+
+
+def _measure_part(part: tuple[Corpus, range]) -> list[Measures | SetAside]:
+    corpus, indices = part
+    return [measure(corpus[i]) for i in indices]
+
+
+def _measure_rows(rows: Sequence[Row], root: Path, name: str) -> list[Measures | SetAside]:
+    return [_measure_row(row, root, name) for row in rows]
+
+
+def _measure_row(row: Row, root: Path, name: str) -> Measures | SetAside:
+    try:
+        return measure(utterance(row, root, name))
+    except (ValueError, OSError) as error:
+        return SetAside(row.line, row.id, row.audio, str(error))
+
+
+def _run(
+    job: Callable[[Part], list[Measures | SetAside]], parts: Sequence[Part], total: int, workers: int
+) -> Iterator[Measures | SetAside]:
+    """The results of a job over parts, in their order."""
+    with ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=total, desc="measuring", unit="utt", disable=None))
+        results: Iterable[list[Measures | SetAside]] = map(job, parts)
+        if workers > 1 and len(parts) > 1:
+            pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent)
+            results = stack.enter_context(pool).map(job, parts)
+        for result in results:
+            bar.update(len(result))
+            yield from result
+
+
+def summary(found: Validation) -> dict[str, Any]:
+    """The figures of a validation: counts, hours, quantiles (least, 5%, half, 95%, most), characters."""
+    m = found.measures
+
+    def quantiles(values: Iterable[float]) -> list[float]:
+        return [round(float(v), 3) for v in np.quantile([*values], [0, 0.05, 0.5, 0.95, 1])] if m else []
+
+    return {
+        "utterances": len(m),
+        "hours": round(sum(one.seconds for one in m) / 3600, 4),
+        "speakers": len({one.speaker for one in m}),
+        "words": sum(len(one.text.split()) for one in m),
+        "seconds": quantiles(one.seconds for one in m),
+        "chars_per_s": quantiles(one.chars_per_s for one in m),
+        "clipped": quantiles(one.clipped for one in m),
+        "silent": quantiles(one.silent for one in m),
+        "rates_hz": dict(sorted(Counter(one.rate_hz for one in m).items())),
+        "bandwidths_khz": dict(sorted(Counter(round(one.bandwidth_hz / 500) / 2 for one in m).items())),
+        "narrowed": sum(one.narrowed for one in m),
+        "characters": dict(Counter(c for one in m for c in one.text if c != " ").most_common()),
+        "problems": dict(Counter(problem.kind for problem in found.problems)),
+    }
+
+
+def as_json(found: Validation) -> dict[str, Any]:
+    """All that a validation found, utterance by utterance, for other programs."""
+    problems = [asdict(problem) for problem in found.problems]
+    return {"what": found.what, **summary(found), "all_problems": problems, "all": [asdict(m) for m in found.measures]}

@@ -1,0 +1,214 @@
+"""The model directory: all that `train` writes and `evaluate` and `transcribe` read, and what can be done with it.
+
+    MODEL/model.json      what it is: network, output delay, search options, where it came from
+          params.npz      the network's parameters; stats.json its features' mean and variance; priors.npy
+          tree.txt  lexicon.txt  lm.arpa  graph/     the language that it decodes with
+          checkpoints/  tensorboard/  run.json       the training, which can go on from there
+
+It can be moved to another machine; only the last line is needed for training alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jaxtyping import Float32
+
+from mdasr import frontend
+from mdasr.acoustic.adapters import worked_in
+from mdasr.acoustic.network import ModelConfig, init_params
+from mdasr.align.tree import Tree
+from mdasr.core import schema
+from mdasr.core.digests import digest
+from mdasr.core.files import read_array, read_arrays, read_json, read_text, write_atomically
+from mdasr.decode.graph import Graph, build_graph, ingredients
+from mdasr.decode.search import SearchOptions
+from mdasr.language.arpa import N_GRAMS
+from mdasr.language.lexicon import Lexicon
+
+FORMAT = 1
+LONGEST_DELAY = 1000  # steps
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Language:
+    """What words are made of: pronunciations, CDPhones, and the graph of the n-gram model; shared by many models.
+
+    It lies in `directory`, from where processes that decode read the graph.
+    """
+
+    lexicon: Lexicon
+    tree: Tree
+    graph: Graph
+    arpa: str
+    directory: Path
+
+    def write(self, directory: Path) -> None:
+        """Write it to `directory`, the graph last."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.lexicon.write(directory / "lexicon.txt")
+        self.tree.write(directory / "tree.txt")
+        write_atomically(directory / "lm.arpa", self.arpa)
+        self.graph.write(directory / "graph")
+
+    @classmethod
+    def read(cls, directory: Path) -> Language:
+        """Read what `write` wrote; raises ValueError naming a file that is not the one that the graph was made of."""
+        lexicon, tree = Lexicon.read(directory / "lexicon.txt"), Tree.read(directory / "tree.txt")
+        graph, arpa = Graph.read(directory / "graph"), read_text(directory / "lm.arpa", N_GRAMS, "utf-8")
+        found = ingredients(lexicon, arpa, tree, graph.words)
+        for name, named in graph.made_of.items():
+            if found.get(name) != named:
+                raise ValueError(
+                    f"{directory / name} is not the one that {directory / 'graph'} was made of: put that one back, or "
+                    f"make the graph anew (`mdasr graph {directory}`)"
+                )
+        return cls(lexicon, tree, graph, arpa, directory)
+
+
+def compose_language(
+    directory: Path, lexicon: Lexicon, tree: Tree, arpa: str | Path, cache: Path | None = None
+) -> Language:
+    """Compose the graph of the n-gram model `arpa` (a Path, or the text itself) and write all to `directory`.
+
+    Finished stages lie in `cache` if that is given; otherwise in `directory`, from where a call that comes after one
+    that was killed goes on, until all is written. Raises ValueError as `build_graph` does.
+    """
+    stages = cache or directory / "stages"
+    graph = build_graph(lexicon, arpa, tree, cache=stages)
+    text = arpa.read_bytes().decode("utf-8") if isinstance(arpa, Path) else arpa
+    language = Language(lexicon, tree, graph, text, directory)
+    language.write(directory)
+    if not cache:
+        shutil.rmtree(stages)
+    return language
+
+
+@dataclass(frozen=True, eq=False)
+class Recognizer:
+    """A trained model with all that it needs to turn waveforms into words; `facts` say where it came from."""
+
+    config: ModelConfig
+    output_delay: int
+    params: Mapping[str, Any]
+    stats: frontend.FeatureStats
+    log_priors: Float32[np.ndarray, " outputs"]
+    language: Language
+    search: SearchOptions
+    facts: Mapping[str, Any]
+
+    @property
+    def graph(self) -> Graph:
+        return self.language.graph
+
+    def told(self, domain: str) -> Recognizer:
+        """The recogniser of that domain alone; itself where the network has no parameters of the domain's own."""
+        if domain not in self.config.domains:
+            return self
+        config, params = worked_in(self.config, self.params, domain)
+        return dataclasses.replace(self, config=config, params=params)
+
+    def write(self, directory: Path) -> None:
+        """Write everything, `model.json` last: a directory that has one is complete."""
+        if self.language.directory != directory:
+            self.language.write(directory)
+        self.stats.write(directory / "stats.json")
+        np.save(directory / "priors.npy", self.log_priors, allow_pickle=False)
+        flat = traverse_util.flatten_dict(dict(self.params), sep="/")
+        np.savez(directory / "params.npz", allow_pickle=False, **{k: np.asarray(v) for k, v in flat.items()})
+        self.describe(directory)
+
+    def describe(self, directory: Path) -> None:
+        """Write `model.json` alone, as when nothing but the search or the facts has changed."""
+        described = {
+            "format": FORMAT,
+            "network": dataclasses.asdict(self.config),
+            "output_delay": self.output_delay,
+            "search": dataclasses.asdict(self.search),
+            **self.facts,
+        }
+        write_atomically(directory / "model.json", json.dumps(described, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path | str) -> Recognizer:
+        """Read a model directory; raises FileNotFoundError or ValueError naming what is wrong with which file."""
+        directory = Path(directory)
+        path = directory / "model.json"
+        if not path.exists():
+            raise FileNotFoundError(f"{directory} is not a model: it has no model.json; `mdasr train` writes one last")
+        facts = read_json(path, "description of a model")
+        if facts.pop("format", None) != FORMAT:
+            raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; train again")
+        config = _field(path, facts, "network", ModelConfig)
+        search = _field(path, facts, "search", SearchOptions)
+        if type(delay := facts.pop("output_delay", None)) is not int or not 0 <= delay < LONGEST_DELAY:
+            raise ValueError(f"{path}: field output_delay: {delay!r} where a number of steps should be")
+        language = Language.read(directory)
+        check_tree(directory, language.tree, facts)
+        if config.num_outputs != language.graph.num_outputs:
+            raise ValueError(
+                f"{path}: a network of {config.num_outputs} outputs, but {directory / 'graph'} is for "
+                f"{language.graph.num_outputs}; put the files of one training together again"
+            )
+        params = read_params(directory / "params.npz", config)
+        stats = frontend.FeatureStats.read(directory / "stats.json")
+        priors = _read_priors(directory / "priors.npy", config.num_outputs)
+        return cls(config, delay, params, stats, priors, language, search, facts)
+
+
+def _field(path: Path, facts: dict[str, Any], name: str, kind: type[T]) -> T:
+    """Take a field of model.json out of its facts, as the dataclass `kind`; ValueError names what is wrong with it."""
+    try:
+        return schema.read(kind, schema.completed(kind, facts.pop(name, None)), f"field {name}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read_priors(path: Path, num_outputs: int) -> Float32[np.ndarray, " outputs"]:
+    priors = read_array(path, "log priors of a model's outputs (training writes them)")
+    if priors.shape != (num_outputs,) or priors.dtype != np.float32 or not np.isfinite(priors).all():
+        raise ValueError(f"{path}: not {num_outputs} finite float32 numbers, a prior an output; copy the model again")
+    return priors
+
+
+def check_tree(directory: Path, tree: Tree, described: Mapping[str, Any]) -> None:
+    """ValueError where `tree`, that of a model directory, is not the one that its model.json names."""
+    if described.get("tree", trained := digest(tree)) != trained:
+        raise ValueError(f"{directory / 'tree.txt'} is not the tree that the network was trained with; put that back")
+
+
+def read_params(path: Path, config: ModelConfig) -> dict:
+    """Parameters from an .npz, compared with the shapes that `config` asks for; raises ValueError at a difference."""
+    flat = read_arrays(path, "parameters of a network (training writes them)")
+    wanted = traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, 0)), sep="/")
+    for name in sorted({*flat, *wanted}):
+        found = flat[name].shape if name in flat else "missing"
+        asked = wanted[name].shape if name in wanted else "nothing of that name"
+        if found != asked:
+            raise ValueError(
+                f"{path}: {name} is {found}, but model.json asks for {asked}; this is a checkpoint of another "
+                "configuration. Put the two files of one training together again."
+            )
+        if flat[name].dtype != wanted[name].dtype or not np.isfinite(flat[name]).all():
+            raise ValueError(f"{path}: {name} does not hold finite {wanted[name].dtype} numbers; copy the model again")
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def params_digest(params: Any) -> str:
+    """Twelve hex digits that name a network's parameters."""
+    flat = traverse_util.flatten_dict(dict(params), sep="/")
+    found = hashlib.sha256()
+    for name in sorted(flat):
+        found.update(name.encode() + np.ascontiguousarray(flat[name]).tobytes())
+    return found.hexdigest()[:12]

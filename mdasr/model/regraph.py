@@ -1,0 +1,83 @@
+"""Another language for a trained model: the same network and tree, new words, n-grams and graph (§3.6)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from mdasr.align.tree import Tree
+from mdasr.core.files import read_json, read_text, write_atomically
+from mdasr.decode.grammar import announced
+from mdasr.language import espeak
+from mdasr.language.lexicon import LEXICON, Lexicon, listed, origins, parsed
+from mdasr.language.text import is_normal
+from mdasr.model.directory import Language, check_tree, compose_language
+
+NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same whatever the language
+
+
+def regraph(
+    model: Path, out: Path, arpa: Path | None = None, lexicon: Path | None = None, cache: Path | None = None
+) -> Language:
+    """Compose the graph of a model directory anew, with the n-gram model `arpa` or its own, and write all to `out`.
+
+    Words that `lexicon` (CMUdict's format) has are said as it says, others as the model's own lexicon has it, the rest
+    by eSpeak's rules where that is installed. `out` may be `model`; training's checkpoints are not copied. `cache`
+    keeps the stages for another graph of the same words. Raises FileNotFoundError where `model` is none,
+    FileExistsError where `out` is another, and ValueError for what `build_graph` refuses, words of `arpa` that no
+    normalised transcript can have, words without pronunciation, and pronunciations in phones that the tree lacks.
+    """
+    if not (model / "model.json").exists():
+        raise FileNotFoundError(f"{model} is not a model: it has no model.json; `mdasr train` writes one last")
+    elsewhere = out.resolve() != model.resolve()
+    if elsewhere and (out / "model.json").exists():
+        raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
+    described = read_json(model / "model.json", "description of a model")
+    if arpa or lexicon:
+        # What was found with another language; scale, penalty and beam still serve.
+        for found in ("dev_wer", "tuned_on"):
+            described.pop(found, None)
+        for found in ("confidence_slope", "confidence_offset"):
+            described.get("search", {}).pop(found, None)
+    tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
+    check_tree(model, tree, described)
+    words = announced(arpa or model / "lm.arpa").words
+    if arpa and (strange := [word for word in words if not is_normal(word)]):
+        raise ValueError(
+            f"{arpa}: {len(strange)} of {len(words)} words are not written as transcripts are: {listed(strange)}. "
+            "Lower-case them, without digits, signs and hyphens and with plain apostrophes, or make the model anew "
+            "with `mdasr lm train`"
+        )
+    given = _given(lexicon, {*words}, tree) if lexicon else Lexicon({})
+    own = own.merged(given)
+    covering = own.covering(words, espeak.pronounce if espeak.is_installed() else None)
+    if lexicon:
+        known = sum(word in own for word in words)
+        counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(words) - known}
+        print(origins(counts), file=sys.stderr)
+    language = compose_language(out, covering, tree, arpa or model / "lm.arpa", cache)
+    for name in NETWORK if elsewhere else ():
+        shutil.copyfile(model / name, out / name)
+    write_atomically(out / "model.json", json.dumps(described, indent=1) + "\n")
+    return language
+
+
+def _given(path: Path, words: set[str], tree: Tree) -> Lexicon:
+    """What `path` says of `words`; ValueError with the line of a pronunciation in phones that the tree lacks."""
+    entries = {word: variants for word, variants in Lexicon.read(path).entries.items() if word in words}
+    for word, variants in entries.items():
+        for phones, _ in variants:
+            if unknown := sorted({*phones} - {*tree.phones}):
+                raise ValueError(
+                    f"{path}:{_line(path, word, unknown[0])}: {word!r} has the phone {unknown[0]!r}, which the model's "
+                    f"tree does not know; it has {' '.join(tree.phones)}"
+                )
+    return Lexicon(entries)
+
+
+def _line(path: Path, word: str, phone: str) -> int:
+    """The first line that says `word` with `phone`."""
+    rows = enumerate(map(parsed, read_text(path, LEXICON).split("\n")), start=1)
+    return next(number for number, row in rows if row and row[0] == word and phone in row[2])

@@ -1,0 +1,172 @@
+"""Recognition while somebody speaks: samples in, words out, the network's state carried from chunk to chunk.
+
+The LSTM looks at nothing that comes later than its output delay, so the words at the end of a sentence are those that
+`words.recognize` finds in the whole of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from mdasr import frontend
+from mdasr.core.waves import RATE_HZ
+from mdasr.decode.graph import Graph
+from mdasr.decode.lattice import STEP, word_times
+from mdasr.decode.search import Hypothesis, Search, SearchOptions
+
+PAUSE_S = 0.6  # silence after which a sentence is taken to be over
+LONGEST_SILENCE_S = 10.0  # after which the search begins anew, lest it remember hours of nothing
+LONGEST_SENTENCE_S = 30.0  # after which one without a pause ends between words, lest each look at it cost ever more
+UNSURE_S = 1.0  # what was heard so lately may yet be taken for something else
+
+
+@runtime_checkable
+class Network(Protocol):
+    """What a listener asks of a model: `recognizer.Recognizer` is one, and `serve.Served` another, without Flax."""
+
+    @property
+    def chunk(self) -> int: ...
+
+    @property
+    def output_delay(self) -> int: ...
+
+    @property
+    def graph(self) -> Graph: ...
+
+    @property
+    def search(self) -> SearchOptions: ...
+
+    def answer(
+        self, samples: Float[np.ndarray, " window"], steps: int, state: Any = None
+    ) -> tuple[Float[np.ndarray, "chunk outputs"], Any]:
+        """Scores of the next `chunk` steps of a stream, and the state to go on with (None: nothing was heard before).
+
+        `samples` [`frontend.num_samples(chunk)`] begin where the first of the steps does. Of the steps, `steps` are
+        heard; the features of the others, past the end of a sentence, are zero.
+        """
+        ...
+
+
+class Heard(NamedTuple):
+    """What is known at `time_s` of the stream: words so far of the sentence that goes on, or, `final`, all of one."""
+
+    time_s: float
+    words: tuple[str, ...]
+    final: bool
+    times: tuple[tuple[str, float, float], ...] = ()  # (word, start, end) in the stream, of final words
+
+
+class Listener:
+    """One stream of 16 kHz samples, sentence after sentence.
+
+    A sentence ends with a pause of `pause_s`, or after `LONGEST_SENTENCE_S`. With `pause_s` infinite everything up to
+    `finish` is one sentence.
+    """
+
+    def __init__(self, network: Network, pause_s: float = PAUSE_S) -> None:
+        self.network, self.pause_s = network, pause_s
+        self._samples = np.zeros(0, np.float32)
+        self._taken = 0  # samples of the stream that lie before `_samples`
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start a sentence: nothing heard, nothing remembered."""
+        self._search = Search(self.network.graph, self.network.search)
+        self._state: Any = None
+        self._unanswered = self.network.output_delay  # steps that the network's first answers are too early by
+        self._steps = 0  # of this sentence, given to the network
+        self._start = self._taken
+
+    def accept(self, samples: Float[np.ndarray, " _"]) -> list[Heard]:
+        """Hear more, of any length: what is new after each chunk, the last of it being the latest."""
+        self._samples = np.concatenate([self._samples, samples.astype(np.float32, copy=False)])
+        found: list[Heard] = []
+        while frontend.num_steps(len(self._samples)) >= self.network.chunk:
+            found += self._hear()
+        return found
+
+    def finish(self) -> list[Heard]:
+        """The stream has ended: the words of the sentence that was going on, if there are any steps of it."""
+        left = frontend.num_steps(len(self._samples))
+        return self._end(left) if left or self._steps else []
+
+    def _hear(self) -> list[Heard]:
+        self._answer(self.network.chunk, self.network.chunk)
+        if not self._search.steps:
+            return []
+        best = self._search.best()
+        silent = self._search.steps - best.ends[-1] if best.words else 0
+        if silent * STEP > self.pause_s * RATE_HZ:
+            return self._end(0)
+        if self.pause_s < np.inf:
+            begun = best.starts[0] if best.words else 0
+            longest_s = LONGEST_SENTENCE_S if best.words else LONGEST_SILENCE_S
+            if (self._search.steps - begun) * STEP > longest_s * RATE_HZ:
+                return self._cut(best)
+        return [Heard(self._taken / RATE_HZ, best.words, final=False)]
+
+    def _cut(self, best: Hypothesis) -> list[Heard]:
+        """End a sentence before its words do, or drop a silence but for what may be the beginning of a word.
+
+        The network goes on as it is, and the search begins anew with what came after that.
+        """
+        sure = self._search.steps - round(UNSURE_S * RATE_HZ / STEP)
+        count = last_gap(best, sure)
+        said = dataclasses.replace(best, words=best.words[:count], starts=best.starts[:count], ends=best.ends[:count])
+        found = [self._final(said)] if count else []
+        step = said.ends[-1] if count else sure
+        self._search, self._start, self._steps = self._search.since(step), self._start + STEP * step, self._steps - step
+        return found
+
+    def _end(self, left: int) -> list[Heard]:
+        """End the sentence after `left` steps more, with zeros for what the network still wanted to hear."""
+        due = left + self.network.output_delay
+        while due > 0:
+            self._answer(left, min(self.network.chunk, due))
+            due, left = due - self.network.chunk, 0
+        found = self._final(self._search.finish())
+        self._begin()
+        return [found]
+
+    def _final(self, best: Hypothesis) -> Heard:
+        offset_s = self._start / RATE_HZ
+        times = tuple((word, start + offset_s, end + offset_s) for word, start, end in word_times(best))
+        return Heard(self._taken / RATE_HZ, best.words, final=True, times=times)
+
+    def _answer(self, steps: int, wanted: int) -> None:
+        """Have the next `steps` heard, which the stream has then gone past, and search the first `wanted` answers.
+
+        The first answers of a sentence are to what came before it, and are not searched.
+        """
+        window = np.zeros(frontend.num_samples(self.network.chunk), np.float32)
+        near = self._samples[: len(window)]
+        window[: len(near)] = near
+        taken = STEP * steps
+        self._samples, self._taken, self._steps = self._samples[taken:], self._taken + taken, self._steps + steps
+        scores, self._state = self.network.answer(window, steps, self._state)
+        early = min(self._unanswered, wanted)
+        self._unanswered -= early
+        self._search.accept(scores[early:wanted])
+
+
+def last_gap(best: Hypothesis, sure: int) -> int:
+    """How many words come before the latest silence that follows one, of those words that end by the step `sure`.
+
+    Without a silence, all of those words; without such words, all.
+    """
+    known = [i for i, end in enumerate(best.ends, start=1) if end <= sure]
+    gaps = [i for i in known if i == len(best.words) or best.ends[i - 1] < best.starts[i]]
+    return max(gaps or known, default=len(best.words))
+
+
+def listen(network: Network, chunks: Iterable[Float[np.ndarray, " _"]], pause_s: float = PAUSE_S) -> Iterator[Heard]:
+    """What is heard in a stream of chunks, as it becomes known."""
+    listener = Listener(network, pause_s)
+    for chunk in chunks:
+        yield from listener.accept(chunk)
+    yield from listener.finish()

@@ -1,0 +1,112 @@
+"""Forced alignment by a trained network: for speech of a new domain, of which there may be too little to start flat."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.special
+from jaxtyping import Float, Int
+from tqdm import tqdm
+
+from mdasr import frontend
+from mdasr.align.flat_start import report, segments
+from mdasr.align.hmm import UtteranceGraph, utterance_graph, viterbi
+from mdasr.align.monophones import outlier
+from mdasr.align.tree import Tree, leaves_below
+from mdasr.core.digests import digest
+from mdasr.corpus.records import Alignment, Corpus, Utterance, write_alignments
+from mdasr.language.lexicon import SILENCE, Lexicon, listed
+from mdasr.model.directory import Recognizer, params_digest
+from mdasr.recognize.scoring import score_blocks
+
+VERSION = 2
+SILENCE_PROBABILITY = 0.5
+# Nats a step. Right transcripts of speech that the network knows come to 0.1 in the median and 1.5 at most, those of
+# other utterances of that length to 5. Of a channel that it does not know, right ones come to as much (at 8 kHz, of
+# "six" only the vowel is heard), so that then robust standard deviations above the corpus' median count.
+MOST_MISFIT = 3.0
+DEVIATIONS = 8.0
+
+
+def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
+    """Align a corpus by the network's phones and write the sidecar; returns its name, which stands for all of that.
+
+    Boundaries are those of steps (30 ms). An utterance that cannot be aligned, or whose `misfit` is above `MOST_MISFIT`
+    and lies `DEVIATIONS` above what is usual in its corpus, gets an empty alignment with the reason; they are printed.
+    Raises ValueError for phones of the lexicon that the network does not know.
+    """
+    if strange := sorted({*lexicon.phones} - {*recognizer.language.tree.phones}):
+        raise ValueError(f"the model does not know the phones {listed(strange)}; give a lexicon in its own phones")
+    name = digest([VERSION, params_digest(recognizer.params), lexicon.text, corpus.info["sha256"]])
+    try:
+        corpus.alignments(name)
+    except FileNotFoundError:
+        made = report(name, [corpus], [write_alignments(corpus, name, _alignments(recognizer, corpus, lexicon))])
+        if made.failed:
+            print(made, file=sys.stderr)
+    return name
+
+
+def phone_scores(
+    tree: Tree, found: Float[np.ndarray, "steps outputs"], log_priors: Float[np.ndarray, " outputs"]
+) -> Float[np.ndarray, "steps phones"]:
+    """Log posterior less log prior of every phone: those of its CDPhones added up. `found` is `scoring.scores`'."""
+    columns = []
+    for root in tree.roots:
+        leaves = [*leaves_below(root)]
+        prior = scipy.special.logsumexp(log_priors[leaves])
+        columns.append(scipy.special.logsumexp(found[:, leaves] + log_priors[leaves], axis=1) - prior)
+    return np.stack(columns, axis=1)
+
+
+def _alignments(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> Iterator[Alignment]:
+    outputs = {phone: i for i, phone in enumerate(recognizer.language.tree.phones)}
+    found: list[tuple[Alignment, float]] = []
+    heard = itertools.chain.from_iterable(score_blocks(recognizer, (utterance.samples for utterance in corpus)))
+    # Read a second time, as that costs less than to hold a block of them.
+    for utterance, of_outputs in zip(tqdm(corpus, desc="aligning", unit="utt", delay=2), heard):
+        of_phones = phone_scores(recognizer.language.tree, of_outputs, recognizer.log_priors)
+        found.append(_alignment(utterance, of_phones, lexicon, outputs))
+    misfits = np.array([short for alignment, short in found if alignment.phones])
+    limit = max(MOST_MISFIT, outlier(misfits, DEVIATIONS)) if len(misfits) else MOST_MISFIT
+    for alignment, short in found:
+        if short > limit:
+            reason = f"the words do not fit the sound: misfit {short:.1f}, at most {limit:.1f}; correct the transcript"
+            alignment = Alignment(alignment.id, (), (), reason=reason)
+        yield alignment
+
+
+def misfit(
+    of_phones: Float[np.ndarray, "steps phones"],
+    graph: UtteranceGraph,
+    path: Int[np.ndarray, " steps"],
+    silence: int,
+) -> float:
+    """By how many nats a step the phones of `path` fall short of the likeliest ones.
+
+    Steps that are silence, the phone numbered `silence`, in both do not count: neither words that nobody says nor
+    speech that no word is for can hide among them.
+    """
+    shortfall = of_phones.max(axis=1) - of_phones[np.arange(len(path)), graph.outputs[path]]
+    speech = (graph.outputs[path] != silence) | (of_phones.argmax(axis=1) != silence)
+    return float(shortfall[speech].mean()) if speech.any() else 0.0
+
+
+def _alignment(
+    utterance: Utterance, of_phones: Float[np.ndarray, "steps phones"], lexicon: Lexicon, outputs: dict[str, int]
+) -> tuple[Alignment, float]:
+    """The alignment of an utterance and its misfit, which is 0 where there is no alignment."""
+    words = utterance.text.split()
+    try:
+        if unknown := [word for word in dict.fromkeys(words) if word not in lexicon]:
+            raise ValueError(f"no pronunciation for {listed(unknown)}; add it to the lexicon")
+        graph = utterance_graph(words, lexicon, outputs, 1, SILENCE_PROBABILITY)
+        path, _ = viterbi(of_phones, graph)
+    except ValueError as error:
+        return Alignment(utterance.id, (), (), reason=str(error)), 0.0
+    half_a_step = frontend.STRIDE * frontend.HOP // 2
+    aligned = segments(path, graph, utterance, frontend.step_centres(len(path)) - half_a_step)
+    return aligned, misfit(of_phones, graph, path, outputs[SILENCE])

@@ -1,0 +1,143 @@
+"""Tables beside the paper's, as text and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mdasr.core.tables import aligned
+from mdasr.corpus.records import Corpus
+from mdasr.decode.lattice import Lattice
+from mdasr.decode.paths import oracle_errors
+from mdasr.score.wer import (
+    GAP,
+    Errors,
+    Scored,
+    confusions,
+    count_errors,
+    grouped,
+    mapsswe,
+    paired_interval,
+    wer_interval,
+)
+
+if TYPE_CHECKING:
+    from mdasr.recognize.tune import Trial
+
+
+def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
+    """Word error rate of a test set with its 95% interval, and the counts behind it, over one or more training runs.
+
+    The interval is over speakers (and runs); over utterances where there is a single speaker, which "ci95_over" says.
+    Of a single utterance there is no interval, and both are None.
+    """
+    scored = [s for run in runs for s in run]
+    errors = [s.errors for s in scored]
+    total = sum(errors, Errors())
+    over, groups = grouped(scored)
+    of_run = [i for i, run in enumerate(runs) for _ in run]
+    interval = None
+    if _enough(errors, groups):
+        ends = wer_interval(errors, groups, np.random.default_rng(seed), runs=of_run)
+        interval = [round(end, 4) for end in ends]
+    by_run = [round(sum((s.errors for s in run), Errors()).wer, 4) for run in runs]
+    return {
+        "wer": round(total.wer, 4),
+        "ci95": interval,
+        "ci95_over": over if interval else None,
+        "ref_words": total.ref_words,
+        "sub": total.sub,
+        "ins": total.ins,
+        "del": total.dele,
+        **({"wer_by_seed": by_run} if len(runs) > 1 else {}),
+    }
+
+
+def _enough(errors: Sequence[Errors], groups: Sequence[str]) -> bool:
+    """Whether more than one group has reference words, as an interval needs."""
+    return len({group for group, e in zip(groups, errors) if e.ref_words}) > 1
+
+
+def describe(found: Mapping[str, Any]) -> str:
+    """A cell as "12.3 [11.8, 12.9]", or "12.3" where there is no interval."""
+    wer = f"{found['wer']:.1f}"
+    return f"{wer} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]" if found["ci95"] else wer
+
+
+def same_utterances(earlier: Mapping[str, Any], references: Mapping[str, str]) -> bool:
+    """Whether an earlier result is that of the utterances with these `references`, by id."""
+    return {each["id"]: each["reference"] for each in earlier["utterances"]} == references
+
+
+def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0) -> str:
+    """How `scored` differs from an earlier result of `mdasr evaluate --json` on the same utterances, in a sentence.
+
+    ValueError where the utterances or their references are others.
+    """
+    if not same_utterances(earlier, {s.id: s.reference for s in scored}):
+        raise ValueError("the earlier result is that of other utterances; evaluate both models on the same corpus")
+    before = {each["id"]: each for each in earlier["utterances"]}
+    references = [s.reference.split() for s in scored]
+    theirs, ours = [before[s.id]["hypothesis"].split() for s in scored], [s.hypothesis.split() for s in scored]
+    old = [count_errors(*pair) for pair in zip(references, theirs)]
+    _, groups = grouped(scored)
+    interval = "(one utterance, so no interval)"
+    if _enough(old, groups):
+        ends = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(seed))
+        interval = "[{:+.1f}, {:+.1f}]".format(*ends)
+    test = mapsswe(references, theirs, ours)
+    wer_a, wer_b = sum(old, Errors()).wer, sum((s.errors for s in scored), Errors()).wer
+    return (
+        f"from {wer_a:.1f} to {wer_b:.1f} %: {wer_b - wer_a:+.1f} points {interval}; matched pairs over "
+        f"{test.segments} segments: p = {test.p:.2g}"
+    )
+
+
+def oracle(lattices: Sequence[Lattice], scored: Sequence[Scored]) -> dict[str, float]:
+    """The WER in percent of the words in each lattice that come nearest to the reference, and the lattices' density."""
+    references = [s.reference.split() for s in scored]
+    words = sum(map(len, references))
+    errors = sum(oracle_errors(lattice, reference) for lattice, reference in zip(lattices, references, strict=True))
+    arcs = sum(int((lattice.labels > 0).sum()) for lattice in lattices)
+    return {"oracle_wer": round(100 * errors / words, 4), "arcs_per_word": round(arcs / words, 1)}
+
+
+def trials_text(trials: Sequence[Trial], chosen: Trial) -> str:
+    """What each beam came to as a table, the chosen one marked, and the options that all share."""
+    options = chosen.options
+    rows = [["beam", "WER %", "CPU s per s of audio", ""]]
+    for trial in trials:
+        mark = "chosen" if trial is chosen else ""
+        rows.append([f"{trial.options.beam:g}", f"{trial.wer:.2f}", f"{trial.rtf:.4f}", mark])
+    shared = f"acoustic scale {options.acoustic_scale:g}, insertion penalty {options.insertion_penalty:g}"
+    return f"{shared}, at most {options.max_active} active states\n\n{aligned(rows)}"
+
+
+def labels(corpora: Sequence[Corpus]) -> list[str]:
+    """What sets corpora apart for a reader: "name (domain)", or the directory where several have both alike."""
+    names = [f"{corpus.info['corpus']} ({corpus.domain})" for corpus in corpora]
+    times = Counter(names)
+    return [each if times[each] == 1 else str(corpus.directory) for each, corpus in zip(names, corpora)]
+
+
+def matrix_text(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Word error rates of corpora (rows) in conditions (columns), with their intervals, as aligned text."""
+    found = {(cell["label"], cell["condition"]): describe(cell) for cell in cells}
+    rows, columns = dict.fromkeys(row for row, _ in found), dict.fromkeys(column for _, column in found)
+    return aligned([["WER in %", *columns], *([row, *(found[row, column] for column in columns)] for row in rows)])
+
+
+def most_confused(scored: Sequence[Scored], count: int) -> list[str]:
+    """The most frequent word errors, a line each."""
+    found = confusions((s.reference.split(), s.hypothesis.split()) for s in scored)
+
+    def line(pair: tuple[str, str], times: int) -> str:
+        said, heard = pair
+        if said == GAP:
+            return f"{times:5d}  {heard} put in"
+        return f"{times:5d}  {said} " + ("lost" if heard == GAP else f"heard as {heard}")
+
+    return [line(pair, times) for pair, times in sorted(found.items(), key=lambda item: (-item[1], item[0]))[:count]]

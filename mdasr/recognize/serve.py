@@ -1,0 +1,104 @@
+"""An exported model at work: jax and the search, neither Flax nor anything that training needs.
+
+A stream of 16 kHz samples is given to the function a window at a time, and the state that comes back goes in with the
+next window, which begins `chunk` steps later. Without mdasr (three other lines are the imports):
+
+    served = json.loads(Path("DIR/serve.json").read_text())
+    step = jax.jit(jax.export.deserialize(bytearray(Path("DIR/model.stablehlo").read_bytes())).call)
+    (_, _, window), (_, _, size) = served["arguments"]["samples"], served["arguments"]["state"]
+    chunk, hop, delay = served["chunk"], served["step_samples"], served["output_delay"]
+    steps = (len(wave) - window) // hop + chunk  # of 30 ms; the network answers each `delay` steps later
+    wave = np.pad(wave, (0, window + delay * hop))
+    state, found = np.zeros((1, size), np.float32), []  # the beginning of a sentence
+    for first in range(0, steps + delay, chunk):
+        heard = np.clip([steps - first], 0, chunk).astype(np.int32)
+        scores, state = step(wave[None, first * hop : first * hop + window], heard, state)
+        found.append(scores[0])
+    scores = np.concatenate(found)[delay : delay + steps]
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from mdasr.core.files import existing, read_json
+from mdasr.decode.graph import Graph
+from mdasr.decode.search import SearchOptions
+
+FORMAT = 1
+AnyArray = Array | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """What `mdasr export` wrote, ready to hear: a `mdasr.recognize.listener.Network`."""
+
+    chunk: int
+    output_delay: int
+    state_size: int
+    graph: Graph
+    search: SearchOptions
+    step: Callable[..., tuple[Any, Any]]
+
+    @classmethod
+    def read(cls, directory: Path | str) -> Served:
+        """Read an export; raises FileNotFoundError or ValueError naming what is wrong with which file."""
+        directory = Path(directory)
+        path = directory / "serve.json"
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{directory} is not an export: it has no serve.json; `mdasr export` writes it last"
+            )
+        described = read_json(path, "description of an export")
+        if described.get("format") != FORMAT:
+            raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; export again")
+        serialized = existing(directory / "model.stablehlo", "function of an export; copy it again").read_bytes()
+        if hashlib.sha256(serialized).hexdigest() != described.get("sha256"):
+            raise ValueError(f"{directory / 'model.stablehlo'}: not what serve.json was written for; copy it again")
+        try:
+            chunk, delay = described["chunk"], described["output_delay"]
+            state_size = described["arguments"]["state"][-1]
+            search = SearchOptions(**described["search"])
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise ValueError(f"{path}: damaged ({error!r}); export again") from None
+        if not all(type(value) is int and 0 <= value < 10**9 for value in (chunk, delay, state_size)) or not chunk:
+            raise ValueError(f"{path}: fields chunk, output_delay and arguments must be whole numbers; export again")
+        return cls(
+            chunk,
+            delay,
+            state_size,
+            Graph.read(directory / "graph"),
+            search,
+            jax.jit(jax.export.deserialize(bytearray(serialized)).call),
+        )
+
+    def answers(
+        self,
+        samples: Float[AnyArray, "batch window"],
+        steps: Int[AnyArray, " batch"],
+        state: Float[AnyArray, "batch size"],
+    ) -> tuple[Float[Array, "batch chunk outputs"], Float[Array, "batch size"]]:
+        """Log posterior minus log prior of every CDPhone at the next `chunk` steps of `batch` streams, and their state.
+
+        `samples` are float32 in [-1, 1) at 16 kHz from where each stream's first step begins; of its steps, `steps` are
+        heard, and the others lie past the end. `state` is zero at the beginning of a sentence. The scores of a sentence
+        come `output_delay` steps late: its first ones are to be dropped, and as many taken after its end.
+        """
+        return self.step(samples, steps, state)
+
+    def answer(
+        self, samples: Float[np.ndarray, " window"], steps: int, state: AnyArray | None = None
+    ) -> tuple[Float[np.ndarray, "chunk outputs"], AnyArray]:
+        """`answers` for one stream, whose state is None at the beginning."""
+        before = np.zeros((1, self.state_size), np.float32) if state is None else state
+        scores, after = self.answers(samples[None], np.array([steps], np.int32), before)
+        return np.asarray(scores)[0], after

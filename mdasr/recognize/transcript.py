@@ -1,0 +1,201 @@
+"""Long recordings: cut where it is quietest, recognised piece by piece, written as text, CTM, SRT or JSON."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from mdasr import frontend
+from mdasr.core.waves import RATE_HZ
+from mdasr.decode.lattice import Lattice, word_times
+from mdasr.decode.paths import confidences, nbest
+from mdasr.decode.search import Hypothesis, SearchOptions
+from mdasr.model.directory import Recognizer
+from mdasr.recognize.scoring import ROWS
+from mdasr.recognize.words import recognize, recognize_lattices
+
+SHORTEST_S, LONGEST_S = 10.0, 20.0  # of a piece, the last of a recording apart
+_QUIET_S = 0.2  # how long a moment is that a cut is made in the middle of
+
+
+class Word(NamedTuple):
+    """A word, from when to when it was said in the recording, and how probable it is (if that was asked for)."""
+
+    word: str
+    start_s: float
+    end_s: float
+    confidence: float | None = None
+
+
+class Alternative(NamedTuple):
+    """Words that may have been said, and their cost: -log p up to a constant, so differences are what counts."""
+
+    text: str
+    cost: float
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What was said between two moments of a recording, in seconds, and what else may have been, the best first."""
+
+    start_s: float
+    end_s: float
+    words: tuple[Word, ...]
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.word for word in self.words)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What to look for beside the best words: `confidences`, the `nbest` word sequences, another model's opinion.
+
+    Each needs a lattice, for which the search takes several times as long. `rescore_with` is an ARPA file, whose model
+    then chooses the words.
+    """
+
+    confidences: bool = False
+    nbest: int = 0
+    rescore_with: Path | None = None
+
+    @property
+    def needs_lattice(self) -> bool:
+        return self.confidences or self.nbest > 0 or self.rescore_with is not None
+
+
+def cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
+    """Samples at which to cut: 0, the quietest moments 10 to 20 s after each other, and the end."""
+    power = np.concatenate([[0], np.cumsum(np.square(wave, dtype=np.float64))])
+    length = round(_QUIET_S * RATE_HZ)
+    found = [0]
+    while len(wave) - found[-1] > LONGEST_S * RATE_HZ:
+        first, last = (found[-1] + round(seconds * RATE_HZ) for seconds in (SHORTEST_S, LONGEST_S))
+        moments = np.arange(first, last - length, RATE_HZ // 100)
+        found.append(int(moments[(power[moments + length] - power[moments]).argmin()]) + length // 2)
+    return [*found, len(wave)]
+
+
+def transcribe(
+    recognizer: Recognizer,
+    wave: Float[np.ndarray, " samples"],
+    pool: Executor | None = None,
+    depth: Depth = Depth(),
+) -> Iterator[Piece]:
+    """What is said in a recording of any length, piece by piece; pieces too short to hold speech have no words."""
+    pairs = [*itertools.pairwise(cuts(wave))]
+    for start in range(0, len(pairs), ROWS):  # so many the network hears together
+        edges = pairs[start : start + ROWS]
+        waves = [wave[first:last] for first, last in edges if frontend.num_steps(last - first)]
+        found: Iterator[tuple[Hypothesis, Lattice | None]] = (
+            iter(recognize_lattices(recognizer, waves, pool, depth.rescore_with))
+            if depth.needs_lattice
+            else ((best, None) for best in recognize(recognizer, waves, pool))
+        )
+        for first, last in edges:
+            start_s, end_s = first / RATE_HZ, last / RATE_HZ
+            if frontend.num_steps(last - first):
+                yield _piece(start_s, end_s, *next(found), depth, recognizer.search)
+            else:
+                yield Piece(start_s, end_s, ())
+
+
+def _piece(
+    start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, search: SearchOptions
+) -> Piece:
+    """One piece, with as much depth as is asked for."""
+    sure: Sequence[float | None] = ()
+    ranked: list[Hypothesis] = []
+    if lattice:
+        sure = [round(value, 4) for value in confidences(lattice, best, search)] if depth.confidences else ()
+        ranked = nbest(lattice, depth.nbest) if depth.nbest else []
+    words = tuple(
+        Word(word, start + start_s, end + start_s, value)
+        for (word, start, end), value in itertools.zip_longest(word_times(best), sure)
+    )
+    return Piece(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
+
+
+def alternatives(pieces: Sequence[Piece], count: int) -> list[Alternative]:
+    """The `count` likeliest word sequences of a whole recording, out of those of its pieces, the best first.
+
+    Each stands there once, however its words may be divided among the pieces.
+    """
+    whole = [Alternative("", 0.0)]
+    for piece in pieces:
+        if piece.alternatives:
+            # Cheapest first, so of a text that comes about in several ways the first is kept. Of each piece `count` are
+            # enough, and of what stands before it: one beyond them has so many cheaper ones, of other texts, beside it.
+            longer = heapq.merge(*(_followed(each, piece) for each in whole), key=lambda each: each.cost)
+            found: dict[str, Alternative] = {}
+            for each in longer:
+                found.setdefault(each.text, each)
+                if len(found) == count:
+                    break
+            whole = [*found.values()]
+    return whole
+
+
+def _followed(before: Alternative, piece: Piece) -> Iterator[Alternative]:
+    for after in piece.alternatives:
+        yield Alternative(f"{before.text} {after.text}".strip(), before.cost + after.cost)
+
+
+def as_text(name: str, pieces: Sequence[Piece]) -> str:
+    """The words alone, in one line."""
+    return " ".join(piece.text for piece in pieces if piece.words)
+
+
+def ctm_name(name: str) -> str:
+    """What a recording is called in a CTM: blanks, which part columns, become underscores."""
+    return "_".join(name.split())
+
+
+def as_ctm(name: str, pieces: Sequence[Piece]) -> str:
+    """NIST's CTM: recording, channel, start, duration, word and confidence, a line each.
+
+    Without confidences there is no sixth column.
+    """
+    recording = ctm_name(name)
+    return "\n".join(
+        f"{recording} 1 {start:.3f} {end - start:.3f} {word}" + ("" if sure is None else f" {sure:.2f}")
+        for piece in pieces
+        for word, start, end, sure in piece.words
+    )
+
+
+def as_srt(name: str, pieces: Sequence[Piece], words: int = 12) -> str:
+    """Subtitles, of no more than so many words each."""
+    spoken = [piece.words[i : i + words] for piece in pieces for i in range(0, len(piece.words), words)]
+    blocks = [
+        f"{number}\n{_clock(line[0].start_s)} --> {_clock(line[-1].end_s)}\n"
+        + " ".join(word.word for word in line)
+        + "\n"
+        for number, line in enumerate(spoken, start=1)
+    ]
+    return "\n".join(blocks)
+
+
+def as_json(name: str, pieces: Sequence[Piece]) -> str:
+    """One line of JSON: the recording and its pieces, with words as [word, start, end, confidence or null]."""
+    content = [asdict(piece) | {"text": piece.text} for piece in pieces]
+    return json.dumps({"recording": name, "text": as_text(name, pieces), "pieces": content}, ensure_ascii=False)
+
+
+FORMATS = {"text": as_text, "ctm": as_ctm, "srt": as_srt, "json": as_json}
+
+
+def _clock(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d},{rest % 1000:03d}"

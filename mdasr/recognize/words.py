@@ -1,0 +1,140 @@
+"""From waveforms to words: recognition of many recordings, with lattices or without, and the errors in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from mdasr.corpus.records import Utterance
+from mdasr.decode.graph import Graph
+from mdasr.decode.lattice import LATTICE_BEAM, Lattice, search_lattice
+from mdasr.decode.paths import nbest
+from mdasr.decode.rescore import Grammar, rescore
+from mdasr.decode.search import Hypothesis, SearchOptions, decode
+from mdasr.language.arpa import read_arpa
+from mdasr.language.lexicon import listed
+from mdasr.model.directory import Recognizer
+from mdasr.perturb import Policy, draw, perturb
+from mdasr.perturb.room import Sounds
+from mdasr.recognize.scoring import score_blocks
+from mdasr.score.wer import Scored, count_errors
+
+T = TypeVar("T")
+
+
+def recognize(
+    recognizer: Recognizer, waves: Iterable[Float[np.ndarray, " _"]], pool: Executor | None = None
+) -> list[Hypothesis]:
+    """The most likely words of each 16 kHz waveform, in one pass of beam search; `waves` may be made as they are asked.
+
+    A `pool` of processes shares the search, which holds the interpreter's lock: the words are the same.
+    """
+    job = partial(_decode_here, recognizer.language.graph, recognizer.search)
+    if pool:
+        job = partial(_decode_elsewhere, recognizer.language.directory / "graph", recognizer.search)
+    return _each(job, score_blocks(recognizer, waves), pool)
+
+
+def _each(
+    job: Callable[[Float32[np.ndarray, "_ outputs"]], T],
+    blocks: Iterable[list[Float32[np.ndarray, "_ outputs"]]],
+    pool: Executor | None,
+) -> list[T]:
+    """`job` of all that is in the blocks; a block is over before the next is made."""
+    shared = partial(pool.map, chunksize=8) if pool else map
+    return [result for block in blocks for result in shared(job, block)]
+
+
+@cache
+def _read_graph(directory: Path) -> Graph:
+    return Graph.read(directory)
+
+
+def _decode_here(graph: Graph, search: SearchOptions, found: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
+    return decode(graph, found, search)
+
+
+def _decode_elsewhere(graph: Path, search: SearchOptions, found: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
+    return decode(_read_graph(graph), found, search)
+
+
+def recognize_lattices(
+    recognizer: Recognizer,
+    waves: Iterable[Float[np.ndarray, " _"]],
+    pool: Executor | None = None,
+    rescore_with: Path | None = None,
+) -> list[tuple[Hypothesis, Lattice]]:
+    """The most likely words of each 16 kHz waveform, and a lattice of all that may have been said; `pool` as above.
+
+    The words are those of `recognize`. With `rescore_with`, an n-gram model's ARPA file, that model's costs take the
+    place of those of the recogniser's own in the lattice, and the words are the likeliest there.
+    """
+    directory, search = recognizer.language.directory, recognizer.search
+    job = partial(_lattice, recognizer.language.graph, directory, search, rescore_with)
+    if pool:
+        job = partial(_lattice_elsewhere, directory, search, rescore_with)
+    return _each(job, score_blocks(recognizer, waves), pool)
+
+
+@lru_cache(maxsize=2)
+def _read_grammar(arpa: Path) -> Grammar:
+    return Grammar(read_arpa(arpa))
+
+
+def check_rescoring(recognizer: Recognizer, arpa: Path) -> None:
+    """ValueError where the n-gram model to rescore with is broken, or cannot say words that the recogniser hears."""
+    words = recognizer.graph.words
+    if strange := _read_grammar(arpa).unsayable(words):
+        raise ValueError(
+            f"{arpa}: lacks {len(strange)} of the model's {len(words)} words: {listed(strange)}. Lower-case it, or "
+            "make it anew with `mdasr lm train` of text that has them, or with <unk> in its --vocabulary"
+        )
+
+
+def _lattice(
+    graph: Graph,
+    directory: Path,
+    search: SearchOptions,
+    rescore_with: Path | None,
+    found: Float32[np.ndarray, "steps outputs"],
+) -> tuple[Hypothesis, Lattice]:
+    lattice = search_lattice(graph, found, search)
+    if rescore_with is None:
+        return decode(graph, found, search), lattice
+    lattice = rescore(lattice, _read_grammar(directory / "lm.arpa"), _read_grammar(rescore_with), LATTICE_BEAM)
+    return nbest(lattice, 1)[0], lattice
+
+
+def _lattice_elsewhere(
+    directory: Path, search: SearchOptions, rescore_with: Path | None, found: Float32[np.ndarray, "steps outputs"]
+) -> tuple[Hypothesis, Lattice]:
+    return _lattice(_read_graph(directory / "graph"), directory, search, rescore_with, found)
+
+
+def heard(
+    utterances: Iterable[Utterance], policy: Policy, noises: Sounds, seed: int, measured: Sounds | None = None
+) -> Iterator[np.ndarray]:
+    """The waveforms of a test set in the condition that `policy` fixes: the same ones whichever model is tested."""
+    for utterance in utterances:
+        yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises, measured)
+
+
+def evaluate(
+    recognizer: Recognizer, utterances: Iterable[Utterance], waves: Iterable[np.ndarray], pool: Executor | None = None
+) -> list[Scored]:
+    """Recognise `waves`, which are those of `utterances` in whatever condition, and count the errors."""
+    return scored_as(utterances, recognize(recognizer, waves, pool))
+
+
+def scored_as(utterances: Iterable[Utterance], found: Sequence[Hypothesis]) -> list[Scored]:
+    """Count the errors of what was found in each utterance."""
+    return [
+        Scored(u.id, u.speaker, u.text, " ".join(h.words), count_errors(u.text.split(), h.words))
+        for u, h in zip(utterances, found, strict=True)
+    ]

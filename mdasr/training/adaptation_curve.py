@@ -1,0 +1,80 @@
+"""What would some hours of a new domain's speech buy? The adaptation curve of §4.4, for anybody's model and domain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mdasr.core.tables import aligned
+from mdasr.corpus.records import Corpus
+from mdasr.model.directory import Recognizer
+from mdasr.recognize.report import cell, describe, labels
+from mdasr.recognize.words import evaluate
+from mdasr.training.jobs import TrainRequest, adapt_on, train_on
+
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
+BEFORE, ADAPTED, SCRATCH = "before", "adapted", "from scratch"
+
+
+def adaptation_curve(
+    request: TrainRequest, parent: Path, directory: Path, tests: Sequence[Corpus], shares: Sequence[float] = SHARES
+) -> dict[str, Any]:
+    """WER on every test corpus before adaptation, and after adaptation to shares of the data or training on them alone.
+
+    Models lie in `directory`; what is there is not trained again. The points, the least data first, are
+    {"start", "share", "seconds" of audio, "wer": {corpus: cell}}.
+    """
+    start = Recognizer.read(parent)
+    points = [_point(BEFORE, 0.0, 0.0, start, tests)]
+    for share in shares:
+        adapted = adapt_on(request, start, directory / f"adapted-{share:.3f}", share)
+        points.append(_point(ADAPTED, share, sum(adapted.facts["seconds_of_audio"]), adapted, tests))
+    for share in shares:
+        scratch = train_on(request, directory / f"scratch-{share:.3f}", share)
+        points.append(_point(SCRATCH, share, sum(scratch.facts["seconds_of_audio"]), scratch, tests))
+    return {"model": str(parent), "domains": [c.domain for c in request.corpora], "points": points}
+
+
+def _point(start: str, share: float, seconds: float, recognizer: Recognizer, tests: Sequence[Corpus]) -> dict[str, Any]:
+    cells = (cell(evaluate(recognizer, test, (u.samples for u in test))) for test in tests)
+    return {"start": start, "share": share, "seconds": seconds, "wer": dict(zip(labels(tests), cells))}
+
+
+def curve_text(curve: dict[str, Any]) -> str:
+    """The curve as a table, and what more data would buy if the fall went on."""
+    tests = [*curve["points"][0]["wer"]]
+    rows = [
+        [f"{p['start']} {duration(p['seconds']) if p['seconds'] else ''}", *(describe(p["wer"][t]) for t in tests)]
+        for p in curve["points"]
+    ]
+    lines = [aligned([["WER in % [95% interval]", *tests], *rows])]
+    if fitted := power_law(curve, tests[0]):
+        scale, exponent = fitted
+        most = max(p["seconds"] for p in curve["points"])
+        lines += [
+            "",
+            f"Every doubling of the data took {100 * (1 - 2**exponent):.0f}% off the WER on {tests[0]}. Were that to "
+            "go on (an extrapolation, not a measurement):",
+            *(f"  {duration(k * most)}: {scale * (k * most) ** exponent:.1f} %" for k in (2, 4, 8)),
+        ]
+    return "\n".join(lines)
+
+
+def power_law(curve: dict[str, Any], test: str) -> tuple[float, float] | None:
+    """(scale, exponent) of WER = scale seconds^exponent by least squares in logarithms; None where it does not fall."""
+    points = [(p["seconds"], p["wer"][test]["wer"]) for p in curve["points"] if p["start"] == ADAPTED]
+    if len(points) < 3 or not all(wer > 0 for _, wer in points):
+        return None
+    seconds, wers = np.log(np.array(points)).T
+    exponent, offset = np.polyfit(seconds, wers, deg=1)
+    return (float(np.exp(offset)), float(exponent)) if exponent < 0 else None
+
+
+def duration(seconds: float) -> str:
+    """ "38 s", "12 min" or "3.5 h"."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
