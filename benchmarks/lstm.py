@@ -27,7 +27,7 @@ from mdasr.acoustic.network import FEATURES, ModelConfig
 from mdasr.acoustic.train import TrainOptions, host_share, initial_state, make_train_step, replicate, shard_batch
 from mdasr.core.waves import RATE_HZ
 from mdasr.frontend import HOP, STRIDE
-from mdasr.training.build import model_config
+from mdasr.training.plan import model_config
 from mdasr.training.scales import SCALES, Scale
 
 STEPS_AN_HOUR = 3600 * RATE_HZ / (STRIDE * HOP)

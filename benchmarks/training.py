@@ -23,9 +23,11 @@ from mdasr.language.lexicon import ARPABET, SILENCE
 from mdasr.perturb import Policy
 from mdasr.perturb.noises import make_noises
 from mdasr.synth import embedded
-from mdasr.training.build import FAST_CODECS, ROW_PIECES, Pool, grow_tree, make_rows, plan_training, room_ranges
+from mdasr.training.plan import FAST_CODECS, ROW_PIECES, make_rows, plan_training, room_ranges
+from mdasr.training.pool import Pool
 from mdasr.training.regimes import AS_PUBLISHED
 from mdasr.training.scales import SCALES, Scale, override
+from mdasr.training.wording import grow_tree
 
 TREE_UTTERANCES, LEAVES = 400, 100
 

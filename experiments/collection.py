@@ -22,9 +22,9 @@ from mdasr.perturb import Policy
 from mdasr.perturb.noises import make_noises, read_noises, read_responses
 from mdasr.perturb.room import Sounds
 from mdasr.synth import embedded
-from mdasr.training.build import grow_tree, make_language, train_ngram
 from mdasr.training.jobs import covering_lexicon, held_out
 from mdasr.training.scales import Scale
+from mdasr.training.wording import grow_tree, make_language, train_ngram
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")

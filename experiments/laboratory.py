@@ -31,7 +31,9 @@ from mdasr.perturb.room import Sounds
 from mdasr.recognize.words import evaluate, heard
 from mdasr.score.wer import Errors, Scored
 from mdasr.synth.channel import telephone
-from mdasr.training.build import FAST_CODECS, Pool, room_ranges, train_recognizer
+from mdasr.training.pipeline import train_recognizer
+from mdasr.training.plan import FAST_CODECS, room_ranges
+from mdasr.training.pool import Pool
 from mdasr.training.scales import SCALES, Scale
 
 DEV_SEED = 1_000  # of the rooms and noises that development sets are heard in

@@ -28,7 +28,7 @@ from mdasr.language import espeak, ngram
 from mdasr.language.arpa import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Language, Recognizer, compose_language
-from mdasr.training.build import make_language, train_ngram
+from mdasr.training.wording import make_language, train_ngram
 from tests.test_decode import ARPA, LEXICON, TREE
 
 OTHER_TREE = Tree(TREE.phones, TREE.questions, (0, Split("left", 0, 1, 2), Split("left", 1, 3, 4), 5))

@@ -28,10 +28,11 @@ from mdasr.recognize.scoring import MOST_STEPS, ROWS, _groups, scores
 from mdasr.recognize.tune import tune
 from mdasr.recognize.words import evaluate, recognize, recognize_lattices
 from mdasr.score.wer import Errors
-from mdasr.training.build import Pool, check_corpora, check_hosts, log_priors, make_language, train_ngram
 from mdasr.training.jobs import TrainRequest, covering_lexicon, held_out, read_questions, train_on
+from mdasr.training.pool import Pool, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import Regime
 from mdasr.training.scales import MINI, SMALL
+from mdasr.training.wording import make_language, train_ngram
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})

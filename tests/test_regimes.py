@@ -20,9 +20,11 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
 from mdasr.recognize.scoring import scores
-from mdasr.training.build import Pool, log_priors, make_language, train_ngram, train_recognizer
+from mdasr.training.pipeline import train_recognizer
+from mdasr.training.pool import Pool, log_priors
 from mdasr.training.regimes import OWN_ALONE, Regime
 from mdasr.training.scales import MINI, override
+from mdasr.training.wording import make_language, train_ngram
 from tests.tasks import SignsRowMaker
 from tests.test_loader import TREE, rows_of, toy_corpus
 

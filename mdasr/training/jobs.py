@@ -28,19 +28,12 @@ from mdasr.perturb import Policy, require
 from mdasr.perturb.noises import make_noises, read_noises, read_responses, sounds_digest
 from mdasr.perturb.room import Sounds
 from mdasr.recognize.realign import realign
-from mdasr.training.build import (
-    FAST_CODECS,
-    FeaturesOn,
-    Pool,
-    done,
-    grow_tree,
-    make_language,
-    room_ranges,
-    train_ngram,
-    train_recognizer,
-)
+from mdasr.training.pipeline import done, train_recognizer
+from mdasr.training.plan import FAST_CODECS, FeaturesOn, room_ranges
+from mdasr.training.pool import Pool
 from mdasr.training.regimes import AS_PUBLISHED, Regime
 from mdasr.training.scales import Scale
+from mdasr.training.wording import grow_tree, make_language, train_ngram
 
 QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks between)"
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts

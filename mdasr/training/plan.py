@@ -1,0 +1,139 @@
+"""How a network is trained on a pool: its sizes, its steps, its rows, where it starts and when it stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from mdasr import frontend
+from mdasr.acoustic import accelerated
+from mdasr.acoustic.adapters import widened
+from mdasr.acoustic.adversary import Adversary
+from mdasr.acoustic.loader import PackedRowMaker, RowMaker, measure_stats
+from mdasr.acoustic.network import ModelConfig, network
+from mdasr.acoustic.schedule import RowOptions, RowPlan
+from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions, frame_loss
+from mdasr.align.tree import Tree
+from mdasr.model.directory import Recognizer
+from mdasr.perturb import TRAINING_CODECS, RoomRanges
+from mdasr.training.pool import Pool
+from mdasr.training.regimes import OWN_ALONE, Regime
+from mdasr.training.scales import Scale
+
+FeaturesOn = Literal["host", "accelerator"]
+
+
+OWN_RATE = 3.0  # times that of training: parameters of a domain's own are few, and begin at no change
+
+
+DEV_ROWS = 128  # of the development set go through the network at once
+
+
+ROW_PIECES = 4  # utterances that a row of packed waves may hold
+
+
+# Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
+FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
+
+
+def room_ranges(scale: Scale) -> RoomRanges:
+    return RoomRanges(snr_db=scale.snr_db, rt60_s=scale.rt60_s, distance_m=scale.distance_m)
+
+
+def model_config(scale: Scale, num_outputs: int) -> ModelConfig:
+    return ModelConfig(scale.cells, num_outputs, scale.dropout, scale.compute_dtype, scale.members, unroll=scale.unroll)
+
+
+def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> TrainOptions:
+    """Steps from the scale's epochs (more with noise, which makes the task harder), within its bounds."""
+    epochs = scale.epochs * (scale.noise_factor if noisy else 1)
+    steps = math.ceil(epochs * rows_in_epoch / scale.batch)
+    factor = scale.noise_factor if noisy else 1
+    steps = int(np.clip(steps, factor * scale.min_steps, scale.max_steps))
+    return TrainOptions(steps, scale.batch, scale.learning_rate, seed=seed)
+
+
+def adapt_options(scale: Scale, seed: int) -> TrainOptions:
+    """Fine-tuning: a lower rate, and a look at the development set every 20 steps (§4.4)."""
+    return TrainOptions(scale.adapt_steps, scale.batch, scale.adapt_rate, seed=seed, checkpoint_every=20)
+
+
+def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
+    """Mean cross-entropy of a frame over one epoch of `maker`'s rows, as a function of the network's parameters."""
+    count = RowPlan(maker.sources, maker.options, maker.seed).rows_in_epoch()
+    rows = [maker.map(row) for row in range(count)]
+    parts = [rows[first : first + DEV_ROWS] for first in range(0, count, DEV_ROWS)]
+    batches = [{name: np.stack([row[name] for row in part]) for name in part[0]} for part in parts]
+    frames = sum(float(batch["weights"].sum()) for batch in batches)
+
+    @jax.jit
+    def loss(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
+        logits, _ = network(config).apply({"params": params}, batch["features"], batch["keep"], told=batch.get("told"))
+        return frame_loss(logits, batch["labels"], batch["weights"])[0]
+
+    return lambda params: sum(float(loss(params, batch)) for batch in batches) / frames
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network is trained: sizes, steps, rows, the features' statistics, its start, and when to stop early."""
+
+    config: ModelConfig
+    options: TrainOptions
+    rows: RowOptions
+    stats: frontend.FeatureStats
+    start_from: Mapping[str, Any] | None = None
+    stopping: EarlyStopping | None = None
+
+
+def plan_training(pool: Pool, tree: Tree, scale: Scale, rows: RowOptions, seed: int, regime: Regime) -> Plan:
+    """From scratch, as the scale and the regime say."""
+    noisy = any(source.policy.noise_probability > 0 for source in pool.sources)
+    options = train_options(scale, RowPlan(pool.sources, rows, seed).rows_in_epoch(), noisy, seed)
+    options = dataclasses.replace(options, steps=max(1, round(regime.longer * options.steps)))
+    config, domains = model_config(scale, tree.num_leaves), pool.domains()
+    rows = dataclasses.replace(rows, curriculum_rows=round(regime.curriculum * options.steps * options.batch))
+    if regime.adapters or regime.adversary:
+        rows = dataclasses.replace(rows, domains=domains, untold_share=regime.untold_share)
+    if regime.adapters:
+        config = dataclasses.replace(config, domains=domains)
+    if regime.adversary:
+        options = dataclasses.replace(options, adversary=Adversary(len(domains), regime.adversary))
+    stats = measure_stats(pool.sources, pool.noises, seed, pool.measured)
+    return Plan(config, options, rows, stats)
+
+
+def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, rows: RowOptions, seed: int, regime: Regime) -> Plan:
+    """From a parent, whose sizes and statistics are kept, until the frames held out say stop (§4.4).
+
+    All of its parameters are fine-tuned, or those of the new domains' own alone, which are added to it.
+    """
+    config, params, options = parent.config, parent.params, adapt_options(scale, seed)
+    rows = dataclasses.replace(rows, output_delay=parent.output_delay)
+    if regime == OWN_ALONE:
+        if len(pool.domains()) > 1:
+            raise ValueError(
+                f"{', '.join(pool.domains())}: adapt to one domain at a time, which gets its own parameters"
+            )
+        config, params = widened(config, params, pool.domains())
+        rows = dataclasses.replace(rows, domains=config.domains)
+        options = dataclasses.replace(options, own_alone=True, learning_rate=OWN_RATE * scale.learning_rate)
+    still = dataclasses.replace(rows, forget_steps=0)
+    held_out = RowMaker(pool.dev, parent.language.tree, parent.stats, {}, still, seed)
+    return Plan(config, options, rows, parent.stats, params, EarlyStopping(dev_loss(config, held_out)))
+
+
+def make_rows(
+    pool: Pool, tree: Tree, plan: Plan, seed: int, features_on: FeaturesOn
+) -> tuple[RowMaker, Featurize | None]:
+    """What makes rows in the loader's workers, and what makes their features on the accelerator, if that does."""
+    if features_on == "host":
+        return RowMaker(pool.sources, tree, plan.stats, pool.noises, plan.rows, seed, pool.measured), None
+    maker = PackedRowMaker(pool.sources, tree, plan.stats, pool.noises, plan.rows, seed)
+    return maker, accelerated.featurizer(plan.rows.steps, plan.stats.mean, plan.stats.std, maker.shapes)

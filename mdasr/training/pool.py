@@ -1,0 +1,100 @@
+"""The speech that a model trains on, the speech that it is tuned on, and the sounds that distort the first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float32
+
+from mdasr import frontend
+from mdasr.acoustic.loader import step_labels
+from mdasr.acoustic.schedule import Source, balanced
+from mdasr.align.tree import Tree
+from mdasr.core.digests import digest
+from mdasr.corpus.records import Utterance
+from mdasr.model.directory import Recognizer, params_digest
+from mdasr.perturb.noises import sounds_digest
+from mdasr.perturb.room import Sounds
+from mdasr.training.regimes import Regime
+
+
+def log_priors(sources: Sequence[Source], tree: Tree) -> Float32[np.ndarray, " outputs"]:
+    """Log relative frequency of every CDPhone among the labels of an epoch; an unseen one counts as seen once."""
+    counts = np.zeros(tree.num_leaves)
+    for source in sources:
+        alignments, lengths = source.corpus.alignments(source.alignment), source.corpus.num_samples
+        for u in source.usable():
+            labels = step_labels(alignments[u], tree, frontend.num_steps(int(lengths[u])))
+            counts += source.repeats * np.bincount(labels, minlength=tree.num_leaves)
+    counts = np.maximum(counts, 1)
+    return np.log(counts / counts.sum()).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a model is made of: utterances to train on, utterances held out, and the sounds that distort the first."""
+
+    sources: tuple[Source, ...]
+    dev: tuple[Source, ...]
+    noises: Sounds
+    measured: Sounds
+    share: float = 1.0  # of the utterances there were to train on
+    choices: Mapping[str, Any] = field(default_factory=dict)  # what else the language over it was made by
+
+    def sentences(self) -> list[str]:
+        return [utterance.text for source in self.sources for utterance in source]
+
+    def dev_utterances(self) -> list[Utterance]:
+        return [utterance for source in self.dev for utterance in source]
+
+    def domains(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(source.corpus.domain for source in self.sources))
+
+    def under(self, regime: Regime) -> Pool:
+        """The pool whose domains are balanced, and whose visits are left clean, as a regime asks."""
+
+        def spared(source: Source) -> Source:
+            return dataclasses.replace(
+                source, policy=dataclasses.replace(source.policy, clean_probability=regime.clean_share)
+            )
+
+        sources = balanced(self.sources, regime.sampling_exponent)
+        return dataclasses.replace(self, sources=tuple(map(spared, sources)))
+
+
+def describe(pool: Pool, tree: Tree, parent: Recognizer | None) -> dict[str, Any]:
+    """What a training depends on besides its settings, as run.json and model.json have it."""
+    return {
+        "domains": [source.corpus.domain for source in pool.sources],
+        "data": [source.corpus.info["sha256"] for source in pool.sources],
+        "seconds_of_audio": [round(source.seconds(), 1) for source in pool.sources],
+        "dev_seconds_of_audio": [round(source.seconds(), 1) for source in pool.dev],
+        "dev_data": [source.corpus.info["sha256"] for source in pool.dev],
+        "share": pool.share,
+        "alignments": [source.corpus.alignments(source.alignment).digest for source in pool.sources],
+        "policies": [digest(source.policy) for source in pool.sources],
+        "sounds": [sounds_digest(pool.noises), sounds_digest(pool.measured)],
+        "tree": digest(tree),
+        "parent": params_digest(parent.params) if parent else "",
+        **pool.choices,
+    }
+
+
+def check_hosts(pool: Pool) -> None:
+    """ValueError where there are more hosts than utterances to train on: what some of them do could help nobody."""
+    utterances = sum(len(source.usable()) for source in pool.sources)
+    if (count := jax.process_count()) > utterances:
+        raise ValueError(
+            f"{count} hosts, but {utterances} utterances to train on: start fewer hosts, or give more speech"
+        )
+
+
+def check_corpora(pool: Pool) -> None:
+    """ValueError where a corpus of the pool is no longer the one that was opened."""
+    for source in (*pool.sources, *pool.dev):
+        source.corpus.require_unchanged()
