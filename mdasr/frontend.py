@@ -1,17 +1,17 @@
-"""§3.4: log-mel features, global normalisation, four frames stacked, every third kept.
+"""§3.4: features at 100 Hz, global normalisation, and which frames a step of the network takes.
 
-Frame i covers samples [160 i, 160 i + 512); nothing is padded. Step t stacks frames 3t to 3t+3 and is
-labelled by frame 3t+1. "10 msec overlap between neighboring frames" is read as a hop of 10 ms: three of them
-make the paper's 30 ms.
+Frame i covers samples [160 i, 160 i + 512); nothing is padded. "10 msec overlap between neighboring frames" is read as
+a hop of 10 ms. The paper's steps take four frames, and begin at every third: three hops make its 30 ms.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.fft
@@ -27,29 +27,63 @@ FFT_SIZE = 1024  # with 512 points one of the 128 filters would be empty
 BANDS = 128
 LOW_HZ, HIGH_HZ = 125.0, 7500.0
 FLOOR = 1e-6  # added to a band's power; rounding to 16 bits leaves about 1e-7 there
-STACK, STRIDE, LABEL_FRAME = 4, 3, 1  # frames a step, frames between steps, which frame gives the label
+CEPSTRA = 20
+LARGEST_DELAY = 1000  # steps by which a network's output may lag
 
 _BLOCK = 64  # frames transformed at once: they stay in a core's cache, which doubles the speed
 
 
-def num_frames(samples: int) -> int:
+Count = TypeVar("Count")  # of samples, frames or steps: a whole number, or an array of them by numpy or jax
+
+
+def num_frames(samples: Count) -> Count:
     """Number of whole 32 ms frames in a waveform of `samples` at 16 kHz."""
-    return max(0, 1 + (samples - WINDOW) // HOP)
+    return _positive(1 + (samples - WINDOW) // HOP)  # type: ignore[operator]
 
 
-def num_steps(samples: int) -> int:
-    """Number of 30 ms steps, each of four stacked frames, in a waveform of `samples` at 16 kHz."""
-    return max(0, 1 + (num_frames(samples) - STACK) // STRIDE)
+def _positive(count: Any) -> Any:
+    return count * (count > 0)
 
 
-def num_samples(steps: int) -> int:
-    """Fewest samples at 16 kHz that hold so many steps (1 or more)."""
-    return HOP * (STRIDE * (steps - 1) + STACK - 1) + WINDOW
+@dataclass(frozen=True)
+class Subsampling:
+    """Which frames a network's step takes: step t takes frames [`stride` t, `stride` t + `window`).
+
+    Its label is what is said at the centre of frame `stride` t + `label_frame`.
+    """
+
+    stride: int = 3
+    window: int = 4
+    label_frame: int = 1
+
+    @property
+    def step_samples(self) -> int:
+        """Samples at 16 kHz from one step to the next."""
+        return self.stride * HOP
+
+    def num_steps(self, frames: Count) -> Count:
+        """Whole steps in so many frames."""
+        return _positive(1 + (frames - self.window) // self.stride)  # type: ignore[operator]
+
+    def num_frames(self, steps: int) -> int:
+        """Fewest frames that hold so many steps."""
+        return self.stride * (steps - 1) + self.window if steps else 0
+
+    def steps_in(self, samples: Count) -> Count:
+        """Whole steps in a waveform of so many samples at 16 kHz."""
+        return self.num_steps(num_frames(samples))
+
+    def label_centres(self, steps: int) -> Int[np.ndarray, " steps"]:
+        """Sample at the centre of each step's label frame."""
+        return HOP * (self.stride * np.arange(steps) + self.label_frame) + WINDOW // 2
 
 
-def step_centres(steps: int) -> Int[np.ndarray, " steps"]:
-    """Sample at the centre of each step's label frame: the phone there is the step's label."""
-    return HOP * (STRIDE * np.arange(steps) + LABEL_FRAME) + WINDOW // 2
+PAPER_STEPS = Subsampling()  # §3.4: four frames stacked, every third position kept
+
+
+def num_samples(frames: int) -> int:
+    """Fewest samples at 16 kHz that hold so many frames (1 or more)."""
+    return HOP * (frames - 1) + WINDOW
 
 
 @cache
@@ -101,13 +135,6 @@ def log_mel(wave: Float[np.ndarray, " samples"], warp: float = 1.0) -> Float[np.
     return np.log(features, out=features)
 
 
-def stack(features: Float[np.ndarray, "frames bands"]) -> Float[np.ndarray, "steps stacked"]:
-    """Four contiguous frames side by side, every third position: [frames, 128] to [steps, 512] at 33 Hz."""
-    steps = max(0, 1 + (len(features) - STACK) // STRIDE)
-    first = STRIDE * np.arange(steps)[:, None]
-    return features[first + np.arange(STACK)].reshape(steps, STACK * features.shape[1])
-
-
 @dataclass(frozen=True, eq=False)
 class FeatureStats:
     """Mean and standard deviation of every band over a training set: what "globally normalized" refers to."""
@@ -121,16 +148,16 @@ class FeatureStats:
         path.write_text(json.dumps(fields, indent=1) + "\n")
 
     @classmethod
-    def read(cls, path: Path) -> FeatureStats:
-        """Read what `write` wrote; ValueError where a field is missing or of the wrong length."""
+    def read(cls, path: Path, width: int) -> FeatureStats:
+        """Read what `write` wrote of features of that width; ValueError where a field is missing or of another length."""
         try:
             fields = read_json(path, "feature statistics (training writes them)")
             stats = cls(*(np.asarray(fields[name], np.float32) for name in ("mean", "std")))
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: not feature statistics ({error!r}); they are written by training") from error
         finite = np.isfinite([*stats.mean.ravel(), *stats.std.ravel()]).all()
-        if stats.mean.shape != (BANDS,) or stats.std.shape != (BANDS,) or not (finite and np.all(stats.std > 0)):
-            raise ValueError(f"{path}: fields mean and std must be {BANDS} numbers each, std above 0; train again")
+        if stats.mean.shape != (width,) or stats.std.shape != (width,) or not (finite and np.all(stats.std > 0)):
+            raise ValueError(f"{path}: fields mean and std must be {width} numbers each, std above 0; train again")
         return stats
 
 
@@ -182,3 +209,66 @@ def add_deltas(
         windows = np.lib.stride_tricks.sliding_window_view(padded, len(weights), axis=0)
         parts.append(windows @ weights)
     return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class FeatureKind:
+    """What a frame of features is: `width` numbers, made of the log-mel frames from `margin` before it to as many after.
+
+    `make` takes log-mel frames [frames + 2 `margin`, 128] of numpy or jax.numpy, given as its second argument.
+    """
+
+    width: int
+    margin: int
+    make: Callable[[Any, Any], Any]
+
+
+def _as_they_are(mel: Any, xp: Any) -> Any:
+    return mel
+
+
+@cache
+def _cosines() -> Float[np.ndarray, "bands cepstra"]:
+    """The orthonormal DCT-II that leads from log-mel bands to cepstra, as a matrix."""
+    return scipy.fft.dct(np.eye(BANDS, dtype=np.float32), type=2, norm="ortho", axis=1)[:, :CEPSTRA]
+
+
+def _with_slopes(mel: Any, xp: Any) -> Any:
+    """Cepstra with their first and second derivatives, each the slope of a line over five frames (the HTK Book, §5.9)."""
+    # On a CPU not as a product, which would start threads in every worker.
+    parts = [cepstra(mel, CEPSTRA) if xp is np else xp.dot(mel, _cosines(), precision="highest")]
+    for _ in range(2):
+        before = parts[-1]
+        count = len(before) - 4
+        parts.append(sum(np.float32(k / 10) * before[2 + k : 2 + k + count] for k in (-2, -1, 1, 2)))
+    return xp.concatenate([parts[0][4:-4], parts[1][2:-2], parts[2]], axis=1)
+
+
+FEATURES = {
+    "log_mel": FeatureKind(BANDS, 0, _as_they_are),  # §3.4
+    "cepstra": FeatureKind(3 * CEPSTRA, 4, _with_slopes),
+}
+
+
+def feature_kind(name: str) -> FeatureKind:
+    """The kind of features that is called so; ValueError names those that there are."""
+    if name not in FEATURES:
+        raise ValueError(f"no features are called {name!r}; there are {', '.join(FEATURES)}")
+    return FEATURES[name]
+
+
+def frames_of(mel: Float[np.ndarray, "frames 128"], name: str) -> Float[np.ndarray, "frames width"]:
+    """Features of the kind called `name`, from the log-mel frames of a whole utterance."""
+    kind = feature_kind(name)
+    return frames_between(mel, kind, 0, len(mel), np) if len(mel) else np.zeros((0, kind.width), np.float32)
+
+
+def frames_between(mel: Any, kind: FeatureKind, first: Any, end: Any, xp: Any) -> Any:
+    """Features [frames, width] from log-mel frames, of which an utterance has those from `first` up to `end`.
+
+    Beyond its ends the first and the last are repeated. `xp` is the module of the arrays, numpy or jax.numpy.
+    """
+    if not kind.margin:
+        return kind.make(mel, xp)
+    place = xp.arange(-kind.margin, len(mel) + kind.margin)
+    return kind.make(mel[xp.clip(place, first, xp.maximum(end - 1, first))], xp)

@@ -19,6 +19,8 @@ from jaxtyping import Array, Float, Int32, UInt32
 
 from mdasr import frontend
 from mdasr.core.waves import RATE_HZ
+from mdasr.acoustic.schedule import RowOptions
+from mdasr.frontend import FeatureKind
 from mdasr.perturb import responses
 from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.packed import Packed, Shapes
@@ -169,39 +171,32 @@ def perturb(packed: Packed, shapes: Shapes) -> Float[Array, "batch samples"]:
 
 
 def features(
-    packed: Packed, mean: Float[AnyArray, " bands"], std: Float[AnyArray, " bands"], shapes: Shapes
-) -> Float[Array, "batch steps 512"]:
-    """Distorted, normalised and stacked features of a batch, as many steps as `shapes.samples` have."""
-    normal = (jax.vmap(log_mel)(perturb(packed, shapes)) - mean) / std
-    first = frontend.STRIDE * np.arange(frontend.num_steps(shapes.samples))[:, None]
-    stacked = normal[:, first + np.arange(frontend.STACK)]
-    return stacked.reshape(*stacked.shape[:2], -1)
+    packed: Packed, kind: FeatureKind, mean: Float[AnyArray, " width"], std: Float[AnyArray, " width"], shapes: Shapes
+) -> Float[Array, "batch frames width"]:
+    """Distorted and normalised frames of a batch, as many as `shapes.samples` have."""
+    mel = jax.vmap(log_mel)(perturb(packed, shapes))
+    counts = frontend.num_frames(packed.lengths)
+    frames = jax.vmap(lambda each, count: frontend.frames_between(each, kind, 0, count, jnp))(mel, counts)
+    return (frames - mean) / std
 
 
 def featurizer(
-    steps: int, mean: Float[np.ndarray, " bands"], std: Float[np.ndarray, " bands"], shapes: Shapes
-) -> Callable[[Mapping[str, AnyArray]], Float[Array, "rows steps 512"]]:
-    """What turns a batch of `loader.PackedRowMaker` into features, to be called under jit."""
+    options: RowOptions, features_kind: str, stats: frontend.FeatureStats, shapes: Shapes
+) -> Callable[[Mapping[str, AnyArray]], Float[Array, "rows frames width"]]:
+    """What turns a batch of `loader.PackedRowMaker` into frames, to be called under jit."""
+    kind, subsampling = frontend.feature_kind(features_kind), options.subsampling
 
-    def batch_features(batch: Mapping[str, AnyArray]) -> Float[Array, "rows steps 512"]:
-        packed = Packed(*(batch[name] for name in Packed._fields))
-        return jax.vmap(lambda row, slots: row_features(row, slots, steps, mean, std, shapes))(packed, batch["slots"])
+    def row_frames(packed: Packed, slots: Int32[AnyArray, " pieces"]) -> Float[Array, "frames width"]:
+        """Those of a row's utterances, each from the step on at which `slots` puts it; elsewhere zeros."""
+        frames = features(packed, kind, stats.mean, stats.std, shapes)
+        steps = subsampling.steps_in(packed.lengths)
+        heard = jnp.where(steps > 0, subsampling.stride * (steps - 1) + subsampling.window, 0)
+        inside = np.arange(frames.shape[1]) < heard[:, None]
+        place = subsampling.stride * slots[:, None] + np.arange(frames.shape[1])
+        row = jnp.zeros((options.frames, kind.width))
+        return row.at[jnp.where(inside, place, options.frames)].set(frames, mode="drop")
 
-    return batch_features
+    def batch_frames(batch: Mapping[str, AnyArray]) -> Float[Array, "rows frames width"]:
+        return jax.vmap(row_frames)(Packed(*(batch[name] for name in Packed._fields)), batch["slots"])
 
-
-def row_features(
-    packed: Packed, slots: Int32[AnyArray, " batch"], steps: int, mean: AnyArray, std: AnyArray, shapes: Shapes
-) -> Float[Array, "steps 512"]:
-    """Features of one row: those of its utterances, each from the step on at which `slots` puts it; elsewhere zeros."""
-    found = features(packed, mean, std, shapes)
-    place = slots[:, None] + np.arange(found.shape[1])
-    inside = np.arange(found.shape[1]) < _num_steps(packed.lengths)[:, None]
-    row = jnp.zeros((steps, found.shape[-1]))
-    return row.at[jnp.where(inside, place, steps)].set(found, mode="drop")
-
-
-def _num_steps(samples: Array) -> Array:
-    """`frontend.num_steps` of an array of lengths."""
-    frames = 1 + (samples - frontend.WINDOW) // frontend.HOP
-    return jnp.where(frames >= frontend.STACK, 1 + (frames - frontend.STACK) // frontend.STRIDE, 0)
+    return batch_frames

@@ -1,6 +1,6 @@
 """Domain-adversarial training (Ganin and Lempitsky, 2015): a classifier of domains whose gradient is reversed.
 
-The classifier learns to tell from the last LSTM layer's output which domain is heard, and that layer learns to keep it
+The classifier learns to tell from the encoder's output which domain is heard, and that layer learns to keep it
 from telling. It is a matter of training alone: the network that comes of it is one like any other.
 """
 
@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mdasr.acoustic.network import AnyArray, ModelConfig
+from mdasr.acoustic.encoders.interface import AnyArray
+from mdasr.acoustic.network import ModelConfig
 
 UNITS = 64  # of the classifier's hidden layer
 
@@ -61,7 +62,7 @@ class Classifier(nn.Module):
 def init_classifiers(adversary: Adversary, config: ModelConfig, seed: int) -> dict:
     """Parameters of a classifier for each member of the network, with a leading axis for the members."""
     keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), 1), config.members)
-    classifier, hidden = Classifier(adversary.domains), jnp.zeros((1, config.cells[-1]))
+    classifier, hidden = Classifier(adversary.domains), jnp.zeros((1, config.encoder.width))
     return jax.vmap(lambda key: classifier.init(key, hidden)["params"])(keys)
 
 

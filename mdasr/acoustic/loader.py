@@ -18,7 +18,8 @@ from absl import flags
 from jaxtyping import Float, Int
 
 from mdasr import frontend
-from mdasr.acoustic.schedule import RowOptions, RowPlan, Source
+from mdasr.acoustic.schedule import Piece, RowOptions, RowPlan, Source
+from mdasr.frontend import Subsampling
 from mdasr.core.waves import RATE_HZ
 from mdasr.corpus.records import Alignment, Utterance
 from mdasr.language.lexicon import SILENCE
@@ -36,14 +37,16 @@ class PhoneTree(Protocol):
     def leaves(self, phones: Sequence[str]) -> Int[np.ndarray, " phones"]: ...
 
 
-def step_labels(alignment: Alignment, tree: PhoneTree, steps: int) -> Int[np.ndarray, " steps"]:
+def step_labels(
+    alignment: Alignment, tree: PhoneTree, steps: int, subsampling: Subsampling
+) -> Int[np.ndarray, " steps"]:
     """CDPhone of every step: the phone at the centre of the step's label frame, in its context.
 
     What lies past the last phone is silence.
     """
     leaves = tree.leaves((*alignment.phones, SILENCE))
     ends = np.asarray(alignment.ends_s) * RATE_HZ
-    return leaves[np.searchsorted(ends, frontend.step_centres(steps), side="right")]
+    return leaves[np.searchsorted(ends, subsampling.label_centres(steps), side="right")]
 
 
 @runtime_checkable
@@ -57,10 +60,11 @@ class MakesRows(Protocol):
 
 @dataclass
 class RowMaker(grain.MapTransform):
-    """Row number -> features, labels, weights and keep flags; runs in a loader's worker, without jax."""
+    """Row number -> frames of features, where utterances stand, labels; runs in a loader's worker, without jax."""
 
     sources: Sequence[Source]
     tree: PhoneTree
+    features: str
     stats: frontend.FeatureStats
     noises: Sounds
     options: RowOptions
@@ -72,32 +76,42 @@ class RowMaker(grain.MapTransform):
         self._alignments = [source.corpus.alignments(source.alignment) for source in self.sources]
 
     def map(self, row: int) -> Batch:
-        """Arrays of `options.steps`: features [steps, 512], labels, weights (1 where a label counts), keep."""
-        features = np.zeros((self.options.steps, frontend.STACK * frontend.BANDS), np.float32)
-        strength = self.options.strength(int(row))
+        """The row's `frames` [frames, width] of features, and its `targets`."""
+        frames = np.zeros((self.options.frames, frontend.feature_kind(self.features).width), np.float32)
+        strength, stride = self.options.strength(int(row)), self.options.subsampling.stride
         for piece in self._plan.locate(int(row))[1]:
-            x = self.features(piece.source, piece.utterance, piece.visit, strength)
-            features[piece.slot : piece.slot + piece.steps] = x[piece.first : piece.first + piece.steps]
-        return {"features": features, **self.targets(row)}
+            heard = self.features_of(piece.source, piece.utterance, piece.visit, strength)[stride * piece.first :]
+            place = self._place(piece)
+            frames[place] = heard[: place.stop - place.start]
+        return {"frames": frames, **self.targets(row)}
+
+    def _place(self, piece: Piece) -> slice:
+        """The frames of a row in which a piece stands."""
+        first = self.options.subsampling.stride * piece.slot
+        return slice(first, first + self.options.subsampling.num_frames(piece.steps))
 
     def targets(self, row: int) -> Batch:
-        """A row's labels, weights and keep, without its features."""
+        """All of a row but its frames: which utterance each frame is of, and labels of the steps.
+
+        `segments` [frames] numbers the pieces of utterances from 1, and is 0 elsewhere; `weights` [steps] is 1 where a
+        label counts; `forget` [steps], where the options ask for it, tells where a state is made to forget.
+        """
         steps, delay = self.options.steps, self.options.output_delay
         labels, weights = np.zeros(steps, np.int32), np.zeros(steps, np.float32)
-        keep = np.ones(steps, np.float32)
-        for piece in self._plan.locate(int(row))[1]:
-            y = self.labels(piece.source, piece.utterance)
-            part, slot = slice(piece.first, piece.first + piece.steps), piece.slot
-            labels[slot + delay : slot + delay + piece.steps] = y[part]
-            weights[slot + delay : slot + delay + piece.steps] = 1
-            keep[slot] = 0
+        segments = np.zeros(self.options.frames, np.int32)
+        for number, piece in enumerate(self._plan.locate(int(row))[1], start=1):
+            answers = slice(piece.slot + delay, piece.slot + delay + piece.steps)
+            labels[answers] = self.labels(piece.source, piece.utterance)[piece.first : piece.first + piece.steps]
+            weights[answers] = 1
+            segments[self._place(piece)] = number
+        targets = {"segments": segments, "labels": labels, "weights": weights, **self.domains(row)}
         if self.options.forget_steps:
             moments = random_stream("forget", self.seed, int(row)).random(steps) < 1 / self.options.forget_steps
-            keep[moments] = 0
             # What lies before such a moment and was still to be answered has been forgotten with it.
             lost = np.convolve(moments, np.ones(delay))[:steps] > 0 if delay else np.zeros(steps, bool)
             weights[lost] = 0
-        return {"labels": labels, "weights": weights, "keep": keep, **self.domains(row)}
+            targets["forget"] = moments
+        return targets
 
     def domains(self, row: int) -> Batch:
         """The domain of every step of a row, and what the network is told of it, numbered from 1; 0 is none.
@@ -118,19 +132,20 @@ class RowMaker(grain.MapTransform):
     def recipe(self, source: int, spoken: Utterance, visit: int, strength: float) -> Recipe:
         return draw(eased(self.sources[source].policy, strength), self.seed, spoken.key, visit)
 
-    def features(
+    def features_of(
         self, source: int, utterance: int, visit: int, strength: float = 1.0
-    ) -> Float[np.ndarray, "steps 512"]:
-        """Features of one utterance as distorted on this visit, at a curriculum's strength."""
+    ) -> Float[np.ndarray, "frames width"]:
+        """Normalised frames of one utterance as distorted on this visit, at a curriculum's strength."""
         spoken = self.sources[source].corpus[utterance]
         recipe = self.recipe(source, spoken, visit, strength)
         wave = perturb(spoken.samples, recipe, self.noises, self.measured)
-        return frontend.stack(frontend.normalize(frontend.log_mel(wave, recipe.warp), self.stats))
+        return frontend.normalize(frontend.frames_of(frontend.log_mel(wave, recipe.warp), self.features), self.stats)
 
     def labels(self, source: int, utterance: int) -> Int[np.ndarray, " steps"]:
         """Labels of one utterance, from its undistorted alignment."""
-        steps = frontend.num_steps(int(self.sources[source].corpus.num_samples[utterance]))
-        return step_labels(self._alignments[source][utterance], self.tree, steps)
+        subsampling = self.options.subsampling
+        steps = subsampling.steps_in(int(self.sources[source].corpus.num_samples[utterance]))
+        return step_labels(self._alignments[source][utterance], self.tree, steps, subsampling)
 
 
 @dataclass
@@ -150,7 +165,7 @@ class PackedRowMaker(RowMaker):
                 raise ValueError("features on the accelerator: codecs, warps and measured rooms need the host's")
             usable = source.usable()
             longest = int(source.corpus.num_samples[usable].max()) if len(usable) else 0
-            if frontend.num_steps(longest) > self.options.steps - self.options.output_delay:
+            if self.options.subsampling.steps_in(longest) > self.options.steps - self.options.gap:
                 raise ValueError(
                     f"features on the accelerator: {source.corpus.info['corpus']} has an utterance of "
                     f"{longest / RATE_HZ:.1f} s, which is longer than a row; set row_steps higher"
@@ -158,11 +173,11 @@ class PackedRowMaker(RowMaker):
         ranges = [source.policy.rooms for source in self.sources]
         if any(each != ranges[0] for each in ranges):
             raise ValueError("features on the accelerator: all corpora need the same ranges of rooms")
-        samples = frontend.HOP * frontend.STRIDE * (self.options.steps + 1) + frontend.WINDOW
+        samples = self.options.subsampling.step_samples * (self.options.steps + 1) + frontend.WINDOW
         self.shapes = Shapes.of(samples, ranges[0])
 
     def map(self, row: int) -> Batch:
-        """Labels, weights and keep of a row; the fields of `Packed` for its utterances, and the slots they begin at."""
+        """A row's `targets`; the fields of `Packed` for its utterances, and the `slots` (steps) that they begin at."""
         pieces, strength = self._plan.locate(int(row))[1], self.options.strength(int(row))
         spoken = [self.sources[piece.source].corpus[piece.utterance] for piece in pieces]
         recipes = [self.recipe(p.source, u, p.visit, strength) for p, u in zip(pieces, spoken)]
@@ -174,19 +189,25 @@ class PackedRowMaker(RowMaker):
 
 
 def measure_stats(
-    sources: Sequence[Source], noises: Sounds, seed: int, measured: Sounds | None = None, limit: int = 400
+    sources: Sequence[Source],
+    features: str,
+    noises: Sounds,
+    seed: int,
+    measured: Sounds | None = None,
+    limit: int = 400,
 ) -> frontend.FeatureStats:
     """Global mean and variance (§3.4) over at most `limit` utterances of the pool, distorted as in training."""
     pool = [(source, int(u)) for source in sources for u in source.usable()]
     order = np.random.Generator(np.random.Philox(key=[seed, 2**32])).permutation(len(pool))[:limit]
 
-    def features() -> Iterator[Float[np.ndarray, "frames 128"]]:
+    def frames() -> Iterator[Float[np.ndarray, "frames width"]]:
         for source, u in (pool[i] for i in order):
             spoken = source.corpus[u]
             recipe = draw(source.policy, seed, spoken.key, 0)
-            yield frontend.log_mel(perturb(spoken.samples, recipe, noises, measured), recipe.warp)
+            mel = frontend.log_mel(perturb(spoken.samples, recipe, noises, measured), recipe.warp)
+            yield frontend.frames_of(mel, features)
 
-    return frontend.feature_stats(features())
+    return frontend.feature_stats(frames())
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from mdasr import frontend
 from mdasr.core.waves import RATE_HZ
 from mdasr.corpus.records import Corpus, Utterance
+from mdasr.frontend import PAPER_STEPS, Subsampling
 from mdasr.perturb import Policy, random_stream
 
 BLOCK = 8192  # pieces of a shuffled epoch that are packed together
@@ -90,7 +90,7 @@ def balanced(sources: Sequence[Source], exponent: float) -> list[Source]:
 
 @dataclass(frozen=True)
 class RowOptions:
-    """The shape of a row: its steps (30 ms each) and by how many the network's output lags its input.
+    """The shape of a row: its steps, the frames that they take, and by how many the network's output lags its input.
 
     `forget_steps` makes the network forget what it heard at random moments, on average that many steps apart, so that
     it does not learn the few sentences of a small corpus by heart; 0 leaves its state alone. `pieces` is the most
@@ -102,16 +102,27 @@ class RowOptions:
     steps: int
     output_delay: int = 0
     forget_steps: int = 0
+    subsampling: Subsampling = PAPER_STEPS
     pieces: int = 0
     curriculum_rows: int = 0
     domains: tuple[str, ...] = ()
     untold_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.output_delay < 0 or self.steps <= self.output_delay:
+        if self.output_delay < 0 or self.steps <= self.gap:
             raise ValueError(f"rows of {self.steps} steps cannot hold an output delay of {self.output_delay}")
         if self.forget_steps < 0:
             raise ValueError(f"forget_steps is {self.forget_steps}; it must be 0 (never) or a number of steps")
+
+    @property
+    def frames(self) -> int:
+        """Frames of a row."""
+        return self.subsampling.num_frames(self.steps)
+
+    @property
+    def gap(self) -> int:
+        """Steps that follow an utterance: for answers that come late, and for frames that its last step shares."""
+        return max(self.output_delay, -(-(self.subsampling.window - self.subsampling.stride) // self.subsampling.stride))
 
     def strength(self, row: int) -> float:
         """The factor on the probabilities of noise and codecs in row number `row`, counted from the start."""
@@ -209,7 +220,7 @@ class RowPlan:
             raise ValueError("nothing to train on: no utterance of these corpora is aligned and selected")
         corpora = [source.corpus for source in self.sources]
         samples = np.concatenate([corpus.num_samples[each] for corpus, each in zip(corpora, usable)]).astype(np.int64)
-        self._steps = np.maximum(0, 1 + (samples - frontend.num_samples(1)) // (frontend.HOP * frontend.STRIDE))
+        self._steps = self.options.subsampling.steps_in(samples)
         if not self._steps.any():
             raise ValueError("nothing to train on: every utterance is shorter than a step of 30 ms")
         self._repeats = np.array([source.repeats for source in self.sources])[self._source]
@@ -233,13 +244,13 @@ class RowPlan:
         places, visits = self._visits(number)
         order = np.random.Generator(np.random.Philox(key=[self.seed, number])).permutation(len(places))
         order = order[self._steps[places[order]] > 0]
-        delay, capacity = self.options.output_delay, self.options.steps
+        gap, capacity = self.options.gap, self.options.steps
         total = self._steps[places[order]]
-        parts = -(-total // (capacity - delay))
+        parts = -(-total // (capacity - gap))
         index, length, total = _counted(parts), np.repeat(total / parts, parts), np.repeat(total, parts)
         first = (index * length).astype(int)
         end = np.where(index + 1 == np.repeat(parts, parts), total, ((index + 1) * length).astype(int))
-        placed = pack(end - first + delay, capacity, self.options.pieces or capacity)
+        placed = pack(end - first + gap, capacity, self.options.pieces or capacity)
         by_row, pieces = np.argsort(placed.row, kind="stable"), np.repeat(order, parts)
         starts = np.searchsorted(placed.row[by_row], np.arange(placed.rows + 1))
         return Epoch(

@@ -25,7 +25,8 @@ from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers
 from mdasr.acoustic.checkpoints import Checkpoints, check_run
 from mdasr.acoustic.devices import DEVICES, device, host_share, local_value, replicate, shard_batch
 from mdasr.acoustic.loader import Batches, MakesRows
-from mdasr.acoustic.network import ModelConfig, init_params, network
+from mdasr.acoustic.criteria.cross_entropy import frame_errors
+from mdasr.acoustic.network import ModelConfig, init_params, network, rows_of
 from mdasr.core import hosts
 
 Featurize = Callable[[dict[str, jax.Array]], jax.Array]
@@ -121,42 +122,28 @@ def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(options.clip_norm), optax.adam(schedule))
 
 
-def frame_loss(logits, labels, weights) -> tuple[jax.Array, jax.Array]:
-    """Summed cross-entropy and number of right frames over [batch, steps], where `weights` is 1.
-
-    Both are sums over members, too, where an ensemble's logits [members, batch, steps, outputs] are given: every one is
-    trained as if it were alone.
-    """
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.broadcast_to(labels, logits.shape[:-1]))
-    right = (logits.argmax(-1) == labels) * weights
-    return (losses * weights).sum(), right.sum()
-
-
 def make_train_step(config: ModelConfig, options: TrainOptions, featurize: Featurize | None = None) -> Callable:
     """The pmapped step: (replicated state, batch [devices, rows, ...]) -> (state, summed metrics).
 
-    `featurize` makes the features of a batch that holds none.
+    `featurize` makes the frames of a batch that holds none.
     """
-    model, optimizer = network(config), make_optimizer(options)
+    model, optimizer, criterion = network(config), make_optimizer(options), config.criterion
 
     def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
         step_key = jax.random.fold_in(jax.random.key(options.seed), state.step)
         # A key for each row of the global batch: which device holds the row changes no mask.
         keys = jax.vmap(lambda row: jax.random.fold_in(step_key, row))(batch["row"])
 
-        features = batch["features"] if featurize is None else featurize(batch)
+        rows = rows_of(batch, None if featurize is None else featurize(batch))
 
         def loss(params):
-            (logits, _), aside = model.apply(
-                {"params": params}, features, batch["keep"],
-                dropout_keys=keys, told=batch.get("told"), mutable=["hidden"],
-            )  # fmt: skip
-            total, right = frame_loss(logits, batch["labels"], batch["weights"])
-            means = {"loss": total / config.members, "right": right / config.members}
+            (logits, _), aside = model.apply({"params": params}, rows, dropout_keys=keys, mutable=["hidden"])
+            total, sums = criterion.loss(logits, batch)
+            means = {name: value / config.members for name, value in sums.items()}
             if options.adversary:
                 progress = state.step / options.steps
                 guesses = domain_logits(options.adversary, params["adversary"], aside["hidden"], progress)
-                of_domains, guessed = frame_loss(guesses, batch["domain"] - 1, batch["weights"])
+                of_domains, guessed = frame_errors(guesses, batch["domain"] - 1, batch["weights"])
                 total, means = total + of_domains, means | {"domains_right": guessed / config.members}
             return total, means
 

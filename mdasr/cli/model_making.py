@@ -130,7 +130,7 @@ def tune_command(chosen: argparse.Namespace) -> int:
     graph, pairs = recognizer.language.graph, dev_scores(recognizer, [u for corpus in corpora for u in corpus])
     # With the usual beam, not one that an earlier tuning narrowed for that time's scale and penalty.
     start = dataclasses.replace(recognizer.search, beam=SearchOptions.beam)
-    trials = sweep(graph, pairs, climb(start, wer_on(graph, pairs)))
+    trials = sweep(graph, pairs, climb(start, wer_on(graph, pairs)), recognizer.subsampling.step_samples)
     best = narrowest(trials, chosen.tolerance)
     print(trials_text(trials, best))
     search = calibrate(graph, pairs, best.options)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from mdasr import frontend
 from mdasr.core.files import read_json
 from mdasr.core.waves import RATE_HZ
 from mdasr.corpus.audio import read_audio
@@ -166,7 +165,7 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
     for path in chosen.files:
         try:
             wave, _ = read_audio(path, chosen.channel)
-            if not frontend.num_steps(len(wave)):
+            if not recognizer.subsampling.steps_in(len(wave)):
                 raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
             pieces = [*tqdm(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
         except (ValueError, OSError) as error:

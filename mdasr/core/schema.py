@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+Reader = Callable[[Any, str], Any]
 _NAMES = {str: ("string", "a text"), bool: ("boolean", "true or false"), int: ("integer", "a whole number")}
 
 
@@ -17,14 +19,22 @@ def _hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def read(kind: type[T], value: Any, where: str) -> T:
-    """A dataclass from parsed JSON; ValueError names the field that is missing, unknown or of another type."""
+def read(kind: type[T], value: Any, where: str, readers: Mapping[str, Reader] | None = None) -> T:
+    """A dataclass from parsed JSON; ValueError names the field that is missing, unknown or of another type.
+
+    `readers` read fields whose type alone does not tell how.
+    """
     expected = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(value, dict) or value.keys() != expected:
         found = sorted(value) if isinstance(value, dict) else type(value).__name__
         raise ValueError(f"{where}: needs the fields {sorted(expected)}, but has {found}")
-    hints = _hints(kind)  # type: ignore[arg-type]
-    return kind(**{name: _value(hint, value[name], f"{where}: {name}") for name, hint in hints.items()})
+    own = readers or {}
+    hints = {name: hint for name, hint in _hints(kind).items() if name in expected}
+    values = {
+        name: own[name](value[name], f"{where}: {name}") if name in own else _value(hint, value[name], f"{where}: {name}")
+        for name, hint in hints.items()
+    }
+    return kind(**values)
 
 
 def completed(kind: Any, value: Any) -> Any:
@@ -35,6 +45,20 @@ def completed(kind: Any, value: Any) -> Any:
         if f.default is not MISSING
     }
     return known | value if isinstance(value, dict) else value
+
+
+def choose(kinds: Mapping[str, type[Any]], value: Any, where: str) -> Any:
+    """The dataclass that the field `name` of parsed JSON asks for; ValueError names those that there are."""
+    name = value.get("name") if isinstance(value, dict) else None
+    if name not in kinds:
+        raise ValueError(f"{where}: no {name!r}; there are {', '.join(kinds)}")
+    return read(kinds[name], completed(kinds[name], value), where)
+
+
+def require_within(name: str, value: float, least: float, most: float) -> None:
+    """ValueError where a setting lies outside its bounds, or is no number."""
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}; it must lie between {least} and {most}")
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -26,7 +26,7 @@ from mdasr.corpus.audio import decode_audio, read_audio, to_int16
 from mdasr.corpus.columns import audio_bytes
 from mdasr.corpus.entries import Row, SetAside
 from mdasr.corpus.records import Utterance, encode_utterance, shard_path, write_shard
-from mdasr.frontend import HOP, STACK, WINDOW, num_steps
+from mdasr.frontend import PAPER_STEPS, num_samples
 
 Part: TypeAlias = tuple[Sequence[Row], Path]  # the rows of a shard, and where it shall lie
 Write: TypeAlias = Callable[[Sequence[Row], Path], int]
@@ -36,7 +36,7 @@ ROWS_PER_SHARD = 2000
 # By how much a declared duration may be wrong: the larger of the two.
 TOLERANCE_S, TOLERANCE_SHARE = 0.1, 0.01
 _JOB = "import.job"  # which job the shards in a directory without corpus.json are of
-_SHORTEST_S = ((STACK - 1) * HOP + WINDOW) / RATE_HZ
+_SHORTEST_S = num_samples(PAPER_STEPS.window) / RATE_HZ
 
 
 def utterance(row: Row, root: Path, corpus: str) -> Utterance:
@@ -52,7 +52,7 @@ def utterance(row: Row, root: Path, corpus: str) -> Utterance:
             f"{name}: field duration_s says {row.duration_s:g} s, the audio lasts {seconds:.3f}; is it cut "
             "off, or another file? Correct the row"
         )
-    if not num_steps(len(wave)):
+    if not PAPER_STEPS.steps_in(len(wave)):
         raise ValueError(f"{name}: lasts {seconds:.3f} s, less than one step ({_SHORTEST_S:.3f} s); drop the row")
     return Utterance(row.id, corpus, row.domain, row.speaker, row.text, to_int16(wave), rate_hz)
 

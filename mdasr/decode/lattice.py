@@ -14,10 +14,9 @@ from mdasr.core.waves import RATE_HZ
 from mdasr.decode.graph import Graph
 from mdasr.decode.search import Hypothesis, SearchOptions
 from mdasr.decode.tokens import StateLattice, state_lattice
-from mdasr.frontend import HOP, STRIDE, step_centres
+from mdasr.frontend import PAPER_STEPS, Subsampling
 from mdasr.language.lexicon import SILENCE
 
-STEP = STRIDE * HOP  # samples from one step to the next
 LATTICE_BEAM = 6.0  # nats
 ROUNDING = 1e-6  # sums in another order differ in their last digits, and the best path must stay
 
@@ -215,10 +214,10 @@ def _assembled(graph: Graph, found: StateLattice, arcs: _Arcs) -> Lattice:
     )
 
 
-def word_times(hypothesis: Hypothesis) -> list[tuple[str, float, float]]:
-    """(word, start, end) in seconds; a step covers 15 ms on either side of its label frame's centre."""
-    centres = step_centres(max(hypothesis.ends, default=0))
-    first, last = (centres - STEP // 2) / RATE_HZ, (centres + STEP // 2) / RATE_HZ
+def word_times(hypothesis: Hypothesis, subsampling: Subsampling = PAPER_STEPS) -> list[tuple[str, float, float]]:
+    """(word, start, end) in seconds; a step covers half of its length on either side of its label frame's centre."""
+    centres, half = subsampling.label_centres(max(hypothesis.ends, default=0)), subsampling.step_samples // 2
+    first, last = (centres - half) / RATE_HZ, (centres + half) / RATE_HZ
     return [
         (word, float(first[start]), float(last[end - 1]))
         for word, start, end in zip(hypothesis.words, hypothesis.starts, hypothesis.ends)

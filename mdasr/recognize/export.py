@@ -5,7 +5,7 @@
         serve.json        what goes in and comes out, and how to search; written last
         graph/  lexicon.txt  tree.txt    the words
 
-The function is (samples, steps, state) -> (scores, state). `mdasr.recognize.serve` reads it, and says how it is called.
+The function is (samples, heard, state) -> (scores, state). `mdasr.recognize.serve` reads it, and says how it is called.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,60 +27,75 @@ from tqdm import tqdm
 
 from mdasr import frontend
 from mdasr.acoustic import accelerated
-from mdasr.acoustic.network import ModelConfig, log_posteriors
+from mdasr.acoustic.encoders.interface import Packed
+from mdasr.acoustic.network import log_posteriors
 from mdasr.core.files import write_atomically
 from mdasr.core.waves import RATE_HZ
 from mdasr.model.directory import Recognizer
-from mdasr.recognize.listener import listen
-from mdasr.recognize.scoring import CHUNK
+from mdasr.recognize.listener import listen, window_samples
+from mdasr.recognize.scoring import CHUNK, Streamed
 from mdasr.recognize.serve import FORMAT, Served
 from mdasr.recognize.words import recognize
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def state_size(config: ModelConfig) -> int:
-    """How many numbers the network remembers of a stream: two a cell, in every member."""
-    return 2 * config.members * sum(config.cells)
+class StateLayout(NamedTuple):
+    """How the state of a network, a tree of arrays, lies in one array [batch, size]."""
 
+    leaves: tuple[jax.ShapeDtypeStruct, ...]  # of one stream
+    tree: Any
+    axis: int  # of the batch in each leaf: behind that of an ensemble's members
 
-def _unpack(config: ModelConfig, state: Float[Array, "batch size"]) -> list[tuple[Array, Array]]:
-    """The state as the network takes it, from one array: hidden state and cells of each layer, member by member."""
-    layers, at = [], 0
-    for cells in config.cells:
-        pair = []
-        for dtype in (config.compute_dtype, "float32"):  # hidden state, cells
-            part = state[:, at : at + config.members * cells].astype(dtype)
-            part = part.reshape(-1, config.members, cells).swapaxes(0, 1)
-            pair.append(part if config.members > 1 else part[0])
-            at += config.members * cells
-        layers.append((pair[0], pair[1]))
-    return layers
+    @classmethod
+    def of(cls, recognizer: Recognizer) -> StateLayout:
+        config, frames = recognizer.config, recognizer.subsampling.num_frames(CHUNK)
+        one = Packed(jnp.zeros((1, frames, config.width)), jnp.zeros((1, frames), jnp.int32))
+        state = jax.eval_shape(lambda: log_posteriors(config, dict(recognizer.params), one)[1])
+        leaves, tree = jax.tree.flatten(state)
+        return cls(tuple(leaves), tree, 0 if config.members == 1 else 1)
 
+    @property
+    def size(self) -> int:
+        return sum(math.prod(leaf.shape) for leaf in self.leaves)
 
-def _pack(config: ModelConfig, layers: Any) -> Float[Array, "batch size"]:
-    parts = [part[None] if config.members == 1 else part for pair in layers for part in pair]
-    return jnp.concatenate([p.swapaxes(0, 1).reshape(p.shape[1], -1) for p in parts], axis=1).astype(jnp.float32)
+    def unpack(self, state: Float[Array, "batch size"]) -> Any:
+        parts, at = [], 0
+        for leaf in self.leaves:
+            count = math.prod(leaf.shape)
+            shape = [length for axis, length in enumerate(leaf.shape) if axis != self.axis]
+            part = state[:, at : at + count].reshape(-1, *shape).astype(leaf.dtype)
+            parts.append(jnp.moveaxis(part, 0, self.axis))
+            at += count
+        return jax.tree.unflatten(self.tree, parts)
+
+    def pack(self, tree: Any) -> Float[Array, "batch size"]:
+        parts = [jnp.moveaxis(part, self.axis, 0) for part in jax.tree.leaves(tree)]
+        return jnp.concatenate([part.reshape(part.shape[0], -1).astype(jnp.float32) for part in parts], axis=1)
 
 
 def streaming_step(recognizer: Recognizer) -> Callable:
-    """The function that is exported; see `mdasr.recognize.serve.Served.answers` for its arguments and results."""
-    config, stats, chunk = recognizer.config, recognizer.stats, CHUNK
+    """The function that is exported; see `serve.Served.answers` for its arguments and results."""
+    config, stats, layout = recognizer.config, recognizer.stats, StateLayout.of(recognizer)
+    kind, subsampling = frontend.feature_kind(config.features), recognizer.subsampling
     # As arrays of jax: a custom_vjp under vmap does not take numpy's as constants.
     params = jax.tree.map(jnp.asarray, dict(recognizer.params))
-    stacked = frontend.STRIDE * np.arange(chunk)[:, None] + np.arange(frontend.STACK)
 
-    def features(samples: Float[Array, " window"], steps: Int[Array, ""]) -> Float[Array, "chunk 512"]:
-        normal = (accelerated.log_mel(samples) - stats.mean) / stats.std
-        heard = jnp.arange(chunk)[:, None] < steps
-        return jnp.where(heard, normal[stacked].reshape(chunk, -1), 0)
+    def frames(samples: Float[Array, " window"], heard: Int[Array, " 2"]) -> tuple[Array, Array]:
+        """Normalised frames of a window, zeros where no step is whole, and 1 where one is."""
+        mel = accelerated.log_mel(samples)
+        wide = frontend.frames_between(mel, kind, heard[0], heard[1], jnp)
+        normal = (wide[kind.margin : len(wide) - kind.margin] - stats.mean) / stats.std
+        steps = subsampling.num_steps(heard[1] - kind.margin)
+        inside = jnp.arange(len(normal)) < jnp.where(steps > 0, subsampling.num_frames(1) + subsampling.stride * (steps - 1), 0)
+        return jnp.where(inside[:, None], normal, 0), inside.astype(jnp.int32)
 
     def step(
-        samples: Float[Array, "batch window"], steps: Int[Array, " batch"], state: Float[Array, "batch size"]
+        samples: Float[Array, "batch window"], heard: Int[Array, "batch 2"], state: Float[Array, "batch size"]
     ) -> tuple[Float[Array, "batch chunk outputs"], Float[Array, "batch size"]]:
-        x = jax.vmap(features)(samples, steps)
-        posteriors, layers = log_posteriors(config, params, x, jnp.ones(x.shape[:2]), _unpack(config, state))
-        return posteriors - recognizer.log_priors, _pack(config, layers)
+        packed = Packed(*jax.vmap(frames)(samples, heard))
+        posteriors, after = log_posteriors(config, params, packed, layout.unpack(state), recognizer.domain)
+        return posteriors - recognizer.score_offsets, layout.pack(after)
 
     return step
 
@@ -88,11 +104,11 @@ def export_model(recognizer: Recognizer, directory: Path) -> None:
     """Write the artefact of a model to `directory`, `serve.json` last."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "serve.json").unlink(missing_ok=True)
-    window, size = frontend.num_samples(CHUNK), state_size(recognizer.config)
+    window, size = window_samples(Streamed(recognizer)), StateLayout.of(recognizer).size
     (batch,) = export.symbolic_shape("batch")
     exported = export.export(jax.jit(streaming_step(recognizer)), platforms=PLATFORMS)(
         jax.ShapeDtypeStruct((batch, window), jnp.float32),
-        jax.ShapeDtypeStruct((batch,), jnp.int32),
+        jax.ShapeDtypeStruct((batch, 2), jnp.int32),
         jax.ShapeDtypeStruct((batch, size), jnp.float32),
     )
     serialized = bytes(exported.serialize())
@@ -107,10 +123,12 @@ def export_model(recognizer: Recognizer, directory: Path) -> None:
         "platforms": PLATFORMS,
         "rate_hz": RATE_HZ,
         "chunk": CHUNK,
-        "step_samples": frontend.STRIDE * frontend.HOP,
+        "margin": Streamed(recognizer).margin,
+        "subsampling": dataclasses.asdict(recognizer.subsampling),
+        "step_samples": recognizer.subsampling.step_samples,
         "arguments": {
             "samples": ["float32", "batch", window],
-            "steps": ["int32", "batch"],
+            "heard": ["int32", "batch", 2],
             "state": ["float32", "batch", size],
         },
         "results": {
@@ -119,7 +137,7 @@ def export_model(recognizer: Recognizer, directory: Path) -> None:
         },
         "output_delay": recognizer.output_delay,
         "search": dataclasses.asdict(recognizer.search),
-        "log_priors": recognizer.log_priors.tolist(),
+        "score_offsets": recognizer.score_offsets.tolist(),
         "mean": recognizer.stats.mean.tolist(),
         "std": recognizer.stats.std.tolist(),
     }

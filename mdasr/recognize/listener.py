@@ -1,6 +1,6 @@
 """Recognition while somebody speaks: samples in, words out, the network's state carried from chunk to chunk.
 
-The LSTM looks at nothing that comes later than its output delay, so the words at the end of a sentence are those that
+A network looks at nothing that comes later than its output delay, so the words at the end of a sentence are those that
 `words.recognize` finds in the whole of it.
 """
 
@@ -16,8 +16,9 @@ from jaxtyping import Float
 from mdasr import frontend
 from mdasr.core.waves import RATE_HZ
 from mdasr.decode.graph import Graph
-from mdasr.decode.lattice import STEP, word_times
+from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Hypothesis, Search, SearchOptions
+from mdasr.frontend import Subsampling
 
 PAUSE_S = 0.6  # silence after which a sentence is taken to be over
 LONGEST_SILENCE_S = 10.0  # after which the search begins anew, lest it remember hours of nothing
@@ -36,20 +37,33 @@ class Network(Protocol):
     def output_delay(self) -> int: ...
 
     @property
+    def subsampling(self) -> Subsampling: ...
+
+    @property
+    def margin(self) -> int:
+        """Frames before and after a step's own that its features are made of."""
+        ...
+
+    @property
     def graph(self) -> Graph: ...
 
     @property
     def search(self) -> SearchOptions: ...
 
     def answer(
-        self, samples: Float[np.ndarray, " window"], steps: int, state: Any = None
+        self, samples: Float[np.ndarray, " window"], heard: tuple[int, int], state: Any = None
     ) -> tuple[Float[np.ndarray, "chunk outputs"], Any]:
         """Scores of the next `chunk` steps of a stream, and the state to go on with (None: nothing was heard before).
 
-        `samples` [`frontend.num_samples(chunk)`] begin where the first of the steps does. Of the steps, `steps` are
-        heard; the features of the others, past the end of a sentence, are zero.
+        `samples` [`window_samples`] hold the frames of the steps, with `margin` more on either side. Of these frames,
+        those from `heard[0]` up to `heard[1]` are of the sentence. Steps that are not whole in it hear zeros.
         """
         ...
+
+
+def window_samples(network: Network) -> int:
+    """How many samples at 16 kHz a network is given at a time."""
+    return frontend.num_samples(network.subsampling.num_frames(network.chunk) + 2 * network.margin)
 
 
 class Heard(NamedTuple):
@@ -70,7 +84,9 @@ class Listener:
 
     def __init__(self, network: Network, pause_s: float = PAUSE_S) -> None:
         self.network, self.pause_s = network, pause_s
+        self._step_s = network.subsampling.step_samples / RATE_HZ
         self._samples = np.zeros(0, np.float32)
+        self._before = 0  # frames of the sentence at the beginning of `_samples` that were heard already
         self._taken = 0  # samples of the stream that lie before `_samples`
         self._begin()
 
@@ -81,18 +97,20 @@ class Listener:
         self._unanswered = self.network.output_delay  # steps that the network's first answers are too early by
         self._steps = 0  # of this sentence, given to the network
         self._start = self._taken
+        self._samples, self._before = self._samples[frontend.HOP * self._before :], 0
 
     def accept(self, samples: Float[np.ndarray, " _"]) -> list[Heard]:
         """Hear more, of any length: what is new after each chunk, the last of it being the latest."""
         self._samples = np.concatenate([self._samples, samples.astype(np.float32, copy=False)])
         found: list[Heard] = []
-        while frontend.num_steps(len(self._samples)) >= self.network.chunk:
+        enough = self.network.subsampling.num_frames(self.network.chunk) + self.network.margin
+        while frontend.num_frames(len(self._samples)) >= self._before + enough:
             found += self._hear()
         return found
 
     def finish(self) -> list[Heard]:
         """The stream has ended: the words of the sentence that was going on, if there are any steps of it."""
-        left = frontend.num_steps(len(self._samples))
+        left = self.network.subsampling.num_steps(frontend.num_frames(len(self._samples)) - self._before)
         return self._end(left) if left or self._steps else []
 
     def _hear(self) -> list[Heard]:
@@ -101,12 +119,12 @@ class Listener:
             return []
         best = self._search.best()
         silent = self._search.steps - best.ends[-1] if best.words else 0
-        if silent * STEP > self.pause_s * RATE_HZ:
+        if silent * self._step_s > self.pause_s:
             return self._end(0)
         if self.pause_s < np.inf:
             begun = best.starts[0] if best.words else 0
             longest_s = LONGEST_SENTENCE_S if best.words else LONGEST_SILENCE_S
-            if (self._search.steps - begun) * STEP > longest_s * RATE_HZ:
+            if (self._search.steps - begun) * self._step_s > longest_s:
                 return self._cut(best)
         return [Heard(self._taken / RATE_HZ, best.words, final=False)]
 
@@ -115,27 +133,29 @@ class Listener:
 
         The network goes on as it is, and the search begins anew with what came after that.
         """
-        sure = self._search.steps - round(UNSURE_S * RATE_HZ / STEP)
+        sure = self._search.steps - round(UNSURE_S / self._step_s)
         count = last_gap(best, sure)
         said = dataclasses.replace(best, words=best.words[:count], starts=best.starts[:count], ends=best.ends[:count])
         found = [self._final(said)] if count else []
         step = said.ends[-1] if count else sure
-        self._search, self._start, self._steps = self._search.since(step), self._start + STEP * step, self._steps - step
+        self._search, self._steps = self._search.since(step), self._steps - step
+        self._start += self.network.subsampling.step_samples * step
         return found
 
     def _end(self, left: int) -> list[Heard]:
         """End the sentence after `left` steps more, with zeros for what the network still wanted to hear."""
         due = left + self.network.output_delay
         while due > 0:
-            self._answer(left, min(self.network.chunk, due))
-            due, left = due - self.network.chunk, 0
+            steps = min(left, self.network.chunk)
+            self._answer(steps, min(self.network.chunk, due))
+            due, left = due - self.network.chunk, left - steps
         found = self._final(self._search.finish())
         self._begin()
         return [found]
 
     def _final(self, best: Hypothesis) -> Heard:
         offset_s = self._start / RATE_HZ
-        times = tuple((word, start + offset_s, end + offset_s) for word, start, end in word_times(best))
+        times = tuple((word, start + offset_s, end + offset_s) for word, start, end in word_times(best, self.network.subsampling))
         return Heard(self._taken / RATE_HZ, best.words, final=True, times=times)
 
     def _answer(self, steps: int, wanted: int) -> None:
@@ -143,15 +163,23 @@ class Listener:
 
         The first answers of a sentence are to what came before it, and are not searched.
         """
-        window = np.zeros(frontend.num_samples(self.network.chunk), np.float32)
-        near = self._samples[: len(window)]
-        window[: len(near)] = near
-        taken = STEP * steps
-        self._samples, self._taken, self._steps = self._samples[taken:], self._taken + taken, self._steps + steps
-        scores, self._state = self.network.answer(window, steps, self._state)
+        window, first = np.zeros(window_samples(self.network), np.float32), self.network.margin - self._before
+        near = self._samples[: len(window) - frontend.HOP * first] if steps else self._samples[:0]
+        window[frontend.HOP * first :][: len(near)] = near
+        heard = first, first + frontend.num_frames(len(near))
+        scores, self._state = self.network.answer(window, heard, self._state)
+        self._go_on(self.network.subsampling.stride * steps)
         early = min(self._unanswered, wanted)
         self._unanswered -= early
         self._search.accept(scores[early:wanted])
+
+    def _go_on(self, frames: int) -> None:
+        """Go past so many frames, but keep what the features of the next ones are made of."""
+        before = min(self.network.margin, self._before + frames)
+        dropped = frontend.HOP * (self._before + frames - before)
+        self._samples, self._before = self._samples[dropped:], before
+        self._taken += frontend.HOP * frames
+        self._steps += frames // self.network.subsampling.stride
 
 
 def last_gap(best: Hypothesis, sure: int) -> int:

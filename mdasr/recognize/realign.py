@@ -11,13 +11,13 @@ import scipy.special
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from mdasr import frontend
 from mdasr.align.flat_start import report, segments
 from mdasr.align.hmm import UtteranceGraph, utterance_graph, viterbi
 from mdasr.align.monophones import outlier
 from mdasr.align.tree import Tree, leaves_below
 from mdasr.core.digests import digest
 from mdasr.corpus.records import Alignment, Corpus, Utterance, write_alignments
+from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
 from mdasr.model.directory import Recognizer, params_digest
 from mdasr.recognize.scoring import score_blocks
@@ -51,14 +51,14 @@ def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
 
 
 def phone_scores(
-    tree: Tree, found: Float[np.ndarray, "steps outputs"], log_priors: Float[np.ndarray, " outputs"]
+    tree: Tree, log_posteriors: Float[np.ndarray, "steps outputs"], log_priors: Float[np.ndarray, " outputs"]
 ) -> Float[np.ndarray, "steps phones"]:
-    """Log posterior less log prior of every phone: those of its CDPhones added up. `found` is `scoring.scores`'."""
+    """Log posterior less log prior of every phone: those of its CDPhones added up."""
     columns = []
     for root in tree.roots:
         leaves = [*leaves_below(root)]
         prior = scipy.special.logsumexp(log_priors[leaves])
-        columns.append(scipy.special.logsumexp(found[:, leaves] + log_priors[leaves], axis=1) - prior)
+        columns.append(scipy.special.logsumexp(log_posteriors[:, leaves], axis=1) - prior)
     return np.stack(columns, axis=1)
 
 
@@ -68,8 +68,9 @@ def _alignments(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> Ite
     heard = itertools.chain.from_iterable(score_blocks(recognizer, (utterance.samples for utterance in corpus)))
     # Read a second time, as that costs less than to hold a block of them.
     for utterance, of_outputs in zip(tqdm(corpus, desc="aligning", unit="utt", delay=2), heard):
-        of_phones = phone_scores(recognizer.language.tree, of_outputs, recognizer.log_priors)
-        found.append(_alignment(utterance, of_phones, lexicon, outputs))
+        log_posteriors = of_outputs + recognizer.score_offsets
+        of_phones = phone_scores(recognizer.language.tree, log_posteriors, recognizer.log_priors)
+        found.append(_alignment(utterance, of_phones, lexicon, outputs, recognizer.subsampling))
     misfits = np.array([short for alignment, short in found if alignment.phones])
     limit = max(MOST_MISFIT, outlier(misfits, DEVIATIONS)) if len(misfits) else MOST_MISFIT
     for alignment, short in found:
@@ -96,7 +97,11 @@ def misfit(
 
 
 def _alignment(
-    utterance: Utterance, of_phones: Float[np.ndarray, "steps phones"], lexicon: Lexicon, outputs: dict[str, int]
+    utterance: Utterance,
+    of_phones: Float[np.ndarray, "steps phones"],
+    lexicon: Lexicon,
+    outputs: dict[str, int],
+    subsampling: Subsampling,
 ) -> tuple[Alignment, float]:
     """The alignment of an utterance and its misfit, which is 0 where there is no alignment."""
     words = utterance.text.split()
@@ -107,6 +112,6 @@ def _alignment(
         path, _ = viterbi(of_phones, graph)
     except ValueError as error:
         return Alignment(utterance.id, (), (), reason=str(error)), 0.0
-    half_a_step = frontend.STRIDE * frontend.HOP // 2
-    aligned = segments(path, graph, utterance, frontend.step_centres(len(path)) - half_a_step)
+    starts = subsampling.label_centres(len(path)) - subsampling.step_samples // 2
+    aligned = segments(path, graph, utterance, starts)
     return aligned, misfit(of_phones, graph, path, outputs[SILENCE])

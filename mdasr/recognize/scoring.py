@@ -12,46 +12,53 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from mdasr import frontend
+from mdasr.acoustic.encoders.interface import Packed
 from mdasr.acoustic.network import ModelConfig, log_posteriors
 from mdasr.core.waves import RATE_HZ
 from mdasr.decode.graph import Graph
 from mdasr.decode.search import SearchOptions
+from mdasr.frontend import Subsampling
 from mdasr.model.directory import Recognizer
 
-WIDTH = frontend.STACK * frontend.BANDS
-
-
 ROWS, STEPS = 16, 64  # utterances are scored so many at once, padded to a multiple of so many steps
-
-
 MOST_STEPS = ROWS * 1024  # of all rows together: beyond 31 s there are fewer of them, lest memory grow with the longest
-
-
-CHUNK = 4  # steps of a stream that the network answers at once: 120 ms
 AT_ONCE_S = 600.0  # of speech that features and scores are held of
+CHUNK = 4  # steps of a stream that the network answers at once: 120 ms of the paper's
 
 
 @lru_cache(maxsize=8)
-def _forward(config: ModelConfig):
-    """Jitted log posteriors of features [rows, steps, 512], with the state that they leave."""
-    return jax.jit(partial(log_posteriors, config))
+def _forward(config: ModelConfig, domain: str):
+    """Jitted log posteriors of packed rows, with the state that they leave."""
+    return jax.jit(partial(log_posteriors, config, domain=domain))
+
+
+def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "frames width"]:
+    """Normalised frames of a 16 kHz waveform, of the kind that the network takes."""
+    return frontend.normalize(
+        frontend.frames_of(frontend.log_mel(wave), recognizer.config.features), recognizer.stats
+    )
 
 
 def scores(
-    recognizer: Recognizer, features: Sequence[Float[np.ndarray, "_ 512"]]
+    recognizer: Recognizer, features: Sequence[Float[np.ndarray, "_ width"]]
 ) -> list[Float32[np.ndarray, "_ outputs"]]:
-    """Log posterior minus log prior of every CDPhone at every step, for each utterance's stacked features."""
+    """The score of every output at every step, for each utterance's frames.
+
+    Scores are log posteriors, less log priors where the model's criterion says so.
+    """
     results: list[Any] = [None] * len(features)
-    delay = recognizer.output_delay
-    for group, rows, steps in _groups([len(each) + delay for each in features]):
-        padded = np.zeros((rows, steps, WIDTH), np.float32)
-        keep = np.ones((rows, steps), np.float32)
-        keep[:, 0] = 0
+    delay, subsampling = recognizer.output_delay, recognizer.subsampling
+    counts = [subsampling.num_steps(len(frames)) for frames in features]
+    for group, rows, steps in _groups([count + delay for count in counts]):
+        padded = np.zeros((rows, subsampling.num_frames(steps), recognizer.config.width), np.float32)
+        segments = np.zeros(padded.shape[:2], np.int32)
         for row, i in enumerate(group):
-            padded[row, : len(features[i])] = features[i]
-        output = np.asarray(_forward(recognizer.config)(recognizer.params, padded, keep)[0])
+            heard = subsampling.num_frames(counts[i])
+            padded[row, :heard], segments[row, :heard] = features[i][:heard], 1
+        forward = _forward(recognizer.config, recognizer.domain)
+        output = np.asarray(forward(recognizer.params, Packed(padded, segments))[0])
         for row, i in enumerate(group):
-            results[i] = output[row, delay : delay + len(features[i])] - recognizer.log_priors
+            results[i] = output[row, delay : delay + counts[i]] - recognizer.score_offsets
     return results
 
 
@@ -72,16 +79,11 @@ def _padded(steps: int) -> int:
     return -(-steps // STEPS) * STEPS
 
 
-def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "steps 512"]:
-    """Normalised, stacked features of a 16 kHz waveform."""
-    return frontend.stack(frontend.normalize(frontend.log_mel(wave), recognizer.stats))
-
-
 def score_blocks(
     recognizer: Recognizer, waves: Iterable[Float[np.ndarray, " _"]]
 ) -> Iterator[list[Float32[np.ndarray, "_ outputs"]]]:
     """`scores` of 16 kHz waveforms, those of `AT_ONCE_S` of them at a time, so that a corpus need not fit in memory."""
-    block: list[Float[np.ndarray, "_ 512"]] = []
+    block: list[Float[np.ndarray, "_ width"]] = []
     seconds = 0.0
     for wave in waves:
         block.append(features_of(recognizer, wave))
@@ -105,6 +107,14 @@ class Streamed:
         return self.recognizer.output_delay
 
     @property
+    def subsampling(self) -> Subsampling:
+        return self.recognizer.subsampling
+
+    @property
+    def margin(self) -> int:
+        return frontend.feature_kind(self.recognizer.config.features).margin
+
+    @property
     def graph(self) -> Graph:
         return self.recognizer.graph
 
@@ -113,13 +123,15 @@ class Streamed:
         return self.recognizer.search
 
     def answer(
-        self, samples: Float[np.ndarray, " window"], steps: int, state: Any = None
+        self, samples: Float[np.ndarray, " window"], heard: tuple[int, int], state: Any = None
     ) -> tuple[Float[np.ndarray, "chunk outputs"], Any]:
         """Scores of the next `chunk` steps of a stream (`recognize.listener.Network`)."""
-        features = np.zeros((1, self.chunk, WIDTH), np.float32)
-        if steps:
-            features[0, :steps] = features_of(self.recognizer, samples)[:steps]
-        keep = np.ones((1, self.chunk), np.float32)
-        keep[0, 0] = state is not None
-        posteriors, state = _forward(self.recognizer.config)(self.recognizer.params, features, keep, state)
-        return np.asarray(posteriors)[0] - self.recognizer.log_priors, state
+        recognizer, kind = self.recognizer, frontend.feature_kind(self.recognizer.config.features)
+        frames = frontend.frames_between(frontend.log_mel(samples), kind, *heard, np)
+        frames = frames[kind.margin : len(frames) - kind.margin]
+        count = self.subsampling.num_frames(self.subsampling.num_steps(heard[1] - kind.margin))
+        inside = np.arange(len(frames)) < count
+        normal = np.where(inside[:, None], frontend.normalize(frames, recognizer.stats), 0)
+        packed = Packed(normal[None].astype(np.float32), inside[None].astype(np.int32))
+        posteriors, state = _forward(recognizer.config, recognizer.domain)(recognizer.params, packed, state)
+        return np.asarray(posteriors)[0] - recognizer.score_offsets, state

@@ -6,12 +6,15 @@ next window, which begins `chunk` steps later. Without mdasr (three other lines 
     served = json.loads(Path("DIR/serve.json").read_text())
     step = jax.jit(jax.export.deserialize(bytearray(Path("DIR/model.stablehlo").read_bytes())).call)
     (_, _, window), (_, _, size) = served["arguments"]["samples"], served["arguments"]["state"]
-    chunk, hop, delay = served["chunk"], served["step_samples"], served["output_delay"]
-    steps = (len(wave) - window) // hop + chunk  # of 30 ms; the network answers each `delay` steps later
-    wave = np.pad(wave, (0, window + delay * hop))
+    chunk, hop, delay, margin = (served[name] for name in ("chunk", "step_samples", "output_delay", "margin"))
+    stride, width = served["subsampling"]["stride"], served["subsampling"]["window"]
+    frames = 1 + (len(wave) - 512) // 160
+    steps = 1 + (frames - width) // stride  # the network answers each `delay` steps later
+    wave = np.pad(wave, (160 * margin, window + delay * hop))
     state, found = np.zeros((1, size), np.float32), []  # the beginning of a sentence
     for first in range(0, steps + delay, chunk):
-        heard = np.clip([steps - first], 0, chunk).astype(np.int32)
+        heard = np.clip([[0, frames]], 0, None) + margin - stride * first  # the sentence's frames, as this window counts
+        heard = np.maximum(heard, 0).astype(np.int32)
         scores, state = step(wave[None, first * hop : first * hop + window], heard, state)
         found.append(scores[0])
     scores = np.concatenate(found)[delay : delay + steps]
@@ -30,11 +33,13 @@ import jax.export
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mdasr.core import schema
 from mdasr.core.files import existing, read_json
 from mdasr.decode.graph import Graph
 from mdasr.decode.search import SearchOptions
+from mdasr.frontend import Subsampling
 
-FORMAT = 1
+FORMAT = 2
 AnyArray = Array | np.ndarray
 
 
@@ -45,6 +50,8 @@ class Served:
     chunk: int
     output_delay: int
     state_size: int
+    margin: int
+    subsampling: Subsampling
     graph: Graph
     search: SearchOptions
     step: Callable[..., tuple[Any, Any]]
@@ -66,16 +73,19 @@ class Served:
             raise ValueError(f"{directory / 'model.stablehlo'}: not what serve.json was written for; copy it again")
         try:
             chunk, delay = described["chunk"], described["output_delay"]
-            state_size = described["arguments"]["state"][-1]
+            state_size, margin = described["arguments"]["state"][-1], described["margin"]
+            subsampling = schema.read(Subsampling, described["subsampling"], "field subsampling")
             search = SearchOptions(**described["search"])
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: damaged ({error!r}); export again") from None
-        if not all(type(value) is int and 0 <= value < 10**9 for value in (chunk, delay, state_size)) or not chunk:
-            raise ValueError(f"{path}: fields chunk, output_delay and arguments must be whole numbers; export again")
+        if not all(type(value) is int and 0 <= value < 10**9 for value in (chunk, delay, state_size, margin)) or not chunk:
+            raise ValueError(f"{path}: fields chunk, output_delay, margin and arguments must be whole numbers; export again")
         return cls(
             chunk,
             delay,
             state_size,
+            margin,
+            subsampling,
             Graph.read(directory / "graph"),
             search,
             jax.jit(jax.export.deserialize(bytearray(serialized)).call),
@@ -84,21 +94,21 @@ class Served:
     def answers(
         self,
         samples: Float[AnyArray, "batch window"],
-        steps: Int[AnyArray, " batch"],
+        heard: Int[AnyArray, "batch 2"],
         state: Float[AnyArray, "batch size"],
     ) -> tuple[Float[Array, "batch chunk outputs"], Float[Array, "batch size"]]:
-        """Log posterior minus log prior of every CDPhone at the next `chunk` steps of `batch` streams, and their state.
+        """The score of every output at the next `chunk` steps of `batch` streams, and their state.
 
-        `samples` are float32 in [-1, 1) at 16 kHz from where each stream's first step begins; of its steps, `steps` are
-        heard, and the others lie past the end. `state` is zero at the beginning of a sentence. The scores of a sentence
+        `samples` are float32 in [-1, 1) at 16 kHz, from `margin` frames before each stream's first step; of their frames,
+        those from `heard[0]` up to `heard[1]` are of the sentence. `state` is zero at the beginning of a sentence. The scores of a sentence
         come `output_delay` steps late: its first ones are to be dropped, and as many taken after its end.
         """
-        return self.step(samples, steps, state)
+        return self.step(samples, heard, state)
 
     def answer(
-        self, samples: Float[np.ndarray, " window"], steps: int, state: AnyArray | None = None
+        self, samples: Float[np.ndarray, " window"], heard: tuple[int, int], state: AnyArray | None = None
     ) -> tuple[Float[np.ndarray, "chunk outputs"], AnyArray]:
         """`answers` for one stream, whose state is None at the beginning."""
         before = np.zeros((1, self.state_size), np.float32) if state is None else state
-        scores, after = self.answers(samples[None], np.array([steps], np.int32), before)
+        scores, after = self.answers(samples[None], np.array([heard], np.int32), before)
         return np.asarray(scores)[0], after

@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mdasr import frontend
 from mdasr.core.waves import RATE_HZ
 from mdasr.decode.lattice import Lattice, word_times
 from mdasr.decode.paths import confidences, nbest
-from mdasr.decode.search import Hypothesis, SearchOptions
+from mdasr.decode.search import Hypothesis
 from mdasr.model.directory import Recognizer
 from mdasr.recognize.scoring import ROWS
 from mdasr.recognize.words import recognize, recognize_lattices
@@ -93,10 +92,10 @@ def transcribe(
     depth: Depth = Depth(),
 ) -> Iterator[Piece]:
     """What is said in a recording of any length, piece by piece; pieces too short to hold speech have no words."""
-    pairs = [*itertools.pairwise(cuts(wave))]
+    pairs, subsampling = [*itertools.pairwise(cuts(wave))], recognizer.subsampling
     for start in range(0, len(pairs), ROWS):  # so many the network hears together
         edges = pairs[start : start + ROWS]
-        waves = [wave[first:last] for first, last in edges if frontend.num_steps(last - first)]
+        waves = [wave[first:last] for first, last in edges if subsampling.steps_in(last - first)]
         found: Iterator[tuple[Hypothesis, Lattice | None]] = (
             iter(recognize_lattices(recognizer, waves, pool, depth.rescore_with))
             if depth.needs_lattice
@@ -104,24 +103,24 @@ def transcribe(
         )
         for first, last in edges:
             start_s, end_s = first / RATE_HZ, last / RATE_HZ
-            if frontend.num_steps(last - first):
-                yield _piece(start_s, end_s, *next(found), depth, recognizer.search)
+            if subsampling.steps_in(last - first):
+                yield _piece(start_s, end_s, *next(found), depth, recognizer)
             else:
                 yield Piece(start_s, end_s, ())
 
 
 def _piece(
-    start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, search: SearchOptions
+    start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, recognizer: Recognizer
 ) -> Piece:
     """One piece, with as much depth as is asked for."""
     sure: Sequence[float | None] = ()
     ranked: list[Hypothesis] = []
     if lattice:
-        sure = [round(value, 4) for value in confidences(lattice, best, search)] if depth.confidences else ()
+        sure = [round(value, 4) for value in confidences(lattice, best, recognizer.search)] if depth.confidences else ()
         ranked = nbest(lattice, depth.nbest) if depth.nbest else []
     words = tuple(
         Word(word, start + start_s, end + start_s, value)
-        for (word, start, end), value in itertools.zip_longest(word_times(best), sure)
+        for (word, start, end), value in itertools.zip_longest(word_times(best, recognizer.subsampling), sure)
     )
     return Piece(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
 

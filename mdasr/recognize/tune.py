@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mdasr.core.waves import RATE_HZ
 from mdasr.corpus.records import Utterance
 from mdasr.decode.graph import Graph
-from mdasr.decode.lattice import STEP, search_lattice
+from mdasr.decode.lattice import search_lattice
 from mdasr.decode.paths import log_odds, shares
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.model.directory import Recognizer
@@ -128,9 +128,11 @@ def _thinned(pairs: Dev) -> Dev:
     return pairs[:: max(1, sum(len(words) for words, _ in pairs) // TUNING_WORDS)]
 
 
-def sweep(graph: Graph, pairs: Dev, options: SearchOptions, beams: Sequence[float] = BEAMS) -> list[Trial]:
+def sweep(
+    graph: Graph, pairs: Dev, options: SearchOptions, step_samples: int, beams: Sequence[float] = BEAMS
+) -> list[Trial]:
     """Word errors and time at each beam, from the narrowest; retries, which widen it, cost their time."""
-    audio_s = sum(len(each) for _, each in pairs) * STEP / RATE_HZ
+    audio_s = sum(len(each) for _, each in pairs) * step_samples / RATE_HZ
     wer, trials = wer_on(graph, pairs), []
     decode(graph, pairs[0][1], options)  # what is prepared once, such as a graph with penalties, is no part of the time
     for beam in tqdm(sorted(beams), desc="beams", unit="beam"):

@@ -1,0 +1,17 @@
+"""Training criteria (§3.7): what a network is trained to minimise. One file each, and one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mdasr.acoustic.criteria.cross_entropy import CrossEntropy
+from mdasr.acoustic.criteria.interface import Criterion
+from mdasr.acoustic.criteria.label_smoothing import LabelSmoothing
+from mdasr.core import schema
+
+CRITERIA: dict[str, type[Any]] = {"cross_entropy": CrossEntropy, "label_smoothing": LabelSmoothing}
+
+
+def read_criterion(value: Any, where: str) -> Criterion:
+    """A criterion's settings from parsed JSON, as `dataclasses.asdict` gives them; ValueError as `schema.choose`."""
+    return schema.choose(CRITERIA, value, where)

@@ -1,0 +1,38 @@
+"""Cross-entropy with smoothed labels (Szegedy et al., 2016): a share of every label is spread over all outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import jax
+from jaxtyping import Array, Float
+
+from mdasr.acoustic.criteria.cross_entropy import frame_errors
+from mdasr.acoustic.criteria.interface import AnyArray, Loss, Outputs
+from mdasr.core.schema import require_within
+
+
+@dataclass(frozen=True)
+class LabelSmoothing:
+    """Cross-entropy with labels of which a `share` is spread evenly over all outputs; watched without it."""
+
+    share: float = 0.1
+    name: Literal["label_smoothing"] = "label_smoothing"
+
+    outputs: ClassVar[Outputs] = Outputs()
+
+    def __post_init__(self) -> None:
+        require_within("share", self.share, 0, 1)
+
+    def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, jax.Array]) -> Loss:
+        """As `Criterion.loss`; the sum "loss" is what is minimised."""
+        total, right = frame_errors(logits, batch["labels"], batch["weights"])
+        spread = -(jax.nn.log_softmax(logits).mean(-1) * batch["weights"]).sum()
+        smoothed = (1 - self.share) * total + self.share * spread
+        return Loss(smoothed, {"loss": smoothed, "right": right})
+
+    def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, jax.Array]) -> Array:
+        """Cross-entropy with the labels as they are."""
+        return frame_errors(logits, batch["labels"], batch["weights"])[0]

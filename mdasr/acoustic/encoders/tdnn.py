@@ -1,0 +1,91 @@
+"""A time-delay network (Waibel et al., 1989; Peddinti et al., 2015): dilated convolutions over time at 33 Hz.
+
+Every layer looks back alone, and the whole network looks ahead by its output delay, as an LSTM does: so it streams.
+Layers are normalised over their units (Ba et al., 2016), not over a batch, so that devices agree with each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from mdasr.acoustic.encoders.interface import LayerEnd, Packed, steps_of
+from mdasr.core.schema import require_within
+from mdasr.frontend import LARGEST_DELAY, PAPER_STEPS, Subsampling
+
+LARGEST = 1 << 20  # units, far above what anybody trains
+TAPS = 3  # steps that a layer takes together
+NEVER = -(1 << 30)  # the step of a beginning that lies before all steps at hand
+
+
+@dataclass(frozen=True)
+class TDNN:
+    """Layers of so many rectified `units`, whose three taps lie `dilations` steps apart.
+
+    The receptive field reaches back over twice the sum of the dilations, in steps of 30 ms; with an output delay of half
+    of that it reaches as far ahead as back.
+    """
+
+    units: tuple[int, ...] = (256, 256, 256, 256)
+    dilations: tuple[int, ...] = (1, 2, 3, 3)
+    output_delay: int = 9
+    name: Literal["tdnn"] = "tdnn"
+
+    subsampling: ClassVar[Subsampling] = PAPER_STEPS
+    forget_steps: ClassVar[int] = 0  # what it can remember is bounded by its layers
+
+    def __post_init__(self) -> None:
+        if not self.units or len(self.units) != len(self.dilations):
+            raise ValueError(f"a TDNN needs a dilation for each layer: units {self.units}, dilations {self.dilations}")
+        for units, dilation in zip(self.units, self.dilations):
+            require_within("units", units, 1, LARGEST)
+            require_within("dilations", dilation, 1, LARGEST_DELAY)
+        require_within("output_delay", self.output_delay, 0, LARGEST_DELAY)
+
+    @property
+    def width(self) -> int:
+        return self.units[-1]
+
+    def encode(self, rows: Packed, state: Any, layer_end: LayerEnd) -> tuple[Float[Array, "steps batch width"], Any]:
+        """As `Encoder.encode`; the state is the past input of every layer, each [batch, steps, width]."""
+        stacked, begins = steps_of(rows, self.subsampling)
+        x, begins = stacked.swapaxes(0, 1), begins.swapaxes(0, 1)
+        steps = jnp.arange(len(x))[:, None]
+        began = lax.cummax(jnp.where(begins, steps, NEVER))  # at which step the utterance of each step began
+        last = []
+        for layer, (units, dilation) in enumerate(zip(self.units, self.dilations)):
+            heard = _joined(state[layer].swapaxes(0, 1).astype(x.dtype) if state else None, x, dilation)
+            taps = [_delayed(heard, dilation * tap, steps, began) for tap in range(TAPS)]
+            last.append(_remembered(heard, len(heard) - len(x), began[-1]))
+            x = nn.Dense(units, dtype=x.dtype, name=f"tdnn_{layer}")(jnp.concatenate(taps, axis=-1))
+            x = nn.relu(nn.LayerNorm(dtype=x.dtype, name=f"norm_{layer}")(x))
+            x = layer_end(x, layer)
+        return x, last
+
+
+def _joined(
+    past: Float[Array, "past batch width"] | None, x: Float[Array, "steps batch width"], dilation: int
+) -> Float[Array, "all batch width"]:
+    """A layer's input with what came before it: zeros at the beginning of a stream."""
+    return jnp.concatenate([jnp.zeros((dilation * (TAPS - 1), *x.shape[1:]), x.dtype) if past is None else past, x])
+
+
+def _delayed(
+    heard: Float[Array, "all batch width"], delay: int, steps: Array, began: Array
+) -> Float[Array, "steps batch width"]:
+    """The input so many steps ago; zeros where that was another utterance's."""
+    first = len(heard) - len(steps) - delay
+    return jnp.where((steps - delay >= began)[..., None], heard[first : first + len(steps)], 0)
+
+
+def _remembered(
+    heard: Float[Array, "all batch width"], past: int, began: Array
+) -> Float[Array, "batch past width"]:
+    """The last steps of a layer's input, without those of utterances that are over."""
+    steps = jnp.arange(len(heard) - past, len(heard))[:, None] - past
+    return jnp.where((steps >= began)[..., None], heard[len(heard) - past :], 0).swapaxes(0, 1)
