@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from experiments import results as results_of
 from experiments import why
 from experiments.__main__ import TABLES, main
 from experiments.claims import CLAIMS, Claim, Comparison, That, all_of, compare, due_to_trainings, to_decide
@@ -50,23 +51,23 @@ RESULTS = {
 
 
 def test_a_tables_json_and_text():
-    results = report.table_json(TABLE, [RESULTS], scale="mini", seed=0, commit="abc", device="a machine")
+    results = results_of.table_json(TABLE, [RESULTS], scale="mini", seed=0, commit="abc", device="a machine")
     assert results["table"] == 3
     first = results["cells"][0]
     assert (first["row"], first["column"], first["wer"], first["paper"]) == ("Voicesearch", "w/o Noise", 10.0, 10.5)
     assert (first["sub"], first["ins"], first["del"], first["ref_words"]) == (40, 0, 0, 400)
     assert first["ci95"] == [10.0, 10.0]
     json.dumps(results)
-    lines = report.table_text(TABLE, results).splitlines()
+    lines = results_of.table_text(TABLE, results).splitlines()
     assert "| Voicesearch + Noise | 30.0 [27.4, 32.6] |" in lines[5]
     assert len({len(line) for line in lines[2:]}) == 1, "columns line up"
 
 
 def test_a_table_beyond_the_paper_has_no_numbers_of_the_papers():
     table = Table(7, "beyond", {"w/ Noise": VSD_NOISE}, {"Voicesearch": VOICESEARCH}, {})
-    results = report.table_json(table, [RESULTS])
+    results = results_of.table_json(table, [RESULTS])
     assert results["cells"][0]["paper"] is None
-    assert "paper" not in report.table_text(table, results)
+    assert "paper" not in results_of.table_text(table, results)
 
 
 def test_one_speakers_interval_is_over_utterances():

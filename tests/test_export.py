@@ -46,7 +46,9 @@ def test_words_and_scores_are_those_of_the_model(recognizer, exported, corpus): 
     waves = [utterance.samples for utterance in corpus][:8]
     found = [whole(served, wave) for wave in waves]
     assert [each[-1].words for each in found] == [h.words for h in recognize(recognizer, waves)]
-    assert [[h.words for h in each] for each in found] == [[h.words for h in whole(recognizer, w)] for w in waves]
+    assert [[h.words for h in each] for each in found] == [
+        [h.words for h in whole(Streamed(recognizer), w)] for w in waves
+    ]
     assert any(each[-1].words for each in found)
 
 
@@ -54,7 +56,7 @@ def test_a_network_in_bfloat16_carries_its_cells_in_float32(recognizer, tmp_path
     config = dataclasses.replace(recognizer.config, compute_dtype="bfloat16")
     export_model(dataclasses.replace(recognizer, config=config), tmp_path)
     served, wave, state, own = Served.read(tmp_path), corpus[0].samples, None, None
-    window, rounded = frontend.num_samples(served.chunk), dataclasses.replace(recognizer, config=config)
+    window, rounded = frontend.num_samples(served.chunk), Streamed(dataclasses.replace(recognizer, config=config))
     for start in range(0, len(wave) - window, served.chunk * 480):
         found, state = served.answer(wave[start : start + window], served.chunk, state)
         wanted, own = rounded.answer(wave[start : start + window], served.chunk, own)

@@ -34,7 +34,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import jax, numpy as np
-from mdasr.acoustic.model import ModelConfig
+from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from tests.tasks import SignsRowMaker
 options = TrainOptions(int(sys.argv[3]), 4, 1e-2, checkpoint_every=10)
