@@ -23,14 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mdasr.acoustic.devices import device
-from mdasr.acoustic.network import FEATURES, ModelConfig
+from mdasr.acoustic.encoders.interface import Packed, steps_of
+from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, host_share, initial_state, make_train_step, replicate, shard_batch
 from mdasr.core.waves import RATE_HZ
-from mdasr.frontend import HOP, STRIDE
+from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.training.plan import model_config
 from mdasr.training.scales import SCALES, Scale
 
-STEPS_AN_HOUR = 3600 * RATE_HZ / (STRIDE * HOP)
+STEPS_AN_HOUR = 3600 * RATE_HZ / PAPER_STEPS.step_samples
 CLIP_NORM = 5.0
 TOO_LARGE = ("RESOURCE_EXHAUSTED", "out of memory")
 
@@ -62,13 +63,12 @@ def seconds_a_call(work: Callable[[], None], at_least_s: float) -> float:
 def make_batch(rows: int, steps: int, outputs: int) -> dict[str, np.ndarray]:
     """Rows of noise, whole of one utterance each."""
     rng = np.random.default_rng(0)
-    keep = np.ones((rows, steps), np.float32)
-    keep[:, 0] = 0
+    frames = PAPER_STEPS.num_frames(steps)
     return {
-        "features": rng.standard_normal((rows, steps, FEATURES), np.float32),
+        "frames": rng.standard_normal((rows, frames, BANDS), np.float32),
+        "segments": np.ones((rows, frames), np.int32),
         "labels": rng.integers(0, outputs, (rows, steps)).astype(np.int32),
         "weights": np.ones((rows, steps), np.float32),
-        "keep": keep,
         "row": np.arange(rows, dtype=np.int32),
     }
 
@@ -101,8 +101,8 @@ def torch_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[]
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            layers, width = [], FEATURES
-            for cells, alike in itertools.groupby(config.cells):
+            layers, width = [], PAPER_STEPS.window * BANDS
+            for cells, alike in itertools.groupby(config.encoder.cells):
                 count = len([*alike])
                 layers.append(nn.LSTM(width, cells, count, dropout=config.dropout if count > 1 else 0.0))
                 width = cells
@@ -115,7 +115,8 @@ def torch_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[]
 
     model = Network().to(where)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    features = torch.from_numpy(batch["features"].swapaxes(0, 1).copy()).to(where)
+    stacked = np.asarray(steps_of(Packed(batch["frames"], batch["segments"]), PAPER_STEPS)[0])
+    features = torch.from_numpy(stacked.swapaxes(0, 1).copy()).to(where)
     labels = torch.from_numpy(batch["labels"].T.astype(np.int64)).to(where)
 
     def work() -> None:
@@ -166,7 +167,10 @@ def rows_of(scale: Scale, batches: list[int], unrolls: list[int], at_least_s: fl
 
         torch.cuda.empty_cache()
     for batch, unroll in itertools.product(batches, unrolls):
-        data, changed = make_batch(batch, scale.row_steps, scale.leaves), dataclasses.replace(config, unroll=unroll)
+        data, changed = (
+            make_batch(batch, scale.row_steps, scale.leaves),
+            dataclasses.replace(config, encoder=dataclasses.replace(config.encoder, unroll=unroll)),
+        )
         yield Row("ours", batch, unroll, measured(partial(our_step, changed, data), _hours(data), at_least_s))
 
 

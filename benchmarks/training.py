@@ -15,10 +15,10 @@ import shutil
 from pathlib import Path
 
 from mdasr.acoustic.devices import device
-from mdasr.acoustic.schedule import RowOptions, Source
+from mdasr.acoustic.schedule import Source
 from mdasr.acoustic.train import train
 from mdasr.core.waves import RATE_HZ
-from mdasr.frontend import HOP, STRIDE
+from mdasr.frontend import PAPER_STEPS
 from mdasr.language.lexicon import ARPABET, SILENCE
 from mdasr.perturb import Policy
 from mdasr.perturb.noises import make_noises
@@ -69,8 +69,7 @@ def main() -> None:
     some = dataclasses.replace(pool.sources[0], indices=tuple(range(min(TREE_UTTERANCES, len(pool.sources[0].corpus)))))
     tree = grow_tree([some], (*ARPABET, SILENCE), LEAVES)
     pieces = ROW_PIECES if chosen.features_on == "accelerator" else 0
-    rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
-    plan = plan_training(pool, tree, scale, rows, 0, AS_PUBLISHED)
+    plan = plan_training(pool, tree, scale, 0, AS_PUBLISHED, pieces)
     plan = dataclasses.replace(
         plan,
         config=dataclasses.replace(plan.config, num_outputs=scale.leaves),
@@ -81,7 +80,7 @@ def main() -> None:
     done = train(
         plan.config, plan.options, maker, chosen.workdir / "training", workers=chosen.workers, featurize=featurize
     )
-    hours = chosen.steps * scale.batch * scale.row_steps * STRIDE * HOP / RATE_HZ / 3600
+    hours = chosen.steps * scale.batch * scale.row_steps * PAPER_STEPS.step_samples / RATE_HZ / 3600
     figures = {
         "scale": scale.name,
         "batch": scale.batch,

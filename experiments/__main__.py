@@ -24,7 +24,6 @@ from experiments.launch.job import set_up
 from experiments.nouns import Table
 from mdasr.core.processes import cores
 from mdasr.core.rendezvous import host_options
-from mdasr.training.scales import SCALES, override
 
 if TYPE_CHECKING:
     from experiments.laboratory import Laboratory
@@ -176,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "tables", nargs="*", metavar="TABLE", help=f"{', '.join((*TABLES, 'all', *BEYOND, *OTHERS))}; none lists them"
     )
-    top.add_argument("--scale", default="mini", choices=SCALES)
+    top.add_argument("--scale", default="mini", metavar="NAME", help="mini (the default), small, base or paper")
     top.add_argument("--workdir", type=Path, default=Path("runs"))
     top.add_argument("--corpora", type=Path, metavar="TOML", help="a map of other corpora than the embedded one")
     top.add_argument("--seed", type=int, default=0)
@@ -213,8 +212,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("seeds", "workers"):
         if (number := getattr(chosen, name)) is not None and number < 1:
             parser().error(f"--{name} {number}: give 1 or more")
+    from mdasr.training.scales import find_scale, override
+
     try:
-        scale = override(SCALES[chosen.scale], chosen.set)
+        scale = override(find_scale(chosen.scale), chosen.set)
     except ValueError as error:
         parser().error(str(error))
     if chosen.launch:

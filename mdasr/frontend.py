@@ -149,7 +149,7 @@ class FeatureStats:
 
     @classmethod
     def read(cls, path: Path, width: int) -> FeatureStats:
-        """Read what `write` wrote of features of that width; ValueError where a field is missing or of another length."""
+        """Read what `write` wrote of so many bands; ValueError where a field is missing or of another length."""
         try:
             fields = read_json(path, "feature statistics (training writes them)")
             stats = cls(*(np.asarray(fields[name], np.float32) for name in ("mean", "std")))
@@ -213,9 +213,9 @@ def add_deltas(
 
 @dataclass(frozen=True)
 class FeatureKind:
-    """What a frame of features is: `width` numbers, made of the log-mel frames from `margin` before it to as many after.
+    """What a frame of features is: `width` numbers, made of the log-mel frames up to `margin` before and after it.
 
-    `make` takes log-mel frames [frames + 2 `margin`, 128] of numpy or jax.numpy, given as its second argument.
+    `make` takes log-mel frames [frames + 2 `margin`, 128], and numpy or jax.numpy, whose arrays they are.
     """
 
     width: int
@@ -234,7 +234,7 @@ def _cosines() -> Float[np.ndarray, "bands cepstra"]:
 
 
 def _with_slopes(mel: Any, xp: Any) -> Any:
-    """Cepstra with their first and second derivatives, each the slope of a line over five frames (the HTK Book, §5.9)."""
+    """Cepstra with first and second derivatives, each the slope of a line over five frames (the HTK Book, §5.9)."""
     # On a CPU not as a product, which would start threads in every worker.
     parts = [cepstra(mel, CEPSTRA) if xp is np else xp.dot(mel, _cosines(), precision="highest")]
     for _ in range(2):

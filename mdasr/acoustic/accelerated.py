@@ -18,8 +18,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int32, UInt32
 
 from mdasr import frontend
-from mdasr.core.waves import RATE_HZ
 from mdasr.acoustic.schedule import RowOptions
+from mdasr.core.waves import RATE_HZ
 from mdasr.frontend import FeatureKind
 from mdasr.perturb import responses
 from mdasr.perturb.bandwidth import narrowband

@@ -48,7 +48,7 @@ def widened(params: Mapping[str, Any], wider: Mapping[str, Any]) -> dict[str, An
     """
     before = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]}
 
-    def grown(path: tuple[Any, ...], shape: Any) -> np.ndarray:
+    def grown(path: tuple[Any, ...], shape: Any) -> Any:
         old = before.get(jax.tree_util.keystr(path))
         if not is_own(path):
             return old

@@ -19,9 +19,9 @@ from jaxtyping import Float, Int
 
 from mdasr import frontend
 from mdasr.acoustic.schedule import Piece, RowOptions, RowPlan, Source
-from mdasr.frontend import Subsampling
 from mdasr.core.waves import RATE_HZ
 from mdasr.corpus.records import Alignment, Utterance
+from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE
 from mdasr.perturb import Recipe, draw, eased, perturb, random_stream
 from mdasr.perturb.packed import Shapes, pack

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
@@ -36,10 +35,11 @@ DTYPES = ("float32", "bfloat16")
 class ModelConfig:
     """What a network is: its features, its encoder, its outputs and what they were trained for.
 
-    `dropout` acts on the output of each layer in training. `members` networks, each begun from weights of its own, train
-    side by side and answer together: after an hour of speech a few of them err less than one. Each of `domains` has
-    scales and biases of its own (`mdasr.acoustic.adapters`). With `vector_size`, a vector of an utterance joins each of
-    its frames. Weights are float32 whatever `compute_dtype` is. The paper's network has one member, and neither domains
+    `dropout` acts on the output of each layer in training. `members` networks, each begun from weights of its own,
+    train side by side and answer together: after an hour of speech a few of them err less than one. Each of
+    `domains` has scales and biases of its own (`mdasr.acoustic.adapters`). With `vector_size`, a vector of an
+    utterance joins each of its frames. Weights are float32 whatever `compute_dtype` is. The paper's network has one
+    member, and neither domains
     nor vectors.
     """
 
@@ -85,8 +85,8 @@ def read_config(value: Any, where: str) -> ModelConfig:
 class Rows(NamedTuple):
     """What a network hears: packed rows, and what it is told of their utterances.
 
-    `told` numbers the domain of each output step among the configuration's, from 1; 0, or None, tells nothing. `vectors`
-    are those of the rows' utterances, in the order of `packed.segments`.
+    `told` numbers the domain of each output step among the configuration's, from 1; 0, or None, tells nothing.
+    `vectors` are those of the rows' utterances, in the order of `packed.segments`.
     """
 
     packed: Packed

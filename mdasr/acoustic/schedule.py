@@ -122,7 +122,9 @@ class RowOptions:
     @property
     def gap(self) -> int:
         """Steps that follow an utterance: for answers that come late, and for frames that its last step shares."""
-        return max(self.output_delay, -(-(self.subsampling.window - self.subsampling.stride) // self.subsampling.stride))
+        return max(
+            self.output_delay, -(-(self.subsampling.window - self.subsampling.stride) // self.subsampling.stride)
+        )
 
     def strength(self, row: int) -> float:
         """The factor on the probabilities of noise and codecs in row number `row`, counted from the start."""

@@ -23,9 +23,9 @@ from tqdm import tqdm
 from mdasr.acoustic.adapters import own_alone
 from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers
 from mdasr.acoustic.checkpoints import Checkpoints, check_run
+from mdasr.acoustic.criteria.cross_entropy import frame_errors
 from mdasr.acoustic.devices import DEVICES, device, host_share, local_value, replicate, shard_batch
 from mdasr.acoustic.loader import Batches, MakesRows
-from mdasr.acoustic.criteria.cross_entropy import frame_errors
 from mdasr.acoustic.network import ModelConfig, init_params, network, rows_of
 from mdasr.core import hosts
 

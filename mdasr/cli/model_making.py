@@ -17,7 +17,6 @@ from mdasr.core.files import write_atomically
 from mdasr.core.rendezvous import host_options
 from mdasr.corpus.records import Corpus
 from mdasr.training.regimes import AS_PUBLISHED, Regime
-from mdasr.training.scales import SCALES
 
 if TYPE_CHECKING:
     from mdasr.training.jobs import TrainRequest
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
 def training_request(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED) -> TrainRequest:
     """What `train` and `adapt` ask for."""
     from mdasr.training.jobs import TrainRequest
-    from mdasr.training.scales import SCALES, override
+    from mdasr.training.scales import find_scale, override
 
     settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
     return TrainRequest(
         corpora=tuple(Corpus(directory) for directory in chosen.corpora),
-        scale=override(SCALES[chosen.scale], settings),
+        scale=override(find_scale(chosen.scale), settings),
         noise=chosen.noise or bool(chosen.noise_on),
         noise_on=tuple(chosen.noise_on),
         codec=chosen.codec,
@@ -194,7 +193,7 @@ def _training_options(sub: ArgumentParser) -> None:
     sub.add_argument("--tree-on", action="append", default=[], metavar="DOMAIN", help="grow the tree on this one alone")
     sub.add_argument("--questions", type=Path, metavar="FILE", help="phonetic questions: phones, a set a line")
     sub.add_argument("--epochs", type=float, help="how often to see the data (with noise, more often)")
-    sub.add_argument("--scale", default="small", choices=[*SCALES])
+    sub.add_argument("--scale", default="small", metavar="NAME", help="mini, small (the default), base or paper")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")
     sub.add_argument(

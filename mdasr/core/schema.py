@@ -29,9 +29,11 @@ def read(kind: type[T], value: Any, where: str, readers: Mapping[str, Reader] | 
         found = sorted(value) if isinstance(value, dict) else type(value).__name__
         raise ValueError(f"{where}: needs the fields {sorted(expected)}, but has {found}")
     own = readers or {}
-    hints = {name: hint for name, hint in _hints(kind).items() if name in expected}
+    hints = {name: hint for name, hint in _hints(kind).items() if name in expected}  # type: ignore[arg-type]
     values = {
-        name: own[name](value[name], f"{where}: {name}") if name in own else _value(hint, value[name], f"{where}: {name}")
+        name: own[name](value[name], f"{where}: {name}")
+        if name in own
+        else _value(hint, value[name], f"{where}: {name}")
         for name, hint in hints.items()
     }
     return kind(**values)
@@ -50,7 +52,7 @@ def completed(kind: Any, value: Any) -> Any:
 def choose(kinds: Mapping[str, type[Any]], value: Any, where: str) -> Any:
     """The dataclass that the field `name` of parsed JSON asks for; ValueError names those that there are."""
     name = value.get("name") if isinstance(value, dict) else None
-    if name not in kinds:
+    if not isinstance(name, str) or name not in kinds:
         raise ValueError(f"{where}: no {name!r}; there are {', '.join(kinds)}")
     return read(kinds[name], completed(kinds[name], value), where)
 

@@ -1,6 +1,6 @@
 """The model directory: all that `train` writes and `evaluate` and `transcribe` read, and what can be done with it.
 
-    MODEL/model.json      what it is: network, output delay, search options, where it came from
+    MODEL/model.json      what it is: the network's configuration, search options, where it came from
           params.npz      the network's parameters; stats.json its features' mean and variance; priors.npy
           tree.txt  lexicon.txt  lm.arpa  graph/     the language that it decodes with
           checkpoints/  tensorboard/  run.json       the training, which can go on from there
@@ -14,8 +14,9 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,19 +26,18 @@ from flax import traverse_util
 from jaxtyping import Float32
 
 from mdasr import frontend
-from mdasr.acoustic.adapters import worked_in
-from mdasr.acoustic.network import ModelConfig, init_params
+from mdasr.acoustic.network import ModelConfig, init_params, read_config
 from mdasr.align.tree import Tree
 from mdasr.core import schema
 from mdasr.core.digests import digest
 from mdasr.core.files import read_array, read_arrays, read_json, read_text, write_atomically
 from mdasr.decode.graph import Graph, build_graph, ingredients
 from mdasr.decode.search import SearchOptions
+from mdasr.frontend import Subsampling
 from mdasr.language.arpa import N_GRAMS
 from mdasr.language.lexicon import Lexicon
 
-FORMAT = 1
-LONGEST_DELAY = 1000  # steps
+FORMAT = 2
 T = TypeVar("T")
 
 
@@ -97,16 +97,32 @@ def compose_language(
 
 @dataclass(frozen=True, eq=False)
 class Recognizer:
-    """A trained model with all that it needs to turn waveforms into words; `facts` say where it came from."""
+    """A trained model with all that it needs to turn waveforms into words; `facts` say where it came from.
+
+    With `domain` the network is told that it hears that one.
+    """
 
     config: ModelConfig
-    output_delay: int
     params: Mapping[str, Any]
     stats: frontend.FeatureStats
     log_priors: Float32[np.ndarray, " outputs"]
     language: Language
     search: SearchOptions
     facts: Mapping[str, Any]
+    domain: str = ""
+
+    @property
+    def output_delay(self) -> int:
+        return self.config.encoder.output_delay
+
+    @property
+    def subsampling(self) -> Subsampling:
+        return self.config.encoder.subsampling
+
+    @property
+    def score_offsets(self) -> Float32[np.ndarray, " outputs"]:
+        """What the search's scores are less than log posteriors: log priors, or nothing, as the criterion says."""
+        return self.log_priors if self.config.criterion.outputs.subtracts_priors else np.zeros_like(self.log_priors)
 
     @property
     def graph(self) -> Graph:
@@ -114,10 +130,7 @@ class Recognizer:
 
     def told(self, domain: str) -> Recognizer:
         """The recogniser of that domain alone; itself where the network has no parameters of the domain's own."""
-        if domain not in self.config.domains:
-            return self
-        config, params = worked_in(self.config, self.params, domain)
-        return dataclasses.replace(self, config=config, params=params)
+        return dataclasses.replace(self, domain=domain) if domain in self.config.domains else self
 
     def write(self, directory: Path) -> None:
         """Write everything, `model.json` last: a directory that has one is complete."""
@@ -134,7 +147,6 @@ class Recognizer:
         described = {
             "format": FORMAT,
             "network": dataclasses.asdict(self.config),
-            "output_delay": self.output_delay,
             "search": dataclasses.asdict(self.search),
             **self.facts,
         }
@@ -148,12 +160,9 @@ class Recognizer:
         if not path.exists():
             raise FileNotFoundError(f"{directory} is not a model: it has no model.json; `mdasr train` writes one last")
         facts = read_json(path, "description of a model")
-        if facts.pop("format", None) != FORMAT:
-            raise ValueError(f"{path}: not of format {FORMAT}, which this version reads; train again")
-        config = _field(path, facts, "network", ModelConfig)
-        search = _field(path, facts, "search", SearchOptions)
-        if type(delay := facts.pop("output_delay", None)) is not int or not 0 <= delay < LONGEST_DELAY:
-            raise ValueError(f"{path}: field output_delay: {delay!r} where a number of steps should be")
+        check_format(path, facts)
+        config = _field(path, facts, "network", read_config)
+        search = _field(path, facts, "search", partial(_completed, SearchOptions))
         language = Language.read(directory)
         check_tree(directory, language.tree, facts)
         if config.num_outputs != language.graph.num_outputs:
@@ -162,17 +171,30 @@ class Recognizer:
                 f"{language.graph.num_outputs}; put the files of one training together again"
             )
         params = read_params(directory / "params.npz", config)
-        stats = frontend.FeatureStats.read(directory / "stats.json")
+        stats = frontend.FeatureStats.read(directory / "stats.json", config.width)
         priors = _read_priors(directory / "priors.npy", config.num_outputs)
-        return cls(config, delay, params, stats, priors, language, search, facts)
+        return cls(config, params, stats, priors, language, search, facts)
 
 
-def _field(path: Path, facts: dict[str, Any], name: str, kind: type[T]) -> T:
-    """Take a field of model.json out of its facts, as the dataclass `kind`; ValueError names what is wrong with it."""
+def check_format(path: Path, described: dict[str, Any]) -> None:
+    """Take the format out of a model.json; ValueError where this version cannot read it."""
+    if (number := described.pop("format", None)) != FORMAT:
+        raise ValueError(
+            f"{path}: a model of format {number!r}, and this version reads format {FORMAT}. Train it again; a model of "
+            "format 1 is also read by mdasr 0.1.0"
+        )
+
+
+def _field(path: Path, facts: dict[str, Any], name: str, reader: Callable[[Any, str], T]) -> T:
+    """Take a field of model.json out of its facts, as `reader` reads it; ValueError names what is wrong with it."""
     try:
-        return schema.read(kind, schema.completed(kind, facts.pop(name, None)), f"field {name}")
+        return reader(facts.pop(name, None), f"field {name}")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _completed(kind: type[T], value: Any, where: str) -> T:
+    return schema.read(kind, schema.completed(kind, value), where)
 
 
 def _read_priors(path: Path, num_outputs: int) -> Float32[np.ndarray, " outputs"]:

@@ -155,7 +155,9 @@ class Listener:
 
     def _final(self, best: Hypothesis) -> Heard:
         offset_s = self._start / RATE_HZ
-        times = tuple((word, start + offset_s, end + offset_s) for word, start, end in word_times(best, self.network.subsampling))
+        times = tuple(
+            (word, start + offset_s, end + offset_s) for word, start, end in word_times(best, self.network.subsampling)
+        )
         return Heard(self._taken / RATE_HZ, best.words, final=True, times=times)
 
     def _answer(self, steps: int, wanted: int) -> None:

@@ -34,9 +34,7 @@ def _forward(config: ModelConfig, domain: str):
 
 def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "frames width"]:
     """Normalised frames of a 16 kHz waveform, of the kind that the network takes."""
-    return frontend.normalize(
-        frontend.frames_of(frontend.log_mel(wave), recognizer.config.features), recognizer.stats
-    )
+    return frontend.normalize(frontend.frames_of(frontend.log_mel(wave), recognizer.config.features), recognizer.stats)
 
 
 def scores(

@@ -13,8 +13,8 @@ next window, which begins `chunk` steps later. Without mdasr (three other lines 
     wave = np.pad(wave, (160 * margin, window + delay * hop))
     state, found = np.zeros((1, size), np.float32), []  # the beginning of a sentence
     for first in range(0, steps + delay, chunk):
-        heard = np.clip([[0, frames]], 0, None) + margin - stride * first  # the sentence's frames, as this window counts
-        heard = np.maximum(heard, 0).astype(np.int32)
+        ends = np.array([[0, frames]]) + margin - stride * first  # of the sentence, in frames of this window
+        heard = np.maximum(ends, 0).astype(np.int32)
         scores, state = step(wave[None, first * hop : first * hop + window], heard, state)
         found.append(scores[0])
     scores = np.concatenate(found)[delay : delay + steps]
@@ -78,8 +78,13 @@ class Served:
             search = SearchOptions(**described["search"])
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: damaged ({error!r}); export again") from None
-        if not all(type(value) is int and 0 <= value < 10**9 for value in (chunk, delay, state_size, margin)) or not chunk:
-            raise ValueError(f"{path}: fields chunk, output_delay, margin and arguments must be whole numbers; export again")
+        if (
+            not all(type(value) is int and 0 <= value < 10**9 for value in (chunk, delay, state_size, margin))
+            or not chunk
+        ):
+            raise ValueError(
+                f"{path}: fields chunk, output_delay, margin and arguments must be whole numbers; export again"
+            )
         return cls(
             chunk,
             delay,
@@ -99,10 +104,10 @@ class Served:
     ) -> tuple[Float[Array, "batch chunk outputs"], Float[Array, "batch size"]]:
         """The score of every output at the next `chunk` steps of `batch` streams, and their state.
 
-        `samples` are float32 in [-1, 1) at 16 kHz, from `margin` frames before each stream's first step; of their frames,
-        those from `heard[0]` up to `heard[1]` are of the sentence. `state` is zero at the beginning of a sentence. The scores of a sentence
-        come `output_delay` steps late: its first ones are to be dropped, and as many taken after its end.
-        """
+        `samples` are float32 in [-1, 1) at 16 kHz, from `margin` frames before each stream's first step. Of their
+        frames, those from `heard[0]` up to `heard[1]` are of the sentence. `state` is zero at the beginning of a
+        sentence. The scores of a sentence come `output_delay` steps late: its first ones are to be dropped, and as
+        many taken after its end. """
         return self.step(samples, heard, state)
 
     def answer(

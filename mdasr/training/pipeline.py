@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mdasr.acoustic.schedule import RowOptions
 from mdasr.acoustic.train import train
 from mdasr.align.tree import Tree
 from mdasr.core import hosts
@@ -74,11 +73,10 @@ def train_recognizer(
         check_parent(directory, parent, tree, regime)
     directory.mkdir(parents=True, exist_ok=True)
     pieces = ROW_PIECES if features_on == "accelerator" else 0
-    rows = RowOptions(scale.row_steps, scale.output_delay, scale.forget_steps, pieces)
     plan = (
-        plan_adaptation(pool, parent, scale, rows, seed, regime)
+        plan_adaptation(pool, parent, scale, seed, regime, pieces)
         if parent
-        else plan_training(pool, tree, scale, rows, seed, regime)
+        else plan_training(pool, tree, scale, seed, regime, pieces)
     )
     maker, featurize = make_rows(pool, tree, plan, seed, features_on)
     trained = train(
@@ -88,11 +86,12 @@ def train_recognizer(
     )  # fmt: skip
 
     def finished() -> Recognizer:
-        priors = parent.log_priors if parent else log_priors(pool.sources, tree)
+        priors = parent.log_priors if parent else log_priors(pool.sources, tree, plan.rows.subsampling)
         facts = {"scale": dataclasses.asdict(scale), "seed": seed, **trained.facts(), **described}
         untuned = Recognizer(
-            plan.config, plan.rows.output_delay, trained.params, plan.stats, priors, language, SearchOptions(), facts
-        )
+            plan.config, trained.params, plan.stats, priors, language,
+            SearchOptions(acoustic_scale=plan.config.criterion.outputs.acoustic_scale), facts,
+        )  # fmt: skip
         made = tuned(untuned, pool, parent.search if parent and regime == OWN_ALONE else None)
         made.write(directory)
         return made

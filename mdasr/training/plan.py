@@ -15,10 +15,11 @@ from mdasr import frontend
 from mdasr.acoustic import accelerated
 from mdasr.acoustic.adapters import widened
 from mdasr.acoustic.adversary import Adversary
+from mdasr.acoustic.encoders.interface import Encoder
 from mdasr.acoustic.loader import PackedRowMaker, RowMaker, measure_stats
-from mdasr.acoustic.network import ModelConfig, network
+from mdasr.acoustic.network import ModelConfig, init_params, network, rows_of
 from mdasr.acoustic.schedule import RowOptions, RowPlan
-from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions, frame_loss
+from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions
 from mdasr.align.tree import Tree
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import TRAINING_CODECS, RoomRanges
@@ -47,7 +48,14 @@ def room_ranges(scale: Scale) -> RoomRanges:
 
 
 def model_config(scale: Scale, num_outputs: int) -> ModelConfig:
-    return ModelConfig(scale.cells, num_outputs, scale.dropout, scale.compute_dtype, scale.members, unroll=scale.unroll)
+    return ModelConfig(
+        scale.encoder, num_outputs, scale.features, scale.criterion, scale.dropout, scale.compute_dtype, scale.members
+    )
+
+
+def row_options(scale: Scale, encoder: Encoder, pieces: int = 0) -> RowOptions:
+    """Rows of the scale's length for an encoder, of `pieces` utterances at most (0: any number)."""
+    return RowOptions(scale.row_steps, encoder.output_delay, encoder.forget_steps, encoder.subsampling, pieces)
 
 
 def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> TrainOptions:
@@ -65,7 +73,7 @@ def adapt_options(scale: Scale, seed: int) -> TrainOptions:
 
 
 def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
-    """Mean cross-entropy of a frame over one epoch of `maker`'s rows, as a function of the network's parameters."""
+    """What the criterion watches, a frame in the mean over an epoch of `maker`'s rows, as a function of parameters."""
     count = RowPlan(maker.sources, maker.options, maker.seed).rows_in_epoch()
     rows = [maker.map(row) for row in range(count)]
     parts = [rows[first : first + DEV_ROWS] for first in range(0, count, DEV_ROWS)]
@@ -74,8 +82,8 @@ def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
 
     @jax.jit
     def loss(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-        logits, _ = network(config).apply({"params": params}, batch["features"], batch["keep"], told=batch.get("told"))
-        return frame_loss(logits, batch["labels"], batch["weights"])[0]
+        logits, _ = network(config).apply({"params": params}, rows_of(batch))
+        return config.criterion.watched(logits, batch)
 
     return lambda params: sum(float(loss(params, batch)) for batch in batches) / frames
 
@@ -92,8 +100,9 @@ class Plan:
     stopping: EarlyStopping | None = None
 
 
-def plan_training(pool: Pool, tree: Tree, scale: Scale, rows: RowOptions, seed: int, regime: Regime) -> Plan:
+def plan_training(pool: Pool, tree: Tree, scale: Scale, seed: int, regime: Regime, pieces: int = 0) -> Plan:
     """From scratch, as the scale and the regime say."""
+    rows = row_options(scale, scale.encoder, pieces)
     noisy = any(source.policy.noise_probability > 0 for source in pool.sources)
     options = train_options(scale, RowPlan(pool.sources, rows, seed).rows_in_epoch(), noisy, seed)
     options = dataclasses.replace(options, steps=max(1, round(regime.longer * options.steps)))
@@ -105,27 +114,29 @@ def plan_training(pool: Pool, tree: Tree, scale: Scale, rows: RowOptions, seed: 
         config = dataclasses.replace(config, domains=domains)
     if regime.adversary:
         options = dataclasses.replace(options, adversary=Adversary(len(domains), regime.adversary))
-    stats = measure_stats(pool.sources, pool.noises, seed, pool.measured)
+    stats = measure_stats(pool.sources, config.features, pool.noises, seed, pool.measured)
     return Plan(config, options, rows, stats)
 
 
-def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, rows: RowOptions, seed: int, regime: Regime) -> Plan:
+def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, seed: int, regime: Regime, pieces: int = 0) -> Plan:
     """From a parent, whose sizes and statistics are kept, until the frames held out say stop (§4.4).
 
     All of its parameters are fine-tuned, or those of the new domains' own alone, which are added to it.
     """
     config, params, options = parent.config, parent.params, adapt_options(scale, seed)
-    rows = dataclasses.replace(rows, output_delay=parent.output_delay)
+    rows = row_options(scale, config.encoder, pieces)
     if regime == OWN_ALONE:
         if len(pool.domains()) > 1:
             raise ValueError(
                 f"{', '.join(pool.domains())}: adapt to one domain at a time, which gets its own parameters"
             )
-        config, params = widened(config, params, pool.domains())
+        wider = tuple(dict.fromkeys((*config.domains, *pool.domains())))
+        config = dataclasses.replace(config, domains=wider)
+        params = widened(params, jax.eval_shape(lambda: init_params(config, 0)))
         rows = dataclasses.replace(rows, domains=config.domains)
         options = dataclasses.replace(options, own_alone=True, learning_rate=OWN_RATE * scale.learning_rate)
     still = dataclasses.replace(rows, forget_steps=0)
-    held_out = RowMaker(pool.dev, parent.language.tree, parent.stats, {}, still, seed)
+    held_out = RowMaker(pool.dev, parent.language.tree, config.features, parent.stats, {}, still, seed)
     return Plan(config, options, rows, parent.stats, params, EarlyStopping(dev_loss(config, held_out)))
 
 
@@ -134,6 +145,7 @@ def make_rows(
 ) -> tuple[RowMaker, Featurize | None]:
     """What makes rows in the loader's workers, and what makes their features on the accelerator, if that does."""
     if features_on == "host":
-        return RowMaker(pool.sources, tree, plan.stats, pool.noises, plan.rows, seed, pool.measured), None
-    maker = PackedRowMaker(pool.sources, tree, plan.stats, pool.noises, plan.rows, seed)
-    return maker, accelerated.featurizer(plan.rows.steps, plan.stats.mean, plan.stats.std, maker.shapes)
+        features = plan.config.features
+        return RowMaker(pool.sources, tree, features, plan.stats, pool.noises, plan.rows, seed, pool.measured), None
+    maker = PackedRowMaker(pool.sources, tree, plan.config.features, plan.stats, pool.noises, plan.rows, seed)
+    return maker, accelerated.featurizer(plan.rows, plan.config.features, plan.stats, maker.shapes)

@@ -11,25 +11,25 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
-from mdasr import frontend
 from mdasr.acoustic.loader import step_labels
 from mdasr.acoustic.schedule import Source, balanced
 from mdasr.align.tree import Tree
 from mdasr.core.digests import digest
 from mdasr.corpus.records import Utterance
+from mdasr.frontend import Subsampling
 from mdasr.model.directory import Recognizer, params_digest
 from mdasr.perturb.noises import sounds_digest
 from mdasr.perturb.room import Sounds
 from mdasr.training.regimes import Regime
 
 
-def log_priors(sources: Sequence[Source], tree: Tree) -> Float32[np.ndarray, " outputs"]:
+def log_priors(sources: Sequence[Source], tree: Tree, subsampling: Subsampling) -> Float32[np.ndarray, " outputs"]:
     """Log relative frequency of every CDPhone among the labels of an epoch; an unseen one counts as seen once."""
     counts = np.zeros(tree.num_leaves)
     for source in sources:
         alignments, lengths = source.corpus.alignments(source.alignment), source.corpus.num_samples
         for u in source.usable():
-            labels = step_labels(alignments[u], tree, frontend.num_steps(int(lengths[u])))
+            labels = step_labels(alignments[u], tree, subsampling.steps_in(int(lengths[u])), subsampling)
             counts += source.repeats * np.bincount(labels, minlength=tree.num_leaves)
     counts = np.maximum(counts, 1)
     return np.log(counts / counts.sum()).astype(np.float32)

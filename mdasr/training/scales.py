@@ -6,32 +6,38 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from mdasr.acoustic.criteria import CRITERIA, CrossEntropy
+from mdasr.acoustic.criteria.interface import Criterion
+from mdasr.acoustic.encoders import ENCODERS
+from mdasr.acoustic.encoders.interface import Encoder
+from mdasr.acoustic.encoders.lstm import LSTM, PAPER_CELLS
+from mdasr.frontend import FEATURES
 
 
 @dataclass(frozen=True)
 class Scale:
     """How large an experiment is: the network, the targets, the training, and the embedded corpus' share.
 
-    A model trains for `epochs` over its data, times `noise_factor` where noise is simulated, within `min_steps` and
-    `max_steps`. `forget_steps` and `members` are ways to learn more from little (`loader.RowOptions`,
-    `acoustic.model.ModelConfig`, which has `compute_dtype` and `unroll`, too); with 0 and 1 they do nothing. The rooms'
-    ranges serve training and noisy test sets alike. `batch` is the global batch, in rows of `row_steps` steps of 30 ms.
+    A network is an `encoder` over a kind of `features`, trained by a `criterion`; `members` of them answer together
+    (`acoustic.network.ModelConfig`). A model trains for `epochs` over its data, times `noise_factor` where noise is
+    simulated, within `min_steps` and `max_steps`. The rooms' ranges serve training and noisy test sets alike. `batch`
+    is the global batch, in rows of `row_steps` output steps.
     Adaptation (§4.4) has a lower learning rate of its own, and stops early, at the latest after `adapt_steps`.
     """
 
     name: str
-    cells: tuple[int, ...]
+    encoder: Encoder
+    features: str
+    criterion: Criterion
     leaves: int
     batch: int
     row_steps: int
-    output_delay: int
-    forget_steps: int
     members: int
     compute_dtype: str
-    unroll: int
     dropout: float
     learning_rate: float
     epochs: float
@@ -52,15 +58,14 @@ class Scale:
 
 MINI = Scale(
     name="mini",
-    cells=(128, 128),
+    encoder=LSTM(cells=(128, 128), output_delay=3, forget_steps=30),
+    features="log_mel",
+    criterion=CrossEntropy(),
     leaves=220,
     batch=8,
     row_steps=200,
-    output_delay=3,
-    forget_steps=30,
     members=1,
     compute_dtype="float32",  # which bfloat16 does not outrun on a CPU
-    unroll=1,
     dropout=0.15,
     learning_rate=6e-3,
     epochs=8.0,
@@ -83,9 +88,8 @@ MINI = Scale(
 SMALL = dataclasses.replace(
     MINI,
     name="small",
-    cells=(256, 256),
+    encoder=LSTM(cells=(256, 256), output_delay=3, forget_steps=10),
     leaves=60,
-    forget_steps=10,
     members=2,
     dropout=0.2,
     epochs=20.0,
@@ -97,11 +101,10 @@ SMALL = dataclasses.replace(
 BASE = dataclasses.replace(
     MINI,
     name="base",
-    cells=(512, 512, 512),
+    encoder=LSTM(cells=(512, 512, 512), output_delay=3),
     leaves=2048,
     batch=64,
     row_steps=400,
-    forget_steps=0,
     compute_dtype="bfloat16",
     learning_rate=1e-3,
     adapt_rate=1e-4,
@@ -116,7 +119,7 @@ BASE = dataclasses.replace(
 PAPER = dataclasses.replace(
     BASE,
     name="paper",
-    cells=(1024, 1024, 1024, 1024, 768),
+    encoder=LSTM(cells=PAPER_CELLS, output_delay=3),
     leaves=8192,
     batch=1024,
     epochs=15.0,
@@ -127,18 +130,49 @@ PAPER = dataclasses.replace(
 SCALES = {scale.name: scale for scale in (MINI, SMALL, BASE, PAPER)}
 
 
+CHOICES: dict[str, Mapping[str, Any]] = {"encoder": ENCODERS, "criterion": CRITERIA, "features": FEATURES}
+
+
+def find_scale(name: str) -> Scale:
+    """The scale that is called so; ValueError names those that there are."""
+    if name not in SCALES:
+        raise ValueError(f"no scale is called {name!r}; there are {', '.join(SCALES)}")
+    return SCALES[name]
+
+
 def override(scale: Scale, settings: Iterable[str]) -> Scale:
-    """Apply settings such as "learning_rate=1e-3"; raises ValueError naming what there is to set."""
-    fields = {field.name: getattr(scale, field.name) for field in dataclasses.fields(scale) if field.name != "name"}
+    """Apply settings such as "learning_rate=1e-3", "encoder=tdnn" and "encoder.units=256,256", one after another.
+
+    Raises ValueError naming what there is to set, or to choose from.
+    """
     for setting in settings:
         name, _, text = setting.partition("=")
-        if name not in fields or not text:
-            raise ValueError(f"--set {setting}: not of the form NAME=VALUE with a NAME among {', '.join(fields)}")
-        old = fields[name]
         try:
-            new = tuple(type(old[0])(x) for x in text.split(",")) if isinstance(old, tuple) else type(old)(text)
-        except ValueError:
-            raise ValueError(f"--set {setting}: {name} wants a value like {old!r}") from None
-        changed: dict[str, Any] = {name: new}
-        scale = dataclasses.replace(scale, **changed)
+            scale = _changed(scale, name.split("."), text)
+        except ValueError as error:
+            raise ValueError(f"--set {setting}: {error}") from None
     return scale
+
+
+def _changed(settings: Any, path: list[str], text: str) -> Any:
+    """The dataclass `settings` with the field that `path` leads to changed to what `text` says."""
+    name, *rest = path
+    fields = {
+        field.name: getattr(settings, field.name) for field in dataclasses.fields(settings) if field.name != "name"
+    }
+    if name not in fields or not text:
+        raise ValueError(f"not of the form NAME=VALUE with a NAME among {', '.join(fields)}")
+    change: dict[str, Any] = {name: _changed(fields[name], rest, text) if rest else _value(name, fields[name], text)}
+    return dataclasses.replace(settings, **change)
+
+
+def _value(name: str, old: Any, text: str) -> Any:
+    """What `text` says, of the kind that `old` is."""
+    if name in CHOICES:
+        if text not in CHOICES[name]:
+            raise ValueError(f"no {name} is called {text!r}; there are {', '.join(CHOICES[name])}")
+        return CHOICES[name][text]() if name != "features" else text
+    try:
+        return tuple(type(old[0])(part) for part in text.split(",")) if isinstance(old, tuple) else type(old)(text)
+    except ValueError:
+        raise ValueError(f"{name} wants a value like {old!r}") from None

@@ -15,8 +15,8 @@ AnyArray = Array | np.ndarray
 class Outputs(NamedTuple):
     """What the network's outputs mean to a decoder.
 
-    `topology` names the HMM of an output (`decode.parts.TOPOLOGIES`); with `subtracts_priors`, scores are log posteriors
-    less log priors; `acoustic_scale` is where tuning begins.
+    `topology` names the HMM of an output (`decode.parts.TOPOLOGIES`). With `subtracts_priors`, scores are log
+    posteriors less log priors. Tuning begins at `acoustic_scale`.
     """
 
     topology: str = "one-state"
@@ -35,10 +35,11 @@ class Loss(NamedTuple):
 class Criterion(Protocol):
     """A frozen dataclass: its fields are the criterion's settings, `name` the one that it is listed under.
 
-    A batch has `labels` and `weights` [batch, steps] (weight 0: the step does not count) and `segments` [batch, frames],
-    which say where utterances begin and end (`encoders.interface.Packed`). An ensemble's logits have a leading axis for
-    its members, each of which is trained as if it were alone: sums are over them, too. Of several devices each has some
-    of the rows: a loss is a sum, which training divides by the weights of the global batch.
+    A batch has `labels` and `weights` [batch, steps] (weight 0: the step does not count), and `segments`
+    [batch, frames], which say where utterances begin and end (`encoders.interface.Packed`). An ensemble's logits
+    have a leading axis for its members, each of which is trained as if it were alone: sums are over them, too. Of
+    several devices each has some of the rows: a loss is a sum, which training divides by the weights of the global
+    batch.
     """
 
     @property

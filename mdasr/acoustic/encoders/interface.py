@@ -1,4 +1,4 @@
-"""What the rest of the project knows of an encoder: where its steps lie, what it takes, what it gives and carries on."""
+"""What the rest of the project knows of an encoder: where its steps lie, what it takes, gives and carries on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mdasr.frontend import Subsampling
 
 AnyArray = Array | np.ndarray
 LayerEnd = Callable[[Array, int], Array]
-"""What happens to a layer's output [steps, batch, units], given the layer's number: adapters, and dropout in training."""
+"""What happens to the output [steps, batch, units] of layer number so and so: adapters, and dropout in training."""
 
 
 class Packed(NamedTuple):
@@ -52,9 +52,7 @@ class Encoder(Protocol):
     @property
     def forget_steps(self) -> int: ...
 
-    def encode(
-        self, rows: Packed, state: Any, layer_end: LayerEnd
-    ) -> tuple[Float[Array, "steps batch width"], Any]:
+    def encode(self, rows: Packed, state: Any, layer_end: LayerEnd) -> tuple[Float[Array, "steps batch width"], Any]:
         """Hidden vectors at every output step, and the state to carry on with; called inside a compact Flax module.
 
         The state is a tree of arrays whose first axis is the batch. None and zeros are the state before anything was

@@ -59,12 +59,14 @@ class LSTM:
         """As `Encoder.encode`; the state is a pair (hidden state, cells) a layer, each [batch, cells]."""
         stacked, begins = steps_of(rows, self.subsampling)
         forgets = begins if rows.forget is None else begins | rows.forget
-        x, keep = stacked.swapaxes(0, 1), 1 - forgets.swapaxes(0, 1).astype(stacked.dtype)
+        keep = 1 - forgets.swapaxes(0, 1).astype(stacked.dtype)
+        x: Array = stacked.swapaxes(0, 1)
         last = []
         for layer, cells in enumerate(self.cells):
-            x, carried = LSTMLayer(cells, self.unroll, name=f"lstm_{layer}")(x, keep, state[layer] if state else None)
+            lstm = LSTMLayer(cells, self.unroll, name=f"lstm_{layer}")
+            hidden, carried = lstm(x, keep, state[layer] if state else None)
             last.append(carried)
-            x = layer_end(x, layer)
+            x = layer_end(jnp.asarray(hidden), layer)
         return x, last
 
 

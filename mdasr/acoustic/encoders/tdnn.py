@@ -27,8 +27,8 @@ NEVER = -(1 << 30)  # the step of a beginning that lies before all steps at hand
 class TDNN:
     """Layers of so many rectified `units`, whose three taps lie `dilations` steps apart.
 
-    The receptive field reaches back over twice the sum of the dilations, in steps of 30 ms; with an output delay of half
-    of that it reaches as far ahead as back.
+    The network sees twice the sum of the dilations, in steps of 30 ms. With an output delay of half of that it sees as
+    far ahead as back.
     """
 
     units: tuple[int, ...] = (256, 256, 256, 256)
@@ -83,9 +83,7 @@ def _delayed(
     return jnp.where((steps - delay >= began)[..., None], heard[first : first + len(steps)], 0)
 
 
-def _remembered(
-    heard: Float[Array, "all batch width"], past: int, began: Array
-) -> Float[Array, "batch past width"]:
+def _remembered(heard: Float[Array, "all batch width"], past: int, began: Array) -> Float[Array, "batch past width"]:
     """The last steps of a layer's input, without those of utterances that are over."""
     steps = jnp.arange(len(heard) - past, len(heard))[:, None] - past
     return jnp.where((steps >= began)[..., None], heard[len(heard) - past :], 0).swapaxes(0, 1)
