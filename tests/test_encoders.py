@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -94,7 +95,7 @@ def packed(rng: np.random.Generator, frames: int, segments: np.ndarray | None = 
 def test_the_interface_is_kept(encoder):
     assert isinstance(encoder, Encoder)
     assert hash(encoder) == hash(dataclasses.replace(encoder))
-    assert read_encoder(dataclasses.asdict(encoder) | {}, "field encoder") == encoder or encoder.name == "toy"
+    assert read_encoder(json.loads(json.dumps(dataclasses.asdict(encoder))), "field encoder") == encoder
 
 
 def test_steps_stack_the_frames_of_one_utterance_alone():
@@ -118,17 +119,14 @@ def test_packed_utterances_do_not_hear_each_other(encoder):
     gap = stride * (9 + max(encoder.output_delay, 1)) - first
     segments = np.concatenate([np.full(first, 1), np.zeros(gap, int), np.full(second, 2)]).astype(np.int32)
     together = packed(rng, len(segments), segments)
-    whole, _ = log_posteriors(config, params, together)
-    alone, _ = log_posteriors(config, params, Packed(together.frames[:, first + gap :], segments[None, first + gap :] - 1))
-    start = (first + gap) // stride
-    np.testing.assert_allclose(whole[:, start:], np.repeat(alone[:1], 2, 0)[:, : whole.shape[1] - start], atol=1e-5) if False else None
+    whole, start = log_posteriors(config, params, together)[0], (first + gap) // stride
     for row in range(2):
-        one = Packed(together.frames[row : row + 1, first + gap :], segments[None, first + gap :] - 1)
-        np.testing.assert_allclose(whole[row, start:], log_posteriors(config, params, one)[0][0], atol=1e-5)
-    changed = together._replace(frames=np.where(segments[None, :, None] == 1, 9.0, together.frames).astype(np.float32))
-    np.testing.assert_array_equal(log_posteriors(config, params, changed)[0][:, start:], whole[:, start:])
-    assert np.abs(np.asarray(log_posteriors(config, params, changed)[0] - whole)[:, : start - 1]).max() > 0.01
-    assert alone.shape[0] == 2
+        alone = Packed(together.frames[row : row + 1, first + gap :], segments[None, first + gap :] - 1)
+        np.testing.assert_allclose(whole[row, start:], log_posteriors(config, params, alone)[0][0], atol=1e-5)
+    loud = together._replace(frames=np.where(segments[:, None] == 1, np.float32(9), together.frames))
+    changed = np.asarray(log_posteriors(config, params, loud)[0] - whole)
+    assert not changed[:, start:].any()
+    assert np.abs(changed[:, : start - 1]).max() > 0.01
 
 
 def test_nothing_is_heard_that_comes_later(encoder):
@@ -237,14 +235,14 @@ def corpus(tmp_path_factory):
     return toy_corpus(tmp_path_factory.mktemp("toy"), [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 4)
 
 
-WAYS = ["encoder=toy", "encoder=tdnn encoder.units=16,16 encoder.dilations=1,2 encoder.output_delay=3",
-        "encoder=toy features=cepstra", "encoder.cells=12 features=cepstra", "encoder=toy criterion=label_smoothing"]  # fmt: skip
+SMALL_TDNN = "encoder=tdnn encoder.units=16,16 encoder.dilations=1,2 encoder.output_delay=3"
+WAYS = ("encoder.cells=12 features=cepstra", SMALL_TDNN, f"{SMALL_TDNN} features=cepstra criterion=label_smoothing")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["encoder=toy", *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS)])
 def test_an_encoder_goes_the_whole_way(way, corpus, language, tmp_path):
     """It learns the toy corpus' two words, adapts, streams, and is exported, with the same words everywhere."""
-    settings = ["batch=4", "row_steps=120", "min_steps=250", "max_steps=250", "learning_rate=0.01", "adapt_steps=20"]
+    settings = ["batch=4", "row_steps=120", "min_steps=150", "max_steps=150", "learning_rate=0.02", "adapt_steps=20"]
     scale = override(MINI, [*settings, "encoder.forget_steps=0", *way.split()])
     still = Policy(narrowband_probability=0.0)
     pool = Pool((Source(corpus, "exact", still),), (Source(corpus, "exact", still),), {}, {})
@@ -252,7 +250,7 @@ def test_an_encoder_goes_the_whole_way(way, corpus, language, tmp_path):
     made = Recognizer.read(tmp_path / "model")
     assert (made.config.encoder, made.config.features) == (scale.encoder, scale.features)
 
-    utterances = [corpus[i] for i in range(12)]
+    utterances = [corpus[i] for i in range(6)]
     waves = [utterance.samples for utterance in utterances]
     errors = sum((scored.errors for scored in evaluate(made, utterances, waves)), Errors())
     assert errors.wer < 20, "two words, a tone and a hiss"
@@ -286,6 +284,4 @@ def test_rows_of_another_subsampling_hold_its_labels(corpus):
 
 def test_a_configuration_survives_json():
     config = ModelConfig(TDNN(), 9, "cepstra", dropout=0.1, members=2, domains=("a",))
-    assert read_config(dataclasses.asdict(config) | {"domains": ["a"]} | {
-        "encoder": {**dataclasses.asdict(config.encoder), "units": [256] * 4, "dilations": [1, 2, 3, 3]}
-    }, "field network") == config  # fmt: skip
+    assert read_config(json.loads(json.dumps(dataclasses.asdict(config))), "field network") == config
