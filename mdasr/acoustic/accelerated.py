@@ -1,8 +1,9 @@
 """Rooms, bandwidth and features on the accelerator: §3.1, §3.2 and §3.4 under jit, for recipes without a codec.
 
 The host sends 16-bit samples, noises and the rooms' numbers (`perturb.packed`); impulse responses, convolution,
-low-pass and log-mel are made where the network is. The results are those of `mdasr.perturb` and `mdasr.frontend`:
-normalised features agree within 1e-3 in bands within 40 dB of an utterance's loudest (below, single precision shows).
+low-pass and log-mel are made where the network is. The formulas are those of `mdasr.perturb` and `mdasr.frontend`;
+here are fixed shapes, masks and rows. Normalised features agree with the host's within 1e-3 in bands within 40 dB of
+an utterance's loudest (below, single precision shows).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 from jax import lax
-from jaxtyping import Array, Float, Int32, UInt32
+from jaxtyping import Array, Float, Int32
 
 from mdasr import frontend
 from mdasr.core.waves import RATE_HZ
@@ -26,56 +27,41 @@ AnyArray = Array | np.ndarray
 _MOST_IMAGES = 256  # within a source's reach there are about 100
 
 
-def impulse_responses(
-    size_m: Float[AnyArray, " 3"],
-    rt60_s: Float[AnyArray, ""],
-    microphone_m: Float[AnyArray, " 3"],
-    places_m: Float[AnyArray, "places 3"],
-    tail_seed: UInt32[AnyArray, ""],
-    shapes: Shapes,
-) -> Float[Array, "places taps"]:
-    """`mdasr.perturb.impulse_responses` for one room, from arrays of fixed shape."""
-    direct_m = responses.direct_paths(microphone_m, places_m, jnp)
-    reach_m = responses.images_reach(size_m, direct_m, jnp)
-    early = _early(size_m, rt60_s, microphone_m, places_m, direct_m, reach_m, shapes)
-    envelope = responses.tail_envelope(size_m, rt60_s, direct_m, reach_m, shapes.taps, jnp)
-    heard = jnp.arange(shapes.taps) < LEAD + jnp.round(rt60_s * RATE_HZ)
-    tail = responses.tail_noise(tail_seed, len(places_m), shapes.taps, jnp) * jnp.where(heard, envelope, 0)
+def impulse_responses(room: Packed, shapes: Shapes) -> Float[Array, "places taps"]:
+    """`mdasr.perturb.impulse_responses` for one room, a row of `Packed`: all of its places, present or not."""
+    direct_m = responses.direct_paths(room.microphone_m, room.places_m, jnp)
+    reach_m = responses.images_reach(room.size_m, direct_m, jnp)
+    early = _early(room, direct_m, reach_m, shapes)
+    envelope = responses.tail_envelope(room.size_m, room.rt60_s, direct_m, reach_m, shapes.taps, jnp)
+    ends = LEAD + jnp.round(room.rt60_s * RATE_HZ)
+    tail = responses.tail_noise(room.tail_seed, len(room.places_m), shapes.taps, jnp)
+    tail *= jnp.where(jnp.arange(shapes.taps) < ends, envelope, 0)
     return tail.at[:, : shapes.early].add(early)
 
 
-def _early(
-    size_m: AnyArray,
-    rt60_s: AnyArray,
-    microphone_m: AnyArray,
-    places_m: AnyArray,
-    direct_m: AnyArray,
-    reach_m: AnyArray,
-    shapes: Shapes,
-) -> Float[Array, "places early"]:
+def _early(room: Packed, direct_m: AnyArray, reach_m: AnyArray, shapes: Shapes) -> Float[Array, "places early"]:
     """The images within reach: the loudest of a fixed lattice, as those beyond reach have faded out."""
-    wall_gain = responses.reflection(size_m, rt60_s, jnp)
+    wall_gain = responses.reflection(room.size_m, room.rt60_s, jnp)
     squares, gains = [], []
     for axis in range(3):
-        images_m, order = responses.mirror_images(places_m[:, axis, None], size_m[axis], shapes.mirrors, jnp)
-        squares.append((images_m - microphone_m[axis]) ** 2)
+        images_m, order = responses.mirror_images(room.places_m[:, axis, None], room.size_m[axis], shapes.mirrors, jnp)
+        squares.append((images_m - room.microphone_m[axis]) ** 2)
         gains.append(wall_gain**order)
     paths, walls_gain = responses.lattice(squares, gains)
     delay, gain = responses.arrivals(jnp.sqrt(paths), walls_gain, direct_m[:, None], reach_m[:, None], jnp)
     gain, loudest = lax.top_k(gain, min(_MOST_IMAGES, gain.shape[1]))
     samples, pulses = responses.laid_out(jnp.take_along_axis(delay, loudest, axis=1), gain, jnp)
-    place = np.arange(len(places_m))[:, None, None]
-    return jnp.zeros((len(places_m), shapes.early)).at[place, samples].add(pulses, mode="drop")
+    place = np.arange(len(gain))[:, None, None]
+    return jnp.zeros((len(gain), shapes.early)).at[place, samples].add(pulses, mode="drop")
 
 
 def add_room(
     wave: Float[AnyArray, " samples"], length: AnyArray, room: Packed, shapes: Shapes
 ) -> Float[AnyArray, " samples"]:
     """`mdasr.perturb.add_room` for one wave of a batch, `room` being that row of `Packed`."""
-    rirs = impulse_responses(room.size_m, room.rt60_s, room.microphone_m, room.places_m, room.tail_seed, shapes)
     within = jnp.arange(shapes.samples) < length
     size = scipy.fft.next_fast_len(shapes.samples + shapes.taps, True)
-    spectra = jnp.fft.rfft(rirs * room.present[:, None], size)
+    spectra = jnp.fft.rfft(impulse_responses(room, shapes) * room.present[:, None], size)
     heard = jnp.fft.irfft(jnp.fft.rfft(wave, size) * spectra[0], size)[LEAD : LEAD + shapes.samples] * within
     speech_power = active_power(wave, length)
     heard *= levels.level_gain(speech_power, active_power(heard, length), jnp)

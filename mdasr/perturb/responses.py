@@ -2,7 +2,8 @@
 
 The simulator makes the early part by the image method (Allen and Berkley, 1979), exact in time and gain; past some
 hundred images a response is noise that decays exponentially with the energy that the images would have had on
-average. In every response here the direct path is at sample `LEAD`.
+average. In every response here the direct path is at sample `LEAD`. A function with an argument `xp` takes numpy's
+arrays, or jax.numpy's: `mdasr.acoustic.accelerated` calls it under jit.
 """
 
 from __future__ import annotations
@@ -49,16 +50,13 @@ def simulate(
     return responses
 
 
-# The formulas follow. Each serves numpy here and, as `xp`, jax.numpy in `mdasr.acoustic.accelerated`.
-
-
 def direct_paths(microphone_m: Any, places_m: Any, xp: ModuleType = np) -> Any:
     """Lengths of the direct paths (metres) from `places_m` [sources, 3] to the microphone [3]."""
     return xp.maximum(xp.linalg.norm(places_m - microphone_m, axis=1), NEAREST_M)
 
 
 def images_reach(size_m: Any, direct_m: Any, xp: ModuleType = np) -> Any:
-    """The path length (metres) up to which a source's images are laid out: a sphere that holds `IMAGES` of them."""
+    """Path lengths (metres) up to which images are laid out: `IMAGES` lie within, or it is 4 m past the direct path."""
     return xp.maximum((IMAGES * _volume_m3(size_m) * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
 
 
