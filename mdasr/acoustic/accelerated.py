@@ -50,9 +50,9 @@ def _early(room: Packed, direct_m: AnyArray, reach_m: AnyArray, shapes: Shapes) 
     paths, walls_gain = responses.lattice(squares, gains)
     delay, gain = responses.arrivals(jnp.sqrt(paths), walls_gain, direct_m[:, None], reach_m[:, None], jnp)
     gain, loudest = lax.top_k(gain, min(_MOST_IMAGES, gain.shape[1]))
-    samples, pulses = responses.laid_out(jnp.take_along_axis(delay, loudest, axis=1), gain, jnp)
-    place = np.arange(len(gain))[:, None, None]
-    return jnp.zeros((len(gain), shapes.early)).at[place, samples].add(pulses, mode="drop")
+    sample, pulses = responses.laid_out(jnp.take_along_axis(delay, loudest, axis=1), gain, jnp)
+    touched = np.arange(len(gain))[:, None, None], sample[..., None] + responses.PULSE
+    return jnp.zeros((len(gain), shapes.early)).at[touched].add(pulses, mode="drop")
 
 
 def add_room(

@@ -163,23 +163,23 @@ def _early(
     paths, walls_gain = lattice(squares, gains)
     source, image = np.nonzero(paths <= reach_m[:, None] ** 2)
     delay, gain = arrivals(np.sqrt(paths[source, image]), walls_gain[image], direct_m[source], reach_m[source])
-    samples, pulses = laid_out(delay, gain)
+    sample, pulses = laid_out(delay, gain)
     shape = len(places_m), num_early((reach_m - direct_m).max())
-    places = source[:, None] * shape[1] + samples
+    places = (source * shape[1] + sample)[:, None] + PULSE
     return np.bincount(places.ravel(), pulses.ravel(), shape[0] * shape[1]).reshape(shape)
 
 
 def laid_out(delay: Any, gain: Any, xp: ModuleType = np) -> tuple[Any, Any]:
-    """Impulses [...] at fractions of samples: the samples [..., pulse] that each touches, and what it adds to them.
+    """Impulses [...] at fractions of samples: the sample before each, and what it adds to those at `PULSE` from there.
 
-    Each is the pulse that a band below 8 kHz leaves of it.
+    That is the pulse [..., 80] which a band below 8 kHz leaves of it.
     """
     floor = delay.astype(np.int32)
     phase = (delay - floor) * PHASES
     before = phase.astype(np.int32)
     late = (phase - before)[..., None]
     table = xp.asarray(pulse(), delay.dtype)
-    return floor[..., None] + PULSE, gain[..., None] * ((1 - late) * table[before] + late * table[before + 1])
+    return floor, gain[..., None] * ((1 - late) * table[before] + late * table[before + 1])
 
 
 PHASES = 64  # of a sample at which the pulse is stored; between them it is interpolated, which errs by -80 dB
