@@ -176,7 +176,12 @@ def test_a_tdnn_is_dilated_convolutions_with_layer_norm():
     for layer, dilation in enumerate(encoder.dilations):
         kernel = np.asarray(params[f"tdnn_{layer}"]["kernel"]).reshape(3, x.shape[1], -1)[::-1]  # the latest tap last
         y = lax.conv_general_dilated(
-            x[None], kernel, (1,), [(2 * dilation, 0)], rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
+            x[None],
+            kernel,
+            (1,),
+            [(2 * dilation, 0)],
+            rhs_dilation=(dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
         )[0]
         y = y + params[f"tdnn_{layer}"]["bias"]
         y = (y - y.mean(1, keepdims=True)) / np.sqrt(y.var(1, keepdims=True) + 1e-6)

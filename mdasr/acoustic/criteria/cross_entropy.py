@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
@@ -22,12 +21,12 @@ class CrossEntropy:
 
     outputs: ClassVar[Outputs] = Outputs()
 
-    def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, jax.Array]) -> Loss:
+    def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Loss:
         """As `Criterion.loss`."""
         total, right = frame_errors(logits, batch["labels"], batch["weights"])
         return Loss(total, {"loss": total, "right": right})
 
-    def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, jax.Array]) -> Array:
+    def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Array:
         """The loss itself."""
         return self.loss(logits, batch).total
 
@@ -39,5 +38,5 @@ def frame_errors(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Summed cross-entropy and number of right frames, where `weights` is 1; sums over members, too."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.broadcast_to(labels, logits.shape[:-1]))
-    right = (logits.argmax(-1) == labels) * weights
+    right = (jnp.argmax(logits, -1) == labels) * weights
     return (losses * weights).sum(), right.sum()

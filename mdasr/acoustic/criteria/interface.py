@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -48,10 +47,10 @@ class Criterion(Protocol):
     @property
     def outputs(self) -> Outputs: ...
 
-    def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, jax.Array]) -> Loss:
+    def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Loss:
         """What training minimises, with the sums "loss" and "right" (frames) among those to report."""
         ...
 
-    def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, jax.Array]) -> Array:
+    def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Array:
         """The sum that early stopping watches on held-out speech."""
         ...

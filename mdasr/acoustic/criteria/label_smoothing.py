@@ -26,13 +26,13 @@ class LabelSmoothing:
     def __post_init__(self) -> None:
         require_within("share", self.share, 0, 1)
 
-    def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, jax.Array]) -> Loss:
+    def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Loss:
         """As `Criterion.loss`; the sum "loss" is what is minimised."""
         total, right = frame_errors(logits, batch["labels"], batch["weights"])
         spread = -(jax.nn.log_softmax(logits).mean(-1) * batch["weights"]).sum()
         smoothed = (1 - self.share) * total + self.share * spread
         return Loss(smoothed, {"loss": smoothed, "right": right})
 
-    def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, jax.Array]) -> Array:
+    def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Array:
         """Cross-entropy with the labels as they are."""
         return frame_errors(logits, batch["labels"], batch["weights"])[0]

@@ -1,0 +1,146 @@
+"""Training criteria: their sums by hand, and a toy over whole utterances that goes the whole way."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+
+from mdasr.acoustic.criteria import CRITERIA, CrossEntropy, LabelSmoothing, read_criterion
+from mdasr.acoustic.criteria.cross_entropy import frame_errors
+from mdasr.acoustic.criteria.interface import Criterion, Loss, Outputs
+from mdasr.acoustic.network import ModelConfig
+from mdasr.acoustic.schedule import Source
+from mdasr.align.tree import monophones
+from mdasr.decode.search import SearchOptions
+from mdasr.frontend import PAPER_STEPS
+from mdasr.language.lexicon import Lexicon
+from mdasr.model.directory import Recognizer, check_topology
+from mdasr.perturb import Policy
+from mdasr.recognize.scoring import features_of, scores
+from mdasr.training.pipeline import train_recognizer
+from mdasr.training.pool import Pool
+from mdasr.training.scales import MINI, override
+from mdasr.training.wording import make_language, train_ngram
+from tests.test_loader import toy_corpus
+
+LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
+
+
+@dataclass(frozen=True)
+class PerUtterance:
+    """Cross-entropy in which every utterance of a row weighs the same, however long it is."""
+
+    name: Literal["per_utterance"] = "per_utterance"
+
+    outputs: ClassVar[Outputs] = Outputs(subtracts_priors=False, acoustic_scale=0.8)
+
+    def loss(self, logits, batch) -> Loss:
+        steps = batch["labels"].shape[-1]
+        begins = batch["segments"][:, : 3 * steps : 3]
+        number = jax.lax.cummax(begins, axis=1)  # answers come late: those of a gap are to the utterance before it
+        lengths = jax.vmap(lambda n, w: jnp.zeros(steps + 1).at[n].add(w))(number, batch["weights"])
+        weights = batch["weights"] / jnp.maximum(jnp.take_along_axis(lengths, number, axis=1), 1)
+        total, _ = frame_errors(logits, batch["labels"], weights)
+        plain, right = frame_errors(logits, batch["labels"], batch["weights"])
+        return Loss(100 * total, {"loss": plain, "right": right})
+
+    def watched(self, logits, batch):
+        return self.loss(logits, batch).total
+
+
+@pytest.fixture(autouse=True)
+def toy_is_listed(monkeypatch):
+    monkeypatch.setitem(CRITERIA, "per_utterance", PerUtterance)
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    segments = np.zeros((3, PAPER_STEPS.num_frames(11)), np.int32)
+    segments[:, :13], segments[:, 18:] = 1, 2
+    weights = (rng.random((3, 11)) > 0.3).astype(np.float32)
+    return {"labels": rng.integers(0, 5, (3, 11)).astype(np.int32), "weights": weights, "segments": segments}
+
+
+@pytest.fixture
+def logits():
+    return np.random.default_rng(1).standard_normal((3, 11, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("criterion", [CrossEntropy(), LabelSmoothing(), LabelSmoothing(0.0), PerUtterance()])
+def test_the_interface_is_kept(criterion, batch, logits):
+    assert isinstance(criterion, Criterion)
+    loss = criterion.loss(logits, batch)
+    assert loss.sums.keys() >= {"loss", "right"}
+    assert float(criterion.watched(logits, batch)) > 0
+    assert read_criterion(json.loads(json.dumps(dataclasses.asdict(criterion))), "field criterion") == criterion
+    # An ensemble's sums are those of its members.
+    both = criterion.loss(np.stack([logits, -logits]), batch)
+    apart = float(loss.total) + float(criterion.loss(-logits, batch).total)
+    assert float(both.total) == pytest.approx(apart, rel=1e-5)
+
+
+def test_cross_entropy_is_scipys(batch, logits):
+    log_p = scipy.special.log_softmax(logits.astype(float), axis=-1)
+    wanted = -(np.take_along_axis(log_p, batch["labels"][..., None], -1)[..., 0] * batch["weights"]).sum()
+    loss = CrossEntropy().loss(logits, batch)
+    assert float(loss.total) == pytest.approx(wanted, rel=1e-6)
+    assert float(loss.sums["right"]) == ((logits.argmax(-1) == batch["labels"]) * batch["weights"]).sum()
+    assert float(LabelSmoothing(0.0).loss(logits, batch).total) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_smoothed_labels_are_cross_entropy_with_the_smoothed_distribution(batch, logits):
+    log_p = scipy.special.log_softmax(logits.astype(float), axis=-1)
+    target = 0.8 * np.eye(5)[batch["labels"]] + 0.2 / 5
+    wanted = -((target * log_p).sum(-1) * batch["weights"]).sum()
+    assert float(LabelSmoothing(0.2).loss(logits, batch).total) == pytest.approx(wanted, rel=1e-6)
+    plain = float(CrossEntropy().loss(logits, batch).total)
+    assert float(LabelSmoothing(0.2).watched(logits, batch)) == pytest.approx(plain, rel=1e-6)
+
+
+def test_what_is_not_there_is_named():
+    known = "there are cross_entropy, label_smoothing"
+    with pytest.raises(ValueError, match=f"field criterion: no 'ctc'; {known}"):
+        read_criterion({"name": "ctc"}, "field criterion")
+    with pytest.raises(ValueError, match=f"no criterion is called 'ctc'; {known}"):
+        override(MINI, ["criterion=ctc"])
+    with pytest.raises(ValueError, match="share is 2.0; it must lie between 0 and 1"):
+        LabelSmoothing(2.0)
+
+
+def test_a_criterion_goes_the_whole_way(tmp_path):
+    """Batches tell it where utterances begin; decoding subtracts no priors for it, and tunes from its own scale."""
+    corpus = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9] * 4)
+    tree = monophones(LEXICON.phones)
+    language = make_language(tmp_path / "language", LEXICON, tree, train_ngram(["ah s", "s"], 2, LEXICON))
+    settings = ["encoder.cells=12", "encoder.forget_steps=0", "batch=4", "row_steps=120", "learning_rate=0.02"]
+    scale = override(MINI, [*settings, "min_steps=60", "max_steps=60", "criterion=per_utterance", "adapt_steps=40"])
+    source = Source(corpus, "exact", Policy(narrowband_probability=0.0))
+    pool = Pool((source,), (source,), {}, {})
+    train_recognizer(tmp_path / "model", pool, language, scale, workers=0)
+    made = Recognizer.read(tmp_path / "model")
+    assert made.config.criterion == PerUtterance()
+    assert made.facts["frame_accuracy"] > 0.6
+    (found,) = scores(made, [features_of(made, corpus[0].samples)])
+    np.testing.assert_allclose(np.exp(found).sum(1), 1, atol=1e-4)  # posteriors: nothing was subtracted
+    assert made.search.acoustic_scale != SearchOptions().acoustic_scale
+    adapted = train_recognizer(tmp_path / "adapted", pool, language, scale, parent=made, workers=0)
+    assert adapted.config == made.config
+
+    @dataclass(frozen=True)
+    class TwoStates(PerUtterance):
+        outputs: ClassVar[Outputs] = Outputs(topology="two-state")
+
+    config: ModelConfig = dataclasses.replace(made.config, criterion=TwoStates())
+    with pytest.raises(ValueError, match="HMMs of 'one-state', but a network trained by 'per_utterance' needs 'two-"):
+        check_topology(tmp_path / "model", config, language)
+    with pytest.raises(ValueError, match="no HMM topology is called 'two-state'; there are one-state"):
+        make_language(tmp_path / "other", LEXICON, tree, train_ngram(["ah s"], 2, LEXICON), "two-state")
