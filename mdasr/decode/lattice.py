@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 
 from mdasr.core.waves import RATE_HZ
 from mdasr.decode.graph import Graph
+from mdasr.decode.links import StateLattice, state_lattice
 from mdasr.decode.search import Hypothesis, SearchOptions
-from mdasr.decode.tokens import StateLattice, state_lattice
+from mdasr.decode.tokens import best_path, pass_tokens
 from mdasr.frontend import HOP, STRIDE, step_centres
 from mdasr.language.lexicon import SILENCE
 
@@ -61,14 +62,19 @@ def search_lattice(
     scores: Float[np.ndarray, "steps outputs"],
     options: SearchOptions,
     lattice_beam: float = LATTICE_BEAM,
-) -> Lattice:
-    """Everything that `scores` may say at a cost of at most `lattice_beam` above the best of it.
+) -> tuple[Hypothesis, Lattice]:
+    """The words that `search.decode` finds, and everything that `scores` may say at little more cost than the best.
 
-    Each sequence of words has its cheapest path, and so its cost, whole. The beam is narrowed where nothing is likelier
-    than anything else, as in noise; `Lattice.lattice_beam` tells. ValueError as `tokens.state_lattice`.
+    The lattice holds all paths between the states that the one search followed, as far as they cost at most
+    `lattice_beam` more than the cheapest. That may be cheaper than the words: the search cuts off a path that turns out
+    well later. Each sequence of words has its cheapest path, and so its cost, whole. The beam is narrowed where nothing
+    is likelier than anything else, as in noise; `Lattice.lattice_beam` tells. ValueError as `decode`, and for a beam
+    that is not above 0.
     """
-    found = state_lattice(graph, scores, options, lattice_beam)
-    return pruned(_assembled(graph, found, _words_of(graph, found)), found.lattice_beam)
+    tokens = pass_tokens(graph, scores, options)
+    states = state_lattice(tokens, lattice_beam)
+    lattice = pruned(_assembled(graph, states, _words_of(graph, states)), states.lattice_beam)
+    return best_path(graph, tokens), lattice
 
 
 def best_costs(lattice: Lattice) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:

@@ -104,9 +104,9 @@ def _lattice(
     rescore_with: Path | None,
     found: Float32[np.ndarray, "steps outputs"],
 ) -> tuple[Hypothesis, Lattice]:
-    lattice = search_lattice(graph, found, search)
+    best, lattice = search_lattice(graph, found, search)
     if rescore_with is None:
-        return decode(graph, found, search), lattice
+        return best, lattice
     lattice = rescore(lattice, _read_grammar(directory / "lm.arpa"), _read_grammar(rescore_with), LATTICE_BEAM)
     return nbest(lattice, 1)[0], lattice
 
