@@ -9,8 +9,8 @@ import pytest
 
 from mdasr.language.arpa import read_arpa
 from mdasr.language.backoff import NGram
-from mdasr.language.combine import fit_weights, interpolate, ngram_rows, prune
-from mdasr.language.levels import Level
+from mdasr.language.combine import fit_weights, interpolate, prune
+from mdasr.language.levels import Level, ngram_words
 from mdasr.language.ngram import train
 from tests.test_ngram import made_up
 
@@ -20,6 +20,11 @@ WORDS = "abcdef"
 @pytest.fixture(scope="module")
 def models() -> list[NGram]:
     return [train(made_up(seed, 60 + 60 * seed), 3, vocabulary=WORDS) for seed in (1, 2)]
+
+
+def ngram_rows(model: NGram, n: int) -> np.ndarray:
+    """The words of every n-gram of one order, as places in `model.words`."""
+    return ngram_words(model.levels[: n - 1], model.levels[n - 1].keys)
 
 
 def sums(model: NGram, order: int) -> np.ndarray:

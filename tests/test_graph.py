@@ -16,7 +16,7 @@ import pytest
 
 from mdasr import frontend
 from mdasr.acoustic.network import ModelConfig, init_params
-from mdasr.align.tree import Split, Tree, monophones
+from mdasr.align.tree import Split, Tree
 from mdasr.cli.main import main
 from mdasr.decode import graph as graphs
 from mdasr.decode import stages
@@ -29,6 +29,7 @@ from mdasr.language.arpa import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.training.wording import make_language, train_ngram
+from tests.tasks import monophone_tree
 from tests.test_decode import ARPA, LEXICON, TREE
 
 OTHER_TREE = Tree(TREE.phones, TREE.questions, (0, Split("left", 0, 1, 2), Split("left", 1, 3, 4), 5))
@@ -197,7 +198,7 @@ def test_a_graph_without_digests_does_not_reach_openfst(tmp_path):
 
 
 SAID = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 2 / 3), (("S", "AA"), 1 / 3))})
-PHONES = monophones((*SAID.phones, "T"))
+PHONES = monophone_tree((*SAID.phones, "T"))
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mdasr.align.tree import monophones
 from mdasr.decode.graph import Graph, build_graph
-from mdasr.decode.lattice import Lattice, ctm_lines, pruned, search_lattice
+from mdasr.decode.lattice import Lattice, pruned, search_lattice
 from mdasr.decode.links import state_lattice
 from mdasr.decode.paths import confidences, nbest, oracle_errors, posteriors, shares
 from mdasr.decode.rescore import Grammar, rescore
@@ -19,6 +18,7 @@ from mdasr.decode.tokens import pass_tokens
 from mdasr.language import ngram
 from mdasr.language.arpa import read_arpa
 from mdasr.language.lexicon import Lexicon
+from tests.tasks import monophone_tree
 from tests.test_decode import (
     ARPA,
     LEXICON,
@@ -147,7 +147,7 @@ def test_posteriors_and_confidences_are_sums_over_all_paths(graph, scale):  # no
 
 def test_a_word_that_nothing_contests_is_certain_and_one_that_is_not_there_is_not():
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),), "other": ((("Y", "Z"), 1.0),)})
-    tree = monophones(("SIL", "X", "Y", "Z"))
+    tree = monophone_tree(("SIL", "X", "Y", "Z"))
     own = build_graph(lexicon, ngram.train([["long"], ["other"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 2), ("Y", 2), ("X", 2), ("Z", 2)], tree, height=40.0)
     heard = decode(own, scores, SearchOptions())
@@ -158,7 +158,6 @@ def test_a_word_that_nothing_contests_is_certain_and_one_that_is_not_there_is_no
     # log odds of 99 to 1 are 4.595: half of that, less 1, is 1.298
     calibrated = SearchOptions(confidence_slope=0.5, confidence_offset=-1.0)
     assert confidences(lattice, heard, calibrated) == pytest.approx((0.7855,), abs=1e-4)
-    assert ctm_lines("u", heard, confidences=(0.875,))[0].endswith(" long 0.88")
 
 
 def edit_distance(a, b) -> int:
@@ -258,7 +257,7 @@ def test_silence_alone_is_a_lattice_without_words(graph):  # noqa: F811
 
 def test_where_no_sentence_ends_the_beginning_of_one_is_kept():
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),)})
-    tree = monophones(("SIL", "X", "Y", "Z"))
+    tree = monophone_tree(("SIL", "X", "Y", "Z"))
     own = build_graph(lexicon, ngram.train([["long"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 1), ("Y", 1), ("X", 1)], tree, height=30.0)
     narrow = SearchOptions(beam=1.0, min_active=0, retries=0)
@@ -275,7 +274,7 @@ def test_where_no_sentence_ends_the_beginning_of_one_is_kept():
 
 def test_a_word_that_is_not_named_yet_is_left_out_of_the_lattice():
     lexicon = Lexicon({"one": ((("X", "Y", "X"), 1.0),), "other": ((("X", "Y", "Z"), 1.0),)})
-    tree = monophones(("SIL", "X", "Y", "Z"))
+    tree = monophone_tree(("SIL", "X", "Y", "Z"))
     own = build_graph(lexicon, ngram.train([["one"], ["other"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 2), ("Y", 2)], tree, height=30.0)
     lattice = lattice_of(own, scores, SearchOptions(beam=1.0, min_active=0, retries=0), 1.0)
@@ -288,7 +287,7 @@ def random_task(rng: np.random.Generator) -> tuple[Graph, int]:
     phones = ("SIL", *(f"P{i}" for i in range(12)))
     lexicon = Lexicon({f"w{i}": ((tuple(rng.choice(phones[1:], 4).tolist()), 1.0),) for i in range(30)})
     text = [rng.choice(lexicon.words, size=rng.integers(1, 9)).tolist() for _ in range(200)]
-    return build_graph(lexicon, ngram.train(text, 3, lexicon.words).to_arpa(), monophones(phones)), len(phones)
+    return build_graph(lexicon, ngram.train(text, 3, lexicon.words).to_arpa(), monophone_tree(phones)), len(phones)
 
 
 @pytest.mark.parametrize(

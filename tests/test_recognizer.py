@@ -15,7 +15,7 @@ from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.acoustic.schedule import Source
 from mdasr.align.flat_start import boundary_errors
 from mdasr.align.monophones import outlier
-from mdasr.align.tree import Split, Tree, monophones
+from mdasr.align.tree import Split, Tree
 from mdasr.cli.main import main
 from mdasr.corpus.records import Corpus, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.decode.search import SearchOptions, decode
@@ -33,10 +33,11 @@ from mdasr.training.pool import Pool, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import Regime
 from mdasr.training.scales import MINI, SMALL
 from mdasr.training.wording import make_language, train_ngram
+from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-TREE = monophones(LEXICON.phones)
+TREE = monophone_tree(LEXICON.phones)
 
 
 @pytest.fixture(scope="module")

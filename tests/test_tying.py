@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from mdasr.align import tree_growth
-from mdasr.align.tree import Split, Tree, monophones
+from mdasr.align.tree import Split, Tree
 from mdasr.align.tree_growth import Statistics, accumulate, add_up, derive_questions, frame_ends, grow
 from mdasr.cli.main import main
 from mdasr.frontend import num_frames
 from mdasr.language.lexicon import ARPABET, SILENCE
+from tests.tasks import monophone_tree
 
 PHONES = ("AA", "B", "D", "M", "SIL", "T")
 HAND_MADE = Tree(
@@ -41,7 +42,7 @@ def planted(seed: int = 0, frames: int = 60, missing: tuple[tuple[str, str, str]
 
 
 def test_monophones():
-    tree = monophones(("SIL", *ARPABET))
+    tree = monophone_tree(("SIL", *ARPABET))
     assert tree.num_leaves == 40
     assert tree.leaf("SIL", "AA", "ZH") == tree.leaf("B", "AA", "SIL") == 1
     np.testing.assert_array_equal(tree.leaves(["SIL", "ZH", "AA", "AA"]), [0, 39, 1, 1])
@@ -71,7 +72,7 @@ def test_unknown_phones_are_named():
         HAND_MADE.leaves(["AA", "aa"])
 
 
-@pytest.mark.parametrize("tree", [HAND_MADE, monophones(PHONES)])
+@pytest.mark.parametrize("tree", [HAND_MADE, monophone_tree(PHONES)])
 def test_a_tree_survives_its_text_and_its_pickle(tree, tmp_path):
     path = tmp_path / "tree.txt"
     tree.write(path)
@@ -113,11 +114,11 @@ def test_a_broken_tree_file_names_file_and_line(old, new, message, tmp_path):
 
 def test_phone_sets_that_cannot_be():
     with pytest.raises(ValueError, match="SIL is missing"):
-        monophones(("AA", "B"))
+        monophone_tree(("AA", "B"))
     with pytest.raises(ValueError, match="'B'] occur twice"):
-        monophones(("SIL", "B", "B"))
+        monophone_tree(("SIL", "B", "B"))
     with pytest.raises(ValueError, match="without white space"):
-        monophones(("SIL", "A B"))
+        monophone_tree(("SIL", "A B"))
     with pytest.raises(ValueError, match="5 roots for 6 phones"):
         Tree(PHONES, (), (0, 1, 2, 3, 4))
 

@@ -156,11 +156,6 @@ def leaves_below(node: Node) -> Iterator[int]:
         yield from leaves_below(node.no)
 
 
-def monophones(phones: Sequence[str]) -> Tree:
-    """The context-independent tree: one leaf a phone, numbered in the order given."""
-    return Tree(tuple(phones), (), tuple(range(len(phones))))
-
-
 def _parse(lines: Sequence[str]) -> Tree:
     """The tree that `lines` spell; raises ValueError that begins with a line's number."""
     phones: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ class Extractor:
 def train_extractor(
     ubm: Ubm, observed: Statistics, options: ExtractorOptions, rng: np.random.Generator
 ) -> tuple[Extractor, tuple[float, ...]]:
-    """T by EM from a random start, and the log likelihood (`log_evidence`) before each iteration, which never falls."""
+    """T by EM from a random start, and the evidence before each iteration, which never falls."""
     shape = (*ubm.means.shape, options.dimension)
     extractor = Extractor(ubm, 0.1 * rng.standard_normal(shape))
     evidences = []
@@ -53,6 +53,9 @@ def train_extractor(
 
 def reestimate(extractor: Extractor, observed: Statistics) -> tuple[Extractor, float]:
     """One EM step for T (Kenny et al., 2005), with minimum divergence; also the evidence of T as it was.
+
+    The evidence is the log likelihood of the statistics over all w, above that of the UBM alone (T = 0), in nats. The
+    frames' components count as known, with their posteriors.
 
     Minimum divergence (Kenny, 2008) gives w whatever second moment it has over the utterances and absorbs that in T,
     so that N(0, I) is its distribution over the training set: EM is then faster, and distances have a scale. The
@@ -71,16 +74,6 @@ def reestimate(extractor: Extractor, observed: Statistics) -> tuple[Extractor, f
     updated = loadings.copy()
     updated[fed] = np.linalg.solve(spread[fed], cross[fed].transpose(0, 2, 1)).transpose(0, 2, 1)
     return Extractor(extractor.ubm, updated @ np.linalg.cholesky(moment / utterances)), float(evidence)
-
-
-def log_evidence(extractor: Extractor, observed: Statistics) -> float:
-    """Log likelihood of the statistics over all w, above that of the UBM alone (T = 0), in nats.
-
-    The frames' components count as known, with their posteriors.
-    """
-    loadings = extractor.loadings.astype(np.float32)
-    batches = (_posterior(loadings, *batch) for batch, _ in _utterance_batches(observed))
-    return float(sum(np.asarray(found.evidence, np.float64).sum() for found in batches))
 
 
 def ivectors(extractor: Extractor, observed: Statistics) -> Float64[np.ndarray, "utterances factors"]:

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mdasr.core.digests import digest
-from mdasr.core.files import read_json, read_text, sha256_of
+from mdasr.core.files import read_json, read_text, replacing, sha256_of, write_atomically
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import announced, build_grammar
 from mdasr.decode.parts import Label, Tying, compose, disambiguated, labels_of, pronouncer, relabeller, steps
@@ -55,12 +55,12 @@ class Graph:
     def write(self, directory: Path | str) -> None:
         """Write HCLG.fst, words.txt (Kaldi's symbol table) and graph.json, the last one last."""
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
         (directory / "graph.json").unlink(missing_ok=True)
-        if not self.fst.write(str(directory / "HCLG.fst")):
-            raise OSError(f"{directory / 'HCLG.fst'} could not be written; is the disk full?")
+        with replacing(directory / "HCLG.fst") as partial:
+            if not self.fst.write(str(partial)):
+                raise OSError(f"{partial} could not be written; is the disk full?")
         symbols = "".join(f"{word} {i}\n" for i, word in enumerate(("<eps>", *self.words)))
-        (directory / "words.txt").write_text(symbols, encoding="utf-8")
+        write_atomically(directory / "words.txt", symbols)
         labels = [[label.output, label.phone, int(label.starts)] for label in self.labels]
         info = {
             "format": FORMAT,
@@ -69,7 +69,7 @@ class Graph:
             "made_of": dict(self.made_of),
         }
         info["sha256"] = _digests(directory, info)
-        (directory / "graph.json").write_text(json.dumps(info) + "\n", encoding="utf-8")
+        write_atomically(directory / "graph.json", json.dumps(info) + "\n")
 
     @classmethod
     def read(cls, directory: Path | str) -> Graph:

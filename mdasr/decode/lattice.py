@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -228,24 +227,4 @@ def word_times(hypothesis: Hypothesis) -> list[tuple[str, float, float]]:
     return [
         (word, float(first[start]), float(last[end - 1]))
         for word, start, end in zip(hypothesis.words, hypothesis.starts, hypothesis.ends)
-    ]
-
-
-def ctm_lines(
-    utterance_id: str,
-    hypothesis: Hypothesis,
-    channel: str = "1",
-    offset_s: float = 0.0,
-    confidences: Sequence[float] | None = None,
-) -> list[str]:
-    """A line a word: utterance, channel, start and duration in s, word, and its confidence where there are any.
-
-    `offset_s` is added to the starts. Raises ValueError for an id with white space, which the format cannot hold.
-    """
-    if utterance_id.split() != [utterance_id]:
-        raise ValueError(f"utterance id {utterance_id!r}: CTM's fields are split at white space; use another id")
-    sixth = [""] * len(hypothesis.words) if confidences is None else [f" {value:.2f}" for value in confidences]
-    return [
-        f"{utterance_id} {channel} {start + offset_s:.3f} {end - start:.3f} {word}{rest}"
-        for (word, start, end), rest in zip(word_times(hypothesis), sixth, strict=True)
     ]

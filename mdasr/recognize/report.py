@@ -72,7 +72,7 @@ def same_utterances(earlier: Mapping[str, Any], references: Mapping[str, str]) -
     return {each["id"]: each["reference"] for each in earlier["utterances"]} == references
 
 
-def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0) -> str:
+def compared(earlier: Mapping[str, Any], scored: Sequence[Scored]) -> str:
     """How `scored` differs from an earlier result of `mdasr evaluate --json` on the same utterances, in a sentence.
 
     ValueError where the utterances or their references are others.
@@ -86,7 +86,7 @@ def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0
     _, groups = grouped(scored)
     interval = "(one utterance, so no interval)"
     if _enough(old, groups):
-        ends = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(seed))
+        ends = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(0))
         interval = "[{:+.1f}, {:+.1f}]".format(*ends)
     test = mapsswe(references, theirs, ours)
     wer_a, wer_b = sum(old, Errors()).wer, sum((s.errors for s in scored), Errors()).wer

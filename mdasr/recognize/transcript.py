@@ -24,6 +24,7 @@ from mdasr.recognize.scoring import ROWS
 from mdasr.recognize.words import recognize, recognize_lattices
 
 SHORTEST_S, LONGEST_S = 10.0, 20.0  # of a piece, the last of a recording apart
+SUBTITLE_WORDS = 12
 _QUIET_S = 0.2  # how long a moment is that a cut is made in the middle of
 
 
@@ -174,9 +175,10 @@ def as_ctm(name: str, pieces: Sequence[Piece]) -> str:
     )
 
 
-def as_srt(name: str, pieces: Sequence[Piece], words: int = 12) -> str:
-    """Subtitles, of no more than so many words each."""
-    spoken = [piece.words[i : i + words] for piece in pieces for i in range(0, len(piece.words), words)]
+def as_srt(name: str, pieces: Sequence[Piece]) -> str:
+    """Subtitles, of at most `SUBTITLE_WORDS` words each."""
+    count = SUBTITLE_WORDS
+    spoken = [piece.words[i : i + count] for piece in pieces for i in range(0, len(piece.words), count)]
     blocks = [
         f"{number}\n{_clock(line[0].start_s)} --> {_clock(line[-1].end_s)}\n"
         + " ".join(word.word for word in line)
