@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from mdasr.align.tree import Split, Tree
+from mdasr.align.tree import Branch, Tree
 from mdasr.decode.grammar import build_grammar
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.search import SearchOptions, decode
@@ -59,7 +59,7 @@ ngram 3=3
 TREE = Tree(
     ("SIL", "X", "Y", "Z"),
     (("SIL",), ("X",)),
-    (0, Split("right", 0, 1, 2), Split("left", 1, 3, 4), 5),
+    (0, Branch("right", 0, 1, 2), Branch("left", 1, 3, 4), 5),
 )
 WIDE = SearchOptions(beam=1000.0, max_active=100_000, acoustic_scale=0.7)
 
@@ -190,7 +190,7 @@ def test_finds_words_and_times_in_a_larger_vocabulary():
     lexicon = Lexicon({f"w{i}": ((tuple(rng.choice(ARPABET, size=4).tolist()), 1.0),) for i in range(120)})
     text = [rng.choice(lexicon.words, size=rng.integers(1, 9)).tolist() for _ in range(200)]
     tree = monophone_tree((SILENCE, *ARPABET))
-    graph = build_graph(lexicon, ngram.train(text, 3, lexicon.words).to_arpa(), tree)
+    graph = build_graph(lexicon, ngram.train_ngrams(text, 3, lexicon.words).to_arpa(), tree)
     for sentence in text[:10]:
         phones, starts, ends, now = [(SILENCE, 3)], [], [], 3
         for word in sentence:
@@ -213,7 +213,7 @@ def test_finds_words_and_times_in_a_larger_vocabulary():
 def test_search_that_finds_no_end_is_repeated_with_a_wider_beam():
     """The scores stop in the middle of the only word, and speak loudly against anything else."""
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),)})
-    arpa = ngram.train([["long"]], 2).to_arpa()
+    arpa = ngram.train_ngrams([["long"]], 2).to_arpa()
     tree = monophone_tree(("SIL", "X", "Y", "Z"))
     graph = build_graph(lexicon, arpa, tree)
     scores = scores_of([("X", 1), ("Y", 1), ("X", 1)], tree, height=30.0)
@@ -229,7 +229,7 @@ def test_search_that_finds_no_end_is_repeated_with_a_wider_beam():
 def test_a_word_that_is_not_named_yet_is_left_out():
     lexicon = Lexicon({"one": ((("X", "Y", "X"), 1.0),), "other": ((("X", "Y", "Z"), 1.0),)})
     tree = monophone_tree(("SIL", "X", "Y", "Z"))
-    graph = build_graph(lexicon, ngram.train([["one"], ["other"]], 2).to_arpa(), tree)
+    graph = build_graph(lexicon, ngram.train_ngrams([["one"], ["other"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 2), ("Y", 2)], tree, height=30.0)
     found = decode(graph, scores, SearchOptions(beam=1.0, min_active=0, retries=0))
     assert not found.reached_final and found.words == found.starts == found.ends == ()

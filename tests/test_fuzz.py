@@ -34,7 +34,7 @@ from mdasr.corpus.records import Corpus
 from mdasr.corpus.timings import ctm_lines, read_ctm, read_textgrid, write_textgrid
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.model.directory import Recognizer

@@ -11,12 +11,12 @@ import pytest
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.lattice import Lattice, pruned, search_lattice
 from mdasr.decode.links import state_lattice
-from mdasr.decode.paths import confidences, nbest, oracle_errors, posteriors, shares
-from mdasr.decode.rescore import Grammar, rescore
+from mdasr.decode.paths import arc_posteriors, confidences, nbest, oracle_errors, shares
+from mdasr.decode.rescore import GrammarCosts, rescore
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.decode.tokens import pass_tokens
 from mdasr.language import ngram
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from tests.tasks import monophone_tree
 from tests.test_decode import (
@@ -129,7 +129,7 @@ def test_posteriors_and_confidences_are_sums_over_all_paths(graph, scale):  # no
         wanted = np.zeros(len(lattice.labels))
         for weight, (_, arcs, *_) in zip(weights, all_paths):
             wanted[list(arcs)] += weight
-        np.testing.assert_allclose(posteriors(lattice, scale), wanted, atol=1e-9)
+        np.testing.assert_allclose(arc_posteriors(lattice, scale), wanted, atol=1e-9)
         for hypothesis in nbest(lattice, 5):
             sure = shares(lattice, hypothesis, scale)
             assert len(sure) == len(hypothesis.words)
@@ -148,7 +148,7 @@ def test_posteriors_and_confidences_are_sums_over_all_paths(graph, scale):  # no
 def test_a_word_that_nothing_contests_is_certain_and_one_that_is_not_there_is_not():
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),), "other": ((("Y", "Z"), 1.0),)})
     tree = monophone_tree(("SIL", "X", "Y", "Z"))
-    own = build_graph(lexicon, ngram.train([["long"], ["other"]], 2).to_arpa(), tree)
+    own = build_graph(lexicon, ngram.train_ngrams([["long"], ["other"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 2), ("Y", 2), ("X", 2), ("Z", 2)], tree, height=40.0)
     heard = decode(own, scores, SearchOptions())
     lattice = lattice_of(own, scores, SearchOptions())
@@ -188,7 +188,7 @@ def arpa_of(tmp_path, text: str):
 
 
 def test_the_grammar_charges_what_the_graph_does(tmp_path):
-    grammar = Grammar(arpa_of(tmp_path, ARPA))
+    grammar = GrammarCosts(arpa_of(tmp_path, ARPA))
     rng = np.random.default_rng(0)
     for length in range(9):
         for _ in range(20):
@@ -202,14 +202,14 @@ def test_the_grammar_charges_what_the_graph_does(tmp_path):
 def other_model(order: int) -> ngram.NGram:
     rng = np.random.default_rng(order)
     text = [rng.choice(["a", "b", "c"], rng.integers(1, 7), p=[0.2, 0.3, 0.5]).tolist() for _ in range(60)]
-    return ngram.train(text, order, ["a", "b", "c"])
+    return ngram.train_ngrams(text, order, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_rescoring_is_decoding_with_the_other_models_graph(graph, tmp_path, order):  # noqa: F811
-    old, model = Grammar(arpa_of(tmp_path, ARPA)), other_model(order)
+    old, model = GrammarCosts(arpa_of(tmp_path, ARPA)), other_model(order)
     other = build_graph(LEXICON, model.to_arpa(), TREE, silence_probability=0.4)
-    new = Grammar(model)
+    new = GrammarCosts(model)
     for seed in range(2):
         scores = draw(np.random.default_rng(seed), 4)
         lattice = lattice_of(graph, scores, WIDE, 500.0)
@@ -226,22 +226,22 @@ def test_rescoring_is_decoding_with_the_other_models_graph(graph, tmp_path, orde
 
 
 def test_rescoring_with_a_longer_model_finds_what_decoding_finds_in_a_longer_utterance(graph, tmp_path):  # noqa: F811
-    old, model = Grammar(arpa_of(tmp_path, ARPA)), other_model(4)
+    old, model = GrammarCosts(arpa_of(tmp_path, ARPA)), other_model(4)
     other = build_graph(LEXICON, model.to_arpa(), TREE, silence_probability=0.4)
     for seed in range(2):
         scores = draw(np.random.default_rng(seed), 8)
-        found = nbest(rescore(lattice_of(graph, scores, WIDE, 12.0), old, Grammar(model), beam=6.0), 1)[0]
+        found = nbest(rescore(lattice_of(graph, scores, WIDE, 12.0), old, GrammarCosts(model), beam=6.0), 1)[0]
         best = decode(other, scores, WIDE)
         assert found.words == best.words and found.cost == pytest.approx(best.cost, abs=0.1)
 
 
 def test_a_model_that_lacks_a_word_must_have_the_unknown_one(graph, tmp_path):  # noqa: F811
-    old = Grammar(arpa_of(tmp_path, ARPA))
+    old = GrammarCosts(arpa_of(tmp_path, ARPA))
     lattice = lattice_of(graph, draw(np.random.default_rng(0), 4), WIDE, 50.0)
     with pytest.raises(ValueError, match=r"lacks the word '[ac]', and has no <unk>"):
-        rescore(lattice, old, Grammar(ngram.train([["b"]], 2)))
-    with_unknown = ngram.train([["b"], ["x", "b"]], 2, ["b", "<unk>"])
-    assert nbest(rescore(lattice, old, Grammar(with_unknown)), 5)
+        rescore(lattice, old, GrammarCosts(ngram.train_ngrams([["b"]], 2)))
+    with_unknown = ngram.train_ngrams([["b"], ["x", "b"]], 2, ["b", "<unk>"])
+    assert nbest(rescore(lattice, old, GrammarCosts(with_unknown)), 5)
 
 
 def test_silence_alone_is_a_lattice_without_words(graph):  # noqa: F811
@@ -258,7 +258,7 @@ def test_silence_alone_is_a_lattice_without_words(graph):  # noqa: F811
 def test_where_no_sentence_ends_the_beginning_of_one_is_kept():
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),)})
     tree = monophone_tree(("SIL", "X", "Y", "Z"))
-    own = build_graph(lexicon, ngram.train([["long"]], 2).to_arpa(), tree)
+    own = build_graph(lexicon, ngram.train_ngrams([["long"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 1), ("Y", 1), ("X", 1)], tree, height=30.0)
     narrow = SearchOptions(beam=1.0, min_active=0, retries=0)
     lattice = lattice_of(own, scores, narrow, 1.0)
@@ -266,7 +266,7 @@ def test_where_no_sentence_ends_the_beginning_of_one_is_kept():
     best = decode(own, scores, narrow)
     assert not lattice.reached_final and not cut.reached_final
     assert (cut.words, cut.starts, cut.ends) == (best.words, best.starts, best.ends) == (("long",), (0,), (3,))
-    grammar = Grammar(ngram.train([["long"]], 2))
+    grammar = GrammarCosts(ngram.train_ngrams([["long"]], 2))
     assert nbest(rescore(lattice, grammar, grammar), 1)[0].cost == pytest.approx(cut.cost)  # no </s> is charged
     whole = lattice_of(own, scores, replace(narrow, retries=12), 1.0)
     assert whole.reached_final and whole.beam > 1.0
@@ -275,7 +275,7 @@ def test_where_no_sentence_ends_the_beginning_of_one_is_kept():
 def test_a_word_that_is_not_named_yet_is_left_out_of_the_lattice():
     lexicon = Lexicon({"one": ((("X", "Y", "X"), 1.0),), "other": ((("X", "Y", "Z"), 1.0),)})
     tree = monophone_tree(("SIL", "X", "Y", "Z"))
-    own = build_graph(lexicon, ngram.train([["one"], ["other"]], 2).to_arpa(), tree)
+    own = build_graph(lexicon, ngram.train_ngrams([["one"], ["other"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 2), ("Y", 2)], tree, height=30.0)
     lattice = lattice_of(own, scores, SearchOptions(beam=1.0, min_active=0, retries=0), 1.0)
     assert not lattice.reached_final
@@ -287,7 +287,9 @@ def random_task(rng: np.random.Generator) -> tuple[Graph, int]:
     phones = ("SIL", *(f"P{i}" for i in range(12)))
     lexicon = Lexicon({f"w{i}": ((tuple(rng.choice(phones[1:], 4).tolist()), 1.0),) for i in range(30)})
     text = [rng.choice(lexicon.words, size=rng.integers(1, 9)).tolist() for _ in range(200)]
-    return build_graph(lexicon, ngram.train(text, 3, lexicon.words).to_arpa(), monophone_tree(phones)), len(phones)
+    return build_graph(lexicon, ngram.train_ngrams(text, 3, lexicon.words).to_arpa(), monophone_tree(phones)), len(
+        phones
+    )
 
 
 @pytest.mark.parametrize(

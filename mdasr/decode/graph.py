@@ -27,7 +27,7 @@ from mdasr.core.files import read_json, read_text, replacing, sha256_of, write_a
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import announced, build_grammar
 from mdasr.decode.parts import Label, Tying, compose, disambiguated, labels_of, pronouncer, relabeller, steps
-from mdasr.decode.stages import Made, Progress, Stage, run
+from mdasr.decode.stages import Made, Progress, Stage, run_stages
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 
 FORMAT = 2
@@ -152,7 +152,7 @@ def build_graph(
             Stage("CLG", None, lambda lg: Made(*kaldifst.compose_context(marks, 3, 1, lg.fst))),
             Stage("tied", made_of["tree.txt"], lambda clg: _tied(clg, phones, tree, progress)),
         )  # fmt: skip
-        graph, notes = run(stages, progress, cache)
+        graph, notes = run_stages(stages, progress, cache)
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in notes["labels"])
         # Constant: a search over arcs that lie side by side is a quarter faster.
         graph = kaldifst.StdConstFst(compose(steps(labels, notes["highest"]), graph))

@@ -67,7 +67,7 @@ class Progress:
         self._bar.initial = self._bar.n = self._ends[step]
 
 
-def run(stages: Sequence[Stage], progress: Progress, cache: Path | None = None) -> Made:
+def run_stages(stages: Sequence[Stage], progress: Progress, cache: Path | None = None) -> Made:
     """What the last of the stages leaves, each made from what the one before it left.
 
     With `cache`, a directory, every result is written there, and the work begins after the last stage whose result

@@ -34,7 +34,7 @@ BEAM_DELTA = 0.5  # nats, by which FasterDecoder widens a beam that the number o
 BUCKETS, BUCKETS_A_TOKEN = 1000, 2  # of FasterDecoder's hash table: at first, and at least
 
 
-class Network(NamedTuple):
+class GraphArrays(NamedTuple):
     """The graph as arrays: arcs by state, those without a step first; the output that scores each input label."""
 
     first: Int[np.ndarray, " bounds"]
@@ -56,7 +56,7 @@ class Tokens:
     the last step where the search did not come to the end of a sentence. `emissions` are scaled costs of outputs.
     """
 
-    network: Network
+    network: GraphArrays
     emissions: Float32[np.ndarray, "steps outputs"]
     first: Int[np.ndarray, " bounds"]
     states: Int[np.ndarray, " tokens"]
@@ -107,7 +107,7 @@ def best_path(graph: Graph, tokens: Tokens) -> Hypothesis:
 
 
 @functools.lru_cache(maxsize=2)
-def _network(graph: Graph) -> Network:
+def _network(graph: Graph) -> GraphArrays:
     """The graph as arrays. A constant transducer's file is a header, the states and the arcs, each as in memory."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "graph.fst"
@@ -122,7 +122,7 @@ def _network(graph: Graph) -> Network:
     source = np.repeat(np.arange(len(table)), table["arcs"])
     arcs = arcs[np.lexsort((arcs["input"] > 0, source))]
     first = np.concatenate([[0], np.cumsum(table["arcs"], dtype=np.int64)])
-    return Network(
+    return GraphArrays(
         first,
         first[:-1] + np.bincount(source[arcs["input"] == 0], minlength=len(table)),
         np.ascontiguousarray(arcs["input"]),

@@ -41,7 +41,7 @@ from mdasr.core.files import (
 )
 from mdasr.decode.graph import Graph, build_graph, ingredients
 from mdasr.decode.search import SearchOptions
-from mdasr.language.arpa import N_GRAMS
+from mdasr.language.arpa_reader import N_GRAMS
 from mdasr.language.lexicon import Lexicon
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from mdasr import frontend
-from mdasr.align.flat_start import report, segments
+from mdasr.align.flat_start import alignment_of_path, alignment_report
 from mdasr.align.hmm import UtteranceGraph, utterance_graph, viterbi
 from mdasr.align.monophones import outlier
 from mdasr.align.tree import Tree, leaves_below
@@ -44,7 +44,9 @@ def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
     try:
         corpus.alignments(name)
     except FileNotFoundError:
-        made = report(name, [corpus], [write_alignments(corpus, name, _alignments(recognizer, corpus, lexicon))])
+        made = alignment_report(
+            name, [corpus], [write_alignments(corpus, name, _alignments(recognizer, corpus, lexicon))]
+        )
         if made.failed:
             print(made, file=sys.stderr)
     return name
@@ -108,5 +110,5 @@ def _alignment(
     except ValueError as error:
         return Alignment(utterance.id, (), (), reason=str(error)), 0.0
     half_a_step = frontend.STRIDE * frontend.HOP // 2
-    aligned = segments(path, graph, utterance, frontend.step_centres(len(path)) - half_a_step)
+    aligned = alignment_of_path(path, graph, utterance, frontend.step_centres(len(path)) - half_a_step)
     return aligned, misfit(of_phones, graph, path, outputs[SILENCE])

@@ -45,7 +45,7 @@ class Alternative(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Piece:
+class Passage:
     """What was said between two moments of a recording, in seconds, and what else may have been, the best first."""
 
     start_s: float
@@ -75,7 +75,7 @@ class Depth:
         return self.confidences or self.nbest > 0 or self.rescore_with is not None
 
 
-def cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
+def quiet_cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
     """Samples at which to cut: 0, the quietest moments 10 to 20 s after each other, and the end."""
     power = np.concatenate([[0], np.cumsum(np.square(wave, dtype=np.float64))])
     length = round(_QUIET_S * RATE_HZ)
@@ -92,9 +92,9 @@ def transcribe(
     wave: Float[np.ndarray, " samples"],
     pool: Executor | None = None,
     depth: Depth = Depth(),
-) -> Iterator[Piece]:
+) -> Iterator[Passage]:
     """What is said in a recording of any length, piece by piece; pieces too short to hold speech have no words."""
-    pairs = [*itertools.pairwise(cuts(wave))]
+    pairs = [*itertools.pairwise(quiet_cuts(wave))]
     for start in range(0, len(pairs), ROWS):  # so many the network hears together
         edges = pairs[start : start + ROWS]
         waves = [wave[first:last] for first, last in edges if frontend.num_steps(last - first)]
@@ -108,12 +108,12 @@ def transcribe(
             if frontend.num_steps(last - first):
                 yield _piece(start_s, end_s, *next(found), depth, recognizer.search)
             else:
-                yield Piece(start_s, end_s, ())
+                yield Passage(start_s, end_s, ())
 
 
 def _piece(
     start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, search: SearchOptions
-) -> Piece:
+) -> Passage:
     """One piece, with as much depth as is asked for."""
     sure: Sequence[float | None] = ()
     ranked: list[Hypothesis] = []
@@ -124,10 +124,10 @@ def _piece(
         Word(word, start + start_s, end + start_s, value)
         for (word, start, end), value in itertools.zip_longest(word_times(best), sure)
     )
-    return Piece(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
+    return Passage(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
 
 
-def alternatives(pieces: Sequence[Piece], count: int) -> list[Alternative]:
+def alternatives(pieces: Sequence[Passage], count: int) -> list[Alternative]:
     """The `count` likeliest word sequences of a whole recording, out of those of its pieces, the best first.
 
     Each stands there once, however its words may be divided among the pieces.
@@ -147,12 +147,12 @@ def alternatives(pieces: Sequence[Piece], count: int) -> list[Alternative]:
     return whole
 
 
-def _followed(before: Alternative, piece: Piece) -> Iterator[Alternative]:
+def _followed(before: Alternative, piece: Passage) -> Iterator[Alternative]:
     for after in piece.alternatives:
         yield Alternative(f"{before.text} {after.text}".strip(), before.cost + after.cost)
 
 
-def as_text(name: str, pieces: Sequence[Piece]) -> str:
+def as_text(name: str, pieces: Sequence[Passage]) -> str:
     """The words alone, in one line."""
     return " ".join(piece.text for piece in pieces if piece.words)
 
@@ -162,7 +162,7 @@ def ctm_name(name: str) -> str:
     return "_".join(name.split())
 
 
-def as_ctm(name: str, pieces: Sequence[Piece]) -> str:
+def as_ctm(name: str, pieces: Sequence[Passage]) -> str:
     """NIST's CTM: recording, channel, start, duration, word and confidence, a line each.
 
     Without confidences there is no sixth column.
@@ -175,7 +175,7 @@ def as_ctm(name: str, pieces: Sequence[Piece]) -> str:
     )
 
 
-def as_srt(name: str, pieces: Sequence[Piece]) -> str:
+def as_srt(name: str, pieces: Sequence[Passage]) -> str:
     """Subtitles, of at most `SUBTITLE_WORDS` words each."""
     count = SUBTITLE_WORDS
     spoken = [piece.words[i : i + count] for piece in pieces for i in range(0, len(piece.words), count)]
@@ -188,7 +188,7 @@ def as_srt(name: str, pieces: Sequence[Piece]) -> str:
     return "\n".join(blocks)
 
 
-def as_json(name: str, pieces: Sequence[Piece]) -> str:
+def as_json(name: str, pieces: Sequence[Passage]) -> str:
     """One line of JSON: the recording and its pieces, with words as [word, start, end, confidence or null]."""
     content = [asdict(piece) | {"text": piece.text} for piece in pieces]
     return json.dumps({"recording": name, "text": as_text(name, pieces), "pieces": content}, ensure_ascii=False)
