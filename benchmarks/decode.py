@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from mdasr.align.tree import Node, Split, Tree
+from mdasr.align.tree import Branch, Node, Tree
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.language import ngram
@@ -78,7 +78,7 @@ def make_tree(outputs: int, rng: np.random.Generator) -> Tree:
         if count == 1:
             return next(leaves)
         question, yes, no = int(rng.integers(len(questions))), grow(count // 2), grow(count - count // 2)
-        return Split("left" if rng.random() < 0.5 else "right", question, yes, no)
+        return Branch("left" if rng.random() < 0.5 else "right", question, yes, no)
 
     share = np.diff(np.linspace(1, outputs, len(phones)).astype(int))
     return Tree(phones, questions, (next(leaves), *(grow(int(n)) for n in share)))
@@ -143,7 +143,7 @@ def measure(size: Size) -> dict[str, dict]:
     rng = np.random.default_rng(0)
     lexicon, tree = make_lexicon(size.words, rng), make_tree(size.outputs, rng)
     text = make_text(lexicon.words, size.sentences + TEST_SENTENCES, rng)
-    model = ngram.train(text[TEST_SENTENCES:], 3, lexicon.words)
+    model = ngram.train_ngrams(text[TEST_SENTENCES:], 3, lexicon.words)
     count = sum(len(level.keys) for level in model.levels)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)

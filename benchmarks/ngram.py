@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from mdasr.language.arpa import read_arpa
-from mdasr.language.ngram import train
+from mdasr.language.arpa_reader import read_arpa
+from mdasr.language.ngram import train_ngrams
 
 ORDER = 5
 LENGTH = 20
@@ -64,7 +64,7 @@ def measure(size: Size, directory: Path) -> dict[str, dict]:
         file.writelines(" ".join(sentence) + "\n" for sentence in make_text(size, np.random.default_rng(0)))
     begin = process_time()
     with text.open(encoding="utf-8") as file:
-        model = train((line.split() for line in file), ORDER)
+        model = train_ngrams((line.split() for line in file), ORDER)
     trained = process_time()
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     model.write_arpa(arpa)
@@ -101,7 +101,7 @@ def measure_peer(size: Size, figures: dict[str, dict]) -> dict[str, dict]:
     begin = process_time()
     theirs.fit((everygrams(sentence, max_len=ORDER) for sentence in marked), words)
     figures["ngram_tokens"]["peers"]["nltk"] = round(size.sentences * LENGTH / (process_time() - begin))
-    ours, queries = train(sentences, ORDER), TEST_SENTENCES * (LENGTH - ORDER)
+    ours, queries = train_ngrams(sentences, ORDER), TEST_SENTENCES * (LENGTH - ORDER)
     begin = process_time()
     for sentence in sentences[:TEST_SENTENCES]:
         for i in range(ORDER, LENGTH):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mdasr.align.tree_growth import Statistics, grow
+from mdasr.align.tree_growth import TriphoneStatistics, grow
 from mdasr.language.lexicon import ARPABET, SILENCE
 from mdasr.score.wer import count_errors
 
@@ -37,7 +37,7 @@ def make_pairs(rng: np.random.Generator) -> list[tuple[list[str], list[str]]]:
     return pairs
 
 
-def make_statistics(rng: np.random.Generator) -> Statistics:
+def make_statistics(rng: np.random.Generator) -> TriphoneStatistics:
     """Triphones that depend on their neighbours' classes, each with some hundred frames."""
     phones = (*ARPABET, SILENCE)
     count = len(phones)
@@ -47,7 +47,9 @@ def make_statistics(rng: np.random.Generator) -> Statistics:
     left, own, right = (rng.normal(0, scale, (count, DIMENSIONS)) for scale in (0.7, 2.0, 0.7))
     frames = rng.integers(50, 1000, len(codes)).astype(np.float64)[:, None]
     mean = left[triphones[:, 0]] + own[triphones[:, 1]] + right[triphones[:, 2]]
-    return Statistics(phones, triphones, np.concatenate([frames, frames * mean, frames * (mean**2 + 1)], axis=1))
+    return TriphoneStatistics(
+        phones, triphones, np.concatenate([frames, frames * mean, frames * (mean**2 + 1)], axis=1)
+    )
 
 
 def best_s(job: Callable[[], object], rounds: int = 3) -> float:

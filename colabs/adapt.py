@@ -42,7 +42,7 @@ from pathlib import Path
 
 from IPython.display import Audio, Image
 
-from mdasr.analysis.domain_ivectors import AnalysisOptions, domain_ivectors, named
+from mdasr.analysis.domain_ivectors import AnalysisOptions, by_domain, domain_ivectors
 from mdasr.analysis.pictures import draw_adaptation, draw_domains
 from mdasr.analysis.similarity import resemblances, similarity_cells, similarity_text
 from mdasr.core.waves import RATE_HZ
@@ -115,7 +115,7 @@ if not MODEL:
 # would be all that there is to hear. From a shell: `mdasr similarity --narrowband`.
 
 # %%
-corpora = named([*map(Corpus, KNOWN), own])
+corpora = by_domain([*map(Corpus, KNOWN), own])
 clusters = domain_ivectors(corpora, AnalysisOptions(narrowband=True))
 print(similarity_text(similarity_cells(resemblances(clusters, own.domain), clusters), own.domain))
 

@@ -20,7 +20,7 @@ from experiments import (
 )
 from experiments.claims import CLAIMS
 from experiments.launch import KINDS, launch, without
-from experiments.launch.job import set_up
+from experiments.launch.cluster_job import set_up
 from experiments.nouns import Table
 from mdasr.core.processes import cores
 from mdasr.core.rendezvous import host_options
@@ -44,7 +44,7 @@ OPEN, WHY, MATRIX = "open", "why", "matrix"
 BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES, WHY: why.TABLES}
 
 
-def run(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
+def run_tables(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
     """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
     from experiments.laboratory import train_models
     from experiments.outcome import judged, why_not_similar, write_similarity, write_tables
@@ -87,7 +87,7 @@ def conclude(claims: list[dict[str, str]], laboratory: Laboratory) -> None:
     for claim in claims:
         print(f"{claim['id']} {claim['verdict']}: {claim['claim']}\n     {claim['evidence']}")
     print(f"\n{laboratory.results_folder}")
-    report(laboratory)
+    make_page(laboratory)
 
 
 def overview(laboratory: Laboratory) -> None:
@@ -113,7 +113,7 @@ def overview(laboratory: Laboratory) -> None:
         print(f"{name}  {state}  beyond the paper, {len(further)} further models: {tables[0].title}")
 
 
-def corpus(laboratory: Laboratory) -> None:
+def make_embedded_corpus(laboratory: Laboratory) -> None:
     """Make the whole embedded corpus and print its Table 1 and Fig. 2."""
     from mdasr.core.tables import aligned
     from mdasr.synth import domains
@@ -132,14 +132,14 @@ def corpus(laboratory: Laboratory) -> None:
     print(aligned([["Sub-domain", "minutes", "%"], *shares]))
 
 
-def phones(laboratory: Laboratory) -> None:
+def choose_leaves(laboratory: Laboratory) -> None:
     """Choose the number of CDPhones on the development sets, and print what it brings on the test sets."""
-    from experiments.phones import study
+    from experiments.leaf_counts import study
 
     print(study(laboratory))
 
 
-def report(laboratory: Laboratory) -> None:
+def make_page(laboratory: Laboratory) -> None:
     """Write one page of whatever results there are, and print where it is."""
     from experiments.contents import write_report
 
@@ -152,7 +152,7 @@ def report(laboratory: Laboratory) -> None:
     print(write_report(laboratory, tables))
 
 
-def matrix(laboratory: Laboratory) -> None:
+def run_matrix(laboratory: Laboratory) -> None:
     """Put the paper's questions to the corpora of a map: models by conditions, and adaptation to the last domain."""
     from experiments.matrix import Matrix
     from experiments.outcome import judged, write_tables
@@ -167,7 +167,7 @@ def matrix(laboratory: Laboratory) -> None:
     conclude(judged([laboratory], asked.claims()), laboratory)
 
 
-OTHERS = {"corpus": corpus, "phones": phones, MATRIX: matrix, "report": report}
+OTHERS = {"corpus": make_embedded_corpus, "phones": choose_leaves, MATRIX: run_matrix, "report": make_page}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -238,7 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
             if name in chosen.tables:
                 job(laboratories[0])
         if names:
-            run(names, laboratories)
+            run_tables(names, laboratories)
         if not chosen.tables:
             overview(laboratories[0])
     except (ValueError, OSError, ImportError) as error:

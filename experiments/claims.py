@@ -26,7 +26,7 @@ from experiments.models import (
     VSD_CODEC,
     VSD_NOISE,
     YOUTUBE,
-    adapted,
+    adapted_model,
 )
 from experiments.nouns import Model, TestSet
 from experiments.testsets import (
@@ -300,24 +300,24 @@ CLAIMS = (
           (*models_on(better, MULTI, MULTI_CODEC, _MP3_23), *models_on(worse, MULTI, MULTI_CODEC, _AAC_23, *_CLEAN))),
     Claim("T7.a", 7, "Fine-tuned on 1/70 of the in-domain data, the multidomain model is at least as good as training "
           "on all of it from scratch",
-          models_on(better_or_equal, IN_DOMAIN_ONLY, adapted(MULTI, "10 hrs"), TELEPHONY_8K)),
+          models_on(better_or_equal, IN_DOMAIN_ONLY, adapted_model(MULTI, "10 hrs"), TELEPHONY_8K)),
     Claim("T7.b", 7, "From 1/70 on, WER falls with every step of in-domain data; with 1/7 and with all of it the "
           "adapted model beats training from scratch",
           (*(each for one, more in _STEPS
-             for each in models_on(better, adapted(MULTI, one), adapted(MULTI, more), TELEPHONY_8K)),
+             for each in models_on(better, adapted_model(MULTI, one), adapted_model(MULTI, more), TELEPHONY_8K)),
            *(each for amount in ("100 hrs", "700 hrs")
-             for each in models_on(better, IN_DOMAIN_ONLY, adapted(MULTI, amount), TELEPHONY_8K)))),
+             for each in models_on(better, IN_DOMAIN_ONLY, adapted_model(MULTI, amount), TELEPHONY_8K)))),
     Claim("T7.c", 7, "Starting from the multidomain model beats starting from Voicesearch-Dictation at every amount, "
           "by a gap that narrows",
           (*(each for amount in AMOUNTS
-             for each in models_on(better, adapted(VSD, amount), adapted(MULTI, amount), TELEPHONY_8K)),
-           Narrows((adapted(MULTI, "10 hrs"), adapted(VSD, "10 hrs")),
-                   (adapted(MULTI, "700 hrs"), adapted(VSD, "700 hrs")), TELEPHONY_8K))),
+             for each in models_on(better, adapted_model(VSD, amount), adapted_model(MULTI, amount), TELEPHONY_8K)),
+           Narrows((adapted_model(MULTI, "10 hrs"), adapted_model(VSD, "10 hrs")),
+                   (adapted_model(MULTI, "700 hrs"), adapted_model(VSD, "700 hrs")), TELEPHONY_8K))),
     Claim("T7.d", 7, "Voicesearch-Dictation needs about 1/7 of the in-domain data to reach training from scratch",
-          (*models_on(worse, IN_DOMAIN_ONLY, adapted(VSD, "30 hrs"), TELEPHONY_8K),
-           *models_on(better_or_equal, IN_DOMAIN_ONLY, adapted(VSD, "100 hrs"), TELEPHONY_8K))),
+          (*models_on(worse, IN_DOMAIN_ONLY, adapted_model(VSD, "30 hrs"), TELEPHONY_8K),
+           *models_on(better_or_equal, IN_DOMAIN_ONLY, adapted_model(VSD, "100 hrs"), TELEPHONY_8K))),
     Claim("T7.f", 7, "Fine-tuning makes the other domains worse",
-          models_on(worse, MULTI, adapted(MULTI, "700 hrs"), *_CLEAN)),
+          models_on(worse, MULTI, adapted_model(MULTI, "700 hrs"), *_CLEAN)),
     Claim("T7.g", 7, "The multidomain model before adaptation is worse than training on Telephony from scratch",
           models_on(worse, IN_DOMAIN_ONLY, MULTI, TELEPHONY_8K)),
     Claim("T7.e", 7, "Pooling Telephony into the multidomain training set keeps the other sets' WER",

@@ -21,7 +21,7 @@ NOT_JUDGED = "not judged yet"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model with one seed: what its `model.json` says and its training curves; no facts where it is yet to train."""
 
     model: Model
@@ -38,7 +38,7 @@ class Contents:
     evaluated_on: str
     tables: Mapping[str, Mapping[str, Any] | None]
     claims: Sequence[Mapping[str, str]]
-    models: Sequence[Trained]
+    models: Sequence[TrainedModel]
     pictures: Mapping[str, bytes]  # PNG files by the name of the table that they belong to, and what sets them apart
 
 
@@ -100,9 +100,9 @@ def _claims(laboratory: Laboratory) -> list[Mapping[str, str]]:
     return sorted((waiting | judged).values(), key=lambda claim: claim["id"])
 
 
-def _trained(laboratory: Laboratory, model: Model) -> Trained:
+def _trained(laboratory: Laboratory, model: Model) -> TrainedModel:
     if not laboratory.has_data_for(model):
-        return Trained(model, laboratory.seed, {}, {})
+        return TrainedModel(model, laboratory.seed, {}, {})
     directory = laboratory.directory(model)
     facts = _read(directory / "model.json") or {}
-    return Trained(model, laboratory.seed, facts, read_curves(directory / "tensorboard"))
+    return TrainedModel(model, laboratory.seed, facts, read_curves(directory / "tensorboard"))

@@ -20,7 +20,7 @@ MULTI_CODEC = Model("Multidomain + Codec", MULTIDOMAIN, codecs=True)
 AMOUNTS = {"10 hrs": 1 / 70, "30 hrs": 3 / 70, "100 hrs": 1 / 7, "700 hrs": 1.0}
 
 
-def adapted(parent: Model, amount: str) -> Model:
+def adapted_model(parent: Model, amount: str) -> Model:
     """`parent`, fine-tuned on one of the `AMOUNTS` of Telephony (§4.4)."""
     return Model(f"{parent.name} + {amount}", (IN_DOMAIN,), share=AMOUNTS[amount], parent=parent)
 

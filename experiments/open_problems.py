@@ -29,7 +29,7 @@ from experiments.models import (
     NOISY_DOMAINS,
     VSD_CODEC,
     VSD_NOISE,
-    adapted,
+    adapted_model,
 )
 from experiments.nouns import Model, Table, TestSet
 from experiments.testsets import (
@@ -61,7 +61,7 @@ ADVERSARY = under("Adversary", Regime(adversary=0.1))
 ADAPTERS = under("Adapters", Regime(adapters=True))
 TOGETHER = under("Together", Regime(sampling_exponent=0.5, curriculum=0.5, clean_share=0.25, adapters=True))
 OWN = tuple(
-    dataclasses.replace(adapted(MULTI, amount), name=f"{MULTI.name} + {amount}, own parameters", regime=OWN_ALONE)
+    dataclasses.replace(adapted_model(MULTI, amount), name=f"{MULTI.name} + {amount}, own parameters", regime=OWN_ALONE)
     for amount in AMOUNTS
 )
 OPEN = (MULTI_ALL, BALANCE, CURRICULUM, CLEAN_SHARE, ADVERSARY, ADAPTERS, TOGETHER)
@@ -102,7 +102,7 @@ TABLES = (
     _table("The specialised models", (VSD_NOISE, VSD_CODEC), {"Voicesearch": VOICESEARCH} | DISTORTED),
     _table(
         "Adapted to Telephony: every layer, or its own parameters alone",
-        (MULTI, *(adapted(MULTI, amount) for amount in AMOUNTS), *OWN),
+        (MULTI, *(adapted_model(MULTI, amount) for amount in AMOUNTS), *OWN),
         {"Telephony 8 kHz": told(TELEPHONY_8K)} | CLEAN,
     ),
 )

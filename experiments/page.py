@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
 from experiments.charts import MOST_COLUMNS, Adaptation, Course, Point, draw_errors, draw_starts, draw_training
-from experiments.contents import NOT_JUDGED, Contents, Trained
+from experiments.contents import NOT_JUDGED, Contents, TrainedModel
 from experiments.markup import document, figure, grid, heads, section, tag
 from experiments.models import IN_DOMAIN
 from mdasr.training.regimes import AS_PUBLISHED
@@ -24,7 +24,7 @@ BEYOND = {"open": "Open problems", "why": "Why claims fail", "matrix": "Matrix"}
 IN_DOMAIN_HOURS = 700  # of the paper's Telephony (§4.4)
 
 
-class Entry(NamedTuple):
+class TableEntry(NamedTuple):
     """A number of a table, beside the paper's where the paper has one."""
 
     row: str
@@ -147,16 +147,16 @@ def _table(name: str, found: Mapping[str, Any] | None, contents: Contents) -> It
         yield tag("p", "There is no picture of the domains among the results.", class_="faint")
 
 
-def _entries(cell: Mapping[str, Any]) -> Iterator[Entry]:
+def _entries(cell: Mapping[str, Any]) -> Iterator[TableEntry]:
     """A cell's numbers: its word error rate, or each of its measures that has an interval (Table 2)."""
     if "wer" in cell:
         interval = "[{:.1f}, {:.1f}]".format(*cell["ci95"]) if cell["ci95"] else ""
         paper = "" if cell.get("paper") is None else f"{cell['paper']:.1f}"
-        yield Entry(cell["row"], cell["column"], f"{cell['wer']:.1f}", interval, paper)
+        yield TableEntry(cell["row"], cell["column"], f"{cell['wer']:.1f}", interval, paper)
         return
     for measure in (name for name in cell if f"{name}_ci95" in cell):
         paper = str((cell.get("paper") or {}).get(measure, ""))
-        yield Entry(cell["row"], measure, str(cell[measure]), json.dumps(cell[f"{measure}_ci95"]), paper)
+        yield TableEntry(cell["row"], measure, str(cell[measure]), json.dumps(cell[f"{measure}_ci95"]), paper)
 
 
 def _beside(cells: Sequence[Mapping[str, Any]]) -> Element:
@@ -166,7 +166,7 @@ def _beside(cells: Sequence[Mapping[str, Any]]) -> Element:
     paper = any(entry.paper for entry in found.values())
 
     def numbers(row: str, column: str) -> list[Element | str]:
-        entry = found.get((row, column), Entry(row, column, "–", "", ""))
+        entry = found.get((row, column), TableEntry(row, column, "–", "", ""))
         ours = tag("td", entry.value, " ", tag("small", entry.interval))
         return [ours, entry.paper] if paper else [ours]
 
@@ -188,7 +188,7 @@ def _counts(cells: Sequence[Mapping[str, Any]]) -> Element:
     return tag("details", tag("summary", "Counts"), grid(heads("row", *names), rows))
 
 
-def _adaptation(cells: Sequence[Mapping[str, Any]], models: Sequence[Trained]) -> Iterator[Element]:
+def _adaptation(cells: Sequence[Mapping[str, Any]], models: Sequence[TrainedModel]) -> Iterator[Element]:
     known = {trained.model.name: trained for trained in models if "seconds_of_audio" in trained.facts}
     if lacking := [cell["row"] for cell in cells if cell["row"] not in known]:
         yield tag("p", f"Not in the picture, since their models are not here: {', '.join(lacking)}.", class_="faint")
@@ -204,8 +204,8 @@ def _adaptation(cells: Sequence[Mapping[str, Any]], models: Sequence[Trained]) -
 def _curves(
     unit: str,
     cells: Sequence[Mapping[str, Any]],
-    known: Mapping[str, Trained],
-    amount: Callable[[Trained], float],
+    known: Mapping[str, TrainedModel],
+    amount: Callable[[TrainedModel], float],
     measure: str,
 ) -> Adaptation:
     """Table 7's cells as curves, one for each model to start from, and what training without a start comes to."""
@@ -224,7 +224,7 @@ def _curves(
     return Adaptation(unit, starts, scratch)
 
 
-def _training(models: Sequence[Trained]) -> Iterator[Element]:
+def _training(models: Sequence[TrainedModel]) -> Iterator[Element]:
     courses: dict[str, list[Course]] = {}
     for each in models:
         if each.facts and {"train/loss", "train/frame_accuracy"} <= each.curves.keys():
@@ -240,7 +240,7 @@ def _training(models: Sequence[Trained]) -> Iterator[Element]:
         )
 
 
-def _models(models: Sequence[Trained]) -> Iterator[Element]:
+def _models(models: Sequence[TrainedModel]) -> Iterator[Element]:
     numbers = ("seed", "audio (s)", "steps", "seconds", "waiting for input", "frames right", "dev WER (%)")
     trained = [each for each in models if each.facts]
     yield grid(heads("Model", *numbers, "device", "started from", "trained on", "simulated"), map(_model, trained))
@@ -248,7 +248,7 @@ def _models(models: Sequence[Trained]) -> Iterator[Element]:
         yield tag("p", f"Not trained yet (seed): {', '.join(missing)}.")
 
 
-def _model(trained: Trained) -> list[Element | str]:
+def _model(trained: TrainedModel) -> list[Element | str]:
     model, facts = trained.model, trained.facts
     audio = facts.get("seconds_of_audio")
     numbers: list[Element | str] = [

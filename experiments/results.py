@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.nouns import Model, Table, TestSet
 from mdasr.core.tables import aligned
-from mdasr.recognize.report import cell, describe
+from mdasr.recognize.report import wer_cell, wer_text
 from mdasr.score.wer import (
     Scored,
 )
@@ -40,7 +40,7 @@ def table_json(
             {
                 "row": row,
                 "column": column,
-                **cell(*(run[pair] for run in runs)),
+                **wer_cell(*(run[pair] for run in runs)),
                 "paper": table.paper[row][columns.index(column)] if row in table.paper else None,
             }
             for (row, column), pair in table.pairs().items()
@@ -55,7 +55,7 @@ def table_text(table: Table, results: Mapping[str, Any]) -> str:
 
     def cells(row: str, column: str) -> list[str]:
         one = found[row, column]
-        return [describe(one), f"{one['paper']:.1f}"] if beside else [describe(one)]
+        return [wer_text(one), f"{one['paper']:.1f}"] if beside else [wer_text(one)]
 
     header = ["", *(text for c in table.columns for text in ((f"{c}, ours", "paper's") if beside else (c,)))]
     rows = [[row, *(text for column in table.columns for text in cells(row, column))] for row in table.rows]

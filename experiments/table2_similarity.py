@@ -112,7 +112,6 @@ def in_rooms(corpora: Mapping[str, Corpus], noises: Sounds, seed: int) -> dict[s
 
 def similarity_table(
     corpora: Mapping[str, Corpus],
-    reference: str = REFERENCE,
     seed: int = 0,
     options: AnalysisOptions | None = None,
     pictures: Path | None = None,
@@ -122,16 +121,16 @@ def similarity_table(
     Corpora of domains that the paper's table lacks are measured, too, and enter no claim. `pictures` is a folder for
     `table2.png` and `table2_8khz.png`. ValueError where a domain of the table or the reference is missing.
     """
-    if missing := {*PAPER, reference} - corpora.keys():
+    if missing := {*PAPER, REFERENCE} - corpora.keys():
         raise ValueError(f"Table 2 needs a corpus of {', '.join(sorted(missing))}")
     options = options or AnalysisOptions()
-    wide = _measured(corpora, reference, seed, options, pictures and pictures / "table2.png")
+    wide = _measured(corpora, seed, options, pictures and pictures / "table2.png")
     narrow = dataclasses.replace(options, narrowband=True)
-    heard = _measured(corpora, reference, seed, narrow, pictures and pictures / "table2_8khz.png")
+    heard = _measured(corpora, seed, narrow, pictures and pictures / "table2_8khz.png")
     return {
         "table": 2,
         "title": TITLE,
-        "reference": reference,
+        "reference": REFERENCE,
         "seed": seed,
         **wide,
         "heard_at_8_khz": {"title": "The same, heard at 8 kHz", **heard},
@@ -139,10 +138,10 @@ def similarity_table(
 
 
 def _measured(
-    corpora: Mapping[str, Corpus], reference: str, seed: int, options: AnalysisOptions, picture: Path | None
+    corpora: Mapping[str, Corpus], seed: int, options: AnalysisOptions, picture: Path | None
 ) -> dict[str, Any]:
     clusters = domain_ivectors(corpora, options, seed)
-    found = resemblances(clusters, reference)
+    found = resemblances(clusters, REFERENCE)
     cells = similarity_cells(found, clusters)
     for cell in cells:
         if cell["row"] in PAPER:

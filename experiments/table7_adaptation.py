@@ -12,7 +12,7 @@ One seed trains for 87 s from scratch, 16 to 69 s for each of eight adaptations 
 the new domain with the rest keeps.
 """
 
-from experiments.models import AMOUNTS, IN_DOMAIN_ONLY, MULTI, POOLED, VSD, adapted
+from experiments.models import AMOUNTS, IN_DOMAIN_ONLY, MULTI, POOLED, VSD, adapted_model
 from experiments.nouns import Table
 from experiments.testsets import CALL_CENTER_8K, DICTATION, TELEPHONY_8K, VOICESEARCH, YOUTUBE_TEST, narrow
 
@@ -23,7 +23,7 @@ TABLE = Table(
     rows={
         model.name: model
         for start in (MULTI, VSD)
-        for model in (start, *(adapted(start, amount) for amount in AMOUNTS))
+        for model in (start, *(adapted_model(start, amount) for amount in AMOUNTS))
     }
     | {IN_DOMAIN_ONLY.name: IN_DOMAIN_ONLY},
     paper={
@@ -44,7 +44,9 @@ TABLE = Table(
 COST = Table(
     number=7,
     title="What Telephony costs the other domains, fine-tuned on and pooled with them (not tabulated in the paper)",
-    columns={model.name: model for model in (MULTI, adapted(MULTI, "10 hrs"), adapted(MULTI, "700 hrs"), POOLED)},
+    columns={
+        model.name: model for model in (MULTI, adapted_model(MULTI, "10 hrs"), adapted_model(MULTI, "700 hrs"), POOLED)
+    },
     rows={
         "Voicesearch": VOICESEARCH,
         "Dictation": DICTATION,

@@ -26,7 +26,7 @@ from experiments.models import (
     VSD,
     VSD_NOISE,
     YOUTUBE,
-    adapted,
+    adapted_model,
 )
 from experiments.nouns import Model, Table, TestSet
 from experiments.testsets import (
@@ -134,5 +134,7 @@ TABLES = (
     _table("What Call-center's model makes of Dictation", (CALL_CENTER,), BANDS),
     _table("YouTube trained longer", (VSD, YOUTUBE, longer(YOUTUBE)), (YOUTUBE_TEST,)),
     _table("Pooled with Telephony, and no more speech", (MULTI, POOLED, POOLED_LESS), ALL_CLEAN),
-    _table("Fine-tuned on another domain than Telephony", (MULTI, adapted(MULTI, "700 hrs"), ON_DICTATION), ALL_CLEAN),
+    _table(
+        "Fine-tuned on another domain than Telephony", (MULTI, adapted_model(MULTI, "700 hrs"), ON_DICTATION), ALL_CLEAN
+    ),
 )

@@ -1,11 +1,18 @@
-"""Toy tasks that several tests train on."""
+"""Toy tasks that several tests train on, and the tree without contexts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import grain.python as grain
 import numpy as np
 
 from mdasr.acoustic.schedule import RowOptions
+from mdasr.align.tree import Tree
+
+
+def monophone_tree(phones: Sequence[str]) -> Tree:
+    """The context-independent tree: one leaf a phone, numbered in the order given."""
+    return Tree(tuple(phones), (), tuple(range(len(phones))))
 
 
 @dataclass

@@ -13,9 +13,9 @@ import sklearn.mixture
 
 from mdasr import frontend
 from mdasr.align import gmm
-from mdasr.align.flat_start import agreement, align, boundary_errors, make_features, segments, usable_bands
+from mdasr.align.flat_start import agreement, align, alignment_of_path, boundary_errors, make_features, usable_bands
 from mdasr.align.gmm import Mixtures
-from mdasr.align.hmm import SILENT, posteriors, utterance_graph, viterbi
+from mdasr.align.hmm import SILENT, state_posteriors, utterance_graph, viterbi
 from mdasr.align.monophones import AlignerOptions, flat_labels, transcript_graph
 from mdasr.corpus.manifest import import_manifest, to_int16
 from mdasr.corpus.records import Alignment, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
@@ -112,11 +112,11 @@ def test_posteriors_are_those_of_all_paths_together():
             loops = np.where(moved, np.log1p(-stay[columns[:-1]]), np.log(stay[columns[:-1]]))
             expected[np.arange(6), path] += np.exp(weight + scores[np.arange(6), columns].sum() + loops.sum())
         expected /= expected.sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(posteriors(scores, graph, stay), expected, atol=1e-6)
-        sharp = posteriors(1000 * scores, graph, stay)  # scores this far apart leave the best path alone
+        np.testing.assert_allclose(state_posteriors(scores, graph, stay), expected, atol=1e-6)
+        sharp = state_posteriors(1000 * scores, graph, stay)  # scores this far apart leave the best path alone
         assert np.array_equal(sharp.argmax(axis=1), viterbi(1000 * scores, graph, stay)[0])
     with pytest.raises(ValueError, match="1 frames for at least 3 states"):
-        posteriors(scores[:1], graph, stay)
+        state_posteriors(scores[:1], graph, stay)
 
 
 def test_too_few_frames_say_so():
@@ -374,7 +374,7 @@ def test_a_boundary_lies_halfway_between_the_frames_around_it(toy):
     silence, vowel = (next(s for s in range(3) if graph.segments[graph.segment_of[s]].word == w) for w in (SILENT, 0))
     path = np.array([silence] * 4 + [vowel] * 6)
     centres = 160 * np.arange(10) + 256
-    alignment = segments(path, graph, utterance, centres - 80)
+    alignment = alignment_of_path(path, graph, utterance, centres - 80)
     assert alignment.phones == (SILENCE, "I")
     assert alignment.ends_s == ((centres[3] + centres[4]) / 2 / 16000, 2000 / 16000)
     assert alignment.words == (("i", 1, 2),)

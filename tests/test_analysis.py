@@ -7,7 +7,14 @@ import pytest
 import scipy.signal
 
 from experiments.table2_similarity import PAPER, SIMILARITY_CLAIMS, similarity_table
-from mdasr.analysis.domain_ivectors import AnalysisOptions, domain_ivectors, named, sample, speech_features, turns
+from mdasr.analysis.domain_ivectors import (
+    AnalysisOptions,
+    by_domain,
+    domain_ivectors,
+    speech_features,
+    turns,
+    utterance_features,
+)
 from mdasr.analysis.ivectors import ExtractorOptions
 from mdasr.analysis.pictures import draw_domains
 from mdasr.analysis.similarity import Alikeness, Resemblance
@@ -68,13 +75,15 @@ def test_every_speaker_has_a_turn_before_one_has_a_second():
 
 
 def test_utterances_are_drawn_by_seed_and_passed_over_without_speech(corpora, tmp_path):
-    (first, *_), (again, *_), (other, *_) = (sample(corpora["YouTube"], OPTIONS, seed) for seed in (0, 0, 1))
+    (first, *_), (again, *_), (other, *_) = (
+        utterance_features(corpora["YouTube"], OPTIONS, seed) for seed in (0, 0, 1)
+    )
     np.testing.assert_array_equal(first[1], again[1])
     assert not np.array_equal(first[1], other[1])
     quiet = Utterance("q", "c", "d", "s", "a", np.zeros(8000, np.int16))
     write_shard(shard_path(tmp_path, "audio", 0, 1), [encode_utterance(quiet)])
     with pytest.raises(ValueError, match="no utterance has speech"):
-        sample(seal_corpus(tmp_path, "c", "d"), OPTIONS, 0)
+        utterance_features(seal_corpus(tmp_path, "c", "d"), OPTIONS, 0)
 
 
 def test_ivectors_of_domains_are_repeatable_and_tell_them_apart(corpora):
@@ -168,7 +177,7 @@ def test_the_command_explains_what_it_cannot_compare(corpora, tmp_path, capsys):
 
 def test_corpora_of_one_domain_are_told_apart(corpora, tmp_path):
     again = make_corpus(tmp_path / "more", "YouTube", 0.3)
-    names = [*named([corpora["YouTube"], again, corpora["Telephony"]])]
+    names = [*by_domain([corpora["YouTube"], again, corpora["Telephony"]])]
     assert names == [f"YouTube ({corpora['YouTube'].directory})", f"YouTube ({again.directory})", "Telephony"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mdasr.corpus.beam import in_pipeline
+from mdasr.corpus.beam_shards import in_pipeline
 from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_corpus
 

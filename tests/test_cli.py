@@ -11,7 +11,7 @@ import soundfile
 from mdasr.cli.main import COMMANDS, main
 from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
 from mdasr.perturb.noises import make_noises
-from mdasr.recognize.transcript import Piece
+from mdasr.recognize.transcript import Passage
 from tests.test_fuzz import small_model
 from tests.test_loader import toy_corpus
 
@@ -211,7 +211,7 @@ def test_recordings_that_the_output_could_not_tell_apart_are_refused(files, kind
 
 def test_of_silence_no_subtitle_is_printed(things, monkeypatch, capsys):
     monkeypatch.chdir(things)
-    monkeypatch.setattr("mdasr.recognize.transcript.transcribe", lambda *_, **__: [Piece(0.0, 1.0, ())])
+    monkeypatch.setattr("mdasr.recognize.transcript.transcribe", lambda *_, **__: [Passage(0.0, 1.0, ())])
     for kind, printed in (("srt", ""), ("ctm", ""), ("text", "\n")):
         assert main(["transcribe", "model", "in.wav", "--format", kind]) == 0
         assert capsys.readouterr().out == printed

@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NGram
-from mdasr.language.combine import fit_weights, interpolate, ngram_rows, prune
-from mdasr.language.levels import Level
-from mdasr.language.ngram import train
+from mdasr.language.combine import fit_weights, interpolate, prune
+from mdasr.language.levels import Level, ngram_words
+from mdasr.language.ngram import train_ngrams
 from tests.test_ngram import made_up
 
 WORDS = "abcdef"
@@ -19,7 +19,12 @@ WORDS = "abcdef"
 
 @pytest.fixture(scope="module")
 def models() -> list[NGram]:
-    return [train(made_up(seed, 60 + 60 * seed), 3, vocabulary=WORDS) for seed in (1, 2)]
+    return [train_ngrams(made_up(seed, 60 + 60 * seed), 3, vocabulary=WORDS) for seed in (1, 2)]
+
+
+def ngram_rows(model: NGram, n: int) -> np.ndarray:
+    """The words of every n-gram of one order, as places in `model.words`."""
+    return ngram_words(model.levels[: n - 1], model.levels[n - 1].keys)
 
 
 def sums(model: NGram, order: int) -> np.ndarray:
@@ -84,7 +89,7 @@ def test_fitted_weights_suit_the_held_out_text(models, how):
 
 
 def test_models_that_do_not_go_together_are_refused(models):
-    other = train(made_up(3), 2, vocabulary="abcdefg")
+    other = train_ngrams(made_up(3), 2, vocabulary="abcdefg")
     with pytest.raises(ValueError, match="same vocabulary"):
         interpolate([models[0], other], [0.5, 0.5])
     for weights in ([0.5], [0.5, 0.6], [1.5, -0.5]):
@@ -93,7 +98,7 @@ def test_models_that_do_not_go_together_are_refused(models):
 
 
 def test_models_of_two_orders_mix(models):
-    mixture = interpolate([models[0], train(made_up(2), 2, vocabulary=WORDS)], [0.5, 0.5])
+    mixture = interpolate([models[0], train_ngrams(made_up(2), 2, vocabulary=WORDS)], [0.5, 0.5])
     assert mixture.order == 3
     np.testing.assert_allclose(sums(mixture, 3), 1, atol=1e-4)
 
@@ -136,7 +141,7 @@ def test_the_loss_is_the_divergence_that_leaving_out_makes():
     """Stolcke's formula against the definition: the relative entropy of the model without one bigram."""
     from mdasr.language.combine import _losses, _with_backoff
 
-    model = train(made_up(4), 2, vocabulary=WORDS)
+    model = train_ngrams(made_up(4), 2, vocabulary=WORDS)
     losses, rows, level = next(_losses(model)), ngram_rows(model, 2), model.levels[1]
     words = np.arange(1, len(model.words))
     for i in range(0, len(rows), 5):

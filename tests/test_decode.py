@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from mdasr.align.tree import Split, Tree, monophones
+from mdasr.align.tree import Branch, Tree
 from mdasr.decode.grammar import build_grammar
 from mdasr.decode.graph import Graph, build_graph
-from mdasr.decode.lattice import ctm_lines, word_times
-from mdasr.decode.search import Hypothesis, SearchOptions, decode
+from mdasr.decode.search import SearchOptions, decode
 from mdasr.language import ngram
 from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon
+from tests.tasks import monophone_tree
 
 # Homophones (a, c), a word that begins another (a, b), variants, a word of one phone that can repeat itself.
 LEXICON = Lexicon(
@@ -59,7 +59,7 @@ ngram 3=3
 TREE = Tree(
     ("SIL", "X", "Y", "Z"),
     (("SIL",), ("X",)),
-    (0, Split("right", 0, 1, 2), Split("left", 1, 3, 4), 5),
+    (0, Branch("right", 0, 1, 2), Branch("left", 1, 3, 4), 5),
 )
 WIDE = SearchOptions(beam=1000.0, max_active=100_000, acoustic_scale=0.7)
 
@@ -189,8 +189,8 @@ def test_finds_words_and_times_in_a_larger_vocabulary():
     rng = np.random.default_rng(5)
     lexicon = Lexicon({f"w{i}": ((tuple(rng.choice(ARPABET, size=4).tolist()), 1.0),) for i in range(120)})
     text = [rng.choice(lexicon.words, size=rng.integers(1, 9)).tolist() for _ in range(200)]
-    tree = monophones((SILENCE, *ARPABET))
-    graph = build_graph(lexicon, ngram.train(text, 3, lexicon.words).to_arpa(), tree)
+    tree = monophone_tree((SILENCE, *ARPABET))
+    graph = build_graph(lexicon, ngram.train_ngrams(text, 3, lexicon.words).to_arpa(), tree)
     for sentence in text[:10]:
         phones, starts, ends, now = [(SILENCE, 3)], [], [], 3
         for word in sentence:
@@ -213,8 +213,8 @@ def test_finds_words_and_times_in_a_larger_vocabulary():
 def test_search_that_finds_no_end_is_repeated_with_a_wider_beam():
     """The scores stop in the middle of the only word, and speak loudly against anything else."""
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),)})
-    arpa = ngram.train([["long"]], 2).to_arpa()
-    tree = monophones(("SIL", "X", "Y", "Z"))
+    arpa = ngram.train_ngrams([["long"]], 2).to_arpa()
+    tree = monophone_tree(("SIL", "X", "Y", "Z"))
     graph = build_graph(lexicon, arpa, tree)
     scores = scores_of([("X", 1), ("Y", 1), ("X", 1)], tree, height=30.0)
     narrow = SearchOptions(beam=1.0, min_active=0, retries=0)
@@ -228,8 +228,8 @@ def test_search_that_finds_no_end_is_repeated_with_a_wider_beam():
 
 def test_a_word_that_is_not_named_yet_is_left_out():
     lexicon = Lexicon({"one": ((("X", "Y", "X"), 1.0),), "other": ((("X", "Y", "Z"), 1.0),)})
-    tree = monophones(("SIL", "X", "Y", "Z"))
-    graph = build_graph(lexicon, ngram.train([["one"], ["other"]], 2).to_arpa(), tree)
+    tree = monophone_tree(("SIL", "X", "Y", "Z"))
+    graph = build_graph(lexicon, ngram.train_ngrams([["one"], ["other"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 2), ("Y", 2)], tree, height=30.0)
     found = decode(graph, scores, SearchOptions(beam=1.0, min_active=0, retries=0))
     assert not found.reached_final and found.words == found.starts == found.ends == ()
@@ -268,7 +268,7 @@ def test_graph_needs_pronunciations_and_phones():
     with pytest.raises(ValueError, match=r"2 words of the language model are not in the lexicon: 'b', 'c'\. Add"):
         build_graph(few, ARPA, TREE)
     with pytest.raises(ValueError, match="phones that the tree does not know: 'Y', 'Z'"):
-        build_graph(LEXICON, ARPA, monophones(("SIL", "X")))
+        build_graph(LEXICON, ARPA, monophone_tree(("SIL", "X")))
     with pytest.raises(ValueError, match=r"silence_probability is 1\.0"):
         build_graph(LEXICON, ARPA, TREE, silence_probability=1.0)
 
@@ -318,14 +318,3 @@ def test_incomplete_graphs_are_named(graph, tmp_path, capfd):
     with pytest.raises(ValueError, match="a graph of format 0"):
         Graph.read(tmp_path)
     capfd.readouterr()  # kaldifst's own complaint
-
-
-def test_ctm_lines_hold_seconds():
-    heard = Hypothesis(("yes", "no"), (0, 10), (4, 11), 0.0, 0.0, True, 11.0)
-    # Step 0's label frame is frame 1, whose centre is sample 416; a step is 480 samples.
-    assert word_times(heard)[0] == ("yes", pytest.approx(176 / 16000), pytest.approx((176 + 4 * 480) / 16000))
-    assert ctm_lines("u1", heard) == ["u1 1 0.011 0.120 yes", "u1 1 0.311 0.030 no"]
-    assert ctm_lines("u1", heard, channel="B", offset_s=60.0)[1] == "u1 B 60.311 0.030 no"
-    assert ctm_lines("u1", replace(heard, words=(), starts=(), ends=())) == []
-    with pytest.raises(ValueError, match="'u 1': CTM's fields are split at white space"):
-        ctm_lines("u 1", heard)

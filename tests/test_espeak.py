@@ -85,7 +85,7 @@ def test_without_espeak_the_error_says_what_to_install(monkeypatch):
         importlib.util, "find_spec", lambda name: None if name == "espeakng_loader" else find_spec(name)
     )
     with pytest.raises(ImportError, match=r"pip install espeakng-loader"):
-        espeak.require()
+        espeak.require_espeak()
 
 
 @pytest.mark.parametrize("language", ACCENTS)

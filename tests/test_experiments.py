@@ -15,7 +15,7 @@ from experiments.claims import CLAIMS, Claim, Comparison, That, all_of, compare,
 from experiments.collection import Mapped
 from experiments.laboratory import Laboratory
 from experiments.matrix import Matrix
-from experiments.models import MULTI, VSD, VSD_NOISE, adapted
+from experiments.models import MULTI, VSD, VSD_NOISE, adapted_model
 from experiments.nouns import Model, Table, TestSet
 from experiments.table3_noise import TABLE
 from experiments.testsets import DICTATION, TELEPHONY_8K, VOICESEARCH, name, narrow, noisy
@@ -72,14 +72,14 @@ def test_a_table_beyond_the_paper_has_no_numbers_of_the_papers():
 
 def test_one_speakers_interval_is_over_utterances():
     spoken = [Scored(f"u{i}", "s", "a b", "a c", Errors(sub=1, ref_words=2)) for i in range(5)]
-    assert report.cell(spoken)["ci95_over"] == "utterances"
+    assert report.wer_cell(spoken)["ci95_over"] == "utterances"
     two = [*spoken, Scored("v", "t", "a b", "a b", Errors(ref_words=2))]
-    assert report.cell(two)["ci95_over"] == "speakers"
-    alone = report.cell(spoken[:1])
-    assert alone["ci95"] is None and alone["wer"] == 50.0 and report.describe(alone) == "50.0"
+    assert report.wer_cell(two)["ci95_over"] == "speakers"
+    alone = report.wer_cell(spoken[:1])
+    assert alone["ci95"] is None and alone["wer"] == 50.0 and report.wer_text(alone) == "50.0"
     unspoken = Scored("w", "t", "", "a", Errors(ins=1))
-    assert report.cell([*spoken, unspoken])["ci95_over"] == "utterances"
-    with_silence = report.cell([spoken[0], unspoken])
+    assert report.wer_cell([*spoken, unspoken])["ci95_over"] == "utterances"
+    with_silence = report.wer_cell([spoken[0], unspoken])
     assert with_silence["ci95"] is None and with_silence["wer"] == 100.0
     words = [dataclasses.asdict(s) for s in (spoken[0], unspoken)]
     assert "from 100.0 to 100.0 %: +0.0 points (one utterance, so" in report.compared(
@@ -101,7 +101,7 @@ def test_an_adaptation_on_a_single_utterance_is_drawn_without_its_interval(tmp_p
 
 def test_several_seeds_make_one_cell_with_a_wider_interval():
     same, worse = scored([10, 12, 8, 10, 11, 9]), scored([20, 22, 18, 20, 21, 19])
-    one, two = report.cell(same), report.cell(same, worse)
+    one, two = report.wer_cell(same), report.wer_cell(same, worse)
     assert two["wer"] == 15.0
     assert two["wer_by_seed"] == [10.0, 20.0]
     assert np.ptp(two["ci95"]) > 3 * np.ptp(one["ci95"])
@@ -164,8 +164,8 @@ def test_an_open_claim_says_what_keeps_it_open_and_whose_luck_that_is():
 
 def test_a_gap_that_narrows():
     early, late = (
-        (adapted(MULTI, "10 hrs"), adapted(VSD, "10 hrs")),
-        (adapted(MULTI, "700 hrs"), adapted(VSD, "700 hrs")),
+        (adapted_model(MULTI, "10 hrs"), adapted_model(VSD, "10 hrs")),
+        (adapted_model(MULTI, "700 hrs"), adapted_model(VSD, "700 hrs")),
     )
     errors = dict(zip((*early, *late), ([20] * 6, [30] * 6, [10] * 6, [11] * 6)))
     results = {(model, TELEPHONY_8K): scored(each) for model, each in errors.items()}
@@ -343,7 +343,7 @@ def test_a_matrix_that_was_made_is_on_the_page(tmp_path):
 
 def test_models_have_directories_that_any_file_system_takes(tmp_path):
     laboratory = Laboratory(tmp_path, MINI)
-    names = [laboratory.directory(model).name for model in (why.longer(MULTI), adapted(MULTI, "10 hrs"))]
+    names = [laboratory.directory(model).name for model in (why.longer(MULTI), adapted_model(MULTI, "10 hrs"))]
     assert [each.rpartition("-")[0] for each in names] == ["multidomain-1-5-the-steps", "multidomain-10-hrs"]
 
 
@@ -370,5 +370,5 @@ def test_a_matrix_over_anybodys_domains():
 
 def test_corpora_of_one_name_and_domain_are_told_apart_by_their_directories(tmp_path):
     one, two, other = (toy_corpus(tmp_path / d, [0.5], domain=n) for d, n in (("a", "X"), ("b", "X"), ("c", "Y")))
-    assert report.labels([one, other]) == ["x (X)", "y (Y)"]
-    assert report.labels([one, two, other]) == [str(tmp_path / "a"), str(tmp_path / "b"), "y (Y)"]
+    assert report.corpus_labels([one, other]) == ["x (X)", "y (Y)"]
+    assert report.corpus_labels([one, two, other]) == [str(tmp_path / "a"), str(tmp_path / "b"), "y (Y)"]

@@ -23,7 +23,7 @@ from mdasr import frontend
 from mdasr.acoustic.checkpoints import Checkpoints, check_run, digest_of
 from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.acoustic.training_log import read_curves
-from mdasr.align.tree import Tree, monophones
+from mdasr.align.tree import Tree
 from mdasr.cli.recognition import read_evaluation
 from mdasr.cli.sounds import read_recipe
 from mdasr.corpus.audio import read_audio
@@ -34,7 +34,7 @@ from mdasr.corpus.records import Corpus
 from mdasr.corpus.timings import ctm_lines, read_ctm, read_textgrid, write_textgrid
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.model.directory import Recognizer
@@ -43,6 +43,7 @@ from mdasr.perturb.noises import read_noises
 from mdasr.training.jobs import read_questions
 from mdasr.training.wording import make_language, train_ngram
 from tests.damage import BOMB, OF_BYTES, OF_TEXT
+from tests.tasks import monophone_tree
 from tests.test_checkpoints import state
 from tests.test_importers import lines as write_lines
 from tests.test_importers import noise, recording, supervision
@@ -50,7 +51,7 @@ from tests.test_loader import toy_corpus
 
 LONGEST_S = 20  # what takes longer hangs; nothing here needs a tenth of it
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-TREE = monophones(LEXICON.phones)
+TREE = monophone_tree(LEXICON.phones)
 ARPA = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)
 
 

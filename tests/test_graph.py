@@ -16,7 +16,7 @@ import pytest
 
 from mdasr import frontend
 from mdasr.acoustic.network import ModelConfig, init_params
-from mdasr.align.tree import Split, Tree, monophones
+from mdasr.align.tree import Branch, Tree
 from mdasr.cli.main import main
 from mdasr.decode import graph as graphs
 from mdasr.decode import stages
@@ -25,13 +25,14 @@ from mdasr.decode.grammar import Announced, announced, build_grammar
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.search import SearchOptions
 from mdasr.language import espeak, ngram
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.training.wording import make_language, train_ngram
+from tests.tasks import monophone_tree
 from tests.test_decode import ARPA, LEXICON, TREE
 
-OTHER_TREE = Tree(TREE.phones, TREE.questions, (0, Split("left", 0, 1, 2), Split("left", 1, 3, 4), 5))
+OTHER_TREE = Tree(TREE.phones, TREE.questions, (0, Branch("left", 0, 1, 2), Branch("left", 1, 3, 4), 5))
 
 
 def same(one: Graph, other: Graph) -> bool:
@@ -197,7 +198,7 @@ def test_a_graph_without_digests_does_not_reach_openfst(tmp_path):
 
 
 SAID = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 2 / 3), (("S", "AA"), 1 / 3))})
-PHONES = monophones((*SAID.phones, "T"))
+PHONES = monophone_tree((*SAID.phones, "T"))
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +273,7 @@ def test_a_graph_made_before_a_training_was_killed_is_taken(model, tmp_path, mon
 @pytest.fixture
 def other_lm(tmp_path) -> Path:
     text = [["ah", "tas"], ["tas"], ["s", "ah"]]
-    (tmp_path / "other.arpa").write_text(ngram.train(text, 2).to_arpa())
+    (tmp_path / "other.arpa").write_text(ngram.train_ngrams(text, 2).to_arpa())
     return tmp_path / "other.arpa"
 
 

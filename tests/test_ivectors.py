@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from mdasr.analysis import ubm as ubm_module
-from mdasr.analysis.ivectors import Extractor, ExtractorOptions, ivectors, log_evidence, reestimate, train_extractor
+from mdasr.analysis.ivectors import Extractor, ExtractorOptions, ivectors, reestimate_loadings, train_extractor
 from mdasr.analysis.ubm import Ubm, UbmOptions, reestimate_ubm, seeded_ubm, statistics, train_ubm
 
 DIM = 5
@@ -132,7 +132,7 @@ def test_the_evidence_is_the_density_of_all_frames_together():
         x = frames.ravel().astype(np.float64)
         expected += multivariate_normal.logpdf(x, cov=noise + stacked @ stacked.T)
         expected -= multivariate_normal.logpdf(x, cov=noise)
-    assert log_evidence(extractor, statistics(ubm, utterances)) == pytest.approx(expected, abs=1e-3)
+    assert reestimate_loadings(extractor, statistics(ubm, utterances))[1] == pytest.approx(expected, abs=1e-3)
 
 
 def test_em_raises_the_evidence_and_finds_the_subspace():
@@ -142,7 +142,9 @@ def test_em_raises_the_evidence_and_finds_the_subspace():
     observed = statistics(ubm, utterances)
     extractor, evidences = train_extractor(ubm, observed, ExtractorOptions(2, 30), np.random.default_rng(7))
     assert (np.diff(evidences) > -1e-6 * abs(evidences[-1])).all()
-    assert evidences[-1] > log_evidence(Extractor(ubm, truth), observed) - 1, "at least as likely as the truth"
+    assert evidences[-1] > reestimate_loadings(Extractor(ubm, truth), observed)[1] - 1, (
+        "at least as likely as the truth"
+    )
     assert np.degrees(subspace_angles(extractor.loadings.reshape(-1, 2), truth.reshape(-1, 2))).max() < 5
     points = ivectors(extractor, observed)
     fitted, *_ = np.linalg.lstsq(points, w, rcond=None)
@@ -156,10 +158,8 @@ def test_minimum_divergence_keeps_what_the_evidence_gains_from_any_start():
     observed = statistics(ubm, utterances)
     for scale in (1e-3, 1.0, 30.0):
         extractor = Extractor(ubm, scale * np.random.default_rng(8).standard_normal((4, DIM, 3)))
-        before = log_evidence(extractor, observed)
-        extractor, told = reestimate(extractor, observed)
-        assert told == pytest.approx(before, rel=1e-5, abs=1e-3)
-        assert log_evidence(extractor, observed) > before
+        extractor, before = reestimate_loadings(extractor, observed)
+        assert reestimate_loadings(extractor, observed)[1] > before
 
 
 def test_the_same_seed_gives_the_same_bits():

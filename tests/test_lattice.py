@@ -8,16 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mdasr.align.tree import monophones
 from mdasr.decode.graph import Graph, build_graph
-from mdasr.decode.lattice import Lattice, ctm_lines, pruned, search_lattice
-from mdasr.decode.paths import confidences, nbest, oracle_errors, posteriors, shares
-from mdasr.decode.rescore import Grammar, rescore
+from mdasr.decode.lattice import Lattice, pruned, search_lattice
+from mdasr.decode.links import state_lattice
+from mdasr.decode.paths import arc_posteriors, confidences, nbest, oracle_errors, shares
+from mdasr.decode.rescore import GrammarCosts, rescore
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.decode.tokens import state_lattice
+from mdasr.decode.tokens import pass_tokens
 from mdasr.language import ngram
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
+from tests.tasks import monophone_tree
 from tests.test_decode import (
     ARPA,
     LEXICON,
@@ -29,6 +30,10 @@ from tests.test_decode import (
     graph,  # noqa: F401  a fixture
     scores_of,
 )
+
+
+def lattice_of(*arguments) -> Lattice:
+    return search_lattice(*arguments)[1]
 
 
 def best_by(hypotheses, columns: int) -> dict:
@@ -66,7 +71,7 @@ def test_a_lattice_holds_every_word_sequence_and_every_start_within_the_beam(gra
     rng = np.random.default_rng(10 + steps)
     for beam in (2.0, 7.0, 500.0):
         scores = draw(rng, steps)
-        lattice = search_lattice(graph, scores, replace(WIDE, insertion_penalty=penalty), beam)
+        lattice = lattice_of(graph, scores, replace(WIDE, insertion_penalty=penalty), beam)
         everything = list(enumerate_hypotheses(scores, WIDE.acoustic_scale, penalty, TREE))
         best = min(everything)[0]
         for columns in (1, 2):  # words alone; words and where they start
@@ -80,7 +85,7 @@ def test_a_lattice_holds_every_word_sequence_and_every_start_within_the_beam(gra
 
 
 def test_arcs_are_sorted_and_no_two_say_the_same(graph):  # noqa: F811
-    lattice = search_lattice(graph, draw(np.random.default_rng(0), 20), WIDE, 8.0)
+    lattice = lattice_of(graph, draw(np.random.default_rng(0), 20), WIDE, 8.0)
     assert (lattice.targets > lattice.sources).all() and (np.diff(lattice.sources) >= 0).all()
     assert (np.diff(lattice.steps[lattice.sources]) >= 0).all()
     rows = list(zip(lattice.sources, lattice.targets, lattice.labels))
@@ -94,7 +99,7 @@ def test_arcs_are_sorted_and_no_two_say_the_same(graph):  # noqa: F811
 def test_nbest_is_the_ranking_of_all_word_sequences(graph):  # noqa: F811
     for seed in range(4):
         scores = draw(np.random.default_rng(seed), 4)
-        lattice = search_lattice(graph, scores, WIDE, 500.0)
+        lattice = lattice_of(graph, scores, WIDE, 500.0)
         everything = list(enumerate_hypotheses(scores, WIDE.acoustic_scale, 0.0, TREE))
         wanted = best_by(everything, 1)
         found = nbest(lattice, 10_000)
@@ -117,14 +122,14 @@ def test_nbest_is_the_ranking_of_all_word_sequences(graph):  # noqa: F811
 @pytest.mark.parametrize("scale", [1.0, 0.3])
 def test_posteriors_and_confidences_are_sums_over_all_paths(graph, scale):  # noqa: F811
     for seed in range(4):
-        lattice = search_lattice(graph, draw(np.random.default_rng(seed), 5), WIDE, 9.0)
+        lattice = lattice_of(graph, draw(np.random.default_rng(seed), 5), WIDE, 9.0)
         all_paths = paths(lattice)
         weights = np.exp([-scale * cost for cost, *_ in all_paths])
         weights /= weights.sum()
         wanted = np.zeros(len(lattice.labels))
         for weight, (_, arcs, *_) in zip(weights, all_paths):
             wanted[list(arcs)] += weight
-        np.testing.assert_allclose(posteriors(lattice, scale), wanted, atol=1e-9)
+        np.testing.assert_allclose(arc_posteriors(lattice, scale), wanted, atol=1e-9)
         for hypothesis in nbest(lattice, 5):
             sure = shares(lattice, hypothesis, scale)
             assert len(sure) == len(hypothesis.words)
@@ -142,18 +147,17 @@ def test_posteriors_and_confidences_are_sums_over_all_paths(graph, scale):  # no
 
 def test_a_word_that_nothing_contests_is_certain_and_one_that_is_not_there_is_not():
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),), "other": ((("Y", "Z"), 1.0),)})
-    tree = monophones(("SIL", "X", "Y", "Z"))
-    own = build_graph(lexicon, ngram.train([["long"], ["other"]], 2).to_arpa(), tree)
+    tree = monophone_tree(("SIL", "X", "Y", "Z"))
+    own = build_graph(lexicon, ngram.train_ngrams([["long"], ["other"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 2), ("Y", 2), ("X", 2), ("Z", 2)], tree, height=40.0)
     heard = decode(own, scores, SearchOptions())
-    lattice = search_lattice(own, scores, SearchOptions())
+    lattice = lattice_of(own, scores, SearchOptions())
     assert shares(lattice, heard) == pytest.approx((1.0,))
     assert shares(lattice, replace(heard, words=("other",))) == (0.0,)
     assert confidences(lattice, heard, SearchOptions()) == pytest.approx((0.99,))
     # log odds of 99 to 1 are 4.595: half of that, less 1, is 1.298
     calibrated = SearchOptions(confidence_slope=0.5, confidence_offset=-1.0)
     assert confidences(lattice, heard, calibrated) == pytest.approx((0.7855,), abs=1e-4)
-    assert ctm_lines("u", heard, confidences=(0.875,))[0].endswith(" long 0.88")
 
 
 def edit_distance(a, b) -> int:
@@ -169,7 +173,7 @@ def edit_distance(a, b) -> int:
 def test_oracle_errors_are_the_fewest_of_all_paths(graph, beam):  # noqa: F811
     rng = np.random.default_rng(3)
     for steps in (1, 3, 5):
-        lattice = search_lattice(graph, draw(rng, steps), WIDE, beam)
+        lattice = lattice_of(graph, draw(rng, steps), WIDE, beam)
         said = {words for _, _, words, *_ in paths(lattice)}
         for length in range(5):
             reference = rng.choice(["a", "b", "c", "never"], length).tolist()
@@ -184,7 +188,7 @@ def arpa_of(tmp_path, text: str):
 
 
 def test_the_grammar_charges_what_the_graph_does(tmp_path):
-    grammar = Grammar(arpa_of(tmp_path, ARPA))
+    grammar = GrammarCosts(arpa_of(tmp_path, ARPA))
     rng = np.random.default_rng(0)
     for length in range(9):
         for _ in range(20):
@@ -198,20 +202,20 @@ def test_the_grammar_charges_what_the_graph_does(tmp_path):
 def other_model(order: int) -> ngram.NGram:
     rng = np.random.default_rng(order)
     text = [rng.choice(["a", "b", "c"], rng.integers(1, 7), p=[0.2, 0.3, 0.5]).tolist() for _ in range(60)]
-    return ngram.train(text, order, ["a", "b", "c"])
+    return ngram.train_ngrams(text, order, ["a", "b", "c"])
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 def test_rescoring_is_decoding_with_the_other_models_graph(graph, tmp_path, order):  # noqa: F811
-    old, model = Grammar(arpa_of(tmp_path, ARPA)), other_model(order)
+    old, model = GrammarCosts(arpa_of(tmp_path, ARPA)), other_model(order)
     other = build_graph(LEXICON, model.to_arpa(), TREE, silence_probability=0.4)
-    new = Grammar(model)
+    new = GrammarCosts(model)
     for seed in range(2):
         scores = draw(np.random.default_rng(seed), 4)
-        lattice = search_lattice(graph, scores, WIDE, 500.0)
+        lattice = lattice_of(graph, scores, WIDE, 500.0)
         same = nbest(rescore(lattice, old, old), 50)
         assert [(h.words, h.starts) for h in same] == [(h.words, h.starts) for h in nbest(lattice, 50)]
-        wanted = {h.words: h.cost for h in nbest(search_lattice(other, scores, WIDE, 500.0), 10_000)}
+        wanted = {h.words: h.cost for h in nbest(lattice_of(other, scores, WIDE, 500.0), 10_000)}
         found = nbest(rescore(lattice, old, new), 10_000)
         assert {h.words for h in found} == wanted.keys()
         for hypothesis in found:
@@ -222,28 +226,28 @@ def test_rescoring_is_decoding_with_the_other_models_graph(graph, tmp_path, orde
 
 
 def test_rescoring_with_a_longer_model_finds_what_decoding_finds_in_a_longer_utterance(graph, tmp_path):  # noqa: F811
-    old, model = Grammar(arpa_of(tmp_path, ARPA)), other_model(4)
+    old, model = GrammarCosts(arpa_of(tmp_path, ARPA)), other_model(4)
     other = build_graph(LEXICON, model.to_arpa(), TREE, silence_probability=0.4)
     for seed in range(2):
         scores = draw(np.random.default_rng(seed), 8)
-        found = nbest(rescore(search_lattice(graph, scores, WIDE, 12.0), old, Grammar(model), beam=6.0), 1)[0]
+        found = nbest(rescore(lattice_of(graph, scores, WIDE, 12.0), old, GrammarCosts(model), beam=6.0), 1)[0]
         best = decode(other, scores, WIDE)
         assert found.words == best.words and found.cost == pytest.approx(best.cost, abs=0.1)
 
 
 def test_a_model_that_lacks_a_word_must_have_the_unknown_one(graph, tmp_path):  # noqa: F811
-    old = Grammar(arpa_of(tmp_path, ARPA))
-    lattice = search_lattice(graph, draw(np.random.default_rng(0), 4), WIDE, 50.0)
+    old = GrammarCosts(arpa_of(tmp_path, ARPA))
+    lattice = lattice_of(graph, draw(np.random.default_rng(0), 4), WIDE, 50.0)
     with pytest.raises(ValueError, match=r"lacks the word '[ac]', and has no <unk>"):
-        rescore(lattice, old, Grammar(ngram.train([["b"]], 2)))
-    with_unknown = ngram.train([["b"], ["x", "b"]], 2, ["b", "<unk>"])
-    assert nbest(rescore(lattice, old, Grammar(with_unknown)), 5)
+        rescore(lattice, old, GrammarCosts(ngram.train_ngrams([["b"]], 2)))
+    with_unknown = ngram.train_ngrams([["b"], ["x", "b"]], 2, ["b", "<unk>"])
+    assert nbest(rescore(lattice, old, GrammarCosts(with_unknown)), 5)
 
 
 def test_silence_alone_is_a_lattice_without_words(graph):  # noqa: F811
     scores = np.full((6, 6), -50.0, np.float32)
     scores[:, TREE.leaf("SIL", "SIL", "SIL")] = 0
-    lattice = search_lattice(graph, scores, WIDE, 2.0)
+    lattice = lattice_of(graph, scores, WIDE, 2.0)
     assert lattice.words == () and lattice.reached_final
     (only,) = nbest(lattice, 5)
     assert only.words == () and confidences(lattice, only, SearchOptions()) == ()
@@ -253,62 +257,85 @@ def test_silence_alone_is_a_lattice_without_words(graph):  # noqa: F811
 
 def test_where_no_sentence_ends_the_beginning_of_one_is_kept():
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),)})
-    tree = monophones(("SIL", "X", "Y", "Z"))
-    own = build_graph(lexicon, ngram.train([["long"]], 2).to_arpa(), tree)
+    tree = monophone_tree(("SIL", "X", "Y", "Z"))
+    own = build_graph(lexicon, ngram.train_ngrams([["long"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 1), ("Y", 1), ("X", 1)], tree, height=30.0)
     narrow = SearchOptions(beam=1.0, min_active=0, retries=0)
-    lattice = search_lattice(own, scores, narrow, 1.0)
+    lattice = lattice_of(own, scores, narrow, 1.0)
     (cut,) = nbest(lattice, 3)
     best = decode(own, scores, narrow)
     assert not lattice.reached_final and not cut.reached_final
     assert (cut.words, cut.starts, cut.ends) == (best.words, best.starts, best.ends) == (("long",), (0,), (3,))
-    grammar = Grammar(ngram.train([["long"]], 2))
+    grammar = GrammarCosts(ngram.train_ngrams([["long"]], 2))
     assert nbest(rescore(lattice, grammar, grammar), 1)[0].cost == pytest.approx(cut.cost)  # no </s> is charged
-    whole = search_lattice(own, scores, replace(narrow, retries=12), 1.0)
+    whole = lattice_of(own, scores, replace(narrow, retries=12), 1.0)
     assert whole.reached_final and whole.beam > 1.0
 
 
 def test_a_word_that_is_not_named_yet_is_left_out_of_the_lattice():
     lexicon = Lexicon({"one": ((("X", "Y", "X"), 1.0),), "other": ((("X", "Y", "Z"), 1.0),)})
-    tree = monophones(("SIL", "X", "Y", "Z"))
-    own = build_graph(lexicon, ngram.train([["one"], ["other"]], 2).to_arpa(), tree)
+    tree = monophone_tree(("SIL", "X", "Y", "Z"))
+    own = build_graph(lexicon, ngram.train_ngrams([["one"], ["other"]], 2).to_arpa(), tree)
     scores = scores_of([("X", 2), ("Y", 2)], tree, height=30.0)
-    lattice = search_lattice(own, scores, SearchOptions(beam=1.0, min_active=0, retries=0), 1.0)
+    lattice = lattice_of(own, scores, SearchOptions(beam=1.0, min_active=0, retries=0), 1.0)
     assert not lattice.reached_final
     assert [h.words for h in nbest(lattice, 3)] == [()]
 
 
-@pytest.mark.parametrize("limits", [{"max_active": 60}, {"beam": 3.0, "min_active": 0}])
-def test_a_narrow_search_finds_about_what_kaldis_decoder_finds(limits):
-    rng = np.random.default_rng(5)
+def random_task(rng: np.random.Generator) -> tuple[Graph, int]:
+    """A graph of 30 words with a trigram, and how many phones it has."""
     phones = ("SIL", *(f"P{i}" for i in range(12)))
     lexicon = Lexicon({f"w{i}": ((tuple(rng.choice(phones[1:], 4).tolist()), 1.0),) for i in range(30)})
     text = [rng.choice(lexicon.words, size=rng.integers(1, 9)).tolist() for _ in range(200)]
-    own = build_graph(lexicon, ngram.train(text, 3, lexicon.words).to_arpa(), monophones(phones))
+    return build_graph(lexicon, ngram.train_ngrams(text, 3, lexicon.words).to_arpa(), monophone_tree(phones)), len(
+        phones
+    )
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"max_active": 60},
+        {"max_active": 21, "retries": 4},
+        {"max_active": 300, "insertion_penalty": 1.5},
+        {"beam": 3.0, "min_active": 0},
+        {"beam": 0.3, "min_active": 2, "retries": 1},
+        {"beam": 6.0, "acoustic_scale": 2.0},
+        {"beam": 30.0, "max_active": 4000},
+    ],
+)
+def test_a_search_for_a_lattice_finds_what_kaldis_decoder_finds_whatever_it_cuts_off(limits):
+    rng = np.random.default_rng(5)
+    own, num_phones = random_task(rng)
     options = replace(SearchOptions(), **limits)
-    for _ in range(4):
-        scores = draw(rng, 40, len(phones))
-        best, mine = decode(own, scores, options), nbest(search_lattice(own, scores, options), 1)[0]
-        widest = decode(own, scores, WIDE)
-        assert widest.cost - 0.01 <= mine.cost <= best.cost + 0.5 * (best.cost - widest.cost) + 0.5
+    for steps in (1, 7, 40, 40, 120):
+        scores = draw(rng, steps, num_phones)
+        wanted = decode(own, scores, options)
+        best, lattice = search_lattice(own, scores, options)
+        assert replace(best, graph_cost=0.0, acoustic_cost=0.0) == replace(wanted, graph_cost=0.0, acoustic_cost=0.0)
+        assert best.graph_cost == pytest.approx(wanted.graph_cost, rel=1e-4, abs=1e-3)
+        assert best.acoustic_cost == pytest.approx(wanted.acoustic_cost, rel=1e-4, abs=1e-3)
+        # A path that was cut off may stand in the lattice all the same, where others kept its states.
+        assert nbest(lattice, 1)[0].cost <= best.cost + 1e-6
+        assert len(shares(lattice, best)) == len(best.words)
 
 
 def test_noise_narrows_the_beam_instead_of_filling_the_memory(graph):  # noqa: F811
     flat = draw(np.random.default_rng(0), 300) * np.float32(0.01)
-    found = state_lattice(graph, flat, SearchOptions(), 8.0)
+    found = state_lattice(pass_tokens(graph, flat, SearchOptions()), 8.0)
     assert found.lattice_beam < 8.0 and len(found.sources) <= 5_000 + 60 * 300
-    assert state_lattice(graph, flat[:20], SearchOptions(), 8.0).lattice_beam == 8.0
+    assert state_lattice(pass_tokens(graph, flat[:20], SearchOptions()), 8.0).lattice_beam == 8.0
 
 
 def test_lattices_check_scores_and_beam(graph):  # noqa: F811
     with pytest.raises(ValueError, match="the graph was built for 6"):
-        search_lattice(graph, np.zeros((4, 5), np.float32), WIDE)
+        lattice_of(graph, np.zeros((4, 5), np.float32), WIDE)
     with pytest.raises(ValueError, match=r"lattice beam is 0\.0"):
-        state_lattice(graph, np.zeros((4, 6), np.float32), WIDE, 0.0)
+        search_lattice(graph, np.zeros((4, 6), np.float32), WIDE, 0.0)
 
 
 def test_a_lattice_of_a_graph_from_a_file_is_the_same(graph, tmp_path):  # noqa: F811
     graph.write(tmp_path)
     scores = draw(np.random.default_rng(1), 12)
-    for h, again in zip(*(nbest(search_lattice(g, scores, WIDE), 9) for g in (graph, Graph.read(tmp_path)))):
+    for h, again in zip(*(nbest(lattice_of(g, scores, WIDE), 9) for g in (graph, Graph.read(tmp_path)))):
         assert h == again

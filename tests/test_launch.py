@@ -11,10 +11,12 @@ import yaml
 
 from experiments.__main__ import main
 from experiments.launch import kubernetes, local, slurm, tpu, without
-from experiments.launch.job import Job, set_up
+from experiments.launch.cluster_job import ClusterJob, set_up
 
 COMMAND = ("table6", "--scale", "paper", "--workdir", "/shared/it's here", "--set", "batch=512")
-JOB = Job(COMMAND, 4, directory="/home/a b/mdasr", zone="us-central2-b", image="example.org/mdasr:1", claim="runs")
+JOB = ClusterJob(
+    COMMAND, 4, directory="/home/a b/mdasr", zone="us-central2-b", image="example.org/mdasr:1", claim="runs"
+)
 
 
 def assert_bash(script: str) -> None:
@@ -64,7 +66,7 @@ def test_a_tpu_pod_runs_it_on_all_workers_if_there_are_so_many(tmp_path):
     there, _, remote = said[-1].removeprefix("--command=").partition(" && exec ")
     assert shlex.split(there) == ["cd", "/home/a b/mdasr"]
     assert shlex.split(remote) == [".venv/bin/python", "-m", "experiments", *COMMAND, "--distributed"]
-    fewer = tpu.render(Job(COMMAND, 2, directory="/x", zone="z"))
+    fewer = tpu.render(ClusterJob(COMMAND, 2, directory="/x", zone="z"))
     found = subprocess.run(["bash"], input=fewer, env=stand_ins(tmp_path, "gcloud"), capture_output=True, text=True)
     assert found.returncode == 2 and "has 4 workers, not 2" in found.stderr
 
@@ -89,7 +91,7 @@ def test_kubernetes_gets_an_indexed_job_whose_pods_know_their_place():
     mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounted == {"shared": "/shared", "memory": "/dev/shm"}
     assert {volume["name"] for volume in pod["volumes"]} == mounted.keys()
-    bare = yaml.safe_load(kubernetes.render(Job(COMMAND, 1, image="i", claim="c", gpus=0)))
+    bare = yaml.safe_load(kubernetes.render(ClusterJob(COMMAND, 1, image="i", claim="c", gpus=0)))
     assert "nvidia.com/gpu" not in str(bare)
 
 
@@ -101,7 +103,7 @@ def test_local_processes_are_numbered_and_stopped_when_one_fails(tmp_path, faili
         f'[ "${{@: -1}}" = "{failing}" ] && exit 3\n[ -n "{failing}" ] && exec sleep 100\ntrue\n'
     )
     program.chmod(0o755)
-    script = local.render(Job(COMMAND, 3, python=str(program)))
+    script = local.render(ClusterJob(COMMAND, 3, python=str(program)))
     assert_bash(script)
     found = subprocess.run(["bash"], input=script, text=True, timeout=60)
     assert found.returncode == status
@@ -115,7 +117,7 @@ def test_local_processes_have_the_time_to_save_when_they_are_asked_to_end(tmp_pa
         f'touch {tmp_path}/came-"${{@: -1}}"\nwhile true; do sleep 0.1; done\n'
     )
     program.chmod(0o755)
-    (tmp_path / "script").write_text(local.render(Job(COMMAND, 2, python=str(program))))
+    (tmp_path / "script").write_text(local.render(ClusterJob(COMMAND, 2, python=str(program))))
     process = subprocess.Popen(["bash", str(tmp_path / "script")])
     while len([*tmp_path.glob("came-*")]) < 2:
         time.sleep(0.05)
@@ -126,7 +128,7 @@ def test_local_processes_have_the_time_to_save_when_they_are_asked_to_end(tmp_pa
 
 def test_what_is_not_known_is_asked_for():
     with pytest.raises(ValueError, match=r"needs to be told: --set-up zone=\.\.\. --set-up directory=\.\.\."):
-        tpu.render(Job(COMMAND, 1))
+        tpu.render(ClusterJob(COMMAND, 1))
     with pytest.raises(ValueError, match="NAME among name, directory, python, gpus"):
         set_up(COMMAND, 1, ["nodes=3"])
     with pytest.raises(ValueError, match="gpus wants a number"):

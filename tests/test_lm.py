@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mdasr.cli.main import main
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.combine import interpolate, widen
-from mdasr.language.ngram import train
-from mdasr.language.text import normalize
+from mdasr.language.ngram import train_ngrams
+from mdasr.language.text import normalize_text
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 from tests.test_combine import sums
@@ -26,7 +26,7 @@ def test_train_prune_and_measure(tmp_path, capsys):
     texts = [write(tmp_path / "a.txt", text[:100]), write(tmp_path / "b.txt", text[100:])]
     arpa, pruned = tmp_path / "new" / "lm.arpa", tmp_path / "pruned.arpa"
     assert main(["lm", "train", *texts, "--order", "3", "--out", str(arpa)]) == 0
-    model = train(text, 3)
+    model = train_ngrams(text, 3)
     assert read_arpa(arpa).to_arpa() == model.to_arpa()
     counts = [len(level.keys) for level in model.levels]
     assert f"order 3, {sum(counts)} n-grams ({counts[0]} {counts[1]} {counts[2]})" in capsys.readouterr().out
@@ -47,7 +47,7 @@ def test_other_discounts(discount, tmp_path):
     text, arpa = write(tmp_path / "a.txt", made_up(3)), tmp_path / "lm.arpa"
     assert main(["lm", "train", text, "--order", "2", "--discount", discount, "--out", str(arpa)]) == 0
     chosen = discount if discount == "single" else float(discount)
-    assert read_arpa(arpa).to_arpa() == train(made_up(3), 2, discounting=chosen).to_arpa()
+    assert read_arpa(arpa).to_arpa() == train_ngrams(made_up(3), 2, discounting=chosen).to_arpa()
 
 
 @pytest.mark.parametrize("how", ["bayesian", "linear"])
@@ -71,7 +71,7 @@ def test_sources_of_other_vocabularies_are_mixed(how, tmp_path, capsys):
 
 
 def test_a_word_that_a_source_lacks_has_no_probability_there():
-    models = widen([train(made_up(1), 3, [*"abcdef", UNKNOWN]), train(made_up(2, words="efgh"), 2)])
+    models = widen([train_ngrams(made_up(1), 3, [*"abcdef", UNKNOWN]), train_ngrams(made_up(2, words="efgh"), 2)])
     for model, lacking, order in zip(models, ("gh", ["a", "b", "c", "d", UNKNOWN]), (3, 2)):
         assert model.words == (BEGIN, END, *sorted([UNKNOWN, *"abcdefgh"]))
         assert model.order == order
@@ -108,10 +108,10 @@ def test_a_vocabulary_file_closes_or_opens_the_vocabulary(tmp_path, capsys):
     arguments = ["lm", "train", text, "--order", "2", "--vocabulary", str(words), "--out", str(arpa)]
     words.write_text("b\na\n\nz\n")
     assert main(arguments) == 3
-    assert read_arpa(arpa).to_arpa() == train([["a", "b"]], 2, "abz").to_arpa()
+    assert read_arpa(arpa).to_arpa() == train_ngrams([["a", "b"]], 2, "abz").to_arpa()
     words.write_text("<unk>\na\nb\n")
     assert main(arguments) == 0
-    assert read_arpa(arpa).to_arpa() == train([["a", "b"], ["a", UNKNOWN]], 2, ["a", "b", UNKNOWN]).to_arpa()
+    assert read_arpa(arpa).to_arpa() == train_ngrams([["a", "b"], ["a", UNKNOWN]], 2, ["a", "b", UNKNOWN]).to_arpa()
     capsys.readouterr()
     assert main(["lm", "perplexity", str(arpa), text]) == 0
     assert "4 words in 2 sentences, 1 as <unk>" in capsys.readouterr().out
@@ -142,7 +142,7 @@ def test_what_cannot_be_done_is_said(arguments, message, tmp_path, capsys, monke
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "good.txt", [["a", "b"]])
     write(tmp_path / "digits.txt", [["4"]])
-    train([["a", "b"]], 2).write_arpa("good.arpa")
+    train_ngrams([["a", "b"]], 2).write_arpa("good.arpa")
     assert main(["lm", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x.arpa").exists()
@@ -158,7 +158,7 @@ def test_normalising_words_one_by_one_is_normalising_lines(tmp_path):
     expected, refused = [], 0
     for line in lines:
         try:
-            expected.append(normalize(line).split())
+            expected.append(normalize_text(line).split())
         except ValueError:
             refused += 1
     set_aside: list[str] = []

@@ -10,7 +10,6 @@ import pytest
 from mdasr import frontend
 from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats, step_labels
 from mdasr.acoustic.schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack
-from mdasr.align.tree import monophones
 from mdasr.corpus.records import (
     Alignment,
     Corpus,
@@ -22,9 +21,10 @@ from mdasr.corpus.records import (
     write_shard,
 )
 from mdasr.perturb import Policy
+from tests.tasks import monophone_tree
 
 PHONES = ("SIL", "AA", "S")
-TREE = monophones(PHONES)
+TREE = monophone_tree(PHONES)
 
 
 def toy_corpus(

@@ -12,10 +12,10 @@ import pytest
 from nltk.lm import KneserNeyInterpolated
 from nltk.util import everygrams
 
-from mdasr.language.arpa import read_arpa
-from mdasr.language.arpa_text import decimals
+from mdasr.language.arpa_reader import read_arpa
+from mdasr.language.arpa_writer import decimals
 from mdasr.language.backoff import NGram
-from mdasr.language.ngram import train
+from mdasr.language.ngram import train_ngrams
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 
 SMALL = [["a", "b"], ["a", "b"], ["a", "c"]]
@@ -89,7 +89,7 @@ def next_word(model: NGram, history: list[str]) -> dict[str, float]:
 def test_hand_worked_case():
     # Bigrams seen once, twice, thrice: 2, 2, 1, so D = 1/3, 3/2, and 3/2 for want of one seen four times.
     # Words that follow one word, two words: a b c, </s>: D = 3/5, and 1 for want of one that follows three.
-    model = train(SMALL, 2)
+    model = train_ngrams(SMALL, 2)
     for history, expected in {
         "a": {"a": 0.1344444, "b": 0.3011111, "c": 0.3566667, END: 0.2077778},
         "ab": {END: 0.505, "a": 0.75 * 0.22},
@@ -108,7 +108,7 @@ def test_hand_worked_case():
 def test_equals_a_plain_implementation(order, discounting):
     text = made_up(order)
     vocabulary = {*"abcdef", "unseen"}
-    model = train(text, order, vocabulary, discounting)
+    model = train_ngrams(text, order, vocabulary, discounting)
     probability = plain_kneser_ney(text, order, vocabulary, discounting)
     sentences = [*made_up(9, 10), ["unseen", "a", "unseen"], [*"aaaaaaaa"]]
     expected = []
@@ -133,7 +133,7 @@ def test_a_single_discount_is_nltks_kneser_ney(order):
     text, words = made_up(order, 60), [*"abcdef", END]
     theirs = KneserNeyInterpolated(order, discount=0.6)
     theirs.fit((everygrams([BEGIN, *sentence, END], max_len=order) for sentence in text), [BEGIN, *words])
-    model = train(text, order, discounting=0.6)
+    model = train_ngrams(text, order, discounting=0.6)
     compared = 0
     for history in itertools.chain.from_iterable(itertools.product(words[:-1], repeat=k) for k in range(order)):
         begins = [(BEGIN, *history)] if len(history) == order - 2 else []
@@ -147,18 +147,18 @@ def test_a_single_discount_is_nltks_kneser_ney(order):
 
 def test_one_discount_is_estimated_for_each_order():
     # Bigrams seen once and twice: 2 and 2. D = 1/3, and two of three times that stays with the history "a".
-    model = train(SMALL, 2, discounting="single")
+    model = train_ngrams(SMALL, 2, discounting="single")
     assert 10 ** float(model.levels[0].log10_backoff[2]) == pytest.approx(2 / 3 * 1 / 3, rel=1e-6)
-    assert min(next_word(train([["a"]] * 3, 2, ["a", "b"], "single"), ["a"]).values()) > 0  # nothing seen once
+    assert min(next_word(train_ngrams([["a"]] * 3, 2, ["a", "b"], "single"), ["a"]).values()) > 0  # nothing seen once
     for value in (0.0, 1.0, -0.5, math.nan):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            train(SMALL, 2, discounting=value)
+            train_ngrams(SMALL, 2, discounting=value)
 
 
 @pytest.mark.parametrize("discounting", ["modified", "single", 0.9])
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_probabilities_of_every_history_sum_to_one(order, discounting):
-    model = train(made_up(0), order, [*"abcdefg", UNKNOWN], discounting)
+    model = train_ngrams(made_up(0), order, [*"abcdefg", UNKNOWN], discounting)
     for history in itertools.chain.from_iterable(itertools.product("abg", repeat=k) for k in (1, 2, 3)):
         assert sum(next_word(model, [*history]).values()) == pytest.approx(1, abs=1e-5)
 
@@ -174,7 +174,7 @@ def test_probabilities_of_every_history_sum_to_one(order, discounting):
     ],
 )
 def test_counts_too_odd_for_the_formula_still_give_a_distribution(text):
-    model = train(text, 3, ["a", "b", *"cdefgh"])
+    model = train_ngrams(text, 3, ["a", "b", *"cdefgh"])
     for history in (["a"], ["b", "a"], ["h", "h", "h"]):
         found = next_word(model, history)
         assert min(found.values()) > 0
@@ -184,61 +184,61 @@ def test_counts_too_odd_for_the_formula_still_give_a_distribution(text):
 def test_more_history_helps_on_text_that_depends_on_it():
     text = made_up(3, 1500)
     held_out = made_up(4, 200)
-    perplexities = [train(text, order).perplexity(held_out) for order in (1, 2, 3)]
+    perplexities = [train_ngrams(text, order).perplexity(held_out) for order in (1, 2, 3)]
     assert perplexities[0] > 1.2 * perplexities[1]
     assert perplexities[2] < 1.05 * perplexities[1]
-    values = train(text, 2).log10_probabilities(held_out)
+    values = train_ngrams(text, 2).log10_probabilities(held_out)
     assert perplexities[1] == pytest.approx(10 ** -(values.sum() / sum(len(s) + 1 for s in held_out)))
 
 
 def test_an_order_beyond_the_longest_sentence_is_lowered():
-    model = train(SMALL, 9)
+    model = train_ngrams(SMALL, 9)
     assert model.order == 4
-    assert model.log10_probability(["c"]) == train(SMALL, 4).log10_probability(["c"])
+    assert model.log10_probability(["c"]) == train_ngrams(SMALL, 4).log10_probability(["c"])
 
 
 def test_order_of_the_sentences_does_not_matter():
     text = made_up(5)
-    assert train(text, 3).to_arpa() == train(text[::-1], 3).to_arpa()
+    assert train_ngrams(text, 3).to_arpa() == train_ngrams(text[::-1], 3).to_arpa()
 
 
 def test_words_outside_the_vocabulary():
-    closed = train(SMALL, 2)
+    closed = train_ngrams(SMALL, 2)
     with pytest.raises(ValueError, match=r"'zebra' is not in the language model's vocabulary of 3 words"):
         closed.log10_probability(["a", "zebra"])
     with pytest.raises(ValueError, match="'c' is not in"):
-        train(SMALL, 2, ["a", "b"])
+        train_ngrams(SMALL, 2, ["a", "b"])
     with pytest.raises(ValueError, match="'<s>' is not in"):
         closed.perplexity([["<s>", "a"]])
-    open_ = train(SMALL, 2, ["a", "b", UNKNOWN])
+    open_ = train_ngrams(SMALL, 2, ["a", "b", UNKNOWN])
     assert open_.log10_probability(["a", "zebra"]) == open_.log10_probability(["a", "c"])
     assert sum(next_word(open_, ["a"]).values()) == pytest.approx(1, abs=1e-5)
 
 
 def test_empty_sentences_are_passed_over():
-    assert train([[], *SMALL, []], 2).to_arpa() == train(SMALL, 2).to_arpa()
-    assert len(train(SMALL, 2).log10_probabilities([[], ["a"], []])) == 2
+    assert train_ngrams([[], *SMALL, []], 2).to_arpa() == train_ngrams(SMALL, 2).to_arpa()
+    assert len(train_ngrams(SMALL, 2).log10_probabilities([[], ["a"], []])) == 2
 
 
 def test_training_on_nonsense_is_refused():
     with pytest.raises(ValueError, match="at least 1, not 0"):
-        train(SMALL, 0)
+        train_ngrams(SMALL, 0)
     with pytest.raises(ValueError, match="no sentences"):
-        train([[]], 2)
+        train_ngrams([[]], 2)
     with pytest.raises(TypeError, match="split the string first"):
-        train(["a b"], 2)
+        train_ngrams(["a b"], 2)
     for word in ("", "a b", "a\u00a0b", "a\0", "</s>"):
         with pytest.raises(ValueError, match="cannot be a word"):
-            train([["a", word]], 2)
+            train_ngrams([["a", word]], 2)
         with pytest.raises(ValueError, match="cannot be a word"):
-            train(SMALL, 2, ["a", "b", "c", word])
+            train_ngrams(SMALL, 2, ["a", "b", "c", word])
     with pytest.raises(ValueError, match="no perplexity"):
-        train(SMALL, 2).perplexity([])
+        train_ngrams(SMALL, 2).perplexity([])
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_arpa_reads_back_to_the_same_bits(order, tmp_path):
-    model = train(made_up(6, words=["d'accord", "naïve", "日本", "-1", "e", "\\x"]), order)
+    model = train_ngrams(made_up(6, words=["d'accord", "naïve", "日本", "-1", "e", "\\x"]), order)
     path = tmp_path / "model.arpa"
     model.write_arpa(path)
     back = read_arpa(path)
@@ -293,7 +293,7 @@ def kaldilm_cost(lines: list[list[str]], symbols: dict[str, str], sentence: list
 
 
 def test_kaldilm_reads_the_arpa_and_gives_the_same_probabilities(tmp_path):
-    model = train(made_up(7), 3, ["a", "b", "c", "d", "e", "f", "unseen"])
+    model = train_ngrams(made_up(7), 3, ["a", "b", "c", "d", "e", "f", "unseen"])
     model.write_arpa(tmp_path / "model.arpa")
     table = tmp_path / "words.txt"
     text = kaldilm.arpa2fst(
@@ -335,7 +335,7 @@ def test_kaldilm_reads_the_arpa_and_gives_the_same_probabilities(tmp_path):
     ],
 )
 def test_a_broken_arpa_names_file_and_line(old, new, line, message, tmp_path):
-    text = train(SMALL, 2).to_arpa()
+    text = train_ngrams(SMALL, 2).to_arpa()
     assert text.count(old) == 1, (old, text)
     path = tmp_path / "broken.arpa"
     path.write_text(text.replace(old, new))
@@ -349,7 +349,7 @@ def test_a_broken_arpa_names_file_and_line(old, new, line, message, tmp_path):
 
 def test_an_ngram_without_its_history_is_refused(tmp_path):
     path = tmp_path / "broken.arpa"
-    lines = train(SMALL, 3).to_arpa().splitlines()
+    lines = train_ngrams(SMALL, 3).to_arpa().splitlines()
     orphaned = [line for line in lines if "\ta b" not in line or line.endswith("</s>")]
     path.write_text("\n".join(orphaned).replace("ngram 2=5", "ngram 2=4") + "\n")
     with pytest.raises(ValueError, match=r"the first 2 words of this 3-gram are no 2-gram here"):
@@ -357,7 +357,7 @@ def test_an_ngram_without_its_history_is_refused(tmp_path):
 
 
 def test_a_file_that_lacks_its_rest_or_a_line_is_refused(tmp_path):
-    whole, path = train(SMALL, 3).to_arpa(), tmp_path / "model.arpa"
+    whole, path = train_ngrams(SMALL, 3).to_arpa(), tmp_path / "model.arpa"
     lines = whole.splitlines(keepends=True)
     cut = [whole[:i] for i in range(whole.index("\\end\\") + 5)]
     without = ["".join(lines[:i] + lines[i + 1 :]) for i in range(len(lines)) if lines[i].strip()]

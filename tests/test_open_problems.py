@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from experiments.__main__ import main
-from experiments.contents import Trained
+from experiments.contents import TrainedModel
 from experiments.models import MULTI, MULTI_CODEC, MULTI_NOISE, VSD_CODEC, VSD_NOISE
 from experiments.open_problems import (
     ADAPTERS,
@@ -65,7 +65,7 @@ def test_distances_are_from_the_best_multidomain_and_the_specialised_models(run)
 def test_the_page_shows_them(run):
     first, *more = [table_json(table, [run], seed=0, settings={"cells": [8, 6]}) for table in TABLES]
     content = first | {"more": [*more, distances([run])]}
-    models = [Trained(model, seed, FACTS if seed else {}, {}) for model in OPEN for seed in (0, 1)]
+    models = [TrainedModel(model, seed, FACTS if seed else {}, {}) for model in OPEN for seed in (0, 1)]
     read = Reader(page(dataclasses.replace(EMPTY, tables=EMPTY.tables | {"open": content}, models=models)))
     for said in ("Open problems: One model", "told which domain they hear", DISTANCES, "6 of 7, 6 surely"):
         assert said in read.text

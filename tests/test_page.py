@@ -14,9 +14,9 @@ import pytest
 from tensorboardX import SummaryWriter
 
 from experiments.__main__ import TABLES, main
-from experiments.contents import Contents, Trained, read_contents
+from experiments.contents import Contents, TrainedModel, read_contents
 from experiments.laboratory import Laboratory
-from experiments.models import IN_DOMAIN_ONLY, MULTI, VSD, adapted
+from experiments.models import IN_DOMAIN_ONLY, MULTI, VSD, adapted_model
 from experiments.outcome import facts
 from experiments.page import page
 from mdasr.acoustic.training_log import Curve, read_curves
@@ -77,11 +77,11 @@ def curve(steps):
 
 def trained(model, seconds, seed=0):
     curves = {"train/loss": curve(100), "train/frame_accuracy": curve(100)}
-    return Trained(model, seed, {**FACTS, "seconds_of_audio": [seconds]}, curves)
+    return TrainedModel(model, seed, {**FACTS, "seconds_of_audio": [seconds]}, curves)
 
 
-MODELS = [trained(MULTI, 9000.0), trained(adapted(MULTI, "10 hrs"), 39.5), trained(IN_DOMAIN_ONLY, 2764.1)]
-EMPTY = Contents("mini", "test", {f"table{n}": None for n in range(2, 8)}, [], [Trained(VSD, 0, {}, {})], {})
+MODELS = [trained(MULTI, 9000.0), trained(adapted_model(MULTI, "10 hrs"), 39.5), trained(IN_DOMAIN_ONLY, 2764.1)]
+EMPTY = Contents("mini", "test", {f"table{n}": None for n in range(2, 8)}, [], [TrainedModel(VSD, 0, {}, {})], {})
 MORE = [table(7, [cell("YouTube", "pooled", 7.65, None)])]
 FULL = dataclasses.replace(
     EMPTY,
@@ -186,7 +186,7 @@ def test_hypotheses_stand_under_their_claims_and_are_not_counted():
 
 
 def test_adaptation_leaves_out_the_models_that_are_not_there():
-    contents = dataclasses.replace(FULL, models=[*MODELS[1:], Trained(MULTI, 0, {}, {})])
+    contents = dataclasses.replace(FULL, models=[*MODELS[1:], TrainedModel(MULTI, 0, {}, {})])
     assert "Not in the picture, since their models are not here: Multidomain." in Reader(page(contents)).text
 
 

@@ -15,7 +15,7 @@ from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.acoustic.schedule import Source
 from mdasr.align.flat_start import boundary_errors
 from mdasr.align.monophones import outlier
-from mdasr.align.tree import Split, Tree, monophones
+from mdasr.align.tree import Branch, Tree
 from mdasr.cli.main import main
 from mdasr.corpus.records import Corpus, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.decode.search import SearchOptions, decode
@@ -33,10 +33,11 @@ from mdasr.training.pool import Pool, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import Regime
 from mdasr.training.scales import MINI, SMALL
 from mdasr.training.wording import make_language, train_ngram
+from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-TREE = monophones(LEXICON.phones)
+TREE = monophone_tree(LEXICON.phones)
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +294,7 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
 
 
 def test_a_phones_score_is_that_of_its_cdphones_together():
-    tree = Tree(("SIL", "A"), (("A",),), (0, Split("left", 0, 1, 2)))
+    tree = Tree(("SIL", "A"), (("A",),), (0, Branch("left", 0, 1, 2)))
     posteriors, priors = np.array([[0.5, 0.2, 0.3], [0.1, 0.1, 0.8]]), np.array([0.2, 0.3, 0.5])
     found = phone_scores(tree, np.log(posteriors / priors), np.log(priors))
     np.testing.assert_allclose(np.exp(found), [[0.5 / 0.2, 0.5 / 0.8], [0.1 / 0.2, 0.9 / 0.8]])

@@ -25,14 +25,14 @@ from mdasr.recognize.scoring import Streamed, features_of, scores
 from mdasr.recognize.transcript import (
     Alternative,
     Depth,
-    Piece,
+    Passage,
     Word,
     alternatives,
     as_ctm,
     as_json,
     as_srt,
     as_text,
-    cuts,
+    quiet_cuts,
     transcribe,
 )
 from mdasr.recognize.words import recognize
@@ -156,11 +156,11 @@ def test_long_recordings_are_cut_where_it_is_quiet():
     quiet_s = [12.0, 27.5, 44.0, 61.2, 78.0]
     for at in quiet_s:
         wave[round(at * 16_000) : round((at + 0.3) * 16_000)] *= 0.01
-    found = cuts(wave)
+    found = quiet_cuts(wave)
     assert found[0] == 0 and found[-1] == len(wave)
     for at, cut in zip(quiet_s, found[1:-1], strict=True):
         assert at < cut / 16_000 < at + 0.3
-    assert cuts(wave[:1000]) == [0, 1000]
+    assert quiet_cuts(wave[:1000]) == [0, 1000]
 
 
 def test_pieces_keep_their_times(untrained, corpus):  # noqa: F811
@@ -176,9 +176,9 @@ def test_pieces_keep_their_times(untrained, corpus):  # noqa: F811
 
 
 PIECES = [
-    Piece(0.0, 4.0, (Word("good", 0.5, 0.82), Word("morning", 0.9, 1.4, 0.875))),
-    Piece(4.0, 8.0, ()),
-    Piece(3600.0, 3604.0, (Word("bye", 3601.0004, 3601.5),)),
+    Passage(0.0, 4.0, (Word("good", 0.5, 0.82), Word("morning", 0.9, 1.4, 0.875))),
+    Passage(4.0, 8.0, ()),
+    Passage(3600.0, 3604.0, (Word("bye", 3601.0004, 3601.5),)),
 ]
 
 
@@ -200,12 +200,12 @@ def test_formats():
 def test_alternatives_of_a_recording_are_ranked_over_its_pieces():
     first, second = [("a", 1.0), ("b", 1.5), ("c", 9.0)], [("", 2.0), ("x", 2.2)]
     pieces = [
-        Piece(float(i), i + 1.0, (), tuple(Alternative(*each) for each in ranked))
+        Passage(float(i), i + 1.0, (), tuple(Alternative(*each) for each in ranked))
         for i, ranked in enumerate([first, [], second])
     ]
     assert [each.text for each in alternatives(pieces, 4)] == ["a", "a x", "b", "b x"]
     assert [each.cost for each in alternatives(pieces, 4)] == pytest.approx([3.0, 3.2, 3.5, 3.7])
-    assert alternatives([Piece(0.0, 1.0, ())], 3) == [Alternative("", 0.0)]
+    assert alternatives([Passage(0.0, 1.0, ())], 3) == [Alternative("", 0.0)]
 
 
 def test_alternatives_that_say_the_same_are_one():
@@ -220,7 +220,7 @@ def test_alternatives_that_say_the_same_are_one():
         for chosen in itertools.product(*rankings):
             text = " ".join(each.text for each in chosen if each.text)
             cheapest[text] = min(cheapest.get(text, math.inf), sum(each.cost for each in chosen))
-        pieces = [Piece(float(i), i + 1.0, (), tuple(ranked[:count])) for i, ranked in enumerate(rankings)]
+        pieces = [Passage(float(i), i + 1.0, (), tuple(ranked[:count])) for i, ranked in enumerate(rankings)]
         found = alternatives(pieces, count)
         assert [each.text for each in found] == sorted(cheapest, key=cheapest.__getitem__)[:count]
         assert [each.cost for each in found] == pytest.approx(sorted(cheapest.values())[:count])

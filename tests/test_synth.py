@@ -21,7 +21,7 @@ from mdasr.perturb.room import TRAINING_ROOMS
 from mdasr.synth import embedded
 from mdasr.synth.channel import Channel, equalise, mu_law, telephone, transmit
 from mdasr.synth.domains import DOMAINS, figure2, table1, tempered_minutes, topic_of
-from mdasr.synth.sentences import SHORTEST, SPLITS, sentences, split_of, topics, vocabulary, written
+from mdasr.synth.sentences import SHORTEST, SPLITS, all_words, sentences, split_of, topics, written
 from mdasr.synth.speakers import VARIANTS, draw_speaker
 
 
@@ -71,7 +71,7 @@ def test_splits_share_no_sentence():
 
 
 def test_transcripts_have_words_of_the_vocabulary_and_nothing_else():
-    words = {*vocabulary()}
+    words = {*all_words()}
     for domain in DOMAINS:
         for text in embedded.lm_text(domain, 100):
             assert {*text.split()} <= words
@@ -88,8 +88,8 @@ def test_a_before_a_vowel_is_an():
 
 
 def test_a_trigram_model_does_not_solve_the_task():
-    model = ngram.train(
-        [text.split() for domain in DOMAINS for text in embedded.lm_text(domain, 1500)], 3, vocabulary()
+    model = ngram.train_ngrams(
+        [text.split() for domain in DOMAINS for text in embedded.lm_text(domain, 1500)], 3, all_words()
     )
     for domain in DOMAINS:
         dev = itertools.islice(sentences(domain, "dev", np.random.default_rng(0)), 100)
@@ -271,9 +271,9 @@ def test_pronunciations_are_counted_as_heard(corpus):
     words = " ".join(corpus[i].text for i in range(len(corpus))).split()
     assert {word: sum(seen.values()) for word, seen in counts.items()} == {w: words.count(w) for w in words}
     dictionary = embedded.dictionary_pronunciations()
-    assert tuple(sorted(dictionary)) == vocabulary()
+    assert tuple(sorted(dictionary)) == all_words()
     assert ("T", "UW") in dictionary["two"]
-    assert Lexicon.from_counts(dictionary).words == vocabulary()
+    assert Lexicon.from_counts(dictionary).words == all_words()
 
 
 # --- proportions

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mdasr.language.text import folded, is_normal, normalize, spell_number
+from mdasr.language.text import folded, is_normal, normalize_text, spell_number
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ from mdasr.language.text import folded, is_normal, normalize, spell_number
     ],
 )
 def test_case_and_punctuation(text, words):
-    assert normalize(text) == words
-    assert normalize(words) == words  # nothing more to do
+    assert normalize_text(text) == words
+    assert normalize_text(words) == words  # nothing more to do
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_case_and_punctuation(text, words):
 )
 def test_what_cannot_be_read_aloud_is_refused(text, mend):
     with pytest.raises(ValueError, match=mend):
-        normalize(text)
+        normalize_text(text)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_cannot_be_read_aloud_is_refused(text, mend):
     ],
 )
 def test_numbers_are_spelt_when_asked(text, words):
-    assert normalize(text, spell_numbers=True) == words
+    assert normalize_text(text, spell_numbers=True) == words
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_numbers_are_spelt_when_asked(text, words):
 )
 def test_what_is_read_in_several_ways_is_refused_even_then(text):
     with pytest.raises(ValueError, match=r"in words|as it was said"):
-        normalize(text, spell_numbers=True)
+        normalize_text(text, spell_numbers=True)
 
 
 def test_cardinals_follow_an_independent_grammar():

@@ -135,7 +135,7 @@ def test_evaluate_prints_what_the_lattices_hold(untrained, tmp_path, capsys):  #
 def test_a_model_to_rescore_with_is_checked_before_recognising(words, untrained, tmp_path, capsys, monkeypatch):  # noqa: F811
     few = toy_corpus(tmp_path / "few", [0.5, 0.6])
     untrained.write(tmp_path / "model")
-    other = ngram.train([words[:2]], 2, words)
+    other = ngram.train_ngrams([words[:2]], 2, words)
     other.write_arpa(tmp_path / "other.arpa")
     soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16_000)
     monkeypatch.setattr("mdasr.recognize.scoring.scores", None)
@@ -145,5 +145,5 @@ def test_a_model_to_rescore_with_is_checked_before_recognising(words, untrained,
         lacking = "1 of the model's 2 words: 's'" if "ah" in words else "2 of the model's 2 words: 'ah', 's'"
         assert f"other.arpa: lacks {lacking}" in capsys.readouterr().err
     check_rescoring(untrained, untrained.language.directory / "lm.arpa")
-    ngram.train([["ah", "x"]], 2, ["ah", "x", "<unk>"]).write_arpa(tmp_path / "open.arpa")
+    ngram.train_ngrams([["ah", "x"]], 2, ["ah", "x", "<unk>"]).write_arpa(tmp_path / "open.arpa")
     check_rescoring(untrained, tmp_path / "open.arpa")  # where <unk> stands for `s`

@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 
 from mdasr.align import tree_growth
-from mdasr.align.tree import Split, Tree, monophones
-from mdasr.align.tree_growth import Statistics, accumulate, add_up, derive_questions, frame_ends, grow
+from mdasr.align.tree import Branch, Tree
+from mdasr.align.tree_growth import TriphoneStatistics, accumulate, add_up, derive_questions, frame_ends, grow
 from mdasr.cli.main import main
 from mdasr.frontend import num_frames
 from mdasr.language.lexicon import ARPABET, SILENCE
+from tests.tasks import monophone_tree
 
 PHONES = ("AA", "B", "D", "M", "SIL", "T")
 HAND_MADE = Tree(
     PHONES,
     (("B", "D"), ("SIL",)),
-    (Split("left", 0, Split("right", 1, 0, 1), 2), 3, 4, 5, 6, 7),
+    (Branch("left", 0, Branch("right", 1, 0, 1), 2), 3, 4, 5, 6, 7),
 )
 
 
-def planted(seed: int = 0, frames: int = 60, missing: tuple[tuple[str, str, str], ...] = ()) -> Statistics:
+def planted(seed: int = 0, frames: int = 60, missing: tuple[tuple[str, str, str], ...] = ()) -> TriphoneStatistics:
     """Data in which AA depends on whether a stop is on its left, T on whether M is on its right."""
     rng = np.random.default_rng(seed)
     utterances = []
@@ -41,7 +42,7 @@ def planted(seed: int = 0, frames: int = 60, missing: tuple[tuple[str, str, str]
 
 
 def test_monophones():
-    tree = monophones(("SIL", *ARPABET))
+    tree = monophone_tree(("SIL", *ARPABET))
     assert tree.num_leaves == 40
     assert tree.leaf("SIL", "AA", "ZH") == tree.leaf("B", "AA", "SIL") == 1
     np.testing.assert_array_equal(tree.leaves(["SIL", "ZH", "AA", "AA"]), [0, 39, 1, 1])
@@ -71,7 +72,7 @@ def test_unknown_phones_are_named():
         HAND_MADE.leaves(["AA", "aa"])
 
 
-@pytest.mark.parametrize("tree", [HAND_MADE, monophones(PHONES)])
+@pytest.mark.parametrize("tree", [HAND_MADE, monophone_tree(PHONES)])
 def test_a_tree_survives_its_text_and_its_pickle(tree, tmp_path):
     path = tmp_path / "tree.txt"
     tree.write(path)
@@ -113,11 +114,11 @@ def test_a_broken_tree_file_names_file_and_line(old, new, message, tmp_path):
 
 def test_phone_sets_that_cannot_be():
     with pytest.raises(ValueError, match="SIL is missing"):
-        monophones(("AA", "B"))
+        monophone_tree(("AA", "B"))
     with pytest.raises(ValueError, match="'B'] occur twice"):
-        monophones(("SIL", "B", "B"))
+        monophone_tree(("SIL", "B", "B"))
     with pytest.raises(ValueError, match="without white space"):
-        monophones(("SIL", "A B"))
+        monophone_tree(("SIL", "A B"))
     with pytest.raises(ValueError, match="5 roots for 6 phones"):
         Tree(PHONES, (), (0, 1, 2, 3, 4))
 
@@ -168,7 +169,7 @@ def test_alignments_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="no aligned frames"):
         accumulate([], PHONES)
     with pytest.raises(ValueError, match="different phone sets"):
-        add_up([planted(), Statistics(PHONES[1:], np.zeros((0, 3), int), np.zeros((0, 7)))])
+        add_up([planted(), TriphoneStatistics(PHONES[1:], np.zeros((0, 3), int), np.zeros((0, 7)))])
 
 
 def test_planted_contexts_are_found_and_answer_for_triphones_never_seen():
@@ -206,8 +207,8 @@ def test_the_first_split_is_the_best_of_all():
         after = gaussian_log_likelihood(part) + gaussian_log_likelihood(whole - part)
         gains[centre, side, question] = after - gaussian_log_likelihood(whole)
     best = max((key for key in gains if key[0] != SILENCE), key=gains.__getitem__)
-    tree = grow(Statistics(PHONES, triphones, moments), 7, questions=questions)
-    centre, split = next((p, r) for p, r in zip(PHONES, tree.roots) if isinstance(r, Split))
+    tree = grow(TriphoneStatistics(PHONES, triphones, moments), 7, questions=questions)
+    centre, split = next((p, r) for p, r in zip(PHONES, tree.roots) if isinstance(r, Branch))
     assert (centre, split.side, split.question) == best
 
 
@@ -231,7 +232,7 @@ def test_min_count_can_forbid_more_leaves_and_says_so(caplog):
 def test_silence_is_one_leaf_and_an_unseen_phone_has_one():
     statistics = planted(5)
     seen = statistics.triphones[:, 1] != PHONES.index("D")
-    tree = grow(Statistics(PHONES, statistics.triphones[seen], statistics.moments[seen]), 30, min_count=1.0)
+    tree = grow(TriphoneStatistics(PHONES, statistics.triphones[seen], statistics.moments[seen]), 30, min_count=1.0)
     for centre in ("SIL", "D"):
         assert len({tree.leaf(a, centre, b) for a in PHONES for b in PHONES}) == 1
 
@@ -239,7 +240,7 @@ def test_silence_is_one_leaf_and_an_unseen_phone_has_one():
 def test_the_order_of_the_data_does_not_matter():
     statistics = planted(6)
     order = np.random.default_rng(7).permutation(len(statistics.triphones))
-    shuffled = Statistics(PHONES, statistics.triphones[order], statistics.moments[order])
+    shuffled = TriphoneStatistics(PHONES, statistics.triphones[order], statistics.moments[order])
     assert grow(shuffled, 20) == grow(statistics, 20)
 
 
@@ -247,7 +248,7 @@ def test_derived_questions_hold_phones_that_sound_alike():
     means = {"AA": 0.0, "B": 5.0, "D": 5.3, "M": 9.0, "T": 5.9, "SIL": 20.0}
     triphones = np.array([[0, PHONES.index(phone), 0] for phone in means])
     moments = np.array([[100.0, 100 * m, 100 * (m**2 + 1)] for m in means.values()])
-    questions = derive_questions(Statistics(PHONES, triphones, moments))
+    questions = derive_questions(TriphoneStatistics(PHONES, triphones, moments))
     assert questions[:6] == tuple((phone,) for phone in PHONES)
     assert questions[6:] == (("B", "D"), ("B", "D", "T"), ("B", "D", "M", "T"), ("AA", "B", "D", "M", "T"))
 
@@ -256,7 +257,7 @@ def test_a_feature_that_never_varies_does_no_harm():
     statistics = planted(8)
     count = statistics.moments[:, :1]
     constant = np.concatenate([count, statistics.moments[:, 1:4], 7 * count, statistics.moments[:, 4:], 49 * count], 1)
-    assert grow(Statistics(PHONES, statistics.triphones, constant), 12) == grow(statistics, 12)
+    assert grow(TriphoneStatistics(PHONES, statistics.triphones, constant), 12) == grow(statistics, 12)
 
 
 def test_growth_that_cannot_be_is_refused():
@@ -268,7 +269,7 @@ def test_growth_that_cannot_be_is_refused():
 
 def test_the_command_walks_a_tree(tmp_path, capsys):
     phones, questions = ("AE", "B", "SIL", "T"), (("B",), ("B", "T"))
-    tree = Tree(phones, questions, (Split("left", 0, 0, Split("right", 1, 1, 2)), 3, 4, 5))
+    tree = Tree(phones, questions, (Branch("left", 0, 0, Branch("right", 1, 1, 2)), 3, 4, 5))
     tree.write(tmp_path / "tree.txt")
     assert main(["tree", "show", str(tmp_path), "t-ae+sil"]) == 0
     assert capsys.readouterr().out.splitlines() == [

@@ -14,12 +14,12 @@ import sys
 from collections.abc import Sequence
 
 from experiments.launch import kubernetes, local, slurm, tpu
-from experiments.launch.job import Job
+from experiments.launch.cluster_job import ClusterJob
 
 KINDS = {"tpu": tpu, "slurm": slurm, "kubernetes": kubernetes, "local": local}
 
 
-def launch(kind: str, job: Job, go: bool) -> None:
+def launch(kind: str, job: ClusterJob, go: bool) -> None:
     """Print what would run, and with `go` run it; OSError where there is no such cluster or it refuses."""
     module = KINDS[kind]
     text = module.render(job)

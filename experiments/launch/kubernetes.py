@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from experiments.launch.job import Job
+from experiments.launch.cluster_job import ClusterJob
 
 NEEDS = "kubectl"
 PROGRAM = ("kubectl", "apply", "-f", "-")
 
 
-def render(job: Job) -> str:
+def render(job: ClusterJob) -> str:
     """A manifest in YAML; ValueError where image or claim is not known.
 
     The pods find each other by the JobSet's host names and need no rights to ask the cluster. /dev/shm, through which

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 
-from experiments.launch.job import Job
+from experiments.launch.cluster_job import ClusterJob
 
 NEEDS = "bash"
 PROGRAM = ("bash",)
 
 
-def render(job: Job) -> str:
+def render(job: ClusterJob) -> str:
     """A shell script. All processes see the same devices: with a GPU each, set CUDA_VISIBLE_DEVICES before."""
     go_there = f"cd {shlex.quote(job.directory)}\n" if job.directory else ""
     place = job.line("--coordinator", f"localhost:{job.port}", "--processes", str(job.nodes), "--process")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 
-from experiments.launch.job import Job
+from experiments.launch.cluster_job import ClusterJob
 
 NEEDS = "sbatch"
 PROGRAM = ("sbatch",)
 
 
-def render(job: Job) -> str:
+def render(job: ClusterJob) -> str:
     """A batch script; ValueError where the directory is not known."""
     job.require("directory")
     options = {

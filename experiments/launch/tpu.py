@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 
-from experiments.launch.job import Job
+from experiments.launch.cluster_job import ClusterJob
 
 NEEDS = "gcloud"
 PROGRAM = ("bash",)
 
 
-def render(job: Job) -> str:
+def render(job: ClusterJob) -> str:
     """A shell script; ValueError where zone or directory is not known."""
     job.require("zone", "directory")
     remote = f"cd {shlex.quote(job.directory)} && exec {job.line('--distributed')}"

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Int
 
 from mdasr import frontend
 from mdasr.align.hmm import SILENT, UtteranceGraph
-from mdasr.align.monophones import Aligner, AlignerOptions, train, transcript_graph
+from mdasr.align.monophones import Aligner, AlignerOptions, train_monophones, transcript_graph
 from mdasr.core.digests import digest
 from mdasr.core.waves import RATE_HZ
 from mdasr.corpus.records import Alignment, Alignments, Corpus, Utterance, write_alignments
@@ -66,11 +66,11 @@ def align(corpora: Sequence[Corpus], lexicon: Lexicon, options: AlignerOptions |
         sidecars = [corpus.alignments(name) for corpus in corpora]
     except FileNotFoundError:
         features = make_features(corpora, options)
-        aligner, log_likelihoods = train(_training_set(corpora, features, options), lexicon, options)
+        aligner, log_likelihoods = train_monophones(_training_set(corpora, features, options), lexicon, options)
         sidecars = [
             write_alignments(corpus, name, (alignment(u, aligner, features) for u in corpus)) for corpus in corpora
         ]
-    return report(name, corpora, sidecars, log_likelihoods)
+    return alignment_report(name, corpora, sidecars, log_likelihoods)
 
 
 def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Features:
@@ -131,10 +131,10 @@ def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Ali
     if (misfit := aligner.misfit(x, graph, path)) > aligner.most_misfit:
         reason = f"the words do not fit the sound: misfit {misfit:.1f}, at most {aligner.most_misfit:.1f}"
         return Alignment(utterance.id, (), (), reason=reason)
-    return segments(path, graph, utterance, np.arange(len(path)) * frontend.HOP + _BOUNDARY)
+    return alignment_of_path(path, graph, utterance, np.arange(len(path)) * frontend.HOP + _BOUNDARY)
 
 
-def segments(
+def alignment_of_path(
     path: Int[np.ndarray, " frames"], graph: UtteranceGraph, utterance: Utterance, begins: Int[np.ndarray, " frames"]
 ) -> Alignment:
     """The phones along a path, whose frames begin at samples `begins`: halfway between the centres around that."""
@@ -189,7 +189,7 @@ def _spoken(alignment: Alignment) -> list[tuple[str, float, float, bool]]:
     return [(p, start, end, after == SILENCE) for p, start, end, after in rows if p != SILENCE]
 
 
-def report(
+def alignment_report(
     name: str,
     corpora: Sequence[Corpus],
     sidecars: Sequence[Alignments],

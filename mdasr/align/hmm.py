@@ -143,7 +143,7 @@ def viterbi(
     return path, float(score)
 
 
-def posteriors(
+def state_posteriors(
     log_likelihood: Float[np.ndarray, "frames outputs"],
     graph: UtteranceGraph,
     stay: Float[np.ndarray, " outputs"] | None = None,

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from mdasr.align import gmm
 from mdasr.align.gmm import Mixtures
-from mdasr.align.hmm import SILENT, UtteranceGraph, posteriors, utterance_graph, viterbi
+from mdasr.align.hmm import SILENT, UtteranceGraph, state_posteriors, utterance_graph, viterbi
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
 
 _VARIANCE_FLOOR = 0.01  # of the variance of all frames
@@ -72,7 +72,7 @@ class Aligner:
         """The graph's outputs, and each frame's probabilities of them where scores count `scale` times."""
         used, columns = np.unique(graph.outputs, return_inverse=True)
         scores = scale * self.mixtures.log_likelihood(features, used)
-        of_states = posteriors(scores, replace(graph, outputs=columns), self.stay[used])
+        of_states = state_posteriors(scores, replace(graph, outputs=columns), self.stay[used])
         by_output = np.argsort(columns, kind="stable")
         firsts = np.searchsorted(columns[by_output], np.arange(len(used)))
         return used, np.add.reduceat(of_states[:, by_output], firsts, axis=1)
@@ -107,7 +107,7 @@ def transcript_graph(text: str, lexicon: Lexicon, options: AlignerOptions) -> Ut
     return utterance_graph(words, lexicon, outputs, options.states_per_phone, options.silence_probability)
 
 
-def train(
+def train_monophones(
     utterances: Iterable[tuple[Float32[np.ndarray, "frames dim"], str]],
     lexicon: Lexicon,
     options: AlignerOptions,

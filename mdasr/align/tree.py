@@ -24,7 +24,7 @@ HEADER = "mdasr-tree 1"
 
 
 @dataclass(frozen=True)
-class Split:
+class Branch:
     """A node that asks whether the phone on `side` is in question number `question`."""
 
     side: Literal["left", "right"]
@@ -33,7 +33,7 @@ class Split:
     no: Node
 
 
-Node = Split | int
+Node = Branch | int
 """A split, or the number of a leaf."""
 
 
@@ -50,7 +50,7 @@ class Tree:
     roots: tuple[Node, ...]
 
     def __post_init__(self) -> None:
-        check_phones(self.phones)
+        check_phone_set(self.phones)
         if len(self.roots) != len(self.phones):
             raise ValueError(f"tree: {len(self.roots)} roots for {len(self.phones)} phones")
         membership(self.questions, self.phones)
@@ -105,7 +105,7 @@ class Tree:
             if phone not in self._index:
                 raise ValueError(f"the tree has no phone {phone!r}; it has {' '.join(self.phones)}")
         node, neighbours = self.roots[self._index[centre]], {"left": left, "right": right}
-        while isinstance(node, Split):
+        while isinstance(node, Branch):
             question = self.questions[node.question]
             yes = neighbours[node.side] in question
             yield f"{node.side} neighbour {neighbours[node.side]} in {{{' '.join(question)}}}? {'yes' if yes else 'no'}"
@@ -137,7 +137,7 @@ class Tree:
         return {"phones": self.phones, "questions": self.questions, "roots": self.roots}
 
 
-def check_phones(phones: Sequence[str]) -> None:
+def check_phone_set(phones: Sequence[str]) -> None:
     """Raise ValueError unless `phones` are distinct, free of white space and hold silence."""
     if len(set(phones)) != len(phones):
         raise ValueError(f"phone set: {sorted({p for p in phones if phones.count(p) > 1})} occur twice")
@@ -154,11 +154,6 @@ def leaves_below(node: Node) -> Iterator[int]:
     else:
         yield from leaves_below(node.yes)
         yield from leaves_below(node.no)
-
-
-def monophones(phones: Sequence[str]) -> Tree:
-    """The context-independent tree: one leaf a phone, numbered in the order given."""
-    return Tree(tuple(phones), (), tuple(range(len(phones))))
 
 
 def _parse(lines: Sequence[str]) -> Tree:
@@ -196,7 +191,7 @@ def _parse_node(lines: Iterator[tuple[int, str]], num_questions: int) -> Node:
         case ["left" | "right" as side, question] if question.isdecimal() and int(question) < num_questions:
             yes = _parse_node(lines, num_questions)
             no = _parse_node(lines, num_questions)
-            return Split("left" if side == "left" else "right", int(question), yes, no)
+            return Branch("left" if side == "left" else "right", int(question), yes, no)
     raise ValueError(f"{number}: {line.strip()!r} is neither a leaf nor a split by a question named above")
 
 

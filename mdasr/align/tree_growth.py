@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mdasr.align.tree import Node, Split, Tree, check_phones, membership
+from mdasr.align.tree import Branch, Node, Tree, check_phone_set, membership
 from mdasr.core.waves import RATE_HZ
 from mdasr.frontend import HOP, WINDOW
 from mdasr.language.lexicon import SILENCE
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Statistics:
+class TriphoneStatistics:
     """Counts, sums and sums of squares of the frames of each triphone seen.
 
     `triphones` are indices into `phones`: left neighbour, centre, right neighbour. `moments` holds the number
@@ -50,21 +50,21 @@ def frame_ends(ends_s: Sequence[float], num_frames: int) -> Int[np.ndarray, " ph
 def accumulate(
     utterances: Iterable[tuple[Sequence[str], Int[np.ndarray, " _"], Float[np.ndarray, "_ dims"]]],
     phones: Sequence[str],
-) -> Statistics:
+) -> TriphoneStatistics:
     """Sum up aligned utterances, each given as its phones, their ends in frames and its features.
 
     What lies past the last end is left out, and a phone without a frame is a neighbour only. `phones` is the
     whole phone set. Raises ValueError for a phone outside it, ends that do not rise or lie past the features,
     features that are not finite, and no utterances.
     """
-    check_phones(phones)
+    check_phone_set(phones)
     index = {phone: i for i, phone in enumerate(phones)}
-    held: list[Statistics] = []
+    held: list[TriphoneStatistics] = []
     size = 0
     for number, (names, ends, features) in enumerate(utterances):
         try:
             ids = [index[name] for name in (SILENCE, *names, SILENCE)]
-            held.append(Statistics(tuple(phones), *_segments(ids, ends, features)))
+            held.append(TriphoneStatistics(tuple(phones), *_segments(ids, ends, features)))
         except (KeyError, ValueError) as error:
             reason = f"unknown phone {error}" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"utterance {number}: {reason}") from None
@@ -97,7 +97,7 @@ def _segments(
     return triphones, np.concatenate([(ends - starts)[full, None], sums], axis=1)
 
 
-def add_up(parts: Sequence[Statistics]) -> Statistics:
+def add_up(parts: Sequence[TriphoneStatistics]) -> TriphoneStatistics:
     """The statistics of all parts' utterances together; raises ValueError where their phone sets differ."""
     phones = parts[0].phones
     if any(part.phones != phones for part in parts):
@@ -108,11 +108,11 @@ def add_up(parts: Sequence[Statistics]) -> Statistics:
     order = np.argsort(codes, kind="stable")
     seen, first = np.unique(codes[order], return_index=True)
     sums = np.add.reduceat(moments[order], first) if len(first) else moments
-    return Statistics(phones, np.stack(np.unravel_index(seen, (len(phones),) * 3), axis=1), sums)
+    return TriphoneStatistics(phones, np.stack(np.unravel_index(seen, (len(phones),) * 3), axis=1), sums)
 
 
 def grow(
-    statistics: Statistics,
+    statistics: TriphoneStatistics,
     num_leaves: int,
     min_count: float = 100.0,
     questions: Sequence[Sequence[str]] | None = None,
@@ -207,12 +207,12 @@ def _numbered(
         if i not in splits:
             return next(numbers)
         split, yes, no = splits[i]
-        return Split("right" if split.on_right else "left", split.question, node(yes), node(no))
+        return Branch("right" if split.on_right else "left", split.question, node(yes), node(no))
 
     return Tree(phones, questions, tuple(node(i) for i in range(len(phones))))
 
 
-def derive_questions(statistics: Statistics) -> tuple[tuple[str, ...], ...]:
+def derive_questions(statistics: TriphoneStatistics) -> tuple[tuple[str, ...], ...]:
     """Sets of phones that sound alike: every phone seen, and every cluster on the way to a single one.
 
     The phones' Gaussians are merged two by two, always the pair that costs the least likelihood. What comes

@@ -60,7 +60,7 @@ def speech_features(wave: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray
     return features[loudness > loudness.max(initial=0) * 10 ** (-SPEECH_DB / 10)].astype(np.float32, copy=False)
 
 
-def named(corpora: Sequence[Corpus]) -> dict[str, Corpus]:
+def by_domain(corpora: Sequence[Corpus]) -> dict[str, Corpus]:
     """Corpora by domain, or by directory where several are of one domain; ValueError for one that comes twice."""
     times = Counter(corpus.domain for corpus in corpora)
     found = {(c.domain if times[c.domain] == 1 else f"{c.domain} ({c.directory})"): c for c in corpora}
@@ -83,7 +83,7 @@ def turns(speakers: Sequence[str]) -> Int[np.ndarray, " utterances"]:
     return np.argsort(turn, kind="stable")
 
 
-def sample(
+def utterance_features(
     corpus: Corpus, options: AnalysisOptions, seed: int, hear: Hear = _as_recorded
 ) -> list[tuple[str, Float32[np.ndarray, "_ 60"]]]:
     """Speaker and features of utterances drawn from a corpus, `options.training` at most; those to be measured first.
@@ -114,7 +114,10 @@ def domain_ivectors(
     for the sizes in `options`.
     """
     hear = heard or {}
-    drawn = {name: sample(corpus, options, seed, hear.get(name, _as_recorded)) for name, corpus in corpora.items()}
+    drawn = {
+        name: utterance_features(corpus, options, seed, hear.get(name, _as_recorded))
+        for name, corpus in corpora.items()
+    }
     everything = [features for utterances in drawn.values() for _, features in utterances]
     stats = feature_stats(everything)
     scaled = [normalize(features, stats) for features in everything]

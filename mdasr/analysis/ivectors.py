@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64
 from tqdm import tqdm
 
-from mdasr.analysis.ubm import FEWEST_FRAMES, Statistics, Ubm
+from mdasr.analysis.ubm import FEWEST_FRAMES, BaumWelchStatistics, Ubm
 
 BATCH = 64  # utterances at a time
 
@@ -39,20 +39,23 @@ class Extractor:
 
 
 def train_extractor(
-    ubm: Ubm, observed: Statistics, options: ExtractorOptions, rng: np.random.Generator
+    ubm: Ubm, observed: BaumWelchStatistics, options: ExtractorOptions, rng: np.random.Generator
 ) -> tuple[Extractor, tuple[float, ...]]:
-    """T by EM from a random start, and the log likelihood (`log_evidence`) before each iteration, which never falls."""
+    """T by EM from a random start, and the evidence before each iteration, which never falls."""
     shape = (*ubm.means.shape, options.dimension)
     extractor = Extractor(ubm, 0.1 * rng.standard_normal(shape))
     evidences = []
     for _ in tqdm(range(options.iterations), desc="total variability", disable=None):
-        extractor, evidence = reestimate(extractor, observed)
+        extractor, evidence = reestimate_loadings(extractor, observed)
         evidences.append(evidence)
     return extractor, tuple(evidences)
 
 
-def reestimate(extractor: Extractor, observed: Statistics) -> tuple[Extractor, float]:
+def reestimate_loadings(extractor: Extractor, observed: BaumWelchStatistics) -> tuple[Extractor, float]:
     """One EM step for T (Kenny et al., 2005), with minimum divergence; also the evidence of T as it was.
+
+    The evidence is the log likelihood of the statistics over all w, above that of the UBM alone (T = 0), in nats. The
+    frames' components count as known, with their posteriors.
 
     Minimum divergence (Kenny, 2008) gives w whatever second moment it has over the utterances and absorbs that in T,
     so that N(0, I) is its distribution over the training set: EM is then faster, and distances have a scale. The
@@ -73,17 +76,7 @@ def reestimate(extractor: Extractor, observed: Statistics) -> tuple[Extractor, f
     return Extractor(extractor.ubm, updated @ np.linalg.cholesky(moment / utterances)), float(evidence)
 
 
-def log_evidence(extractor: Extractor, observed: Statistics) -> float:
-    """Log likelihood of the statistics over all w, above that of the UBM alone (T = 0), in nats.
-
-    The frames' components count as known, with their posteriors.
-    """
-    loadings = extractor.loadings.astype(np.float32)
-    batches = (_posterior(loadings, *batch) for batch, _ in _utterance_batches(observed))
-    return float(sum(np.asarray(found.evidence, np.float64).sum() for found in batches))
-
-
-def ivectors(extractor: Extractor, observed: Statistics) -> Float64[np.ndarray, "utterances factors"]:
+def ivectors(extractor: Extractor, observed: BaumWelchStatistics) -> Float64[np.ndarray, "utterances factors"]:
     """The posterior means of w; zero, the prior's mean, for an utterance without frames."""
     loadings = extractor.loadings.astype(np.float32)
     means = [_posterior(loadings, *batch).means[:count] for batch, count in _utterance_batches(observed)]
@@ -91,7 +84,7 @@ def ivectors(extractor: Extractor, observed: Statistics) -> Float64[np.ndarray, 
 
 
 def _utterance_batches(
-    observed: Statistics,
+    observed: BaumWelchStatistics,
 ) -> Iterator[tuple[tuple[Float32[np.ndarray, "batch components"], Float32[np.ndarray, "batch components dim"]], int]]:
     """Statistics in batches of one shape, filled up with utterances without frames, and how many are real."""
     for start in range(0, len(observed.occupancy), BATCH):

@@ -45,7 +45,7 @@ class Ubm:
 
 
 @dataclass(frozen=True, eq=False)
-class Statistics:
+class BaumWelchStatistics:
     """Baum-Welch statistics of utterances: frames a component, and their summed distance from its mean.
 
     `first` is in units of the component's standard deviations.
@@ -116,7 +116,7 @@ def reestimate_ubm(
     return Ubm(weights / weights.sum(), means, variances), float(likelihood) / len(frames)
 
 
-def statistics(ubm: Ubm, utterances: Sequence[Float32[np.ndarray, "_ dim"]]) -> Statistics:
+def statistics(ubm: Ubm, utterances: Sequence[Float32[np.ndarray, "_ dim"]]) -> BaumWelchStatistics:
     """Statistics of each utterance [frames, dim]; zero for one without frames.
 
     ValueError for features that are not finite.
@@ -128,7 +128,7 @@ def statistics(ubm: Ubm, utterances: Sequence[Float32[np.ndarray, "_ dim"]]) -> 
         np.add.at(occupancy, owners, np.asarray(sums.occupancy)[: len(owners)])
         np.add.at(first, owners, np.asarray(sums.first)[: len(owners)])
     centred = (first - occupancy[..., None] * ubm.means) / np.sqrt(ubm.variances)
-    return Statistics(occupancy.astype(np.float32), centred.astype(np.float32))
+    return BaumWelchStatistics(occupancy.astype(np.float32), centred.astype(np.float32))
 
 
 def _frame_batches(

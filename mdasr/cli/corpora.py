@@ -11,14 +11,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mdasr.core.files import write_atomically
-from mdasr.corpus.beam import in_pipeline
+from mdasr.corpus.beam_shards import in_pipeline
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.importers import FORMATS
 from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_corpus
 from mdasr.corpus.records import Corpus
 from mdasr.corpus.shards import ROWS_PER_SHARD
-from mdasr.corpus.validate import Limits, Validation, as_json, validate_corpora, validate_source
+from mdasr.corpus.validate import Limits, Validation, validate_corpora, validate_source, validation_json
 
 
 def import_command(chosen: argparse.Namespace) -> int:
@@ -58,7 +58,7 @@ def _report(found: Validation, path: Path | None) -> int:
     """Print a validation, write it where a path is given, and return the exit status."""
     print(found)
     if path:
-        write_atomically(path, json.dumps(as_json(found), ensure_ascii=False, indent=1) + "\n")
+        write_atomically(path, json.dumps(validation_json(found), ensure_ascii=False, indent=1) + "\n")
     return found.exit_status
 
 

@@ -7,10 +7,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NEVER, NGram
 from mdasr.language.combine import fit_weights, interpolate, prune, widen
-from mdasr.language.ngram import Discounting, train
+from mdasr.language.ngram import Discounting, train_ngrams
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.language.vocabulary import UNKNOWN
 
@@ -37,7 +37,7 @@ def _train(chosen: Namespace, set_aside: list[str]) -> None:
     vocabulary = read_vocabulary(chosen.vocabulary) if chosen.vocabulary else None
     known = None if vocabulary is None else frozenset(vocabulary)
     text = read_sentences(chosen.texts, set_aside, known, chosen.spell_numbers)
-    _write(train(text, chosen.order, vocabulary, _discounting(chosen.discount)), chosen)
+    _write(train_ngrams(text, chosen.order, vocabulary, _discounting(chosen.discount)), chosen)
 
 
 def _discounting(text: str) -> Discounting:

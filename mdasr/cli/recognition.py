@@ -38,7 +38,7 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
     from mdasr.model.directory import Recognizer
     from mdasr.perturb.conditions import condition
-    from mdasr.recognize.report import compared, labels, matrix_text, most_confused, same_utterances
+    from mdasr.recognize.report import compared, corpus_labels, matrix_text, most_confused, same_utterances
     from mdasr.recognize.words import check_rescoring
 
     recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
@@ -56,7 +56,7 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     if chosen.json:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
     cells = []
-    for corpus, label in zip(corpora, labels(corpora)):
+    for corpus, label in zip(corpora, corpus_labels(corpora)):
         for words in conditions:
             scored, found = evaluated(recognizer, corpus, f"{label}, {words}", policies[words], sounds, chosen)
             cells.append({"label": label, "condition": words, **found})
@@ -106,7 +106,7 @@ def evaluated(
     chosen: argparse.Namespace,
 ) -> tuple[list[Scored], dict[str, Any]]:
     """Recognise a corpus in a condition, print the word error rate, and return what `--json` writes of it."""
-    from mdasr.recognize.report import cell, describe, oracle
+    from mdasr.recognize.report import oracle, wer_cell, wer_text
     from mdasr.recognize.words import heard, recognize, recognize_lattices, scored_as
 
     # An iterator: a bar has a length, and the type checker of the tests would take the first wave out of it to look.
@@ -117,13 +117,13 @@ def evaluated(
     else:
         best = tuple(recognize(recognizer, waves))
     scored = scored_as(corpus, best)
-    found = {"corpus": corpus.info["corpus"], "domain": corpus.domain, **cell(scored)}
+    found = {"corpus": corpus.info["corpus"], "domain": corpus.domain, **wer_cell(scored)}
     counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
     if found["ci95_over"] == "utterances":
         counts += "; one speaker, so the interval is over utterances"
     elif not found["ci95"]:
         counts += "; one utterance, so no interval"
-    print(f"{name}: WER {describe(found)} % ({counts})")
+    print(f"{name}: WER {wer_text(found)} % ({counts})")
     if chosen.oracle:
         found |= oracle(lattices, scored)
         print(f"lattices: oracle WER {found['oracle_wer']:.1f} %, {found['arcs_per_word']:.1f} arcs per reference word")

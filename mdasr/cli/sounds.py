@@ -92,12 +92,12 @@ def rooms_command(chosen: argparse.Namespace) -> int:
 
 def similarity_command(chosen: argparse.Namespace) -> int:
     """Tell how alike domains sound (§4.2), the nearest first: silhouette and cluster similarity of their i-vectors."""
-    from mdasr.analysis.domain_ivectors import AnalysisOptions, domain_ivectors, named
+    from mdasr.analysis.domain_ivectors import AnalysisOptions, by_domain, domain_ivectors
     from mdasr.analysis.ivectors import ExtractorOptions
     from mdasr.analysis.similarity import resemblances, similarity_cells, similarity_text
     from mdasr.analysis.ubm import UbmOptions
 
-    corpora = named([Corpus(directory) for directory in chosen.corpora])
+    corpora = by_domain([Corpus(directory) for directory in chosen.corpora])
     reference = chosen.to or [*corpora][-1]
     if reference not in corpora or len(corpora) < 2:
         raise ValueError(f"{reference} and at least another are to be compared, and there are {', '.join(corpora)}")

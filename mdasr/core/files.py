@@ -1,4 +1,4 @@
-"""Files as they are handed in: read whole, or refused with what they should be and how to come by it."""
+"""Files: read whole or refused with what they should be and how to come by it; written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +84,35 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` in one step, so that a reader sees the old content or the new and never half."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write, beside `path`, which takes its place in one step when the block ends without an error.
+
+    So a reader sees the old content or the new and never half. Makes the folder; an error removes the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    try:
+        yield partial
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     partial.rename(path)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace `path` in one step by `content`, as `replacing` does; text is written as UTF-8."""
+    with replacing(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Replace an .npy file in one step."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Replace an .npz file in one step."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordWriter
+
+from mdasr.core.files import replacing
 
 Decoded = TypeVar("Decoded")
 
@@ -18,19 +19,17 @@ def shard_path(directory: Path, kind: str, index: int, count: int) -> Path:
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> int:
-    """Write one shard under a temporary name and rename it when whole; returns the number of records."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    # Groups of one record: random access reads nothing that it does not need (16 was 8 times slower).
-    writer = ArrayRecordWriter(str(partial), "group_size:1")
+    """Write one shard, which is there when it is whole; returns the number of records."""
     count = 0
-    try:
-        for record in records:
-            writer.write(record)
-            count += 1
-    finally:
-        writer.close()
-    partial.rename(path)
+    with replacing(path) as partial:
+        # Groups of one record: random access reads nothing that it does not need (16 was 8 times slower).
+        writer = ArrayRecordWriter(str(partial), "group_size:1")
+        try:
+            for record in records:
+                writer.write(record)
+                count += 1
+        finally:
+            writer.close()
     return count
 
 

@@ -13,7 +13,7 @@ from mdasr.core.files import existing
 _FORMATS = {".arrow": "Arrow stream", ".parquet": "Parquet file"}
 
 
-def require() -> None:
+def require_pyarrow() -> None:
     """Raise ImportError, which says what to install, where there is no pyarrow."""
     try:
         import pyarrow  # noqa: F401
@@ -21,7 +21,7 @@ def require() -> None:
         raise ImportError("tables of Arrow and Parquet need pyarrow: pip install pyarrow") from None
 
 
-def schema(path: Path) -> Any:
+def table_schema(path: Path) -> Any:
     """The table's `pyarrow.Schema`; ValueError where the file is no table."""
     return _stream(path).schema if path.suffix == ".arrow" else _parquet(path).schema_arrow
 
@@ -70,7 +70,7 @@ def _explained(path: Path) -> Iterator[None]:
 @lru_cache(maxsize=2)
 def _stream(path: Path) -> Any:
     """The whole table, mapped to memory and not read."""
-    require()
+    require_pyarrow()
     import pyarrow
 
     with _explained(path):
@@ -79,7 +79,7 @@ def _stream(path: Path) -> Any:
 
 @lru_cache(maxsize=2)
 def _parquet(path: Path) -> Any:
-    require()
+    require_pyarrow()
     import pyarrow.parquet
 
     with _explained(path):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from mdasr.corpus.listing import Entry, Listing
-from mdasr.language.text import normalize
+from mdasr.language.text import normalize_text
 
 _LONGEST_S = 1e9  # thirty years: what is longer is no recording
 
@@ -126,7 +126,7 @@ def _row(entry: Entry, fields: Mapping[str, object], root: Path, choice: Choice)
         raise ValueError(entry.problem)
     said = _string(fields, "text")
     try:
-        text = normalize(" ".join(t for t in said.split() if t not in choice.drop), choice.spell_numbers)
+        text = normalize_text(" ".join(t for t in said.split() if t not in choice.drop), choice.spell_numbers)
     except ValueError as error:
         raise ValueError(f"field text: {error}") from None
     if not text:

@@ -79,7 +79,7 @@ def import_corpus(
     Lines and recordings that are no good are set aside with the reason, in the report and in `set_aside.jsonl`. Killed
     at any moment, the same call goes on after the last whole shard, to the same bits; once done, it only reports.
     What is written does not depend on `workers`, the number of processes, nor on `run`, which has the shards written
-    by something else (`mdasr.corpus.beam`).
+    by something else (`mdasr.corpus.beam_shards`).
     Raises FileNotFoundError, FileExistsError where `directory` holds another corpus, and ValueError where no
     line is chosen, the chosen ones are of several domains, or none of them is any good. A shard holds the same
     number of lines, whether they are good or not.

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int16
 from tqdm import tqdm
 
-from mdasr.core.files import read_array, read_json, write_atomically
+from mdasr.core.files import read_array, read_json, write_array, write_atomically
 from mdasr.core.waves import RATE_HZ
 from mdasr.corpus.arrayrecords import Shards
 from mdasr.corpus.arrayrecords import shard_path as shard_path  # of this module, too
@@ -128,7 +128,7 @@ def seal_corpus(directory: Path, corpus: str, domain: str, **facts: object) -> C
         digest.update(record)
     if not ids:
         raise ValueError(f"{directory}: no utterances were written, so there is no corpus to seal")
-    np.save(directory / "lengths.npy", np.asarray(lengths, np.int32), allow_pickle=False)
+    write_array(directory / "lengths.npy", np.asarray(lengths, np.int32))
     info = {
         "format": FORMAT,
         "corpus": corpus,
@@ -247,7 +247,7 @@ def write_alignments(corpus: Corpus, name: str, alignments: Iterable[Alignment])
     count = write_shard(shard_path(corpus.directory, f"align-{name}", 0, 1), records())
     if count != len(corpus):
         raise ValueError(f"{corpus.directory}: {count} alignments for {len(corpus)} utterances")
-    np.save(corpus.directory / f"align-{name}.npy", np.asarray(kept, bool), allow_pickle=False)
+    write_array(corpus.directory / f"align-{name}.npy", np.asarray(kept, bool))
     return Alignments(corpus, name)
 
 

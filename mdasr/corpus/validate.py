@@ -195,7 +195,7 @@ def summary(found: Validation) -> dict[str, Any]:
     }
 
 
-def as_json(found: Validation) -> dict[str, Any]:
+def validation_json(found: Validation) -> dict[str, Any]:
     """All that a validation found, utterance by utterance, for other programs."""
     problems = [asdict(problem) for problem in found.problems]
     return {"what": found.what, **summary(found), "all_problems": problems, "all": [asdict(m) for m in found.measures]}

@@ -14,7 +14,7 @@ from pathlib import Path
 import kaldifst
 
 from mdasr.core.files import existing
-from mdasr.language.arpa import N_GRAMS, read_arpa
+from mdasr.language.arpa_reader import N_GRAMS, read_arpa
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 
 BACKOFF = "#0"

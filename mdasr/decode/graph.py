@@ -23,11 +23,11 @@ import numpy as np
 from jaxtyping import Int
 
 from mdasr.core.digests import digest
-from mdasr.core.files import read_json, read_text, sha256_of
+from mdasr.core.files import read_json, read_text, replacing, sha256_of, write_atomically
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import announced, build_grammar
 from mdasr.decode.parts import Label, Tying, compose, disambiguated, hmms, labels_of, pronouncer, relabeller
-from mdasr.decode.stages import Made, Progress, Stage, run
+from mdasr.decode.stages import Made, Progress, Stage, run_stages
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 
 FORMAT = 3
@@ -56,12 +56,12 @@ class Graph:
     def write(self, directory: Path | str) -> None:
         """Write HCLG.fst, words.txt (Kaldi's symbol table) and graph.json, the last one last."""
         directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
         (directory / "graph.json").unlink(missing_ok=True)
-        if not self.fst.write(str(directory / "HCLG.fst")):
-            raise OSError(f"{directory / 'HCLG.fst'} could not be written; is the disk full?")
+        with replacing(directory / "HCLG.fst") as partial:
+            if not self.fst.write(str(partial)):
+                raise OSError(f"{partial} could not be written; is the disk full?")
         symbols = "".join(f"{word} {i}\n" for i, word in enumerate(("<eps>", *self.words)))
-        (directory / "words.txt").write_text(symbols, encoding="utf-8")
+        write_atomically(directory / "words.txt", symbols)
         labels = [[label.output, label.phone, int(label.starts)] for label in self.labels]
         info = {
             "format": FORMAT,
@@ -71,7 +71,7 @@ class Graph:
             "topology": self.topology,
         }
         info["sha256"] = _digests(directory, info)
-        (directory / "graph.json").write_text(json.dumps(info) + "\n", encoding="utf-8")
+        write_atomically(directory / "graph.json", json.dumps(info) + "\n")
 
     @classmethod
     def read(cls, directory: Path | str) -> Graph:
@@ -159,7 +159,7 @@ def build_graph(
             Stage("CLG", None, lambda lg: Made(*kaldifst.compose_context(marks, 3, 1, lg.fst))),
             Stage("tied", made_of["tree.txt"], lambda clg: _tied(clg, phones, tree, progress)),
         )  # fmt: skip
-        graph, notes = run(stages, progress, cache)
+        graph, notes = run_stages(stages, progress, cache)
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in notes["labels"])
         # Constant: a search over arcs that lie side by side is a quarter faster.
         graph = kaldifst.StdConstFst(compose(hmms(topology, labels, notes["highest"]), graph))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,8 +11,9 @@ from jaxtyping import Float, Int
 
 from mdasr.core.waves import RATE_HZ
 from mdasr.decode.graph import Graph
+from mdasr.decode.links import StateLattice, state_lattice
 from mdasr.decode.search import Hypothesis, SearchOptions
-from mdasr.decode.tokens import StateLattice, state_lattice
+from mdasr.decode.tokens import best_path, pass_tokens
 from mdasr.frontend import PAPER_STEPS, Subsampling
 from mdasr.language.lexicon import SILENCE
 
@@ -60,14 +60,19 @@ def search_lattice(
     scores: Float[np.ndarray, "steps outputs"],
     options: SearchOptions,
     lattice_beam: float = LATTICE_BEAM,
-) -> Lattice:
-    """Everything that `scores` may say at a cost of at most `lattice_beam` above the best of it.
+) -> tuple[Hypothesis, Lattice]:
+    """The words that `search.decode` finds, and everything that `scores` may say at little more cost than the best.
 
-    Each sequence of words has its cheapest path, and so its cost, whole. The beam is narrowed where nothing is likelier
-    than anything else, as in noise; `Lattice.lattice_beam` tells. ValueError as `tokens.state_lattice`.
+    The lattice holds all paths between the states that the one search followed, as far as they cost at most
+    `lattice_beam` more than the cheapest. That may be cheaper than the words: the search cuts off a path that turns out
+    well later. Each sequence of words has its cheapest path, and so its cost, whole. The beam is narrowed where nothing
+    is likelier than anything else, as in noise; `Lattice.lattice_beam` tells. ValueError as `decode`, and for a beam
+    that is not above 0.
     """
-    found = state_lattice(graph, scores, options, lattice_beam)
-    return pruned(_assembled(graph, found, _words_of(graph, found)), found.lattice_beam)
+    tokens = pass_tokens(graph, scores, options)
+    states = state_lattice(tokens, lattice_beam)
+    lattice = pruned(_assembled(graph, states, _words_of(graph, states)), states.lattice_beam)
+    return best_path(graph, tokens), lattice
 
 
 def best_costs(lattice: Lattice) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
@@ -221,24 +226,4 @@ def word_times(hypothesis: Hypothesis, subsampling: Subsampling = PAPER_STEPS) -
     return [
         (word, float(first[start]), float(last[end - 1]))
         for word, start, end in zip(hypothesis.words, hypothesis.starts, hypothesis.ends)
-    ]
-
-
-def ctm_lines(
-    utterance_id: str,
-    hypothesis: Hypothesis,
-    channel: str = "1",
-    offset_s: float = 0.0,
-    confidences: Sequence[float] | None = None,
-) -> list[str]:
-    """A line a word: utterance, channel, start and duration in s, word, and its confidence where there are any.
-
-    `offset_s` is added to the starts. Raises ValueError for an id with white space, which the format cannot hold.
-    """
-    if utterance_id.split() != [utterance_id]:
-        raise ValueError(f"utterance id {utterance_id!r}: CTM's fields are split at white space; use another id")
-    sixth = [""] * len(hypothesis.words) if confidences is None else [f" {value:.2f}" for value in confidences]
-    return [
-        f"{utterance_id} {channel} {start + offset_s:.3f} {end - start:.3f} {word}{rest}"
-        for (word, start, end), rest in zip(word_times(hypothesis), sixth, strict=True)
     ]

@@ -115,7 +115,7 @@ def _hypothesis(lattice: Lattice, last: _Step) -> Hypothesis:
     )
 
 
-def posteriors(lattice: Lattice, scale: float = 1.0) -> Float[np.ndarray, " arcs"]:
+def arc_posteriors(lattice: Lattice, scale: float = 1.0) -> Float[np.ndarray, " arcs"]:
     """How probable each arc is among all paths of the lattice, a path of cost c weighing exp(-scale c).
 
     What lies outside the lattice's beam counts as impossible. A `scale` below 1 makes the search less sure of itself.
@@ -143,7 +143,7 @@ def shares(lattice: Lattice, hypothesis: Hypothesis, scale: float = CONFIDENCE_S
     2001, the maximum over frames). 0 for a word that the lattice does not have there. Shares rank words by how likely
     they are to be right; as frequencies of being right they may be too high.
     """
-    share = posteriors(lattice, scale)
+    share = arc_posteriors(lattice, scale)
     starts, label = lattice.steps[lattice.sources], {word: i for i, word in enumerate(lattice.words, start=1)}
     found = []
     for word, start, end in zip(hypothesis.words, hypothesis.starts, hypothesis.ends, strict=True):

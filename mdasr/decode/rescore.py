@@ -21,7 +21,7 @@ State = tuple[tuple[Context, float], ...]
 """Every context that the grammar may be in after the words so far, and how much more it costs than the cheapest."""
 
 
-class Grammar:
+class GrammarCosts:
     """What G (`decode.grammar`) charges for a word after others, state by state.
 
     In G a word may be reached over a back-off arc even where the longer n-gram is there, and the cheapest way counts,
@@ -108,7 +108,7 @@ class _Place(NamedTuple):
     new: State
 
 
-def rescore(lattice: Lattice, old: Grammar, new: Grammar, beam: float = math.inf) -> Lattice:
+def rescore(lattice: Lattice, old: GrammarCosts, new: GrammarCosts, beam: float = math.inf) -> Lattice:
     """The lattice with `new`'s costs of words in the place of `old`'s, which the graph was made with.
 
     The rest of the graph costs (pronunciations, silence, penalties) stays. A node becomes as many as there are
@@ -141,7 +141,7 @@ def rescore(lattice: Lattice, old: Grammar, new: Grammar, beam: float = math.inf
     return pruned(_rebuilt(lattice, places, arcs), beam)
 
 
-def _follow(place: _Place, words: list[str], old: Grammar, new: Grammar) -> tuple[float, _Place]:
+def _follow(place: _Place, words: list[str], old: GrammarCosts, new: GrammarCosts) -> tuple[float, _Place]:
     """What words cost more in the new model than in the old, and what both remember after them."""
     change = 0.0
     for word in words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import kaldi_decoder
@@ -80,7 +81,7 @@ class Hypothesis:
 def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: SearchOptions) -> Hypothesis:
     """The likeliest words for `scores`, which are log posteriors less log priors; ValueError as `check_scores`."""
     check_scores(graph, scores)
-    graph = _priced(graph, options.insertion_penalty)
+    graph = priced(graph, options.insertion_penalty)
     decodable = kaldi_decoder.DecodableCtc(_label_scores(graph, scores, options.acoustic_scale))
     for attempt in range(options.retries + 1):
         settings = kaldi_decoder.FasterDecoderOptions(
@@ -114,7 +115,7 @@ class Search:
 
     def __init__(self, graph: Graph, options: SearchOptions) -> None:
         self._whole = graph
-        self._graph, self._options = _priced(graph, options.insertion_penalty), options
+        self._graph, self._options = priced(graph, options.insertion_penalty), options
         settings = kaldi_decoder.FasterDecoderOptions(
             beam=options.beam, max_active=options.max_active, min_active=options.min_active
         )
@@ -163,13 +164,26 @@ def _label_scores(
 
 def _hypothesis(graph: Graph, decoder: kaldi_decoder.FasterDecoder, beam: float) -> Hypothesis:
     reached_final = decoder.reached_final()
-    found, lattice = decoder.get_best_path()
-    if not found:
+    alive, path = decoder.get_best_path()
+    if not alive:
         raise RuntimeError("the search lost every path; the graph has a state that leads nowhere")
-    linear, steps, words, weight = kaldifst.get_linear_symbol_sequence(lattice)
-    if not linear or len(steps) != decoder.num_frames_decoded():
-        raise RuntimeError(f"the best path has {len(steps)} steps of {decoder.num_frames_decoded()}")
-    starts, ends = _spans(graph, steps)
+    linear, inputs, words, weight = kaldifst.get_linear_symbol_sequence(path)
+    if not linear or len(inputs) != decoder.num_frames_decoded():
+        raise RuntimeError(f"the best path has {len(inputs)} steps of {decoder.num_frames_decoded()}")
+    return hypothesis_of(graph, inputs, words, weight.value1, weight.value2, reached_final, beam)
+
+
+def hypothesis_of(
+    graph: Graph,
+    inputs: Sequence[int],
+    words: Sequence[int],
+    graph_cost: float,
+    acoustic_cost: float,
+    reached_final: bool,
+    beam: float,
+) -> Hypothesis:
+    """The words of a path through the graph, whose input labels, one a step, are `inputs` and output labels `words`."""
+    starts, ends = _spans(graph, inputs)
     if reached_final and len(starts) != len(words):
         raise RuntimeError(f"the best path starts {len(starts)} words and names {len(words)}")
     # Where the scores break off, a word may have started and not be named yet, or be named and not have started.
@@ -178,18 +192,18 @@ def _hypothesis(graph: Graph, decoder: kaldi_decoder.FasterDecoder, beam: float)
         words=tuple(graph.words[label - 1] for label in words[:count]),
         starts=tuple(starts[:count]),
         ends=tuple(ends[:count]),
-        graph_cost=weight.value1,
-        acoustic_cost=weight.value2,
+        graph_cost=graph_cost,
+        acoustic_cost=acoustic_cost,
         reached_final=reached_final,
         beam=beam,
     )
 
 
-def _spans(graph: Graph, steps: list[int]) -> tuple[list[int], list[int]]:
-    """First step of each word, and the step past its last; `steps` are input labels."""
+def _spans(graph: Graph, inputs: Sequence[int]) -> tuple[list[int], list[int]]:
+    """First step of each word, and the step past its last; `inputs` are input labels, one a step."""
     starts: list[int] = []
     ends: list[int] = []
-    for step, number in enumerate(steps):
+    for step, number in enumerate(inputs):
         label = graph.labels[number - 1]
         if label.starts:
             starts.append(step)
@@ -200,7 +214,7 @@ def _spans(graph: Graph, steps: list[int]) -> tuple[list[int], list[int]]:
 
 
 @functools.lru_cache(maxsize=2)
-def _priced(graph: Graph, penalty: float) -> Graph:
+def priced(graph: Graph, penalty: float) -> Graph:
     """The graph with `penalty` on every arc that names a word; takes as long as copying it, so it is kept."""
     if not penalty:
         return graph

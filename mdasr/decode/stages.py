@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import kaldifst
 from tqdm import tqdm
 
 from mdasr.core.digests import digest
-from mdasr.core.files import read_json, sha256_of, write_atomically
+from mdasr.core.files import read_json, replacing, sha256_of, write_atomically
 
 VERSION = 2  # to be raised with every change of what a stage holds
 
@@ -68,7 +67,7 @@ class Progress:
         self._bar.initial = self._bar.n = self._ends[step]
 
 
-def run(stages: Sequence[Stage], progress: Progress, cache: Path | None = None) -> Made:
+def run_stages(stages: Sequence[Stage], progress: Progress, cache: Path | None = None) -> Made:
     """What the last of the stages leaves, each made from what the one before it left.
 
     With `cache`, a directory, every result is written there, and the work begins after the last stage whose result
@@ -107,11 +106,8 @@ def _read(path: Path) -> Made:
 
 def _write(made: Made, path: Path) -> None:
     """Write the notes, then the transducer, each in one step: a stage that has its transducer is complete."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not made.fst.write(str(partial)):
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{partial} could not be written; is the disk full?")
-    notes = {"sha256": sha256_of(partial), "notes": made.notes}
-    write_atomically(path.with_suffix(".json"), json.dumps(notes))
-    partial.rename(path)
+    with replacing(path) as partial:
+        if not made.fst.write(str(partial)):
+            raise OSError(f"{partial} could not be written; is the disk full?")
+        notes = {"sha256": sha256_of(partial), "notes": made.notes}
+        write_atomically(path.with_suffix(".json"), json.dumps(notes))

@@ -1,9 +1,8 @@
-"""Token passing that keeps every path within a beam of the best one, not the best one alone.
+"""Token passing that keeps every token, so that one search gives the best path and, in `links`, all paths near it.
 
-kaldi-decoder's only lattice decoder follows as many states as the beam lets in, which on a large graph and bad speech
-is without bound. This one has `max_active`, as `search.decode` has, and hands over arrays. Of the tokens of Povey et
-al. (2012, section 3) only state and cost are kept; links are found again on the way back, where it is known which of
-them lie on a path within the beam.
+It is kaldi-decoder's FasterDecoder, decision for decision: the order in which states are visited, what a beam of single
+precision cuts off, which of two equal paths stays. So its best path is that of `search.decode`, which is faster and
+keeps no tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from mdasr.decode.graph import Graph
-from mdasr.decode.search import SearchOptions, check_scores
+from mdasr.decode.search import Hypothesis, SearchOptions, check_scores, hypothesis_of, priced
 
 _HEADER = np.dtype(
     [
@@ -31,95 +30,85 @@ _HEADER = np.dtype(
 _STATE = np.dtype([("final", "<f4"), ("first", "<u4"), ("arcs", "<u4"), ("inputs", "<u4"), ("outputs", "<u4")])
 _ARC = np.dtype([("input", "<i4"), ("output", "<i4"), ("weight", "<f4"), ("target", "<i4")])
 
-MOST_LINKS = (5_000, 60)  # speech has some 10 a step at a lattice beam of 5, and 30 at 8
-NARROWEST = 0.01  # a lattice beam that is not narrowed further
+BEAM_DELTA = 0.5  # nats, by which FasterDecoder widens a beam that the number of states decides
+BUCKETS, BUCKETS_A_TOKEN = 1000, 2  # of FasterDecoder's hash table: at first, and at least
 
 
-@dataclass(frozen=True, eq=False)
-class StateLattice:
-    """All paths within the beam as links between tokens, which are sorted so that links lead to later ones.
-
-    Token i stands after `steps[i]` steps; token 0 is the start. `final_costs` are what it costs to end there, infinite
-    where no path does, and `onward_costs` the cost of the best path from there to an end. A link whose `inputs` is 0
-    takes no step; `outputs` are word labels, 0 for none.
-    """
-
-    steps: Int[np.ndarray, " tokens"]
-    final_costs: Float[np.ndarray, " tokens"]
-    onward_costs: Float[np.ndarray, " tokens"]
-    sources: Int[np.ndarray, " links"]
-    targets: Int[np.ndarray, " links"]
-    inputs: Int[np.ndarray, " links"]
-    outputs: Int[np.ndarray, " links"]
-    graph_costs: Float[np.ndarray, " links"]
-    acoustic_costs: Float[np.ndarray, " links"]
-    reached_final: bool
-    beam: float
-    lattice_beam: float
-
-
-class _Network(NamedTuple):
+class GraphArrays(NamedTuple):
     """The graph as arrays: arcs by state, those without a step first; the output that scores each input label."""
 
     first: Int[np.ndarray, " bounds"]
     stepping: Int[np.ndarray, " states"]
     inputs: Int[np.ndarray, " arcs"]
+    words: Int[np.ndarray, " arcs"]
     weights: Float32[np.ndarray, " arcs"]
     targets: Int[np.ndarray, " arcs"]
     outputs: Int[np.ndarray, " labels"]
     final: Float[np.ndarray, " states"]
 
 
-def state_lattice(
-    graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: SearchOptions, lattice_beam: float
-) -> StateLattice:
-    """Every path that the search of `options` follows and that costs at most `lattice_beam` more than the best.
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Every graph state that the search came to, step by step, and the cheapest way there.
 
-    The search is repeated as in `search.decode` where no end of a sentence is found; where there is none even then,
-    paths may end anywhere. Noise, of which nothing is more likely than anything else, would fill the memory, so the
-    lattice beam is narrowed until at most `MOST_LINKS` (a constant, and so many a step) are left. Raises ValueError as
-    `decode` does, and for a `lattice_beam` that is not above 0.
+    Those after t steps are `first[t]` to `first[t + 1]`; token 0 is the start. Token i came from `sources[i]` over the
+    graph's arc `arcs[i]`. `final_costs` are what it costs to end there: infinite where no path does, and 0 for all of
+    the last step where the search did not come to the end of a sentence. `emissions` are scaled costs of outputs.
     """
-    if not lattice_beam > 0:
-        raise ValueError(f"the lattice beam is {lattice_beam}; it must be above 0")
+
+    network: GraphArrays
+    emissions: Float32[np.ndarray, "steps outputs"]
+    first: Int[np.ndarray, " bounds"]
+    states: Int[np.ndarray, " tokens"]
+    sources: Int[np.ndarray, " tokens"]
+    arcs: Int[np.ndarray, " tokens"]
+    costs: Float[np.ndarray, " tokens"]
+    final_costs: Float[np.ndarray, " tokens"]
+    reached_final: bool
+    beam: float
+
+
+def pass_tokens(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: SearchOptions) -> Tokens:
+    """The search of `search.decode`, with its repetitions; ValueError as there."""
     check_scores(graph, scores)
-    network, words = _network(graph, options.insertion_penalty)
+    network = _network(priced(graph, options.insertion_penalty))
     emissions = np.ascontiguousarray(scores * np.float32(-options.acoustic_scale), np.float32)
     for attempt in range(options.retries + 1):
-        beam, max_active = options.beam * 2**attempt, options.max_active * 2**attempt
-        states, costs, first = _forward(network, emissions, beam, max_active, options.min_active)
-        ends = network.final[states[first[-2] :]]
+        beam, max_active = np.float32(options.beam * 2**attempt), options.max_active * 2**attempt
+        rows, costs, first = _forward(network, emissions, beam, max_active, options.min_active)
+        ends = network.final[rows[first[-2] :, 0]]
         if reached := bool(np.isfinite(ends).any()):
             break
-    final_costs = np.full(len(states), np.inf)
+    final_costs = np.full(len(costs), np.inf)
     final_costs[first[-2] :] = ends if reached else 0.0
-    while True:
-        betas = final_costs.copy()
-        links, ranks = _backward(network, emissions, states, costs, first, betas, lattice_beam)
-        if len(links) <= MOST_LINKS[0] + MOST_LINKS[1] * len(scores) or lattice_beam < NARROWEST:
-            break
-        lattice_beam *= 0.7
-    steps = np.repeat(np.arange(len(first) - 1), np.diff(first))
-    tokens = np.unique(np.concatenate([[0], links[:, 0], links[:, 1]]))
-    tokens = tokens[np.lexsort((ranks[tokens], steps[tokens]))]
-    place = np.full(len(states), -1)
-    place[tokens] = np.arange(len(tokens))
-    source, target, arc = links[np.argsort(place[links[:, 0]], kind="stable")].T
-    inputs = network.inputs[arc]
-    acoustic, steps_on = np.zeros(len(arc)), inputs > 0
-    acoustic[steps_on] = emissions[steps[source[steps_on]], network.outputs[inputs[steps_on]]]
-    return StateLattice(
-        steps[tokens], final_costs[tokens], betas[tokens], place[source], place[target], inputs, words[arc],
-        network.weights[arc].astype(np.float64), acoustic, reached, float(beam), float(lattice_beam),
-    )  # fmt: skip
+    states, sources, arcs, _ = rows.T
+    return Tokens(network, emissions, first, states, sources, arcs, costs, final_costs, reached, float(beam))
+
+
+def best_path(graph: Graph, tokens: Tokens) -> Hypothesis:
+    """The words of the cheapest path, which are those of `search.decode`."""
+    token, path = int((tokens.costs + tokens.final_costs).argmin()), []
+    graph_cost = float(tokens.final_costs[token])
+    while token:
+        path.append(token)
+        token = int(tokens.sources[token])
+    arcs = tokens.arcs[path[::-1]]
+    inputs, words = tokens.network.inputs[arcs], tokens.network.words[arcs]
+    inputs = inputs[inputs > 0]
+    return hypothesis_of(
+        graph,
+        inputs.tolist(),
+        words[words > 0].tolist(),
+        graph_cost + float(tokens.network.weights[arcs].sum(dtype=np.float64)),
+        float(tokens.emissions[np.arange(len(inputs)), tokens.network.outputs[inputs]].sum(dtype=np.float64)),
+        tokens.reached_final,
+        tokens.beam,
+    )
 
 
 @functools.lru_cache(maxsize=2)
-def _network(graph: Graph, penalty: float) -> tuple[_Network, Int[np.ndarray, " arcs"]]:
-    """The graph as arrays, with `penalty` on every arc that names a word; and which word each arc names.
-
-    A constant transducer's file is a header, the states and the arcs, each as it lies in memory.
-    """
+def _network(graph: Graph) -> GraphArrays:
+    """The graph as arrays. A constant transducer's file is a header, the states and the arcs, each as in memory."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "graph.fst"
         if not graph.fst.write(str(path)):
@@ -133,164 +122,129 @@ def _network(graph: Graph, penalty: float) -> tuple[_Network, Int[np.ndarray, " 
     source = np.repeat(np.arange(len(table)), table["arcs"])
     arcs = arcs[np.lexsort((arcs["input"] > 0, source))]
     first = np.concatenate([[0], np.cumsum(table["arcs"], dtype=np.int64)])
-    network = _Network(
+    return GraphArrays(
         first,
         first[:-1] + np.bincount(source[arcs["input"] == 0], minlength=len(table)),
         np.ascontiguousarray(arcs["input"]),
-        arcs["weight"] + np.float32(penalty) * (arcs["output"] > 0),
+        np.ascontiguousarray(arcs["output"]),
+        np.ascontiguousarray(arcs["weight"]),
         np.ascontiguousarray(arcs["target"]),
         np.concatenate([[0], graph.outputs]).astype(np.int32),
         table["final"].astype(np.float64),
     )
-    return network, np.ascontiguousarray(arcs["output"])
 
 
 # no_type_check: the tests' import hook would wrap these functions, and numba cannot compile the wrapper.
 @numba.njit(cache=True)
 @no_type_check
 def _forward(network, emissions, beam, max_active, min_active):
-    """Tokens (graph state and cost of the best path to it) and where those of each step begin."""
-    states, costs, count = np.zeros(1024, np.int32), np.zeros(1024), 1
+    """Tokens as rows (graph state, token and arc that they came from, the next in the list), costs, and steps' bounds.
+
+    `tails` is FasterDecoder's hash table, which orders the tokens of a step: by bucket, as these were opened. It holds
+    the last token of each bucket and, at its end, of the list.
+    """
+    rows, costs = np.empty((1024, 4), np.int32), np.empty(1024)
     first = np.zeros(len(emissions) + 2, np.int64)
     place = np.full(len(network.stepping), -1, np.int32)
-    place[0] = 0
+    tails = np.full(BUCKETS + 1, -1, np.int32)
+    rows, costs, count, _, _ = _put(rows, costs, 0, place, tails, 0, 0.0, -1, -1)
+    cutoff = np.inf
     for t in range(len(emissions) + 1):
         begin = first[t]
-        states, costs, count = _pass_on(network, states, costs, count, begin, place, beam)
+        rows, costs, count = _pass_on(network, rows, costs, count, begin, place, tails, cutoff)
         first[t + 1] = count
         for i in range(begin, count):
-            place[states[i]] = -1
+            place[rows[i, 0]] = -1
         if t < len(emissions):
-            limit, width = _limits(costs[begin:count], beam, max_active, min_active)
-            states, costs, count = _step(network, emissions[t], states, costs, count, begin, place, limit, width)
-    return states[:count], costs[:count], first
+            tails = np.full(max(len(tails), BUCKETS_A_TOKEN * (count - begin) + 1), -1, np.int32)
+            rows, costs, count, cutoff = _step(
+                network, emissions[t], rows, costs, count, begin, place, tails, beam, max_active, min_active
+            )
+    return rows[:count], costs[:count], first
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _put(rows, costs, count, place, tails, state, cost, source, arc):
+    """A path of `cost` has come to `state`: the tokens, the one there, and whether it is new or cheaper than before."""
+    i = place[state]
+    if i >= 0:
+        cheaper = cost < costs[i]
+        if cheaper:
+            costs[i], rows[i, 1], rows[i, 2] = cost, source, arc
+        return rows, costs, count, i, cheaper
+    if count == len(rows):
+        rows, costs = np.concatenate((rows, rows)), np.concatenate((costs, costs))
+    bucket = state % (len(tails) - 1)
+    before = tails[bucket] if tails[bucket] >= 0 else tails[-1]
+    rows[count, 0], rows[count, 1], rows[count, 2], rows[count, 3] = state, source, arc, -1
+    if before >= 0:
+        rows[count, 3], rows[before, 3] = rows[before, 3], count
+    if rows[count, 3] < 0:
+        tails[-1] = count
+    costs[count], place[state], tails[bucket] = cost, count, count
+    return rows, costs, count + 1, count, True
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _pass_on(network, rows, costs, count, begin, place, tails, cutoff):
+    """Follow arcs that take no step, from the last of the list and from what is reached that way first."""
+    waiting, i = [begin], rows[begin, 3]
+    while i >= 0:
+        waiting.append(i)
+        i = rows[i, 3]
+    while waiting:
+        i = waiting.pop()
+        so_far = costs[i]
+        if so_far > cutoff:
+            continue
+        for a in range(network.first[rows[i, 0]], network.stepping[rows[i, 0]]):
+            cost = so_far + network.weights[a]
+            if cost <= cutoff:
+                rows, costs, count, j, better = _put(rows, costs, count, place, tails, network.targets[a], cost, i, a)
+                if better:
+                    waiting.append(j)
+    return rows, costs, count
 
 
 @numba.njit(cache=True)
 @no_type_check
 def _limits(costs, beam, max_active, min_active):
-    """The highest cost that is followed, and how far the next step's may lie apart (as in Kaldi's decoders)."""
-    best = costs.min()
-    limit = best + beam
+    """The cost below which tokens are followed, and how far those of the next step may lie apart."""
+    best, single = costs.min(), costs.astype(np.float32)
     if len(costs) > max_active:
-        highest = np.partition(costs, max_active - 1)[max_active - 1]
-        if highest < limit:
-            return highest, highest - best + 0.5
-    if min_active and len(costs) >= min_active:
-        limit = max(limit, np.partition(costs, min_active - 1)[min_active - 1])
-    elif min_active:
-        limit = max(limit, costs.max())
-    return limit, limit - best + (0.0 if limit == best + beam else 0.5)
+        highest = np.float64(np.partition(single, max_active)[max_active])
+        if highest < best + beam:
+            return highest, np.float64(np.float32(highest - best + BEAM_DELTA))
+    if len(costs) <= min_active:
+        return np.inf, np.inf
+    lowest = np.float64(np.partition(single, min_active)[min_active]) if min_active else best
+    if lowest > best + beam:
+        return lowest, np.float64(np.float32(lowest - best + BEAM_DELTA))
+    return best + beam, np.float64(beam)
 
 
 @numba.njit(cache=True)
 @no_type_check
-def _put(states, costs, count, place, state, cost):
-    """A path of `cost` has come to `state`: the tokens, and whether one is new or cheaper."""
-    i = place[state]
-    if i >= 0:
-        cheaper = cost < costs[i]
-        costs[i] = min(costs[i], cost)
-        return states, costs, count, cheaper
-    if count == len(states):
-        states, costs = np.append(states, states), np.append(costs, costs)
-    states[count], costs[count], place[state] = state, cost, count
-    return states, costs, count + 1, True
+def _step(network, emission, rows, costs, count, begin, place, tails, beam, max_active, min_active):
+    """Follow arcs that take a step, and give the highest cost of the next step's tokens that will be followed.
 
-
-@numba.njit(cache=True)
-@no_type_check
-def _pass_on(network, states, costs, count, begin, place, beam):
-    """Follow arcs that take no step, in sweeps until nothing gets cheaper; what a sweep finds it goes on from."""
-    limit = costs[begin:count].min() + beam
-    changed = True
-    while changed:
-        changed, i = False, begin
-        while i < count:
-            for a in range(network.first[states[i]], network.stepping[states[i]]):
-                cost = costs[i] + network.weights[a]
-                if cost < limit:
-                    states, costs, count, found = _put(states, costs, count, place, network.targets[a], cost)
-                    changed |= found
-            i += 1
-    return states, costs, count
-
-
-@numba.njit(cache=True)
-@no_type_check
-def _step(network, emission, states, costs, count, begin, place, limit, width):
-    """Follow arcs that take a step from tokens that cost at most `limit`, the best of them first.
-
-    It shows where the next step's beam will end, which falls as cheaper paths are found.
+    It starts from the best token, and falls as cheaper paths are found.
     """
-    end, ceiling = count, np.inf
-    best = begin + np.argmin(costs[begin:end])
-    for k in range(begin - 1, end):
-        i = best if k < begin else k
-        if costs[i] > limit:
-            continue
-        for a in range(network.stepping[states[i]], network.first[states[i] + 1]):
-            cost = costs[i] + network.weights[a] + emission[network.outputs[network.inputs[a]]]
-            if cost < ceiling:
-                ceiling = min(ceiling, cost + width)
-                states, costs, count, _ = _put(states, costs, count, place, network.targets[a], cost)
-    return states, costs, count
-
-
-@numba.njit(cache=True)
-@no_type_check
-def _backward(network, emissions, states, costs, first, betas, lattice_beam):
-    """Links (source, target, arc) on paths within the beam, and each token's rank among those of its step.
-
-    `betas`, what it costs to end, are given for the last step's tokens and made for all others.
-    """
-    here, ahead = np.full(len(network.stepping), -1, np.int32), np.full(len(network.stepping), -1, np.int32)
-    ranks = np.zeros(len(states), np.int32)
-    links, made = np.empty((1024, 3), np.int64), 0
-    bound = (costs + betas).min() + lattice_beam
-    for t in range(len(emissions), -1, -1):
-        begin, end = first[t], first[t + 1]
-        emission = emissions[min(t, len(emissions) - 1)]
-        for i in range(begin, end):
-            here[states[i]] = i
-            for a in range(network.stepping[states[i]], network.first[states[i] + 1]):
-                if ahead[network.targets[a]] >= 0:
-                    cost = network.weights[a] + emission[network.outputs[network.inputs[a]]]
-                    betas[i] = min(betas[i], cost + betas[ahead[network.targets[a]]])
-        _settle(network, states, costs, begin, end, here, betas, ranks, bound)
-        for i in range(begin, end):
-            if costs[i] + betas[i] > bound:
-                here[states[i]] = -1
-                continue
-            for a in range(network.first[states[i]], network.first[states[i] + 1]):
-                stays = a < network.stepping[states[i]]
-                j = (here if stays else ahead)[network.targets[a]]
-                if j >= 0:
-                    cost = network.weights[a] + (0.0 if stays else emission[network.outputs[network.inputs[a]]])
-                    if costs[i] + cost + betas[j] <= bound:
-                        if made == len(links):
-                            links = np.concatenate((links, links))
-                        links[made, 0], links[made, 1], links[made, 2] = i, j, a
-                        made += 1
-        for i in range(first[t + 1], first[min(t + 2, len(first) - 1)]):
-            ahead[states[i]] = -1
-        here, ahead = ahead, here
-    return links[:made], ranks
-
-
-@numba.njit(cache=True)
-@no_type_check
-def _settle(network, states, costs, begin, end, here, betas, ranks, bound):
-    """Costs to end over arcs that take no step, and ranks that rise along those that are within `bound`."""
-    changed = True
-    while changed:
-        changed = False
-        for i in range(end - 1, begin - 1, -1):
-            for a in range(network.first[states[i]], network.stepping[states[i]]):
-                j = here[network.targets[a]]
-                if j < 0:
-                    continue
-                if network.weights[a] + betas[j] < betas[i]:
-                    betas[i], changed = network.weights[a] + betas[j], True
-                if costs[i] + network.weights[a] + betas[j] <= bound and ranks[j] <= ranks[i]:
-                    ranks[j], changed = ranks[i] + 1, True
+    limit, width = _limits(costs[begin:count], beam, max_active, min_active)
+    ceiling = np.inf
+    best = begin + np.argmin(costs[begin:count])
+    for a in range(network.stepping[rows[best, 0]], network.first[rows[best, 0] + 1]):
+        cost = costs[best] + network.weights[a] + emission[network.outputs[network.inputs[a]]]
+        ceiling = min(ceiling, cost + width)
+    i = begin
+    while i >= 0:
+        if costs[i] < limit:
+            for a in range(network.stepping[rows[i, 0]], network.first[rows[i, 0] + 1]):
+                cost = costs[i] + network.weights[a] + emission[network.outputs[network.inputs[a]]]
+                if cost < ceiling:
+                    ceiling = min(ceiling, cost + width)
+                    rows, costs, count, _, _ = _put(rows, costs, count, place, tails, network.targets[a], cost, i, a)
+        i = rows[i, 3]
+    return rows, costs, count, ceiling

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int64
 
-from mdasr.language.arpa_text import arpa_blocks
+from mdasr.core.files import replacing
+from mdasr.language.arpa_writer import arpa_blocks
 from mdasr.language.levels import Level
 from mdasr.language.vocabulary import closed, encode
 
@@ -86,9 +86,6 @@ class NGram:
         return b"".join(arpa_blocks(self.words, self.levels)).decode()
 
     def write_arpa(self, path: Path | str) -> None:
-        """Write the model in ARPA's format, replacing `path` in one step; `arpa.read_arpa` reads it back."""
-        path = Path(path)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        with partial.open("wb") as file:
+        """Write the model in ARPA's format, replacing `path` in one step; `arpa_reader.read_arpa` reads it back."""
+        with replacing(Path(path)) as partial, partial.open("wb") as file:
             file.writelines(arpa_blocks(self.words, self.levels))
-        partial.rename(path)

@@ -209,11 +209,6 @@ def _losses(model: NGram) -> Iterator[Float[np.ndarray, " ngrams"]]:
         joint = joint[history] + np.where(level.word == 0, 0, own)
 
 
-def ngram_rows(model: NGram, n: int) -> Int64[np.ndarray, "ngrams order"]:
-    """The words of every n-gram of one order, as places in `model.words`."""
-    return ngram_words(model.levels[: n - 1], model.levels[n - 1].keys)
-
-
 def widen(models: Sequence[NGram]) -> list[NGram]:
     """The models over all words of all of them; a word that a model lacks has probability 0 (10^-99) in it.
 

@@ -66,7 +66,7 @@ def is_installed() -> bool:
     return importlib.util.find_spec("espeakng_loader") is not None
 
 
-def require() -> None:
+def require_espeak() -> None:
     """Raises ImportError, with the way to mend it, where eSpeak NG is not installed."""
     if not is_installed():
         raise ImportError("speech synthesis needs eSpeak NG: pip install espeakng-loader")
@@ -163,7 +163,7 @@ class _Buffer:
 
 @functools.cache
 def _library() -> tuple[ctypes.CDLL, _Buffer]:
-    require()
+    require_espeak()
     import espeakng_loader
 
     library = ctypes.CDLL(espeakng_loader.get_library_path())

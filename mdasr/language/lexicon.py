@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-from mdasr.core.files import read_text
+from mdasr.core.files import read_text, write_atomically
 from mdasr.language.text import folded
 
 Phones: TypeAlias = tuple[str, ...]
@@ -86,10 +85,7 @@ class Lexicon:
 
     def write(self, path: Path | str) -> None:
         """Write `text` to `path`, replacing it in one step."""
-        path = Path(path)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-        partial.write_text(self.text, encoding="utf-8")
-        partial.rename(path)
+        write_atomically(Path(path), self.text)
 
     @classmethod
     def read(cls, path: Path | str, phones: Iterable[str] | None = None) -> Lexicon:

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from mdasr.language.backoff import NEVER, NGram
 from mdasr.language.levels import SHIFT, Level
-from mdasr.language.vocabulary import read_text
+from mdasr.language.vocabulary import numbered_text
 
 Discounting = Literal["modified", "single"] | float
 
 
-def train(
+def train_ngrams(
     sentences: Iterable[Sequence[str]],
     order: int,
     vocabulary: Iterable[str] | None = None,
@@ -43,7 +43,7 @@ def train(
         raise ValueError(f"an n-gram model has an order of at least 1, not {order}")
     if isinstance(discounting, float) and not 0 < discounting < 1:
         raise ValueError(f"a discount lies between 0 and 1, unlike {discounting}")
-    words, tokens = read_text(sentences, vocabulary)
+    words, tokens = numbered_text(sentences, vocabulary)
     if not len(tokens):
         raise ValueError("no sentences to train an n-gram model on")
     levels: list[Level] = []

@@ -25,7 +25,7 @@ _ORDINALS = {
 }
 
 
-def normalize(text: str, spell_numbers: bool = False) -> str:
+def normalize_text(text: str, spell_numbers: bool = False) -> str:
     """Lower-case words with single spaces between them; punctuation goes, apostrophes inside words stay.
 
     Hyphens and dashes part words. Typographic apostrophes become "'"; accents and letters of any script stay.
@@ -45,7 +45,7 @@ def normalize(text: str, spell_numbers: bool = False) -> str:
 def is_normal(word: str) -> bool:
     """Whether a word is written as those of normalised text are, so that it can be one of them."""
     try:
-        return normalize(word) == word
+        return normalize_text(word) == word
     except ValueError:
         return False
 

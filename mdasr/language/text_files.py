@@ -9,19 +9,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mdasr.core.files import existing, read_text
-from mdasr.language.text import normalize
+from mdasr.language.text import normalize_text
 from mdasr.language.vocabulary import UNKNOWN
 
 
 def read_sentences(
     paths: Sequence[Path], set_aside: list[str], vocabulary: Container[str] | None = None, spell_numbers: bool = False
 ) -> Iterator[list[str]]:
-    """The words of each line that has any, normalised (`text.normalize`); a line that is no good joins `set_aside`.
+    """The words of each line that has any, normalised (`normalize_text`); a line that is no good joins `set_aside`.
 
     No good are lines that are not UTF-8 or whose words cannot be known, and, where there is a vocabulary without
     <unk>, lines with a word outside it. What joins `set_aside` names the file, the line and the reason.
     """
-    said = lru_cache(1 << 20)(lambda token: tuple(normalize(token, spell_numbers).split()))
+    said = lru_cache(1 << 20)(lambda token: tuple(normalize_text(token, spell_numbers).split()))
     known = vocabulary if vocabulary is None or UNKNOWN not in vocabulary else None
     size = sum(existing(path, "text (a line a sentence)").stat().st_size for path in paths)
     with tqdm(total=size, desc="reading text", unit="B", unit_scale=True, delay=2) as progress:
@@ -49,8 +49,8 @@ def read_vocabulary(path: Path) -> list[str]:
     for number, line in enumerate(read_text(path, "vocabulary (a line a word)").split("\n"), start=1):
         word = line.strip()
         try:
-            if word and word != UNKNOWN and normalize(word) != word:
-                raise ValueError(f"{word!r} would be written {normalize(word)!r} in text; write it so")
+            if word and word != UNKNOWN and normalize_text(word) != word:
+                raise ValueError(f"{word!r} would be written {normalize_text(word)!r} in text; write it so")
         except ValueError as error:
             raise ValueError(f"{path}:{number}: {error}") from None
         if word:

@@ -51,7 +51,7 @@ def encode(sentences: Iterable[Sequence[str]], place: Callable[[str], int]) -> I
     return np.array(tokens, np.int32)
 
 
-def read_text(
+def numbered_text(
     sentences: Iterable[Sequence[str]], vocabulary: Iterable[str] | None
 ) -> tuple[tuple[str, ...], Int32[np.ndarray, " tokens"]]:
     """The words, those of the text where no vocabulary is given, and the text as places among them."""

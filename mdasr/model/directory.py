@@ -30,11 +30,19 @@ from mdasr.acoustic.network import ModelConfig, init_params, read_config
 from mdasr.align.tree import Tree
 from mdasr.core import schema
 from mdasr.core.digests import digest
-from mdasr.core.files import read_array, read_arrays, read_json, read_text, write_atomically
+from mdasr.core.files import (
+    read_array,
+    read_arrays,
+    read_json,
+    read_text,
+    write_array,
+    write_arrays,
+    write_atomically,
+)
 from mdasr.decode.graph import Graph, build_graph, ingredients
 from mdasr.decode.search import SearchOptions
 from mdasr.frontend import Subsampling
-from mdasr.language.arpa import N_GRAMS
+from mdasr.language.arpa_reader import N_GRAMS
 from mdasr.language.lexicon import Lexicon
 
 FORMAT = 2
@@ -142,9 +150,9 @@ class Recognizer:
         if self.language.directory != directory:
             self.language.write(directory)
         self.stats.write(directory / "stats.json")
-        np.save(directory / "priors.npy", self.log_priors, allow_pickle=False)
+        write_array(directory / "priors.npy", self.log_priors)
         flat = traverse_util.flatten_dict(dict(self.params), sep="/")
-        np.savez(directory / "params.npz", allow_pickle=False, **{k: np.asarray(v) for k, v in flat.items()})
+        write_arrays(directory / "params.npz", {name: np.asarray(value) for name, value in flat.items()})
         self.describe(directory)
 
     def describe(self, directory: Path) -> None:

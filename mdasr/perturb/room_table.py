@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mdasr.core.files import replacing
 from mdasr.perturb import Room
 
 _BATCH = 10_000  # rooms held at a time
@@ -40,12 +41,11 @@ def write_rooms(path: Path, rooms: Iterable[tuple[int, Room]]) -> int:
             "tail_cut_db": pyarrow.float32(),
         }
     )
-    partial, count = path.with_name(path.name + ".partial"), 0
-    with pyarrow.parquet.ParquetWriter(partial, schema) as writer:
+    count = 0
+    with replacing(path) as partial, pyarrow.parquet.ParquetWriter(partial, schema) as writer:
         for batch in _batches(rooms):
             writer.write_table(pyarrow.Table.from_pylist(batch, schema))
             count += len(batch)
-    partial.replace(path)
     return count
 
 

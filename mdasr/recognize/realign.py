@@ -11,7 +11,7 @@ import scipy.special
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from mdasr.align.flat_start import report, segments
+from mdasr.align.flat_start import alignment_of_path, alignment_report
 from mdasr.align.hmm import UtteranceGraph, utterance_graph, viterbi
 from mdasr.align.monophones import outlier
 from mdasr.align.tree import Tree, leaves_below
@@ -44,7 +44,9 @@ def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
     try:
         corpus.alignments(name)
     except FileNotFoundError:
-        made = report(name, [corpus], [write_alignments(corpus, name, _alignments(recognizer, corpus, lexicon))])
+        made = alignment_report(
+            name, [corpus], [write_alignments(corpus, name, _alignments(recognizer, corpus, lexicon))]
+        )
         if made.failed:
             print(made, file=sys.stderr)
     return name
@@ -113,5 +115,5 @@ def _alignment(
     except ValueError as error:
         return Alignment(utterance.id, (), (), reason=str(error)), 0.0
     starts = subsampling.label_centres(len(path)) - subsampling.step_samples // 2
-    aligned = segments(path, graph, utterance, starts)
+    aligned = alignment_of_path(path, graph, utterance, starts)
     return aligned, misfit(of_phones, graph, path, outputs[SILENCE])

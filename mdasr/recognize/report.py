@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mdasr.recognize.tune import Trial
 
 
-def cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
+def wer_cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
     """Word error rate of a test set with its 95% interval, and the counts behind it, over one or more training runs.
 
     The interval is over speakers (and runs); over utterances where there is a single speaker, which "ci95_over" says.
@@ -61,7 +61,7 @@ def _enough(errors: Sequence[Errors], groups: Sequence[str]) -> bool:
     return len({group for group, e in zip(groups, errors) if e.ref_words}) > 1
 
 
-def describe(found: Mapping[str, Any]) -> str:
+def wer_text(found: Mapping[str, Any]) -> str:
     """A cell as "12.3 [11.8, 12.9]", or "12.3" where there is no interval."""
     wer = f"{found['wer']:.1f}"
     return f"{wer} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]" if found["ci95"] else wer
@@ -72,7 +72,7 @@ def same_utterances(earlier: Mapping[str, Any], references: Mapping[str, str]) -
     return {each["id"]: each["reference"] for each in earlier["utterances"]} == references
 
 
-def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0) -> str:
+def compared(earlier: Mapping[str, Any], scored: Sequence[Scored]) -> str:
     """How `scored` differs from an earlier result of `mdasr evaluate --json` on the same utterances, in a sentence.
 
     ValueError where the utterances or their references are others.
@@ -86,7 +86,7 @@ def compared(earlier: Mapping[str, Any], scored: Sequence[Scored], seed: int = 0
     _, groups = grouped(scored)
     interval = "(one utterance, so no interval)"
     if _enough(old, groups):
-        ends = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(seed))
+        ends = paired_interval(old, [s.errors for s in scored], groups, np.random.default_rng(0))
         interval = "[{:+.1f}, {:+.1f}]".format(*ends)
     test = mapsswe(references, theirs, ours)
     wer_a, wer_b = sum(old, Errors()).wer, sum((s.errors for s in scored), Errors()).wer
@@ -116,7 +116,7 @@ def trials_text(trials: Sequence[Trial], chosen: Trial) -> str:
     return f"{shared}, at most {options.max_active} active states\n\n{aligned(rows)}"
 
 
-def labels(corpora: Sequence[Corpus]) -> list[str]:
+def corpus_labels(corpora: Sequence[Corpus]) -> list[str]:
     """What sets corpora apart for a reader: "name (domain)", or the directory where several have both alike."""
     names = [f"{corpus.info['corpus']} ({corpus.domain})" for corpus in corpora]
     times = Counter(names)
@@ -125,7 +125,7 @@ def labels(corpora: Sequence[Corpus]) -> list[str]:
 
 def matrix_text(cells: Sequence[Mapping[str, Any]]) -> str:
     """Word error rates of corpora (rows) in conditions (columns), with their intervals, as aligned text."""
-    found = {(cell["label"], cell["condition"]): describe(cell) for cell in cells}
+    found = {(cell["label"], cell["condition"]): wer_text(cell) for cell in cells}
     rows, columns = dict.fromkeys(row for row, _ in found), dict.fromkeys(column for _, column in found)
     return aligned([["WER in %", *columns], *([row, *(found[row, column] for column in columns)] for row in rows)])
 

@@ -23,6 +23,7 @@ from mdasr.recognize.scoring import ROWS
 from mdasr.recognize.words import recognize, recognize_lattices
 
 SHORTEST_S, LONGEST_S = 10.0, 20.0  # of a piece, the last of a recording apart
+SUBTITLE_WORDS = 12
 _QUIET_S = 0.2  # how long a moment is that a cut is made in the middle of
 
 
@@ -43,7 +44,7 @@ class Alternative(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Piece:
+class Passage:
     """What was said between two moments of a recording, in seconds, and what else may have been, the best first."""
 
     start_s: float
@@ -73,7 +74,7 @@ class Depth:
         return self.confidences or self.nbest > 0 or self.rescore_with is not None
 
 
-def cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
+def quiet_cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
     """Samples at which to cut: 0, the quietest moments 10 to 20 s after each other, and the end."""
     power = np.concatenate([[0], np.cumsum(np.square(wave, dtype=np.float64))])
     length = round(_QUIET_S * RATE_HZ)
@@ -90,9 +91,9 @@ def transcribe(
     wave: Float[np.ndarray, " samples"],
     pool: Executor | None = None,
     depth: Depth = Depth(),
-) -> Iterator[Piece]:
+) -> Iterator[Passage]:
     """What is said in a recording of any length, piece by piece; pieces too short to hold speech have no words."""
-    pairs, subsampling = [*itertools.pairwise(cuts(wave))], recognizer.subsampling
+    pairs, subsampling = [*itertools.pairwise(quiet_cuts(wave))], recognizer.subsampling
     for start in range(0, len(pairs), ROWS):  # so many the network hears together
         edges = pairs[start : start + ROWS]
         waves = [wave[first:last] for first, last in edges if subsampling.steps_in(last - first)]
@@ -106,12 +107,12 @@ def transcribe(
             if subsampling.steps_in(last - first):
                 yield _piece(start_s, end_s, *next(found), depth, recognizer)
             else:
-                yield Piece(start_s, end_s, ())
+                yield Passage(start_s, end_s, ())
 
 
 def _piece(
     start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, recognizer: Recognizer
-) -> Piece:
+) -> Passage:
     """One piece, with as much depth as is asked for."""
     sure: Sequence[float | None] = ()
     ranked: list[Hypothesis] = []
@@ -122,10 +123,10 @@ def _piece(
         Word(word, start + start_s, end + start_s, value)
         for (word, start, end), value in itertools.zip_longest(word_times(best, recognizer.subsampling), sure)
     )
-    return Piece(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
+    return Passage(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
 
 
-def alternatives(pieces: Sequence[Piece], count: int) -> list[Alternative]:
+def alternatives(pieces: Sequence[Passage], count: int) -> list[Alternative]:
     """The `count` likeliest word sequences of a whole recording, out of those of its pieces, the best first.
 
     Each stands there once, however its words may be divided among the pieces.
@@ -145,12 +146,12 @@ def alternatives(pieces: Sequence[Piece], count: int) -> list[Alternative]:
     return whole
 
 
-def _followed(before: Alternative, piece: Piece) -> Iterator[Alternative]:
+def _followed(before: Alternative, piece: Passage) -> Iterator[Alternative]:
     for after in piece.alternatives:
         yield Alternative(f"{before.text} {after.text}".strip(), before.cost + after.cost)
 
 
-def as_text(name: str, pieces: Sequence[Piece]) -> str:
+def as_text(name: str, pieces: Sequence[Passage]) -> str:
     """The words alone, in one line."""
     return " ".join(piece.text for piece in pieces if piece.words)
 
@@ -160,7 +161,7 @@ def ctm_name(name: str) -> str:
     return "_".join(name.split())
 
 
-def as_ctm(name: str, pieces: Sequence[Piece]) -> str:
+def as_ctm(name: str, pieces: Sequence[Passage]) -> str:
     """NIST's CTM: recording, channel, start, duration, word and confidence, a line each.
 
     Without confidences there is no sixth column.
@@ -173,9 +174,10 @@ def as_ctm(name: str, pieces: Sequence[Piece]) -> str:
     )
 
 
-def as_srt(name: str, pieces: Sequence[Piece], words: int = 12) -> str:
-    """Subtitles, of no more than so many words each."""
-    spoken = [piece.words[i : i + words] for piece in pieces for i in range(0, len(piece.words), words)]
+def as_srt(name: str, pieces: Sequence[Passage]) -> str:
+    """Subtitles, of at most `SUBTITLE_WORDS` words each."""
+    count = SUBTITLE_WORDS
+    spoken = [piece.words[i : i + count] for piece in pieces for i in range(0, len(piece.words), count)]
     blocks = [
         f"{number}\n{_clock(line[0].start_s)} --> {_clock(line[-1].end_s)}\n"
         + " ".join(word.word for word in line)
@@ -185,7 +187,7 @@ def as_srt(name: str, pieces: Sequence[Piece], words: int = 12) -> str:
     return "\n".join(blocks)
 
 
-def as_json(name: str, pieces: Sequence[Piece]) -> str:
+def as_json(name: str, pieces: Sequence[Passage]) -> str:
     """One line of JSON: the recording and its pieces, with words as [word, start, end, confidence or null]."""
     content = [asdict(piece) | {"text": piece.text} for piece in pieces]
     return json.dumps({"recording": name, "text": as_text(name, pieces), "pieces": content}, ensure_ascii=False)

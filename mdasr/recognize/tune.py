@@ -99,8 +99,8 @@ def calibrate(graph: Graph, pairs: Dev, options: SearchOptions) -> SearchOptions
     found: list[float] = []
     right: list[bool] = []
     for words, each in pairs:
-        best = decode(graph, each, options)
-        found += shares(search_lattice(graph, each, options), best)
+        best, lattice = search_lattice(graph, each, options)
+        found += shares(lattice, best)
         right += [said == heard for said, heard in align_words(words, best.words) if heard != GAP]
     if not found:
         return options

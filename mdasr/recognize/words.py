@@ -15,9 +15,9 @@ from mdasr.corpus.records import Utterance
 from mdasr.decode.graph import Graph
 from mdasr.decode.lattice import LATTICE_BEAM, Lattice, search_lattice
 from mdasr.decode.paths import nbest
-from mdasr.decode.rescore import Grammar, rescore
+from mdasr.decode.rescore import GrammarCosts, rescore
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import listed
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Policy, draw, perturb
@@ -83,8 +83,8 @@ def recognize_lattices(
 
 
 @lru_cache(maxsize=2)
-def _read_grammar(arpa: Path) -> Grammar:
-    return Grammar(read_arpa(arpa))
+def _read_grammar(arpa: Path) -> GrammarCosts:
+    return GrammarCosts(read_arpa(arpa))
 
 
 def check_rescoring(recognizer: Recognizer, arpa: Path) -> None:
@@ -104,9 +104,9 @@ def _lattice(
     rescore_with: Path | None,
     found: Float32[np.ndarray, "steps outputs"],
 ) -> tuple[Hypothesis, Lattice]:
-    lattice = search_lattice(graph, found, search)
+    best, lattice = search_lattice(graph, found, search)
     if rescore_with is None:
-        return decode(graph, found, search), lattice
+        return best, lattice
     lattice = rescore(lattice, _read_grammar(directory / "lm.arpa"), _read_grammar(rescore_with), LATTICE_BEAM)
     return nbest(lattice, 1)[0], lattice
 

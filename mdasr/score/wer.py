@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from mdasr.score.jackknife import jackknife, variances
 
 RESAMPLES = 10_000
+WORDS_BETWEEN = 2  # segments of matched pairs, as in sclite
 FEWEST_DRAWN = 10  # groups: of fewer, and of a handful of runs, the bootstrap makes too narrow intervals
 
 
@@ -103,8 +104,6 @@ def paired_interval(
     errors_b: Sequence[Errors],
     groups: Sequence[Hashable],
     rng: np.random.Generator,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
     runs: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
     """The interval of WER(b) - WER(a), in points of percent, on the same utterances: below 0, b is better.
@@ -112,7 +111,7 @@ def paired_interval(
     The same speakers (and `runs`) are drawn for both systems (Bisani and Ney, 2004), or left out of both, so what makes
     an utterance hard for both cancels out. Raises ValueError where the two were not scored on the same references.
     """
-    return _interval(_paired(errors_a, errors_b, groups, runs), _rate, rng, confidence, resamples)
+    return _interval(_paired(errors_a, errors_b, groups, runs), _rate, rng)
 
 
 def paired_variances(
@@ -127,8 +126,6 @@ def paired_ratio_interval(
     errors: Sequence[Sequence[Errors]],
     groups: Sequence[Hashable],
     rng: np.random.Generator,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
     runs: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
     """The interval of how a relative gap changes, from that of b to a to that of d to c: WER(d)/WER(c) - WER(b)/WER(a).
@@ -137,7 +134,7 @@ def paired_ratio_interval(
     ValueError where a or c may come out without any error, so that there is no ratio.
     """
     cells = _cells([[*(e.total for e in four), four[0].ref_words] for four in zip(*errors, strict=True)], groups, runs)
-    return _interval(cells, _change_of_ratio, rng, confidence, resamples)
+    return _interval(cells, _change_of_ratio, rng)
 
 
 GAP = "*"  # stands for no word in an alignment
@@ -166,19 +163,17 @@ def mapsswe(
     references: Sequence[Sequence[str]],
     hypotheses_a: Sequence[Sequence[str]],
     hypotheses_b: Sequence[Sequence[str]],
-    right: int = 2,
 ) -> Mapsswe:
-    """Test whether two systems differ, over segments that `right` words which both got right set apart.
+    """Test whether two systems differ, over segments that `WORDS_BETWEEN` words which both got right set apart.
 
-    The matched-pairs sentence-segment word error test (Gillick and Cox, 1989), with sclite's two words between
-    segments; the normal distribution that p comes from asks for some thirty segments. Where all segments differ alike
-    there is no variance to go by, and p is that of the sign test. Raises ValueError where the numbers of utterances
-    differ.
+    The matched-pairs sentence-segment word error test (Gillick and Cox, 1989). The normal distribution that p comes
+    from asks for some thirty segments. Where all segments differ alike there is no variance to go by, and p is that of
+    the sign test. Raises ValueError where the numbers of utterances differ.
     """
     differences: list[int] = []
     for words in zip(references, hypotheses_a, hypotheses_b, strict=True):
         a, b = (_errors_by_place(words[0], hypothesis) for hypothesis in words[1:])
-        differences += _segment_differences(a, b, right)
+        differences += _segment_differences(a, b)
     found = np.array(differences, np.float64)
     if not found.any():
         return Mapsswe(len(found), 0.0, 0.0, 1.0)
@@ -201,8 +196,8 @@ def _errors_by_place(reference: Sequence[str], hypothesis: Sequence[str]) -> lis
     return places
 
 
-def _segment_differences(a: Sequence[int], b: Sequence[int], right: int) -> list[int]:
-    """Errors of b less those of a in each stretch that has errors, stretches ending where `right` words are right."""
+def _segment_differences(a: Sequence[int], b: Sequence[int]) -> list[int]:
+    """Errors of b less those of a in each stretch that has errors; it ends where `WORDS_BETWEEN` words are right."""
     found, open_, quiet = [], False, 0
     for x, y in zip(a, b, strict=True):
         if x or y:
@@ -212,7 +207,7 @@ def _segment_differences(a: Sequence[int], b: Sequence[int], right: int) -> list
             found[-1] += y - x
         else:
             quiet += 1
-            open_ = open_ and quiet < right
+            open_ = open_ and quiet < WORDS_BETWEEN
     return found
 
 
@@ -267,8 +262,8 @@ def _interval(
     cells: Int[np.ndarray, "runs groups columns"],
     statistic: Statistic,
     rng: np.random.Generator,
-    confidence: float,
-    resamples: int,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
     """A statistic's interval, were other groups (and runs) drawn: percentiles of a bootstrap, or the jackknife's."""
     if not 0 < confidence < 1:

@@ -37,7 +37,7 @@ from mdasr.corpus.records import (
     write_alignments,
     write_shard,
 )
-from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, pronounce, require, speak
+from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, pronounce, require_espeak, speak
 from mdasr.language.lexicon import SILENCE
 from mdasr.perturb.levels import active_power
 from mdasr.perturb.noises import make_noises
@@ -46,7 +46,7 @@ from mdasr.synth.channel import TELEPHONE_RATE_HZ, equalise, transmit
 from mdasr.synth.domains import DEV_SPEAKERS, DEV_WORDS, TEST_SPEAKERS, TEST_WORDS, Domain, find_domain
 from mdasr.synth.domains import DOMAINS as DOMAINS  # of this module, too
 from mdasr.synth.segments import segment
-from mdasr.synth.sentences import SPLITS, sentences, topics, vocabulary, written
+from mdasr.synth.sentences import SPLITS, all_words, sentences, topics, written
 from mdasr.synth.speakers import EQUALISER_HZ, Speaker, draw_speaker
 
 VERSION = 3  # to be raised with every change that alters a bit of the corpus
@@ -98,7 +98,7 @@ def make(
     made = _already_made(directory, domain, recipe)
     if made is not None:
         return made
-    require()
+    require_espeak()
     for leftover in directory.glob("audio-*.array_record"):  # of an interrupted run
         leftover.unlink()
     shards = math.ceil(minutes / SHARD_MINUTES if minutes else (words or 0) / SHARD_WORDS)
@@ -282,6 +282,6 @@ def dictionary_pronunciations() -> dict[str, Counter[tuple[str, ...]]]:
     """Every word that any domain can say, as eSpeak says it alone in each accent, counted once."""
     counts: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
     for accent in ACCENTS:
-        for word, phones in pronounce(vocabulary(), accent).items():
+        for word, phones in pronounce(all_words(), accent).items():
             counts[word][phones] += 1
     return dict(counts)

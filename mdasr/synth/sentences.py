@@ -289,7 +289,7 @@ def topics(domain: str) -> dict[str, float]:
     return {" ".join(words).strip("<>"): float(share) for words, share in zip(start.alternatives, shares)}
 
 
-def vocabulary() -> tuple[str, ...]:
+def all_words() -> tuple[str, ...]:
     """All words that any domain can say, sorted."""
     words = {"an"}
     for domain in _SENTENCES:

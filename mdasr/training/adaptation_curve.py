@@ -11,7 +11,7 @@ import numpy as np
 from mdasr.core.tables import aligned
 from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Recognizer
-from mdasr.recognize.report import cell, describe, labels
+from mdasr.recognize.report import corpus_labels, wer_cell, wer_text
 from mdasr.recognize.words import evaluate
 from mdasr.training.jobs import TrainRequest, adapt_on, train_on
 
@@ -39,15 +39,15 @@ def adaptation_curve(
 
 
 def _point(start: str, share: float, seconds: float, recognizer: Recognizer, tests: Sequence[Corpus]) -> dict[str, Any]:
-    cells = (cell(evaluate(recognizer, test, (u.samples for u in test))) for test in tests)
-    return {"start": start, "share": share, "seconds": seconds, "wer": dict(zip(labels(tests), cells))}
+    cells = (wer_cell(evaluate(recognizer, test, (u.samples for u in test))) for test in tests)
+    return {"start": start, "share": share, "seconds": seconds, "wer": dict(zip(corpus_labels(tests), cells))}
 
 
 def curve_text(curve: dict[str, Any]) -> str:
     """The curve as a table, and what more data would buy if the fall went on."""
     tests = [*curve["points"][0]["wer"]]
     rows = [
-        [f"{p['start']} {duration(p['seconds']) if p['seconds'] else ''}", *(describe(p["wer"][t]) for t in tests)]
+        [f"{p['start']} {duration(p['seconds']) if p['seconds'] else ''}", *(wer_text(p["wer"][t]) for t in tests)]
         for p in curve["points"]
     ]
     lines = [aligned([["WER in % [95% interval]", *tests], *rows])]

@@ -20,7 +20,7 @@ from mdasr.core.digests import digest
 from mdasr.core.files import read_text
 from mdasr.corpus.records import Corpus
 from mdasr.language import espeak
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.combine import fit_weights, interpolate, widen
 from mdasr.language.lexicon import LEXICON, Lexicon, origins
 from mdasr.model.directory import Language, Recognizer, params_digest

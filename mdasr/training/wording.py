@@ -20,7 +20,7 @@ from mdasr.model.directory import Language, compose_language
 
 def train_ngram(sentences: Iterable[str], order: int, lexicon: Lexicon) -> NGram:
     """An n-gram model of sentences over the lexicon's words."""
-    return ngram.train((sentence.split() for sentence in sentences), order, vocabulary=lexicon.words)
+    return ngram.train_ngrams((sentence.split() for sentence in sentences), order, vocabulary=lexicon.words)
 
 
 def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram, topology: str = "one-state") -> Language:

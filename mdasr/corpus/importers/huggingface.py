@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mdasr.core.files import read_json
-from mdasr.corpus.columns import batches, require, schema
+from mdasr.corpus.columns import batches, require_pyarrow, table_schema
 from mdasr.corpus.listing import Entry, Listing, Origin, list_entries
 
 
@@ -18,7 +18,7 @@ def read_huggingface(source: Origin) -> Listing:
     without `id` is called by split and row, one without `speaker` is a speaker of its own. Raises FileNotFoundError,
     ImportError without pyarrow, and ValueError for a split that is not there or tables without audio.
     """
-    require()
+    require_pyarrow()
     files = _arrow_files(source) or _parquet_files(source)
     return list_entries(source, _entries(source, files))
 
@@ -41,7 +41,7 @@ def _columns(file: Path) -> tuple[str, list[str], bool]:
     """The column with the audio, those with plain values, and whether the audio is in it or only its path."""
     import pyarrow.types as types
 
-    fields: Any = schema(file)
+    fields: Any = table_schema(file)
     simple = (types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean)
     plain = [f.name for f in fields if any(is_of(f.type) for is_of in simple)]
     structs = [f for f in fields if types.is_struct(f.type)]

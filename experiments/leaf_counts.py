@@ -16,7 +16,7 @@ from experiments.table6_multidomain import TABLE
 from mdasr.core import hosts
 from mdasr.core.tables import aligned
 from mdasr.language.lexicon import ARPABET
-from mdasr.recognize.report import cell, describe
+from mdasr.recognize.report import wer_cell, wer_text
 
 MONOPHONES = len(ARPABET) + 1  # and silence
 ONE = dataclasses.replace(TABLE, columns={MULTI.name: MULTI})
@@ -43,7 +43,7 @@ def study(laboratory: Laboratory) -> str:
     results = [with_leaves(laboratory, count).results([ONE]) for count in counts]
     if not hosts.primary():
         return ""
-    rows = [[row, *(describe(cell(each[pair])) for each in results)] for (row, _), pair in ONE.pairs().items()]
+    rows = [[row, *(wer_text(wer_cell(each[pair])) for each in results)] for (row, _), pair in ONE.pairs().items()]
     return "\n\n".join(
         (
             "Development sets\n\n" + aligned([["leaves", "WER"], *chosen]),

@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Job:
+class ClusterJob:
     """`command` on `nodes` hosts; the rest is the cluster's, and an empty text is a thing not known.
 
     `directory` is the checkout on every host, `python` the interpreter there (that of `make env`; in a container the
@@ -47,9 +47,9 @@ class Job:
         return shlex.join([self.python or python, "-m", "experiments", *self.command, *more])
 
 
-def set_up(command: Sequence[str], nodes: int, settings: Iterable[str]) -> Job:
+def set_up(command: Sequence[str], nodes: int, settings: Iterable[str]) -> ClusterJob:
     """A job with settings such as "partition=gpu"; ValueError naming what there is to set."""
-    fields = {field.name: field for field in dataclasses.fields(Job) if field.name not in ("command", "nodes")}
+    fields = {field.name: field for field in dataclasses.fields(ClusterJob) if field.name not in ("command", "nodes")}
     chosen: dict[str, Any] = {}
     for setting in settings:
         name, _, text = setting.partition("=")
@@ -59,4 +59,4 @@ def set_up(command: Sequence[str], nodes: int, settings: Iterable[str]) -> Job:
         if number and not text.isdigit():
             raise ValueError(f"--set-up {setting}: {name} wants a number")
         chosen[name] = int(text) if number else text
-    return Job(tuple(command), nodes, **chosen)
+    return ClusterJob(tuple(command), nodes, **chosen)
