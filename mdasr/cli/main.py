@@ -28,19 +28,22 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argpars
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(command: str | None) -> argparse.ArgumentParser:
+    """The parser of the command line; of all commands, `command` alone gets its options."""
     top = argparse.ArgumentParser(prog="mdasr", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (function, add_options) in COMMANDS.items():
         doc = function.__doc__ or ""
         sub = commands.add_parser(name, help=doc.replace("%", "%%"), description=doc)
         sub.set_defaults(function=function)
-        add_options(sub)
+        if name == command:
+            add_options(sub)
     return top
 
 
 def main(arguments: list[str] | None = None) -> int:
-    chosen = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    chosen = parser(given[0] if given else None).parse_args(given)
     try:
         return chosen.function(chosen)
     except (ValueError, OSError, ImportError) as error:
