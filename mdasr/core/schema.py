@@ -57,7 +57,7 @@ def choose(kinds: Mapping[str, type[Any]], value: Any, where: str) -> Any:
     return read(kinds[name], completed(kinds[name], value), where)
 
 
-def require_within(name: str, value: float, least: float, most: float) -> None:
+def require_within(name: str, value: int | float, least: int | float, most: int | float) -> None:
     """ValueError where a setting lies outside its bounds, or is no number."""
     if not least <= value <= most:
         raise ValueError(f"{name} is {value}; it must lie between {least} and {most}")
