@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -87,6 +88,24 @@ def num_samples(frames: int) -> int:
 
 
 @cache
+def hann() -> Float[np.ndarray, " 512"]:
+    """The periodic window of a frame, float32."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+
+
+def powers(spectrum: Any) -> Any:
+    """The squares of a complex spectrum's magnitudes [frames, 513], in numpy or in jax.numpy."""
+    power = spectrum.real**2
+    power += spectrum.imag**2
+    return power
+
+
+def log_powers(bands: Any, xp: ModuleType = np) -> Any:
+    """Natural logarithm of the powers in bands [frames, 128], above `FLOOR`; `xp` is numpy or jax.numpy."""
+    return xp.log(bands + np.float32(FLOOR))
+
+
+@cache
 def mel_filters(warp: float = 1.0) -> Float[np.ndarray, "513 128"]:
     """Triangular filters of height 1, equally spaced on the scale 2595 log10(1 + f/700) (O'Shaughnessy).
 
@@ -121,18 +140,14 @@ def log_mel(wave: Float[np.ndarray, " samples"], warp: float = 1.0) -> Float[np.
     if not frames:
         return features
     windows = np.lib.stride_tricks.sliding_window_view(wave, WINDOW)[::HOP]
-    hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
     padded = np.zeros((min(_BLOCK, frames), FFT_SIZE), np.float32)
     for first in range(0, frames, _BLOCK):
         block = windows[first : first + _BLOCK]
         rows = padded[: len(block)]
-        np.multiply(block, hann, out=rows[:, :WINDOW])
-        spectrum = scipy.fft.rfft(rows)
-        power = spectrum.real**2
-        power += spectrum.imag**2
+        np.multiply(block, hann(), out=rows[:, :WINDOW])
+        power = powers(scipy.fft.rfft(rows))
         features[first : first + len(block)] = (_sparse_filters(warp) @ np.ascontiguousarray(power.T)).T
-    features += np.float32(FLOOR)
-    return np.log(features, out=features)
+    return log_powers(features)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,18 @@ from mdasr.acoustic.loader import PackedRowMaker, RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.schedule import RowOptions, Source
 from mdasr.acoustic.train import TrainOptions, train
-from mdasr.perturb import Codec, MeasuredRoom, Policy, Recipe, Room, RoomRanges, draw_room, impulse_responses, perturb
+from mdasr.perturb import (
+    Codec,
+    MeasuredRoom,
+    Policy,
+    Recipe,
+    Room,
+    RoomRanges,
+    draw_room,
+    impulse_responses,
+    levels,
+    perturb,
+)
 from mdasr.perturb import narrowband as soxr_narrowband
 from mdasr.perturb.noises import make_noises
 from mdasr.perturb.packed import Shapes, pack
@@ -69,9 +80,7 @@ def test_impulse_responses_are_those_of_the_host(noises):
     for room in [recipe.room for recipe in recipes(noises, 8) if isinstance(recipe.room, Room)]:
         packed = pack([np.zeros(600, np.int16)], [Recipe(room)], noises, SHAPES)
         row = jax.tree.map(lambda x: x[0], packed)
-        found = jax.jit(accelerated.impulse_responses, static_argnums=5)(
-            row.size_m, row.rt60_s, row.microphone_m, row.places_m, row.tail_seed, SHAPES
-        )
+        found = jax.jit(accelerated.impulse_responses, static_argnums=1)(row, SHAPES)
         host = impulse_responses(room)
         taps = min(found.shape[1], host.shape[1])
         error = np.asarray(found)[: len(host), :taps] - host[:, :taps]
@@ -96,6 +105,22 @@ def test_tail_noise_is_white_and_the_same_in_both_namespaces():
     assert power.std() / power.mean() == pytest.approx(1, abs=0.05)  # exponential, as that of white noise
     blocks = power[:9_900].reshape(99, 100).mean(1) / power.mean()
     assert blocks.min() > 0.6 and blocks.max() < 1.4
+
+
+@pytest.mark.parametrize("xp", [np, jax.numpy])
+def test_gains_set_levels_and_leave_silence_alone(xp):
+    """By hand: 20 dB are a factor of 10 in amplitude."""
+    one, hundredth, silence = (xp.float32(power) for power in (1, 0.01, 0))
+    assert levels.level_gain(hundredth, one, xp) == pytest.approx(0.1)
+    assert levels.level_gain(hundredth, silence, xp) == 1
+    assert levels.noise_gain(hundredth, one, 20.0, xp) == pytest.approx(0.01)
+    assert levels.noise_gain(hundredth, silence, 20.0, xp) == 0
+    assert levels.mean_of_loud(xp.array([1.0, 0.5, 0.9e-3, 0]), xp) == pytest.approx(0.75)
+    assert levels.mean_of_loud(xp.zeros(3), xp) == 0
+    wave = xp.array([0.5, -2.0, 1.0], xp.float32)
+    np.testing.assert_allclose(levels.limited(wave, xp), [0.24975, -0.999, 0.4995], rtol=1e-6)
+    np.testing.assert_array_equal(levels.limited(wave / 4, xp), wave / 4)
+    np.testing.assert_array_equal(levels.clipped(wave, xp), np.float32([0.5, -1, 32767 / 32768]))
 
 
 def test_what_the_accelerator_cannot_do_is_refused(noises):

@@ -20,8 +20,9 @@ from mdasr.perturb import (
     draw_room,
     impulse_responses,
 )
+from mdasr.perturb.levels import active_power
 from mdasr.perturb.responses import LEAD
-from mdasr.perturb.room import _convolve, active_power
+from mdasr.perturb.room import _convolve
 
 SNIPPETS = ("hiss", "hum", "short")
 

@@ -26,11 +26,11 @@ from mdasr.core.digests import digest
 from mdasr.core.files import read_json, read_text, sha256_of
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import announced, build_grammar
-from mdasr.decode.parts import Label, Tying, compose, disambiguated, labels_of, pronouncer, relabeller, steps
+from mdasr.decode.parts import Label, Tying, compose, disambiguated, hmms, labels_of, pronouncer, relabeller
 from mdasr.decode.stages import Made, Progress, Stage, run
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Graph:
     """HCLG. Input label i is `labels[i - 1]`, output label i is `words[i - 1]`; costs are -log p.
 
     Label 0 is nothing on either side. `num_outputs` is the number of network outputs that `labels` speak of.
-    `made_of` are the digests of lexicon, language model and tree (`ingredients`).
+    `made_of` are the digests of lexicon, language model and tree (`ingredients`); H is of a `topology` by name.
     """
 
     fst: kaldifst.StdConstFst = dataclasses.field(repr=False)  # whose repr spells out every arc
@@ -46,6 +46,7 @@ class Graph:
     words: tuple[str, ...]
     num_outputs: int
     made_of: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    topology: str = "one-state"
 
     @functools.cached_property
     def outputs(self) -> Int[np.ndarray, " labels"]:
@@ -67,6 +68,7 @@ class Graph:
             "num_outputs": self.num_outputs,
             "labels": labels,
             "made_of": dict(self.made_of),
+            "topology": self.topology,
         }
         info["sha256"] = _digests(directory, info)
         (directory / "graph.json").write_text(json.dumps(info) + "\n", encoding="utf-8")
@@ -78,23 +80,23 @@ class Graph:
         for name in ("graph.json", "HCLG.fst", "words.txt"):
             if not (directory / name).exists():
                 raise FileNotFoundError(f"{directory / name} is missing: no complete graph there; build it again")
-        labels, num_outputs, made_of = _checked_info(directory)
+        labels, num_outputs, made_of, topology = _checked_info(directory)
         fst = kaldifst.StdConstFst.read(str(directory / "HCLG.fst"))
         if fst is None:
             raise ValueError(f"{directory / 'HCLG.fst'}: not a whole transducer; build the graph again")
         rows = read_text(directory / "words.txt", "words of a graph").split("\n")[1:-1]
         words = tuple(row.split(" ")[0] for row in rows)
-        return cls(fst, labels, words, num_outputs, made_of)
+        return cls(fst, labels, words, num_outputs, made_of, topology)
 
 
 def _digests(directory: Path, info: Mapping[str, Any]) -> dict[str, str]:
     """What a graph's files must answer to, by their names; of graph.json its labels."""
     files = {name: sha256_of(directory / name) for name in ("HCLG.fst", "words.txt")}
-    return files | {"graph.json": digest([info.get("num_outputs"), info.get("labels")])}
+    return files | {"graph.json": digest([info.get("num_outputs"), info.get("labels"), info.get("topology")])}
 
 
-def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, str]]:
-    """Labels, number of outputs and ingredients from graph.json; ValueError where it, or a file it names, is damaged.
+def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, str], str]:
+    """What graph.json says but for words; ValueError where it, or a file that it names, is damaged.
 
     OpenFst believes what it reads, and a damaged transducer would take the process with it.
     """
@@ -111,17 +113,22 @@ def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, st
             raise ValueError(f"{directory / name}: damaged, or not that of graph.json; build the graph again")
     try:
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in info["labels"])
-        num_outputs, made_of = info["num_outputs"], dict(info.get("made_of", {}))
+        num_outputs, made_of, topology = info["num_outputs"], dict(info.get("made_of", {})), str(info["topology"])
         whole = all(type(label.output) is int and 0 <= label.output < num_outputs for label in labels)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); build the graph again (`mdasr graph MODEL`)") from None
     if not (labels and whole and type(num_outputs) is int and all(isinstance(v, str) for v in made_of.values())):
         raise ValueError(f"{path}: fields labels and num_outputs: not those of a graph; build it again")
-    return labels, num_outputs, made_of
+    return labels, num_outputs, made_of, topology
 
 
 def build_graph(
-    lexicon: Lexicon, arpa: str | Path, tree: Tying, silence_probability: float = 0.5, cache: Path | None = None
+    lexicon: Lexicon,
+    arpa: str | Path,
+    tree: Tying,
+    silence_probability: float = 0.5,
+    cache: Path | None = None,
+    topology: str = "one-state",
 ) -> Graph:
     """Compose H, C, L and G over the words of the n-gram model `arpa` (a Path, or the text itself).
 
@@ -155,9 +162,9 @@ def build_graph(
         graph, notes = run(stages, progress, cache)
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in notes["labels"])
         # Constant: a search over arcs that lie side by side is a quarter faster.
-        graph = kaldifst.StdConstFst(compose(steps(labels, notes["highest"]), graph))
+        graph = kaldifst.StdConstFst(compose(hmms(topology, labels, notes["highest"]), graph))
         progress.done("HCLG", graph)
-    return Graph(graph, labels, head.words, tree.num_leaves, made_of)
+    return Graph(graph, labels, head.words, tree.num_leaves, made_of, topology)
 
 
 def ingredients(lexicon: Lexicon, arpa: str | Path, tree: Tying, words: Iterable[str]) -> dict[str, str]:

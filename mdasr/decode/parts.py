@@ -118,14 +118,25 @@ def relabeller(renumbered: Sequence[int]) -> kaldifst.StdVectorFst:
     return kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
 
 
-def steps(labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
-    """H: one state a label, for one step or more; marks (labels up to `highest`) pass without a step."""
+def one_state(labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
+    """H with one state a label, for one step or more; marks (labels up to `highest`) pass without a step."""
     number = {label: 1 + i for i, label in enumerate(labels)}
     arcs = [f"0 0 0 {mark}" for mark in range(1 + len(labels), 1 + highest)]
     for label, i in number.items():
         again = number[dataclasses.replace(label, starts=False)]
         arcs += [f"0 {i} {i} {i}", f"{i} {i} {again} 0", f"{i} 0 0 0"]
     return kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
+
+
+TOPOLOGIES = {"one-state": one_state}
+"""H by name: what the outputs of a network stand for (`acoustic.criteria.interface.Outputs`)."""
+
+
+def hmms(topology: str, labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
+    """H of a topology; ValueError names those that there are."""
+    if topology not in TOPOLOGIES:
+        raise ValueError(f"no HMM topology is called {topology!r}; there are {', '.join(TOPOLOGIES)}")
+    return TOPOLOGIES[topology](labels, highest)
 
 
 def compose(left: kaldifst.StdVectorFst, right: kaldifst.StdVectorFst) -> kaldifst.StdVectorFst:

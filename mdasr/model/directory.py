@@ -78,7 +78,12 @@ class Language:
 
 
 def compose_language(
-    directory: Path, lexicon: Lexicon, tree: Tree, arpa: str | Path, cache: Path | None = None
+    directory: Path,
+    lexicon: Lexicon,
+    tree: Tree,
+    arpa: str | Path,
+    cache: Path | None = None,
+    topology: str = "one-state",
 ) -> Language:
     """Compose the graph of the n-gram model `arpa` (a Path, or the text itself) and write all to `directory`.
 
@@ -86,7 +91,7 @@ def compose_language(
     that was killed goes on, until all is written. Raises ValueError as `build_graph` does.
     """
     stages = cache or directory / "stages"
-    graph = build_graph(lexicon, arpa, tree, cache=stages)
+    graph = build_graph(lexicon, arpa, tree, cache=stages, topology=topology)
     text = arpa.read_bytes().decode("utf-8") if isinstance(arpa, Path) else arpa
     language = Language(lexicon, tree, graph, text, directory)
     language.write(directory)
@@ -170,6 +175,7 @@ class Recognizer:
                 f"{path}: a network of {config.num_outputs} outputs, but {directory / 'graph'} is for "
                 f"{language.graph.num_outputs}; put the files of one training together again"
             )
+        check_topology(directory, config, language)
         params = read_params(directory / "params.npz", config)
         stats = frontend.FeatureStats.read(directory / "stats.json", config.width)
         priors = _read_priors(directory / "priors.npy", config.num_outputs)
@@ -208,6 +214,15 @@ def check_tree(directory: Path, tree: Tree, described: Mapping[str, Any]) -> Non
     """ValueError where `tree`, that of a model directory, is not the one that its model.json names."""
     if described.get("tree", trained := digest(tree)) != trained:
         raise ValueError(f"{directory / 'tree.txt'} is not the tree that the network was trained with; put that back")
+
+
+def check_topology(directory: Path, config: ModelConfig, language: Language) -> None:
+    """ValueError where a graph is not made for what the network's outputs stand for."""
+    if (wanted := config.criterion.outputs.topology) != language.graph.topology:
+        raise ValueError(
+            f"{directory / 'graph'}: HMMs of {language.graph.topology!r}, but a network trained by "
+            f"{config.criterion.name!r} needs {wanted!r}; make the graph anew (`mdasr graph {directory}`)"
+        )
 
 
 def read_params(path: Path, config: ModelConfig) -> dict:

@@ -7,13 +7,14 @@ import shutil
 import sys
 from pathlib import Path
 
+from mdasr.acoustic.network import read_config
 from mdasr.align.tree import Tree
 from mdasr.core.files import read_json, read_text, write_atomically
 from mdasr.decode.grammar import announced
 from mdasr.language import espeak
 from mdasr.language.lexicon import LEXICON, Lexicon, listed, origins, parsed
 from mdasr.language.text import is_normal
-from mdasr.model.directory import Language, check_tree, compose_language
+from mdasr.model.directory import FORMAT, Language, check_format, check_tree, compose_language
 
 NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same whatever the language
 
@@ -35,6 +36,7 @@ def regraph(
     if elsewhere and (out / "model.json").exists():
         raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
     described = read_json(model / "model.json", "description of a model")
+    check_format(model / "model.json", described)
     if arpa or lexicon:
         # What was found with another language; scale, penalty and beam still serve.
         for found in ("dev_wer", "tuned_on"):
@@ -57,10 +59,11 @@ def regraph(
         known = sum(word in own for word in words)
         counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(words) - known}
         print(origins(counts), file=sys.stderr)
-    language = compose_language(out, covering, tree, arpa or model / "lm.arpa", cache)
+    topology = read_config(described.get("network"), "field network").criterion.outputs.topology
+    language = compose_language(out, covering, tree, arpa or model / "lm.arpa", cache, topology)
     for name in NETWORK if elsewhere else ():
         shutil.copyfile(model / name, out / name)
-    write_atomically(out / "model.json", json.dumps(described, indent=1) + "\n")
+    write_atomically(out / "model.json", json.dumps({"format": FORMAT, **described}, indent=1) + "\n")
     return language
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import soxr
 from jaxtyping import Float
@@ -9,6 +11,7 @@ from jaxtyping import Float
 from mdasr.core.waves import RATE_HZ, checked
 
 NARROW_RATE_HZ = 8_000
+REACH = 1024  # samples on either side of the centre of `low_pass`
 
 
 def to_16_khz(wave: Float[np.ndarray, " samples"], rate_hz: int | float) -> Float[np.ndarray, " resampled"]:
@@ -33,3 +36,11 @@ def narrowband(wave: Float[np.ndarray, " samples"], rate_hz: int | float = RATE_
     wide = soxr.resample(narrow, NARROW_RATE_HZ, RATE_HZ, quality="HQ")
     # An odd number of samples comes back one longer or shorter.
     return np.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)]
+
+
+@cache
+def low_pass() -> Float[np.ndarray, " taps"]:
+    """The FIR filter that `narrowband` amounts to: soxr's answer to an impulse, [2 * REACH + 1]."""
+    impulse = np.zeros(4 * REACH, np.float32)
+    impulse[2 * REACH] = 1
+    return narrowband(impulse)[REACH : 3 * REACH + 1]

@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int16, Int32, UInt32
 
-from mdasr.core.waves import RATE_HZ
-from mdasr.perturb import responses
 from mdasr.perturb.recipe import Recipe
-from mdasr.perturb.responses import LEAD, SPEED_M_PER_S
+from mdasr.perturb.responses import images_reach, num_early, num_mirrors, num_taps
 from mdasr.perturb.room import Room, RoomRanges, Sounds, excerpt
 
 AnyArray = Any  # numpy's on the host, jax's on the accelerator
@@ -40,11 +38,10 @@ class Shapes:
         far_m = ranges.distance_m[1] + 1.3  # `draw_room` makes a room as large as the distance asks for
         floor_m, height_m = max(ranges.floor_m[1], far_m), max(ranges.height_m[1], far_m)
         diagonal_m = (2 * floor_m**2 + height_m**2) ** 0.5
-        reach_m = max((responses.IMAGES * floor_m**2 * height_m * 3 / (4 * np.pi)) ** (1 / 3), diagonal_m + 4)
-        early = 2 * LEAD + 1 + int(reach_m / SPEED_M_PER_S * RATE_HZ)
-        taps = LEAD + max(early, round(ranges.rt60_s[1] * RATE_HZ))
-        smallest_m = min(ranges.floor_m[0], ranges.height_m[0])
-        return cls(samples, taps, ranges.sources[1], early, int(reach_m / (2 * smallest_m)) + 1)
+        reach_m = float(images_reach((floor_m, floor_m, height_m), diagonal_m))
+        early, smallest_m = num_early(reach_m), min(ranges.floor_m[0], ranges.height_m[0])
+        taps = num_taps(early, ranges.rt60_s[1])
+        return cls(samples, taps, ranges.sources[1], early, num_mirrors(reach_m, smallest_m))
 
 
 class Packed(NamedTuple):

@@ -15,6 +15,7 @@ from mdasr.core.streams import random_stream
 from mdasr.core.waves import checked
 from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.codec import Codec, encode_decode
+from mdasr.perturb.levels import clipped
 from mdasr.perturb.room import (
     PAPER_ROOMS,
     TRAINING_ROOMS,
@@ -182,4 +183,4 @@ def perturb(
         wave = narrowband(wave)
     if recipe.codec is not None:
         wave = encode_decode(wave, recipe.codec)
-    return np.clip(wave, -1, np.float32(32767 / 32768))
+    return clipped(wave)

@@ -2,11 +2,13 @@
 
 The simulator makes the early part by the image method (Allen and Berkley, 1979), exact in time and gain; past some
 hundred images a response is noise that decays exponentially with the energy that the images would have had on
-average. In every response here the direct path is at sample `LEAD`.
+average. In every response here the direct path is at sample `LEAD`. A function with an argument `xp` takes numpy's
+arrays, or jax.numpy's: `mdasr.acoustic.accelerated` calls it under jit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -25,6 +27,7 @@ Position = tuple[float, float, float]
 NEAREST_M = 0.1  # a source at the microphone would be infinitely loud
 IMAGES = 100  # a source; the tail follows
 FADE_S = 0.01  # from images to tail
+DRY_S = 1e-9  # a decay of which no sample is left: what RT60 0 is taken for, lest something be divided by it
 
 
 def simulate(
@@ -35,21 +38,92 @@ def simulate(
     The direct path has gain 1/distance (metres). Walls absorb so that Eyring's formula gives `rt60_s`; the tail ends
     where it has fallen by 60 dB, and its noise is drawn from `tail_seed`.
     """
-    direct_m = np.maximum(np.linalg.norm(places_m - microphone_m, axis=1), NEAREST_M)
-    volume_m3 = float(np.prod(size_m))
-    reach_m = np.maximum((IMAGES * volume_m3 * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
-    early = _early(np.array(size_m), reflection(size_m, rt60_s), np.array(microphone_m), places_m, direct_m, reach_m)
-    responses = np.zeros((len(places_m), LEAD + max(early.shape[1], round(rt60_s * RATE_HZ))), np.float32)
+    direct_m = direct_paths(microphone_m, places_m)
+    reach_m = images_reach(size_m, direct_m)
+    early = _early(size_m, reflection(size_m, rt60_s), microphone_m, places_m, direct_m, reach_m)
+    responses = np.zeros((len(places_m), num_taps(early.shape[1], rt60_s)), np.float32)
     if rt60_s > 0:
-        time_s = (np.arange(responses.shape[1]) - LEAD) / RATE_HZ + direct_m[:, None] / SPEED_M_PER_S
-        # Images arrive 4 pi c^3 t^2 / V times a second with energy 1/(c t)^2, less what the walls took.
-        density = 4 * np.pi * SPEED_M_PER_S / (volume_m3 * RATE_HZ)
-        envelope = np.sqrt(density) * np.exp(-3 * np.log(10) / rt60_s * np.maximum(time_s, 0))
-        envelope *= np.sqrt(np.clip(1 + (time_s - reach_m[:, None] / SPEED_M_PER_S) / FADE_S, 0, 1))
         responses[:] = tail_noise(np.uint32(tail_seed), *responses.shape)
+        envelope = tail_envelope(size_m, rt60_s, direct_m, reach_m, responses.shape[1])
         np.multiply(responses, envelope, out=responses, casting="same_kind")
     responses[:, : early.shape[1]] += early
     return responses
+
+
+def direct_paths(microphone_m: Any, places_m: Any, xp: ModuleType = np) -> Any:
+    """Lengths of the direct paths (metres) from `places_m` [sources, 3] to the microphone [3]."""
+    return xp.maximum(xp.linalg.norm(places_m - microphone_m, axis=1), NEAREST_M)
+
+
+def images_reach(size_m: Any, direct_m: Any, xp: ModuleType = np) -> Any:
+    """Path lengths (metres) up to which images are laid out: `IMAGES` lie within, or it is 4 m past the direct path."""
+    return xp.maximum((IMAGES * _volume_m3(size_m) * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
+
+
+def reflection(size_m: Any, rt60_s: Any, xp: ModuleType = np) -> Any:
+    """The share of the amplitude that a wall reflects, from Eyring's formula; 0 without reverberation.
+
+    rt60 = 24 ln 10 V / (-c S ln(1 - absorption)), and a wall reflects sqrt(1 - absorption).
+    """
+    length_m, width_m, height_m = size_m
+    surface_m2 = 2 * (length_m * width_m + width_m * height_m + height_m * length_m)
+    decay_s = xp.maximum(rt60_s, DRY_S)
+    return xp.exp(-12 * np.log(10) * _volume_m3(size_m) / (SPEED_M_PER_S * surface_m2 * decay_s))
+
+
+def _volume_m3(size_m: Any) -> Any:
+    length_m, width_m, height_m = size_m
+    return length_m * width_m * height_m
+
+
+def num_mirrors(reach_m: float, side_m: float) -> int:
+    """How often a path of `reach_m` can cross a room with such a side, there and back."""
+    return int(reach_m / (2 * side_m)) + 1
+
+
+def mirror_images(place_m: Any, side_m: Any, mirrors: int, xp: ModuleType = np) -> tuple[Any, Int[np.ndarray, " _"]]:
+    """Where the images of `place_m` [sources, 1] lie along one axis, and how many reflections made each of them."""
+    k = np.arange(-mirrors, mirrors + 1)
+    images_m = xp.concatenate([2 * k * side_m + place_m, 2 * k * side_m - place_m], axis=1)
+    return images_m, np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])
+
+
+def lattice(squares: Sequence[Any], gains: Sequence[Any]) -> tuple[Any, Any]:
+    """Images in three dimensions: their squared path lengths [sources, images] and what the walls leave [images].
+
+    Given are the same two of the images along each axis: every combination of the three is an image.
+    """
+    paths = squares[0][:, :, None, None] + squares[1][:, None, :, None] + squares[2][:, None, None, :]
+    return paths.reshape(len(paths), -1), (gains[0][:, None, None] * gains[1][:, None] * gains[2]).ravel()
+
+
+def arrivals(path_m: Any, walls_gain: Any, direct_m: Any, reach_m: Any, xp: ModuleType = np) -> tuple[Any, Any]:
+    """When images are heard (sample of the response) and how loud: 1/path, faded out towards `reach_m`."""
+    path_m = xp.maximum(path_m, NEAREST_M)
+    fade = xp.sqrt(xp.clip((reach_m - path_m) / SPEED_M_PER_S / FADE_S, 0, 1))
+    return (path_m - direct_m) / SPEED_M_PER_S * RATE_HZ + LEAD, walls_gain / path_m * fade
+
+
+def num_early(later_m: float) -> int:
+    """How many samples hold the images whose paths are up to `later_m` longer than the direct one."""
+    return 2 * LEAD + 1 + int(later_m / SPEED_M_PER_S * RATE_HZ)
+
+
+def num_taps(early: int, rt60_s: float) -> int:
+    """How long a response is whose images take `early` samples and whose tail falls by 60 dB in `rt60_s`."""
+    return LEAD + max(early, round(rt60_s * RATE_HZ))
+
+
+def tail_envelope(size_m: Any, rt60_s: Any, direct_m: Any, reach_m: Any, taps: int, xp: ModuleType = np) -> Any:
+    """The tail's root mean square [sources, taps]: it rises where the images fade out, and decays with `rt60_s`.
+
+    Images arrive 4 pi c^3 t^2 / V times a second with energy 1/(c t)^2, less what the walls took.
+    """
+    time_s = (xp.arange(taps) - LEAD) / RATE_HZ + direct_m[:, None] / SPEED_M_PER_S
+    density = 4 * np.pi * SPEED_M_PER_S / (_volume_m3(size_m) * RATE_HZ)
+    envelope = xp.sqrt(density) * xp.exp(-3 * np.log(10) / xp.maximum(rt60_s, DRY_S) * xp.maximum(time_s, 0))
+    envelope *= xp.sqrt(xp.clip(1 + (time_s - reach_m[:, None] / SPEED_M_PER_S) / FADE_S, 0, 1))
+    return envelope
 
 
 def tail_noise(seed: Any, sources: int, taps: int, xp: ModuleType = np) -> Any:
@@ -70,21 +144,10 @@ def _hash(x: Any, xp: ModuleType) -> Any:
     return x ^ (x >> 16)
 
 
-def reflection(size_m: Position, rt60_s: float) -> float:
-    """The share of the amplitude that a wall reflects, from Eyring's formula.
-
-    rt60 = 24 ln 10 V / (-c S ln(1 - absorption)), and a wall reflects sqrt(1 - absorption).
-    """
-    length_m, width_m, height_m = size_m
-    volume_m3 = length_m * width_m * height_m
-    surface_m2 = 2 * (length_m * width_m + width_m * height_m + height_m * length_m)
-    return float(np.exp(-12 * np.log(10) * volume_m3 / (SPEED_M_PER_S * surface_m2 * rt60_s))) if rt60_s else 0.0
-
-
 def _early(
-    size_m: Float[np.ndarray, " 3"],
+    size_m: Position,
     wall_gain: float,
-    microphone_m: Float[np.ndarray, " 3"],
+    microphone_m: Position,
     places_m: Float[np.ndarray, "sources 3"],
     direct_m: Float[np.ndarray, " sources"],
     reach_m: Float[np.ndarray, " sources"],
@@ -92,40 +155,31 @@ def _early(
     """What arrives over paths shorter than `reach_m`, by source: the images within, faded out at its end."""
     squares, gains = [], []
     for axis, side_m in enumerate(size_m):
-        last = int(reach_m.max() / (2 * side_m)) + 1
-        k = np.arange(-last, last + 1)
-        place_m = places_m[:, axis, None]
-        images_m = np.concatenate([2 * k * side_m + place_m, 2 * k * side_m - place_m], axis=1)
+        images_m, order = mirror_images(places_m[:, axis, None], side_m, num_mirrors(reach_m.max(), side_m))
         square = (images_m - microphone_m[axis]) ** 2
         near = (square <= reach_m[:, None] ** 2).any(axis=0)
         squares.append(square[:, near])
-        gains.append(wall_gain ** np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])[near])
-    lattice = squares[0][:, :, None, None] + squares[1][:, None, :, None] + squares[2][:, None, None, :]
-    lattice = lattice.reshape(len(places_m), -1)
-    source, image = np.nonzero(lattice <= reach_m[:, None] ** 2)
-    path_m = np.maximum(np.sqrt(lattice[source, image]), NEAREST_M)
-    gain = (gains[0][:, None, None] * gains[1][:, None] * gains[2]).ravel()[image] / path_m
-    gain *= np.sqrt(np.clip((reach_m[source] - path_m) / SPEED_M_PER_S / FADE_S, 0, 1))
-    delay = (path_m - direct_m[source]) / SPEED_M_PER_S * RATE_HZ
-    samples = 2 * LEAD + 1 + int((reach_m - direct_m).max() / SPEED_M_PER_S * RATE_HZ)
-    return _laid_out(source, delay + LEAD, gain, (len(places_m), samples))
+        gains.append(wall_gain ** order[near])
+    paths, walls_gain = lattice(squares, gains)
+    source, image = np.nonzero(paths <= reach_m[:, None] ** 2)
+    delay, gain = arrivals(np.sqrt(paths[source, image]), walls_gain[image], direct_m[source], reach_m[source])
+    sample, pulses = laid_out(delay, gain)
+    shape = len(places_m), num_early((reach_m - direct_m).max())
+    places = (source * shape[1] + sample)[:, None] + PULSE
+    return np.bincount(places.ravel(), pulses.ravel(), shape[0] * shape[1]).reshape(shape)
 
 
-def _laid_out(
-    row: Int[np.ndarray, " impulses"],
-    delay: Float[np.ndarray, " impulses"],
-    gain: Float[np.ndarray, " impulses"],
-    shape: tuple[int, int],
-) -> Float[np.ndarray, "rows samples"]:
-    """Impulses at fractions of samples, each as the pulse that a band below 8 kHz leaves of it."""
-    rows, samples = shape
-    floor = delay.astype(np.int64)
+def laid_out(delay: Any, gain: Any, xp: ModuleType = np) -> tuple[Any, Any]:
+    """Impulses [...] at fractions of samples: the sample before each, and what it adds to those at `PULSE` from there.
+
+    That is the pulse [..., 80] which a band below 8 kHz leaves of it.
+    """
+    floor = delay.astype(np.int32)
     phase = (delay - floor) * PHASES
-    before = phase.astype(np.int64)
-    late = (phase - before)[:, None]
-    pulses = gain[:, None] * ((1 - late) * pulse()[before] + late * pulse()[before + 1])
-    places = (row * samples + floor)[:, None] + PULSE
-    return np.bincount(places.ravel(), pulses.ravel(), rows * samples).reshape(rows, samples)
+    before = phase.astype(np.int32)
+    late = (phase - before)[..., None]
+    table = xp.asarray(pulse(), delay.dtype)
+    return floor, gain[..., None] * ((1 - late) * table[before] + late * table[before + 1])
 
 
 PHASES = 64  # of a sample at which the pulse is stored; between them it is interpolated, which errs by -80 dB
@@ -137,8 +191,8 @@ def pulse() -> Float[np.ndarray, "phases samples"]:
     """A low-pass at 7.7 kHz under a Hann window of `LEAD` samples on either side, by fractions of a sample."""
     time = PULSE - np.arange(PHASES + 1)[:, None] / PHASES
     window = np.cos(np.pi / 2 * np.clip(time / LEAD, -1, 1)) ** 2
-    found = np.sinc(2 * 7700 / RATE_HZ * time) * window
-    return found / found[0].sum()
+    low_pass = np.sinc(2 * 7700 / RATE_HZ * time) * window
+    return low_pass / low_pass[0].sum()
 
 
 def reference(

@@ -16,12 +16,12 @@ from jaxtyping import Float
 from mdasr.core.streams import random_stream
 from mdasr.core.waves import RATE_HZ, checked
 from mdasr.perturb import responses as simulator
+from mdasr.perturb.levels import active_power, level_gain, limited, noise_gain
 from mdasr.perturb.responses import LEAD, Position
 
 TRAINING_ROOMS = (0, 3_000_000)  # §3.1: "sampled from a collection of 3 million pre-generated configurations"
 EVALUATION_ROOMS = (3_000_000, 4_000_000)  # §4.1: "configurations and noise segments not used in training"
 
-LOUDEST = 0.999  # louder mixtures are scaled down to this
 _LIMITS = {
     "snr_db": (-50, 100),
     "rt60_s": (0, 10),
@@ -266,24 +266,21 @@ def add_room(
     speech = np.zeros((1, samples + LEAD), np.float32)
     speech[0, :samples] = wave
     heard = _convolve(speech, responses[:1])[LEAD:]
-    before, after = active_power(wave), active_power(heard)
-    if after > 0:
-        heard *= np.float32(np.sqrt(before / after))
+    speech_power = active_power(wave)
+    heard *= level_gain(speech_power, active_power(heard))
     sources: Sequence[NoiseSource | MeasuredNoise] = room.sources
     if sources:
-        if not before:
+        if not speech_power:
             raise ValueError("room: the wave is digital silence, so no SNR can be set; leave it out")
         # The noise was there before the utterance: its first `taps` samples only fill the room.
         playing = np.stack([excerpt(noises, source, taps, samples) for source in sources])
         noise = _convolve(playing, responses[1:])[taps:]
-        power = float(np.mean(noise**2, dtype=np.float64))
-        if not np.isfinite(power):
+        noise_power = float(np.mean(noise**2, dtype=np.float64))
+        if not np.isfinite(noise_power):
             names = ", ".join(repr(source.snippet) for source in sources)
             raise ValueError(f"room: among the noise snippets {names} are samples that are not finite numbers")
-        if power > 0:
-            heard += noise * np.float32(np.sqrt(before / power / 10 ** (room.snr_db / 10)))
-    peak = float(np.abs(heard).max(initial=0))
-    return heard * np.float32(LOUDEST / peak) if peak > LOUDEST else heard
+        heard += noise * noise_gain(speech_power, noise_power, room.snr_db)
+    return limited(heard)
 
 
 def _convolve(
@@ -306,15 +303,6 @@ def _convolve(
     for i, part in enumerate(parts):
         total[i * step : i * step + size] += part
     return total[:samples]
-
-
-def active_power(wave: Float[np.ndarray, " samples"]) -> float:
-    """Mean power where somebody speaks: over the 20 ms frames within 30 dB of the loudest; 0 for silence."""
-    frame = min(320, max(len(wave), 1))
-    frames = wave[: len(wave) // frame * frame].reshape(-1, frame)
-    powers = np.einsum("ij,ij->i", frames, frames) / frame
-    loud = powers[powers > 1e-3 * powers.max(initial=0)]
-    return float(loud.mean(dtype=np.float64)) if len(loud) else 0.0
 
 
 def excerpt(

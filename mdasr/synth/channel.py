@@ -12,7 +12,8 @@ import soxr
 from jaxtyping import Float
 
 from mdasr.core.waves import RATE_HZ
-from mdasr.perturb.room import RoomRanges, active_power, add_room, draw_room
+from mdasr.perturb.levels import active_power, noise_gain
+from mdasr.perturb.room import RoomRanges, add_room, draw_room
 
 TELEPHONE_RATE_HZ = 8000
 TELEPHONE_BAND_HZ = (300.0, 3400.0)  # ITU-T G.712
@@ -94,10 +95,7 @@ def _mix(
     wave: Float[np.ndarray, " samples"], noise: Float[np.ndarray, " samples"], snr_db: float
 ) -> Float[np.ndarray, " samples"]:
     """Add noise, so much weaker than the speech is where somebody speaks; silent noise adds nothing."""
-    power = float(np.mean(noise**2))
-    if power == 0:
-        return wave
-    return wave + noise * np.float32(np.sqrt(active_power(wave) / power / 10 ** (snr_db / 10)))
+    return wave + noise * noise_gain(active_power(wave), float(np.mean(noise**2)), snr_db)
 
 
 def _hiss(samples: int, rng: np.random.Generator) -> Float[np.ndarray, " samples"]:

@@ -141,37 +141,44 @@ def find_scale(name: str) -> Scale:
 
 
 def override(scale: Scale, settings: Iterable[str]) -> Scale:
-    """Apply settings such as "learning_rate=1e-3", "encoder=tdnn" and "encoder.units=256,256", one after another.
+    """Apply settings such as "learning_rate=1e-3", "encoder=tdnn" and "encoder.output_delay=6".
 
     Raises ValueError naming what there is to set, or to choose from.
     """
+    changes: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}  # changes of the encoder and the criterion, which are made together
     for setting in settings:
         name, _, text = setting.partition("=")
+        part, _, field = name.partition(".")
         try:
-            scale = _changed(scale, name.split("."), text)
+            if field:
+                holder = changes.get(part, getattr(scale, part, None))
+                inner.setdefault(part, {})[field] = _value(field, _settings(holder), text)
+            else:
+                changes[part] = _value(part, _settings(scale), text)
+                inner.pop(part, None)
         except ValueError as error:
             raise ValueError(f"--set {setting}: {error}") from None
-    return scale
+    for part, fields in inner.items():
+        changes[part] = dataclasses.replace(changes.get(part, getattr(scale, part)), **fields)
+    return dataclasses.replace(scale, **changes)
 
 
-def _changed(settings: Any, path: list[str], text: str) -> Any:
-    """The dataclass `settings` with the field that `path` leads to changed to what `text` says."""
-    name, *rest = path
-    fields = {
-        field.name: getattr(settings, field.name) for field in dataclasses.fields(settings) if field.name != "name"
-    }
-    if name not in fields or not text:
-        raise ValueError(f"not of the form NAME=VALUE with a NAME among {', '.join(fields)}")
-    change: dict[str, Any] = {name: _changed(fields[name], rest, text) if rest else _value(name, fields[name], text)}
-    return dataclasses.replace(settings, **change)
+def _settings(holder: Any) -> dict[str, Any]:
+    """What can be set of a scale, an encoder or a criterion; nothing of any other value."""
+    fields = dataclasses.fields(holder) if dataclasses.is_dataclass(holder) else ()
+    return {field.name: getattr(holder, field.name) for field in fields if field.name != "name"}
 
 
-def _value(name: str, old: Any, text: str) -> Any:
-    """What `text` says, of the kind that `old` is."""
+def _value(name: str, settings: Mapping[str, Any], text: str) -> Any:
+    """What `text` says of the setting `name`, of the kind that it is now."""
+    if name not in settings or not text:
+        raise ValueError(f"not of the form NAME=VALUE with a NAME among {', '.join(settings) or 'none'}")
     if name in CHOICES:
         if text not in CHOICES[name]:
             raise ValueError(f"no {name} is called {text!r}; there are {', '.join(CHOICES[name])}")
-        return CHOICES[name][text]() if name != "features" else text
+        return text if name == "features" else CHOICES[name][text]()
+    old = settings[name]
     try:
         return tuple(type(old[0])(part) for part in text.split(",")) if isinstance(old, tuple) else type(old)(text)
     except ValueError:

@@ -23,7 +23,7 @@ def train_ngram(sentences: Iterable[str], order: int, lexicon: Lexicon) -> NGram
     return ngram.train((sentence.split() for sentence in sentences), order, vocabulary=lexicon.words)
 
 
-def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram) -> Language:
+def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram, topology: str = "one-state") -> Language:
     """Compose the graph of an n-gram model over the lexicon's words, and write all to `directory`.
 
     A graph that is there and made of the same is taken, so that a training that was killed need not compose it again.
@@ -31,9 +31,9 @@ def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram) -
     arpa = model.to_arpa()
     if (directory / "graph" / "graph.json").exists():
         graph = Graph.read(directory / "graph")
-        if graph.made_of == ingredients(lexicon, arpa, tree, graph.words):
+        if graph.made_of == ingredients(lexicon, arpa, tree, graph.words) and graph.topology == topology:
             return Language(lexicon, tree, graph, arpa, directory)
-    return compose_language(directory, lexicon, tree, arpa)
+    return compose_language(directory, lexicon, tree, arpa, topology=topology)
 
 
 def grow_tree(
