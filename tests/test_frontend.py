@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jax.numpy as jnp
 import librosa
 import numpy as np
 import pytest
@@ -141,3 +142,25 @@ def test_cepstra_and_deltas_are_librosas():
     slope = librosa.feature.delta(ours.T, width=5, order=1, mode="nearest").T
     np.testing.assert_allclose(deltas[:, 13:26], slope, atol=1e-3)
     np.testing.assert_allclose(deltas[4:-4, 26:], librosa.feature.delta(slope.T, width=5).T[4:-4], atol=1e-3)
+
+
+def test_cepstra_for_a_network_have_slopes_and_are_the_same_in_windows_and_under_jax():
+    mel, kind = log_mel(speechlike(16_000)), frontend.feature_kind("cepstra")
+    whole = frontend.frames_of(mel, "cepstra")
+    assert whole.shape == (len(mel), kind.width) and whole.dtype == np.float32
+    # Beyond an edge the log-mel frames are repeated, which the aligner's features do to each derivative.
+    inside = slice(kind.margin, -kind.margin)
+    wanted = frontend.add_deltas(frontend.cepstra(mel, frontend.CEPSTRA))
+    np.testing.assert_allclose(whole[inside], wanted[inside], atol=1e-4)
+    np.testing.assert_allclose(whole[:, :20], wanted[:, :20], atol=1e-5)
+    np.testing.assert_allclose(frontend.frames_between(mel, kind, 0, len(mel), jnp), whole, atol=2e-4)
+    for first, end in ((0, 30), (20, 50), (80, len(mel))):
+        window = np.full((end - first + 2 * kind.margin, BANDS), 99, np.float32)  # what is of nobody is not looked at
+        before, after = max(0, first - kind.margin), min(len(mel), end + kind.margin)
+        begin = before - first + kind.margin
+        window[begin : begin + after - before] = mel[before:after]
+        for xp, atol in ((np, 1e-5), (jnp, 2e-4)):
+            frames = frontend.frames_between(window, kind, begin, begin + after - before, xp)
+            np.testing.assert_allclose(frames[inside], whole[first:end], atol=atol)
+    assert frontend.frames_of(mel[:0], "cepstra").shape == (0, kind.width)
+    np.testing.assert_array_equal(frontend.frames_of(mel, "log_mel"), mel)

@@ -193,7 +193,7 @@ def test_a_graph_without_digests_does_not_reach_openfst(tmp_path):
     with pytest.raises(ValueError, match=r"HCLG.fst: damaged, or not that of graph.json; build the graph again"):
         Graph.read(tmp_path)
     (tmp_path / "graph.json").write_text(json.dumps(info | {"format": 1}))
-    with pytest.raises(ValueError, match="a graph of format 1, but this version reads 2; build it again"):
+    with pytest.raises(ValueError, match="a graph of format 1, but this version reads 3; build it again"):
         Graph.read(tmp_path)
 
 

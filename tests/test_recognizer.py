@@ -120,7 +120,7 @@ def test_what_is_not_a_model_is_named(tmp_path, capsys):
 
 
 def test_priors_are_relative_frequencies(corpus):
-    found = np.exp(log_priors([Source(corpus, "exact", Policy())], TREE))
+    found = np.exp(log_priors([Source(corpus, "exact", Policy())], TREE, PAPER_STEPS))
     assert found.sum() == pytest.approx(1)
     # A third each of AA, S and silence, give or take the 32 ms at the edges.
     np.testing.assert_allclose(found, 1 / 3, atol=0.04)

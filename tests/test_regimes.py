@@ -82,7 +82,7 @@ def test_nothing_to_train_on_is_told_by_the_plan_whatever_the_share(tmp_path):
 
 def test_priors_count_what_is_shown(sources):
     lone = [Source(source.corpus, "exact", Policy(), repeats=7.0) for source in sources]
-    np.testing.assert_allclose(log_priors(lone, TREE), log_priors(sources, TREE), atol=1e-6)
+    np.testing.assert_allclose(log_priors(lone, TREE, PAPER_STEPS), log_priors(sources, TREE, PAPER_STEPS), atol=1e-6)
     with pytest.raises(ValueError, match="repeats is 0"):
         Source(sources[0].corpus, "exact", Policy(), repeats=0.0)
 
@@ -286,9 +286,10 @@ def test_a_model_trains_under_a_regime(sources, language, tmp_path, regime):
     plain, hearing = scores(again, x)[0], scores(again.told("Few"), x)[0]
     assert (np.abs(plain - hearing).max() > 1e-5) == regime.adapters
     if regime.adapters:
-        late = heard(np.pad(x[0], ((0, 3 * again.output_delay), (0, 0))))
-        told = np.ones((1, 30 + again.output_delay), np.int32)  # "Few" is the first
-        logits = network(again.config).apply({"params": again.params}, Rows(late, told))[0][0, again.output_delay :]
+        delay = again.output_delay
+        late = Packed(*(np.pad(part, ((0, 0), (0, 3 * delay), (0, 0))[: part.ndim]) for part in heard(*x)[:2]))
+        told = np.ones((1, 30 + delay), np.int32)  # "Few" is the first
+        logits = network(again.config).apply({"params": again.params}, Rows(late, told))[0][0, delay:]
         np.testing.assert_allclose(hearing, jax.nn.log_softmax(logits) - again.log_priors, atol=1e-5)
     assert again.told("Telephony") is again
     with pytest.raises(ValueError, match="made otherwise: regime"):
