@@ -40,7 +40,7 @@ from IPython.display import Audio, Image
 from mdasr.analysis.pictures import draw_perturbations, draw_response
 from mdasr.core.waves import RATE_HZ
 from mdasr.corpus.audio import read_audio
-from mdasr.frontend import log_mel, stack
+from mdasr.frontend import PAPER_STEPS, log_mel
 from mdasr.perturb import TRAINING_CODECS, Codec, Policy, Recipe, draw, draw_room, perturb
 from mdasr.perturb.noises import make_noises
 from mdasr.synth import embedded
@@ -111,7 +111,8 @@ Audio(perturb(wave, everything, noises), rate=RATE_HZ)
 
 # %%
 frames = log_mel(perturb(wave, everything, noises))
-print(f"{len(wave)} samples, {frames.shape[0]} frames of {frames.shape[1]}, {stack(frames).shape[0]} steps of 512")
+steps = PAPER_STEPS.num_steps(len(frames))
+print(f"{len(wave)} samples, {frames.shape[0]} frames of {frames.shape[1]}, {steps} steps of 512")
 
 # %%
 recipes = {

@@ -8,6 +8,7 @@ import numpy as np
 
 from mdasr.acoustic.schedule import RowOptions
 from mdasr.align.tree import Tree
+from mdasr.frontend import BANDS
 
 
 def monophone_tree(phones: Sequence[str]) -> Tree:
@@ -17,15 +18,15 @@ def monophone_tree(phones: Sequence[str]) -> Tree:
 
 @dataclass
 class SignsRowMaker(grain.MapTransform):
-    """Rows whose labels are the signs of two features: learnt within a few dozen steps."""
+    """Rows whose labels are the signs of two numbers of a step's label frame: learnt within a few dozen steps."""
 
     options: RowOptions = field(default_factory=lambda: RowOptions(20))
 
     def map(self, row):
-        steps = self.options.steps
-        x = np.random.Generator(np.random.Philox(key=[7, int(row)])).standard_normal((steps, 512)).astype(np.float32)
-        labels = ((x[:, 0] > 0) + 2 * (x[:, 1] > 0)).astype(np.int32)
-        weights, keep = np.ones(steps, np.float32), np.ones(steps, np.float32)
-        keep[0] = 0
+        options, rng = self.options, np.random.Generator(np.random.Philox(key=[7, int(row)]))
+        frames = rng.standard_normal((options.frames, BANDS)).astype(np.float32)
+        heard = frames[options.subsampling.label_frame :: options.subsampling.stride][: options.steps]
+        labels = ((heard[:, 0] > 0) + 2 * (heard[:, 1] > 0)).astype(np.int32)
+        weights, segments = np.ones(options.steps, np.float32), np.ones(options.frames, np.int32)
         weights[: int(row) % 5] = 0  # rows of unequal frame counts, so that a mean of means would show
-        return {"features": x, "labels": labels, "weights": weights, "keep": keep}
+        return {"frames": frames, "segments": segments, "labels": labels, "weights": weights}

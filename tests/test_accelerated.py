@@ -11,6 +11,7 @@ import scipy.signal
 
 from mdasr import frontend
 from mdasr.acoustic import accelerated
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.loader import PackedRowMaker, RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.schedule import RowOptions, Source
@@ -63,14 +64,14 @@ def test_features_are_those_of_the_host(noises):
     waves = [speech(samples, i) for i, samples in enumerate(lengths)]
     drawn = recipes(noises, len(waves))
     stats = frontend.FeatureStats(np.full(128, -8, np.float32), np.full(128, 3, np.float32))
-    found = jax.jit(accelerated.features, static_argnums=3)(
-        pack(waves, drawn, noises, SHAPES), stats.mean, stats.std, SHAPES
+    found = jax.jit(accelerated.features, static_argnums=(1, 4))(
+        pack(waves, drawn, noises, SHAPES), frontend.feature_kind("log_mel"), stats.mean, stats.std, SHAPES
     )
     for i, (wave, recipe) in enumerate(zip(waves, drawn)):
         host = frontend.log_mel(perturb(wave.astype(np.float32) / 32768, recipe, noises))
-        expected = frontend.stack(frontend.normalize(host, stats))
+        expected = frontend.normalize(host, stats)
         ours = np.asarray(found)[i, : len(expected)]
-        audible = frontend.stack(host) > host.max() - np.log(1e4)  # within 40 dB of the loudest
+        audible = host > host.max() - np.log(1e4)  # within 40 dB of the loudest
         assert audible.mean() > 0.2
         assert np.abs(ours - expected)[audible].max() < 1e-3, (i, recipe)
 
@@ -141,29 +142,29 @@ def test_packed_rows_hold_what_the_hosts_rows_hold(tmp_path, noises):
     corpus = toy_corpus(tmp_path, np.random.default_rng(1).uniform(0.4, 1.3, 15).round(2).tolist())
     policy = Policy(0.7, RANGES, tuple(noises), narrowband_probability=0.5)
     sources = [Source(corpus, "exact", policy)]
-    stats, options = measure_stats(sources, noises, 0), RowOptions(60, 3, pieces=3)
-    host, packed = (make(sources, TREE, stats, noises, options, 2) for make in (RowMaker, PackedRowMaker))
-    featurize = jax.jit(accelerated.featurizer(60, stats.mean, stats.std, packed.shapes))
+    stats, options = measure_stats(sources, "log_mel", noises, 0), RowOptions(60, 3, pieces=3)
+    host, packed = (make(sources, TREE, "log_mel", stats, noises, options, 2) for make in (RowMaker, PackedRowMaker))
+    featurize = jax.jit(accelerated.featurizer(options, "log_mel", stats, packed.shapes))
     rows = [packed.map(row) for row in range(4)]
     found = np.asarray(featurize({name: np.stack([row[name] for row in rows]) for name in rows[0]}))
     for i, row in enumerate(rows):
         expected = host.map(i)
-        for name in ("labels", "weights", "keep"):
+        for name in ("labels", "weights", "segments"):
             np.testing.assert_array_equal(row[name], expected[name])
-        level = expected["features"] * np.tile(stats.std, 4) + np.tile(stats.mean, 4)
-        audible = (level > level.max() - np.log(1e4)) & (expected["features"] != 0)
+        level = expected["frames"] * stats.std + stats.mean
+        audible = (level > level.max() - np.log(1e4)) & (expected["frames"] != 0)
         assert audible.mean() > 0.1
-        assert np.abs(found[i] - expected["features"])[audible].max() < 1e-3
-        np.testing.assert_array_equal(found[i][(expected["features"] == 0).all(axis=1)], 0)
+        assert np.abs(found[i] - expected["frames"])[audible].max() < 1e-3
+        np.testing.assert_array_equal(found[i][expected["segments"] == 0], 0)
 
 
 def test_the_network_trains_on_packed_rows(tmp_path):
     corpus = toy_corpus(tmp_path / "corpus", [0.6, 0.9, 1.1, 0.8, 1.0, 0.7])
     sources = [Source(corpus, "exact", Policy())]
-    stats, options = measure_stats(sources, {}, 0), RowOptions(60, 3, pieces=3)
-    maker = PackedRowMaker(sources, TREE, stats, {}, options, 2)
-    featurize = accelerated.featurizer(60, stats.mean, stats.std, maker.shapes)
-    config, how = ModelConfig((8,), 3), TrainOptions(40, 2, 2e-2)
+    stats, options = measure_stats(sources, "log_mel", {}, 0), RowOptions(60, 3, pieces=3)
+    maker = PackedRowMaker(sources, TREE, "log_mel", stats, {}, options, 2)
+    featurize = accelerated.featurizer(options, "log_mel", stats, maker.shapes)
+    config, how = ModelConfig(LSTM((8,)), 3), TrainOptions(40, 2, 2e-2)
     trained = train(config, how, maker, tmp_path / "run", workers=0, featurize=featurize)
     assert trained.frame_accuracy > 0.7  # silence, a tone and a hiss, a third each
 
@@ -178,4 +179,4 @@ def test_corpora_that_the_accelerator_cannot_take_are_refused(tmp_path):
     ]
     for policy, options, message in cases:
         with pytest.raises(ValueError, match=message):
-            PackedRowMaker([Source(corpus, "exact", policy)], TREE, stats, {}, options, 0)
+            PackedRowMaker([Source(corpus, "exact", policy)], TREE, "log_mel", stats, {}, options, 0)

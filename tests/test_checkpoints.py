@@ -14,11 +14,12 @@ import orbax.checkpoint as ocp
 import pytest
 
 from mdasr.acoustic.checkpoints import Checkpoints, digest_of
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from tests.tasks import SignsRowMaker
 
-CONFIG = ModelConfig((16,), 4, dropout=0.1)
+CONFIG = ModelConfig(LSTM((16,)), 4, dropout=0.1)
 
 
 def state(step: int) -> dict:

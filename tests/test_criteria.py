@@ -18,7 +18,6 @@ from mdasr.acoustic.criteria.cross_entropy import frame_errors
 from mdasr.acoustic.criteria.interface import Criterion, Loss, Outputs
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.schedule import Source
-from mdasr.align.tree import monophones
 from mdasr.decode.search import SearchOptions
 from mdasr.frontend import PAPER_STEPS
 from mdasr.language.lexicon import Lexicon
@@ -29,6 +28,7 @@ from mdasr.training.pipeline import train_recognizer
 from mdasr.training.pool import Pool
 from mdasr.training.scales import MINI, override
 from mdasr.training.wording import make_language, train_ngram
+from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
@@ -119,7 +119,7 @@ def test_what_is_not_there_is_named():
 def test_a_criterion_goes_the_whole_way(tmp_path):
     """Batches tell it where utterances begin; decoding subtracts no priors for it, and tunes from its own scale."""
     corpus = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9] * 4)
-    tree = monophones(LEXICON.phones)
+    tree = monophone_tree(LEXICON.phones)
     language = make_language(tmp_path / "language", LEXICON, tree, train_ngram(["ah s", "s"], 2, LEXICON))
     settings = ["encoder.cells=12", "encoder.forget_steps=0", "batch=4", "row_steps=120", "learning_rate=0.02"]
     scale = override(MINI, [*settings, "min_steps=60", "max_steps=60", "criterion=per_utterance", "adapt_steps=40"])

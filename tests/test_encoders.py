@@ -21,7 +21,6 @@ from mdasr.acoustic.encoders.tdnn import TDNN
 from mdasr.acoustic.loader import RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig, Rows, init_params, log_posteriors, network, read_config
 from mdasr.acoustic.schedule import RowOptions, Source
-from mdasr.align.tree import monophones
 from mdasr.frontend import PAPER_STEPS, Subsampling
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
@@ -35,10 +34,11 @@ from mdasr.training.pipeline import train_recognizer
 from mdasr.training.pool import Pool
 from mdasr.training.scales import MINI, override
 from mdasr.training.wording import make_language, train_ngram
+from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-TREE = monophones(LEXICON.phones)
+TREE = monophone_tree(LEXICON.phones)
 
 
 @dataclass(frozen=True)

@@ -287,8 +287,8 @@ def test_hypotheses_are_not_asked_where_their_premises_are_others(tmp_path, caps
 
 
 def test_settings():
-    assert override(MINI, ["learning_rate=1e-2", "cells=8,4"]).cells == (8, 4)
-    with pytest.raises(ValueError, match=r"--set rate=1: not of the form NAME=VALUE with a NAME among cells, leaves"):
+    assert override(MINI, ["learning_rate=1e-2", "encoder.cells=8,4"]).encoder.cells == (8, 4)
+    with pytest.raises(ValueError, match=r"--set rate=1: not of the form NAME=VALUE with a NAME among encoder, feat"):
         override(MINI, ["rate=1"])
     with pytest.raises(ValueError, match=r"batch wants a value like 8"):
         override(MINI, ["batch=many"])

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from mdasr import frontend
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.cli.main import main
 from mdasr.recognize.export import export_model
-from mdasr.recognize.listener import Listener, listen
+from mdasr.recognize.listener import Listener, listen, window_samples
 from mdasr.recognize.scoring import Streamed, features_of, scores
 from mdasr.recognize.serve import Served
 from mdasr.recognize.words import recognize
@@ -23,8 +24,8 @@ from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F40
 
 @pytest.fixture(scope="module")
 def recognizer(untrained):  # noqa: F811
-    config = ModelConfig((8, 6), TREE.num_leaves, members=2)
-    return dataclasses.replace(untrained, config=config, params=init_params(config, 1), output_delay=5)
+    config = ModelConfig(LSTM((8, 6), output_delay=5), TREE.num_leaves, members=2)
+    return dataclasses.replace(untrained, config=config, params=init_params(config, 1))
 
 
 @pytest.fixture(scope="module")
@@ -56,26 +57,28 @@ def test_a_network_in_bfloat16_carries_its_cells_in_float32(recognizer, tmp_path
     config = dataclasses.replace(recognizer.config, compute_dtype="bfloat16")
     export_model(dataclasses.replace(recognizer, config=config), tmp_path)
     served, wave, state, own = Served.read(tmp_path), corpus[0].samples, None, None
-    window, rounded = frontend.num_samples(served.chunk), Streamed(dataclasses.replace(recognizer, config=config))
+    window, rounded = window_samples(served), Streamed(dataclasses.replace(recognizer, config=config))
+    heard = 0, frontend.num_frames(window)
     for start in range(0, len(wave) - window, served.chunk * 480):
-        found, state = served.answer(wave[start : start + window], served.chunk, state)
-        wanted, own = rounded.answer(wave[start : start + window], served.chunk, own)
+        found, state = served.answer(wave[start : start + window], heard, state)
+        wanted, own = rounded.answer(wave[start : start + window], heard, own)
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
 def test_many_streams_at_once_are_scored_as_each_alone(recognizer, exported, corpus):  # noqa: F811
     served, delay = Served.read(exported), recognizer.output_delay
     waves = [corpus[i].samples for i in range(3)]
-    counts = np.array([frontend.num_steps(len(wave)) for wave in waves])
-    window, advance = frontend.num_samples(served.chunk), served.chunk * 480
-    chunks = -(-(counts.max() + delay) // served.chunk)
+    frames = np.array([frontend.num_frames(len(wave)) for wave in waves])
+    window, advance = window_samples(served), served.chunk * 480
+    chunks = -(-(served.subsampling.num_steps(frames.max()) + delay) // served.chunk)
     padded = np.zeros((3, chunks * advance + window), np.float32)
     for row, wave in zip(padded, waves):
         row[: len(wave)] = wave
     state, parts = np.zeros((3, served.state_size), np.float32), []
     for i in range(chunks):
-        steps = np.clip(counts - i * served.chunk, 0, served.chunk).astype(np.int32)
-        part, state = served.answers(padded[:, i * advance : i * advance + window], steps, state)
+        left = np.maximum(frames - 3 * i * served.chunk, 0)
+        heard = np.stack([np.zeros_like(left), left], axis=1).astype(np.int32)
+        part, state = served.answers(padded[:, i * advance : i * advance + window], heard, state)
         parts.append(np.asarray(part))
     together = np.concatenate(parts, axis=1)
     for row, wanted in zip(together, scores(recognizer, [features_of(recognizer, wave) for wave in waves])):
@@ -143,5 +146,5 @@ def test_damaged_exports_are_explained(untrained, tmp_path):  # noqa: F811
         Served.read(tmp_path)
     described = json.loads((tmp_path / "serve.json").read_text())
     (tmp_path / "serve.json").write_text(json.dumps(described | {"format": 99}))
-    with pytest.raises(ValueError, match="not of format 1"):
+    with pytest.raises(ValueError, match="not of format 2"):
         Served.read(tmp_path)

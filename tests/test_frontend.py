@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import jax.numpy as jnp
 import librosa
 import numpy as np
 import pytest
 import scipy.signal
 
 from mdasr import frontend
-from mdasr.frontend import FeatureStats, feature_stats, log_mel, num_frames, num_steps, stack, step_centres
+from mdasr.acoustic.encoders.interface import Packed, steps_of
+from mdasr.frontend import BANDS, PAPER_STEPS, FeatureStats, feature_stats, log_mel, num_frames, num_samples
 
 
 def speechlike(samples: int, seed: int = 0) -> np.ndarray:
@@ -15,6 +17,11 @@ def speechlike(samples: int, seed: int = 0) -> np.ndarray:
     pulses[::131] = 1
     wave = scipy.signal.lfilter([1], [1, -1.6, 0.9], pulses) * 0.05 + 0.003 * rng.standard_normal(samples)
     return wave.astype(np.float32)
+
+
+def stacked(frames: np.ndarray) -> np.ndarray:
+    """What the paper's steps take of the frames of one utterance."""
+    return np.asarray(steps_of(Packed(frames[None], np.ones((1, len(frames)), np.int32)), PAPER_STEPS)[0])[0]
 
 
 def test_filters_are_those_of_librosa_and_none_is_empty():
@@ -48,7 +55,7 @@ def test_a_tone_lands_in_its_band():
 @pytest.mark.parametrize("samples", [0, 1, 511])
 def test_too_short_a_wave_has_no_frames(samples):
     assert log_mel(np.zeros(samples, np.float32)).shape == (0, 128)
-    assert num_steps(samples) == 0
+    assert PAPER_STEPS.steps_in(samples) == 0
     assert frontend.add_deltas(frontend.cepstra(log_mel(np.zeros(samples, np.float32)))).shape == (0, 39)
 
 
@@ -74,18 +81,22 @@ def test_frames_and_steps_count_whole_windows_only():
         windows = [i for i in range(30) if 160 * i + 512 <= samples]
         steps = [t for t in range(30) if 160 * (3 * t + 3) + 512 <= samples]
         assert num_frames(samples) == len(windows)
-        assert num_steps(samples) == len(steps)
-        assert stack(log_mel(np.zeros(samples, np.float32))).shape == (len(steps), 512)
+        assert PAPER_STEPS.steps_in(samples) == PAPER_STEPS.num_steps(len(windows)) == len(steps)
+        if steps:
+            assert stacked(log_mel(np.zeros(samples, np.float32))).shape == (len(steps), 512)
+        assert PAPER_STEPS.num_frames(len(steps)) <= len(windows) < PAPER_STEPS.num_frames(len(steps) + 1)
+        if windows:
+            assert samples - 160 < num_samples(len(windows)) <= samples
 
 
 def test_a_step_is_four_frames_labelled_by_the_second():
     features = np.arange(11 * 128, dtype=np.float32).reshape(11, 128)
-    steps = stack(features)
+    steps = stacked(features)
     assert steps.shape == (3, 512)
     np.testing.assert_array_equal(steps[2].reshape(4, 128), features[6:10])
     # An impulse at the centre of step 5's label frame is seen at its strongest by frame 3 * 5 + 1.
     wave = np.zeros(16_000, np.float32)
-    wave[step_centres(6)[5]] = 1
+    wave[PAPER_STEPS.label_centres(6)[5]] = 1
     assert log_mel(wave).sum(axis=1).argmax() == 3 * 5 + 1
 
 
@@ -96,7 +107,7 @@ def test_stats_are_those_of_all_frames_at_once_and_survive_the_disk(tmp_path):
     np.testing.assert_allclose(stats.mean, together.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(stats.std, together.std(axis=0), rtol=1e-4)
     stats.write(tmp_path / "stats.json")
-    again = FeatureStats.read(tmp_path / "stats.json")
+    again = FeatureStats.read(tmp_path / "stats.json", BANDS)
     np.testing.assert_array_equal(again.mean, stats.mean)
     np.testing.assert_array_equal(again.std, stats.std)
     normal = frontend.normalize(np.concatenate(arrays), again)
@@ -117,7 +128,7 @@ def test_stats_say_what_is_wrong(tmp_path):
     for content in ("not json", "{}", '{"mean": [0], "std": [1]}', "[]"):
         path.write_text(content)
         with pytest.raises(ValueError, match=r"stats\.json"):
-            FeatureStats.read(path)
+            FeatureStats.read(path, BANDS)
 
 
 def test_cepstra_and_deltas_are_librosas():
@@ -131,3 +142,25 @@ def test_cepstra_and_deltas_are_librosas():
     slope = librosa.feature.delta(ours.T, width=5, order=1, mode="nearest").T
     np.testing.assert_allclose(deltas[:, 13:26], slope, atol=1e-3)
     np.testing.assert_allclose(deltas[4:-4, 26:], librosa.feature.delta(slope.T, width=5).T[4:-4], atol=1e-3)
+
+
+def test_cepstra_for_a_network_have_slopes_and_are_the_same_in_windows_and_under_jax():
+    mel, kind = log_mel(speechlike(16_000)), frontend.feature_kind("cepstra")
+    whole = frontend.frames_of(mel, "cepstra")
+    assert whole.shape == (len(mel), kind.width) and whole.dtype == np.float32
+    # Beyond an edge the log-mel frames are repeated, which the aligner's features do to each derivative.
+    inside = slice(kind.margin, -kind.margin)
+    wanted = frontend.add_deltas(frontend.cepstra(mel, frontend.CEPSTRA))
+    np.testing.assert_allclose(whole[inside], wanted[inside], atol=1e-4)
+    np.testing.assert_allclose(whole[:, :20], wanted[:, :20], atol=1e-5)
+    np.testing.assert_allclose(frontend.frames_between(mel, kind, 0, len(mel), jnp), whole, atol=2e-4)
+    for first, end in ((0, 30), (20, 50), (80, len(mel))):
+        window = np.full((end - first + 2 * kind.margin, BANDS), 99, np.float32)  # what is of nobody is not looked at
+        before, after = max(0, first - kind.margin), min(len(mel), end + kind.margin)
+        begin = before - first + kind.margin
+        window[begin : begin + after - before] = mel[before:after]
+        for xp, atol in ((np, 1e-5), (jnp, 2e-4)):
+            frames = frontend.frames_between(window, kind, begin, begin + after - before, xp)
+            np.testing.assert_allclose(frames[inside], whole[first:end], atol=atol)
+    assert frontend.frames_of(mel[:0], "cepstra").shape == (0, kind.width)
+    np.testing.assert_array_equal(frontend.frames_of(mel, "log_mel"), mel)

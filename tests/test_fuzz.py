@@ -21,6 +21,7 @@ import soundfile
 
 from mdasr import frontend
 from mdasr.acoustic.checkpoints import Checkpoints, check_run, digest_of
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.acoustic.training_log import read_curves
 from mdasr.align.tree import Tree
@@ -189,10 +190,10 @@ def read_corpus(folder: Path) -> None:
 
 
 def small_model(folder: Path) -> None:
-    language, config = make_language(folder, LEXICON, TREE, ARPA), ModelConfig((4,), TREE.num_leaves)
+    language, config = make_language(folder, LEXICON, TREE, ARPA), ModelConfig(LSTM((4,)), TREE.num_leaves)
     stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
     priors = np.zeros(TREE.num_leaves, np.float32)
-    Recognizer(config, 3, init_params(config, 0), stats, priors, language, SearchOptions(), {}).write(folder)
+    Recognizer(config, init_params(config, 0), stats, priors, language, SearchOptions(), {}).write(folder)
 
 
 def read_model(folder: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mdasr import frontend
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.align.tree import Branch, Tree
 from mdasr.cli.main import main
@@ -193,7 +194,7 @@ def test_a_graph_without_digests_does_not_reach_openfst(tmp_path):
     with pytest.raises(ValueError, match=r"HCLG.fst: damaged, or not that of graph.json; build the graph again"):
         Graph.read(tmp_path)
     (tmp_path / "graph.json").write_text(json.dumps(info | {"format": 1}))
-    with pytest.raises(ValueError, match="a graph of format 1, but this version reads 2; build it again"):
+    with pytest.raises(ValueError, match="a graph of format 1, but this version reads 3; build it again"):
         Graph.read(tmp_path)
 
 
@@ -206,13 +207,13 @@ def model(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("model")
     language = make_language(directory, SAID, PHONES, train_ngram(["ah s", "s", "ah"], 2, SAID))
     stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
-    config = ModelConfig((8,), PHONES.num_leaves)
+    config = ModelConfig(LSTM((8,)), PHONES.num_leaves)
     priors = np.log(np.full(PHONES.num_leaves, 0.25, np.float32))
     facts = {"tree": stages.digest(PHONES), "dev_wer": 9.9, "tuned_on": ["dev"]}
     shapes = jax.eval_shape(lambda: init_params(config, 0))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     search = SearchOptions(acoustic_scale=0.7, confidence_slope=0.5, confidence_offset=-1.0)
-    Recognizer(config, 3, params, stats, priors, language, search, facts).write(directory)
+    Recognizer(config, params, stats, priors, language, search, facts).write(directory)
     (directory / "checkpoints").mkdir()
     return directory
 

@@ -36,10 +36,11 @@ host_options(parser)
 chosen = parser.parse_args()
 hosts.join(chosen)
 import jax, numpy as np
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from tests.tasks import SignsRowMaker
-config, options = ModelConfig((16,), 4, dropout=0.1), TrainOptions(40, 8, 1e-2, checkpoint_every=10)
+config, options = ModelConfig(LSTM((16,)), 4, dropout=0.1), TrainOptions(40, 8, 1e-2, checkpoint_every=10)
 """
 SCRIPT = f"""{BEGIN}
 trained = train(config, options, SignsRowMaker(), chosen.directory, workers=0)
@@ -156,7 +157,7 @@ def test_a_preempted_job_saves_and_goes_on(tmp_path, alone):
 def test_the_command_trains_on_two_processes_what_it_does_on_one(tmp_path):
     corpus, lexicon = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 4), tmp_path / "lexicon.txt"
     Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)}).write(lexicon)
-    settings = {"cells": 16, "leaves": 3, "batch": 4, "row_steps": 120, "min_steps": 30, "max_steps": 30}
+    settings = {"encoder.cells": 16, "leaves": 3, "batch": 4, "row_steps": 120, "min_steps": 30, "max_steps": 30}
     options = [str(corpus.directory), "--lexicon", str(lexicon), "--workers", "1"]
     options += [f"--set={name}={value}" for name, value in settings.items()]
 

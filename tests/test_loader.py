@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mdasr import frontend
 from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats, step_labels
 from mdasr.acoustic.schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack
 from mdasr.corpus.records import (
@@ -20,6 +19,7 @@ from mdasr.corpus.records import (
     write_alignments,
     write_shard,
 )
+from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.perturb import Policy
 from tests.tasks import monophone_tree
 
@@ -66,7 +66,7 @@ def sources(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def maker(sources):
-    return RowMaker(sources, TREE, measure_stats(sources, {}, 0), {}, RowOptions(100, 3), seed=4)
+    return RowMaker(sources, TREE, "log_mel", measure_stats(sources, "log_mel", {}, 0), {}, RowOptions(100, 3), seed=4)
 
 
 def rows_of(plan: RowPlan, epoch: int) -> list[tuple[Piece, ...]]:
@@ -89,7 +89,7 @@ def test_an_epoch_shows_every_aligned_step_once(sources):
         assert set(seen) == set(range(41)) - {5}  # 5 is not aligned
         for utterance, parts in seen.items():
             covered = sorted(step for first, steps in parts for step in range(first, first + steps))
-            assert covered == list(range(frontend.num_steps(int(lengths[utterance]))))
+            assert covered == list(range(PAPER_STEPS.steps_in(int(lengths[utterance]))))
     filled = sum(piece.steps for row in rows for piece in row) / (100 * len(rows))
     assert filled > 0.7  # with utterances of up to 0.9 rows
 
@@ -137,8 +137,8 @@ def test_packing_is_first_fit_within_blocks(capacity, most):
 def test_labels_follow_the_sound(maker):
     """Where the label says silence, the level is low; where it says a tone, the low bands are louder than the high."""
     stats = maker.stats
-    features, labels = maker.features(0, 40, visit=0), maker.labels(0, 40)
-    level = features.reshape(len(features), 4, 128)[:, frontend.LABEL_FRAME] * stats.std + stats.mean
+    frames, labels = maker.features_of(0, 40, visit=0), maker.labels(0, 40)
+    level = frames[PAPER_STEPS.label_frame :: PAPER_STEPS.stride][: len(labels)] * stats.std + stats.mean
     assert (level[labels == 0].max(axis=1) < -13).mean() > 0.95
     tone, hiss = level[labels == 1], level[labels == 2]
     assert (tone[:, :30].max(1) > tone[:, 60:].max(1) + 5).mean() > 0.95
@@ -148,20 +148,26 @@ def test_labels_follow_the_sound(maker):
 def test_step_labels_hand_worked():
     # Label frames of steps 0.. are centred on samples 416, 896, 1376, 1856, 2336: 26, 56, 86, 116, 146 ms.
     alignment = Alignment("u", ("SIL", "AA", "S"), (0.056, 0.0861, 0.12))
-    assert step_labels(alignment, TREE, 5).tolist() == [0, 1, 1, 2, 0]  # after the last phone: silence
+    assert step_labels(alignment, TREE, 5, PAPER_STEPS).tolist() == [0, 1, 1, 2, 0]  # after the last phone: silence
 
 
-def test_rows_hold_delayed_labels_and_flags(maker):
+def test_rows_hold_delayed_labels_and_where_utterances_stand(maker):
     row = maker.map(3)
     _, pieces = maker._plan.locate(3)
+    assert row["frames"].shape == (PAPER_STEPS.num_frames(100), BANDS)
     assert row["weights"].sum() == sum(piece.steps for piece in pieces)
-    assert {int(slot) for slot in np.flatnonzero(row["keep"] == 0)} == {piece.slot for piece in pieces}
-    for piece in pieces:
-        x, y = maker.features(piece.source, piece.utterance, 0), maker.labels(piece.source, piece.utterance)
-        part = slice(piece.first, piece.first + piece.steps)
-        np.testing.assert_array_equal(row["features"][piece.slot : piece.slot + piece.steps], x[part])
+    assert "forget" not in row
+    nobody = np.ones(len(row["frames"]), bool)
+    for number, piece in enumerate(pieces, start=1):
+        x, y = maker.features_of(piece.source, piece.utterance, 0), maker.labels(piece.source, piece.utterance)
+        count, part = PAPER_STEPS.num_frames(piece.steps), slice(piece.first, piece.first + piece.steps)
+        place = slice(3 * piece.slot, 3 * piece.slot + count)
+        np.testing.assert_array_equal(row["frames"][place], x[3 * piece.first : 3 * piece.first + count])
+        np.testing.assert_array_equal(np.flatnonzero(row["segments"] == number), np.arange(place.start, place.stop))
         np.testing.assert_array_equal(row["labels"][piece.slot + 3 : piece.slot + 3 + piece.steps], y[part])
         assert not row["weights"][piece.slot : piece.slot + 3].any()
+        nobody[place] = False
+    assert nobody.any() and not row["frames"][nobody].any() and not row["segments"][nobody].any()
 
 
 def test_moments_of_forgetting_excuse_what_was_still_to_be_answered(maker):
@@ -169,17 +175,17 @@ def test_moments_of_forgetting_excuse_what_was_still_to_be_answered(maker):
     moments = []
     for row in range(20):
         plain, found = maker.map(row), forgetful.map(row)
-        for name in ("features", "labels"):
+        for name in ("frames", "segments", "labels"):
             np.testing.assert_array_equal(found[name], plain[name])
-        assert (found["keep"] <= plain["keep"]).all()
-        new = np.flatnonzero(found["keep"] < plain["keep"])
-        for step in new:
+        assert found["forget"].dtype == bool
+        forgotten = np.flatnonzero(found["forget"])
+        for step in forgotten:
             assert not found["weights"][step : step + 3].any()
+        assert (found["weights"] <= plain["weights"]).all()
         excused = np.flatnonzero(found["weights"] < plain["weights"])
-        starts = np.flatnonzero(found["keep"] == 0)
-        assert all(((step - 2 <= starts) & (starts <= step)).any() for step in excused)
-        moments += [*new]
-        np.testing.assert_array_equal(forgetful.map(row)["keep"], found["keep"])
+        assert all(((step - 2 <= forgotten) & (forgotten <= step)).any() for step in excused)
+        moments += [*forgotten]
+        np.testing.assert_array_equal(forgetful.map(row)["forget"], found["forget"])
     assert 60 < len(moments) < 140  # of 2,000 steps, a twentieth
     with pytest.raises(ValueError, match="forget_steps"):
         RowOptions(100, 3, -1)
@@ -200,9 +206,9 @@ def test_batches_do_not_depend_on_workers_hosts_or_where_they_start(maker, worke
 
 
 def test_a_visit_is_distorted_anew_and_a_seed_changes_it(sources, maker):
-    first, again, later = (maker.features(0, 40, visit) for visit in (0, 0, 1))
+    first, again, later = (maker.features_of(0, 40, visit) for visit in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
-    narrow = [maker.features(0, 40, visit)[200:, 500:].mean() for visit in range(12)]
+    narrow = [maker.features_of(0, 40, visit)[600:, 116:].mean() for visit in range(12)]
     assert max(narrow) - min(narrow) > 0.5, "some of twelve visits are narrow band and some are not"
     assert first.shape == later.shape
 

@@ -7,19 +7,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdasr.acoustic.network import (
-    FEATURES,
-    AcousticModel,
-    Ensemble,
-    ModelConfig,
-    _dropout,
-    init_params,
-    log_posteriors,
-    recurrence,
-)
+from mdasr.acoustic.encoders.interface import Packed
+from mdasr.acoustic.encoders.lstm import LSTM, recurrence
+from mdasr.acoustic.network import AcousticModel, Ensemble, ModelConfig, Rows, _dropout, init_params, log_posteriors
+from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.training.scales import PAPER
 
 REFERENCE = Path(__file__).parent / "references" / "torch_lstm.npz"
+
+
+def packed(seed: int, rows: int, steps: int, second: int | None = None) -> Packed:
+    """Random frames of so many steps; where it is given, a second utterance begins at the step `second`."""
+    shape = (rows, PAPER_STEPS.num_frames(steps))
+    segments = np.ones(shape, np.int32)
+    if second is not None:
+        segments[:, 3 * second :] = 2
+    return Packed(np.random.default_rng(seed).standard_normal((*shape, BANDS)).astype(np.float32), segments)
+
+
+def part(packed: Packed, first: int, end: int) -> Packed:
+    """Steps from `first` up to `end`."""
+    frames = slice(3 * first, 3 * first + PAPER_STEPS.num_frames(end - first))
+    return Packed(packed.frames[:, frames], packed.segments[:, frames])
 
 
 def layer(x, wx, wh, bias, h0, c0):
@@ -92,25 +101,22 @@ def test_cells_add_up_in_float32_whatever_is_computed_in():
 
 
 def test_bfloat16_and_unrolling_change_no_more_than_rounding_does():
-    x = np.random.default_rng(6).standard_normal((3, 50, FEATURES)).astype(np.float32)
-    keep = np.ones((3, 50), np.float32)
-    keep[:, [0, 20]] = 0
-    plain = ModelConfig((24, 16), 9)
+    rows, plain = packed(6, 3, 50, second=20), ModelConfig(LSTM((24, 16)), 9)
     params = init_params(plain, 1)
 
     def of(config):
         def loss(params):
-            found = log_posteriors(config, params, x, keep)[0]
+            found = log_posteriors(config, params, rows)[0]
             return (found[..., 0] * np.cos(np.arange(50))).mean(), found
 
         gradients, found = jax.grad(loss, has_aux=True)(params)
         return np.asarray(found), np.concatenate([np.ravel(each) for each in jax.tree.leaves(gradients)])
 
     found, gradients = of(plain)
-    unrolled, same = of(ModelConfig((24, 16), 9, unroll=7))  # which 50 is no multiple of
+    unrolled, same = of(ModelConfig(LSTM((24, 16), unroll=7), 9))  # which 50 is no multiple of
     np.testing.assert_allclose(unrolled, found, atol=2e-6)
     np.testing.assert_allclose(same, gradients, atol=1e-6)
-    rounded, near = of(ModelConfig((24, 16), 9, compute_dtype="bfloat16"))
+    rounded, near = of(ModelConfig(LSTM((24, 16)), 9, compute_dtype="bfloat16"))
     assert rounded.dtype == near.dtype == np.float32
     assert 0 < np.abs(rounded - found).max() < 0.03
     assert 0 < np.linalg.norm(near - gradients) < 0.02 * np.linalg.norm(gradients)
@@ -118,13 +124,12 @@ def test_bfloat16_and_unrolling_change_no_more_than_rounding_does():
 
 def test_gradients_of_biases_are_summed_in_float32():
     """Over 16,000 steps and rows a sum in bfloat16 would stop to grow: it was 23% off."""
-    x = np.random.default_rng(7).standard_normal((64, 250, FEATURES)).astype(np.float32)
-    keep = np.ones((64, 250), np.float32)
-    params = init_params(ModelConfig((8,), 5), 1)
+    rows = packed(7, 64, 250)
+    params = init_params(ModelConfig(LSTM((8,)), 5), 1)
 
     def bias_gradient(compute_dtype):
-        config = ModelConfig((8,), 5, compute_dtype=compute_dtype)
-        loss = lambda params: log_posteriors(config, params, x, keep)[0][..., 0].mean()  # noqa: E731
+        config = ModelConfig(LSTM((8,)), 5, compute_dtype=compute_dtype)
+        loss = lambda params: log_posteriors(config, params, rows)[0][..., 0].mean()  # noqa: E731
         return np.asarray(jax.grad(loss)(params)["lstm_0"]["bias"])
 
     exact = bias_gradient("float32")
@@ -132,7 +137,7 @@ def test_gradients_of_biases_are_summed_in_float32():
 
 
 def test_paper_model_has_the_papers_weights():
-    config = ModelConfig(PAPER.cells, PAPER.leaves)
+    config = ModelConfig(PAPER.encoder, PAPER.leaves)
     assert config.num_weights == 43_253_760
     shapes = jax.tree.leaves(jax.eval_shape(lambda: init_params(config, 0)))
     assert sum(x.size for x in shapes if len(x.shape) == 2) == 43_253_760
@@ -141,67 +146,61 @@ def test_paper_model_has_the_papers_weights():
 
 @pytest.fixture(scope="module")
 def small():
-    config = ModelConfig((8, 6), 5, dropout=0.3)
+    config = ModelConfig(LSTM((8, 6)), 5, dropout=0.3)
     return AcousticModel(config), {"params": init_params(config, 3)}
 
 
 def test_packed_utterances_do_not_hear_each_other(small):
     model, params = small
-    x = np.random.default_rng(1).standard_normal((1, 20, FEATURES)).astype(np.float32)
-    keep = np.ones((1, 20), np.float32)
-    keep[0, [0, 12]] = 0
-    together, _ = model.apply(params, x, keep)
-    apart, _ = model.apply(params, x[:, 12:], keep[:, 12:])
+    rows = packed(1, 1, 20, second=12)
+    together, _ = model.apply(params, Rows(rows))
+    apart, _ = model.apply(params, Rows(part(rows, 12, 20)))
     np.testing.assert_allclose(together[:, 12:], apart, atol=1e-6)
 
 
 def test_chunks_with_carried_state_equal_the_whole(small):
     model, params = small
-    x = np.random.default_rng(2).standard_normal((2, 30, FEATURES)).astype(np.float32)
-    keep = np.ones((2, 30), np.float32)
-    whole, _ = model.apply(params, x, keep)
-    state, parts = None, []
+    rows = packed(2, 2, 30)
+    whole, _ = model.apply(params, Rows(rows))
+    state, chunks = None, []
     for first in range(0, 30, 7):
-        part, state = model.apply(params, x[:, first : first + 7], keep[:, first : first + 7], state)
-        parts.append(part)
-    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-6)
+        chunk, state = model.apply(params, Rows(part(rows, first, min(first + 7, 30))), state)
+        chunks.append(chunk)
+    np.testing.assert_allclose(np.concatenate(chunks, axis=1), whole, atol=1e-6)
 
 
 def test_dropout_of_a_row_depends_on_its_key_alone(small):
     model, params = small
-    x = np.random.default_rng(3).standard_normal((4, 10, FEATURES)).astype(np.float32)
-    keep, keys = np.ones((4, 10), np.float32), jax.random.split(jax.random.key(0), 4)
-    whole, _ = model.apply(params, x, keep, None, keys)
-    half, _ = model.apply(params, x[2:], keep[2:], None, keys[2:])
+    rows, keys = packed(3, 4, 10), jax.random.split(jax.random.key(0), 4)
+    whole, _ = model.apply(params, Rows(rows), None, keys)
+    half, _ = model.apply(params, Rows(Packed(rows.frames[2:], rows.segments[2:])), None, keys[2:])
     np.testing.assert_allclose(whole[2:], half, atol=1e-6)
     masks = _dropout(np.ones((500, 4, 6), np.float32), 0.3, 0, keys)
     assert float(masks.mean()) == pytest.approx(1, abs=0.02)
     assert float((masks == 0).mean()) == pytest.approx(77 / 256, abs=0.02)
-    without, _ = model.apply(params, x, keep)
+    without, _ = model.apply(params, Rows(rows))
     assert np.abs(np.asarray(whole) - np.asarray(without)).max() > 0.01
 
 
 def test_an_ensemble_is_its_members_side_by_side():
-    config = ModelConfig((8, 6), 5, dropout=0.3, members=3)
-    params = init_params(config, 3)
-    x = np.random.default_rng(4).standard_normal((2, 9, FEATURES)).astype(np.float32)
-    keep = np.ones((2, 9), np.float32)
-    logits, state = Ensemble(config).apply({"params": params}, x, keep)
-    alone = ModelConfig((8, 6), 5)
+    config = ModelConfig(LSTM((8, 6)), 5, dropout=0.3, members=3)
+    params, rows = init_params(config, 3), packed(4, 2, 9)
+    logits, state = Ensemble(config).apply({"params": params}, Rows(rows))
+    alone = ModelConfig(LSTM((8, 6)), 5)
     each = [jax.tree.map(lambda p, i=i: p[i], params["members"]) for i in range(3)]
     for i, own in enumerate(each):
-        expected, _ = AcousticModel(alone).apply({"params": own}, x, keep)
+        expected, _ = AcousticModel(alone).apply({"params": own}, Rows(rows))
         np.testing.assert_allclose(logits[i], expected, atol=1e-6)
     assert np.abs(logits[0] - logits[1]).max() > 0.1, "the members begin apart"
-    mean = sum(log_posteriors(alone, own, x, keep)[0] for own in each) / 3
-    np.testing.assert_allclose(log_posteriors(config, params, x, keep)[0], mean, atol=1e-6)
+    mean = sum(log_posteriors(alone, own, rows)[0] for own in each) / 3
+    np.testing.assert_allclose(log_posteriors(config, params, rows)[0], mean, atol=1e-6)
     # The state carries on, and dropout differs from member to member.
-    half, state = Ensemble(config).apply({"params": params}, x[:, :5], keep[:, :5])
-    rest, _ = Ensemble(config).apply({"params": params}, x[:, 5:], keep[:, 5:], state)
+    half, state = Ensemble(config).apply({"params": params}, Rows(part(rows, 0, 5)))
+    rest, _ = Ensemble(config).apply({"params": params}, Rows(part(rows, 5, 9)), state)
     np.testing.assert_allclose(np.concatenate([half, rest], axis=2), logits, atol=1e-6)
     same = jax.tree.map(lambda p: jnp.broadcast_to(p[:1], p.shape), params)
     keys = jax.random.split(jax.random.key(0), 2)
-    dropped, _ = Ensemble(config).apply({"params": same}, x, keep, None, keys)
+    dropped, _ = Ensemble(config).apply({"params": same}, Rows(rows), None, keys)
     assert np.abs(dropped[0] - dropped[1]).max() > 0.01
 
 
@@ -210,10 +209,16 @@ def test_an_ensemble_is_its_members_side_by_side():
 )
 def test_impossible_sizes_are_refused(cells, num_outputs, dropout):
     with pytest.raises(ValueError):
-        ModelConfig(cells, num_outputs, dropout)
+        ModelConfig(LSTM(cells), num_outputs, dropout=dropout)
 
 
-@pytest.mark.parametrize(("field", "value"), [("compute_dtype", "float8"), ("unroll", 0), ("members", 0)])
+@pytest.mark.parametrize(("field", "value"), [("compute_dtype", "float8"), ("members", 0), ("features", "mfcc")])
 def test_impossible_settings_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
-        ModelConfig((4,), 5, **{field: value})
+        ModelConfig(LSTM((4,)), 5, **{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), [("unroll", 0), ("output_delay", -1), ("forget_steps", -1)])
+def test_impossible_settings_of_an_lstm_are_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=field):
+        LSTM((4,), **{field: value})

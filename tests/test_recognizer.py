@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mdasr import frontend
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.acoustic.schedule import Source
 from mdasr.align.flat_start import boundary_errors
@@ -19,6 +20,7 @@ from mdasr.align.tree import Branch, Tree
 from mdasr.cli.main import main
 from mdasr.corpus.records import Corpus, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.decode.search import SearchOptions, decode
+from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer, params_digest
@@ -48,10 +50,10 @@ def language(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def untrained(language):
-    config = ModelConfig((8,), TREE.num_leaves)
+    config = ModelConfig(LSTM((8,)), TREE.num_leaves)
     stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
     priors = np.log(np.full(TREE.num_leaves, 1 / TREE.num_leaves, np.float32))
-    return Recognizer(config, 3, init_params(config, 0), stats, priors, language, SearchOptions(), {"seed": 0})
+    return Recognizer(config, init_params(config, 0), stats, priors, language, SearchOptions(), {"seed": 0})
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +74,11 @@ def test_a_directory_read_elsewhere_hears_the_same(untrained, corpus, tmp_path):
 
 def test_scores_do_not_depend_on_the_company(untrained):
     rng = np.random.default_rng(0)
-    features = [rng.standard_normal((n, 512)).astype(np.float32) for n in (5, 64, 61, 130, 1)]
+    counts = {n: PAPER_STEPS.num_frames(n) for n in (5, 64, 61, 130, 1)} | {7: 24, 0: 3}  # frames of no whole step, too
+    features = [rng.standard_normal((frames, BANDS)).astype(np.float32) for frames in counts.values()]
     together = scores(untrained, features)
-    for one, found in zip(features, together):
-        assert found.shape == (len(one), TREE.num_leaves)
+    for steps, one, found in zip(counts, features, together, strict=True):
+        assert found.shape == (steps, TREE.num_leaves)
         np.testing.assert_allclose(found, scores(untrained, [one])[0], atol=1e-5)
         np.testing.assert_allclose(np.exp(found + untrained.log_priors).sum(axis=1), 1, atol=1e-5)
 
@@ -104,7 +107,7 @@ def test_another_configurations_parameters_are_refused_by_name(untrained, tmp_pa
     untrained.write(tmp_path / "m")
     path = tmp_path / "m" / "model.json"
     described = json.loads(path.read_text())
-    described["network"]["cells"] = [9]
+    described["network"]["encoder"]["cells"] = [9]
     path.write_text(json.dumps(described))
     with pytest.raises(ValueError, match=r"params\.npz: lstm_0/bias is \(32,\), but model\.json asks for \(36,\)"):
         Recognizer.read(tmp_path / "m")
@@ -118,7 +121,7 @@ def test_what_is_not_a_model_is_named(tmp_path, capsys):
 
 
 def test_priors_are_relative_frequencies(corpus):
-    found = np.exp(log_priors([Source(corpus, "exact", Policy())], TREE))
+    found = np.exp(log_priors([Source(corpus, "exact", Policy())], TREE, PAPER_STEPS))
     assert found.sum() == pytest.approx(1)
     # A third each of AA, S and silence, give or take the 32 ms at the edges.
     np.testing.assert_allclose(found, 1 / 3, atol=0.04)
@@ -228,8 +231,9 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     """From recordings with words to words from recordings: alignment, tree, language, training, decoding."""
     lexicon = tmp_path / "lexicon.txt"
     LEXICON.write(lexicon)
+    encoder = dataclasses.replace(SMALL.encoder, cells=(16,))
     scale = dataclasses.replace(
-        SMALL, cells=(16,), leaves=3, batch=4, row_steps=120, min_steps=80, max_steps=80, noise_factor=1.0
+        SMALL, encoder=encoder, leaves=3, batch=4, row_steps=120, min_steps=80, max_steps=80, noise_factor=1.0
     )
     questions = tmp_path / "questions.txt"
     questions.write_text("AA\nS SIL\n")
@@ -271,8 +275,8 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     errors = np.concatenate([boundary_errors(*pair) for pair in zip(exact, by_network)])
     assert np.mean(np.abs(errors) <= 0.05) > 0.9
     curve = [str(tmp_path / "model"), str(corpus.directory), "--lexicon", str(lexicon), "--workers", "0", "--report"]
-    changed = [f"--set={k}={v}" for k, v in {"cells": "16", "batch": 4, "row_steps": 120, "min_steps": 40, "leaves": 3,
-               "adapt_steps": 40, "max_steps": 40}.items()]  # fmt: skip
+    changed = [f"--set={k}={v}" for k, v in {"encoder.cells": "16", "batch": 4, "row_steps": 120, "min_steps": 40,
+               "leaves": 3, "adapt_steps": 40, "max_steps": 40}.items()]  # fmt: skip
     assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve")]) == 2
     assert "--report needs test speech" in capsys.readouterr().err
     curve += ["--test", str(corpus.directory), "--share", "1", "--share", "0.25"]
@@ -288,7 +292,7 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     assert "--test, and --share more than once, are for a report" in capsys.readouterr().err
     assert (tmp_path / "curve" / "curve.png").stat().st_size > 5000
     assert Recognizer.read(tmp_path / "curve" / "adapted-1.000").facts["parent"] == params_digest(recognizer.params)
-    found = scores(recognizer, [np.zeros((0, 512), np.float32)])
+    found = scores(recognizer, [np.zeros((0, BANDS), np.float32)])
     with pytest.raises(ValueError, match="no steps to decode"):
         decode(recognizer.language.graph, found[0], recognizer.search)
 
@@ -310,7 +314,7 @@ def test_transcripts_that_do_not_fit_are_set_aside(untrained, corpus, tmp_path, 
     def made_up(sure):
         def found(recognizer, waves):
             for wave in waves:
-                steps = frontend.num_steps(len(wave))
+                steps = PAPER_STEPS.steps_in(len(wave))
                 scores = np.full((steps, TREE.num_leaves), -sure, np.float32)
                 scores[np.arange(steps), leaves[np.arange(steps) * 3 // steps]] = 0
                 yield [scores]

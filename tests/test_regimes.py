@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdasr.acoustic.adapters import worked_in
 from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers, reversal_weight, reverse
+from mdasr.acoustic.encoders.interface import Packed
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats
-from mdasr.acoustic.network import ModelConfig, init_params, network
+from mdasr.acoustic.network import ModelConfig, Rows, init_params, log_posteriors, network
 from mdasr.acoustic.schedule import RowOptions, RowPlan, Source, balanced, subset
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.acoustic.training_log import read_curves
+from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
@@ -80,7 +82,7 @@ def test_nothing_to_train_on_is_told_by_the_plan_whatever_the_share(tmp_path):
 
 def test_priors_count_what_is_shown(sources):
     lone = [Source(source.corpus, "exact", Policy(), repeats=7.0) for source in sources]
-    np.testing.assert_allclose(log_priors(lone, TREE), log_priors(sources, TREE), atol=1e-6)
+    np.testing.assert_allclose(log_priors(lone, TREE, PAPER_STEPS), log_priors(sources, TREE, PAPER_STEPS), atol=1e-6)
     with pytest.raises(ValueError, match="repeats is 0"):
         Source(sources[0].corpus, "exact", Policy(), repeats=0.0)
 
@@ -121,7 +123,8 @@ def test_rows_of_a_regime_do_not_depend_on_workers(sources):
     wild = [Source(s.corpus, "exact", Policy(0.8, noises=("a",), clean_probability=0.2)) for s in sources]
     wild = balanced(wild, 0.5)
     options = RowOptions(100, 3, curriculum_rows=20, domains=DOMAINS, untold_share=0.5)
-    maker = RowMaker(wild, TREE, measure_stats(wild, noises, 0), noises, options, seed=4)
+    stats = measure_stats(wild, "log_mel", noises, 0)
+    maker = RowMaker(wild, TREE, "log_mel", stats, noises, options, seed=4)
     alone, with_worker = (Batches(maker, Share(8, 0, 8), 2, 4, workers) for workers in (0, 1))
     for wanted, found in zip(alone, with_worker, strict=True):
         assert wanted.keys() == found.keys() >= {"domain", "told"}
@@ -168,7 +171,7 @@ def test_the_adversarys_weight_rises_as_the_paper_has_it():
 @pytest.mark.parametrize("members", [1, 2])
 def test_each_member_has_a_classifier_that_hears_it_alone(members):
     adversary = Adversary(3, 1.0)
-    classifiers = init_classifiers(adversary, ModelConfig((8, 6), 5, members=members), 0)
+    classifiers = init_classifiers(adversary, ModelConfig(LSTM((8, 6)), 5, members=members), 0)
     shape = (9, 2, 6) if members == 1 else (members, 9, 2, 6)
     last = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     found = domain_logits(adversary, classifiers, {"last": (last,)}, jnp.float32(1))
@@ -201,6 +204,15 @@ def test_each_member_has_a_classifier_that_hears_it_alone(members):
 # Adapters
 
 
+def frames_of_steps(rng, steps):
+    return rng.standard_normal((PAPER_STEPS.num_frames(steps), BANDS)).astype(np.float32)
+
+
+def heard(*rows):
+    """Each row one utterance."""
+    return Packed(np.stack(rows), np.ones((len(rows), len(rows[0])), np.int32))
+
+
 def random_adapters(params, rng):
     return jax.tree_util.tree_map_with_path(
         lambda path, p: rng.normal(0, 0.3, p.shape).astype(np.float32) if "domains_" in str(path) else p, params
@@ -208,11 +220,11 @@ def random_adapters(params, rng):
 
 
 @pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_adapters_begin_at_no_change_and_can_be_worked_in(members):
-    config = ModelConfig((8, 6), 5, members=members, domains=("a", "b", "c"))
-    plain = ModelConfig((8, 6), 5, members=members)
+def test_adapters_begin_at_no_change_and_act_where_a_domain_is_told(members):
+    config = ModelConfig(LSTM((8, 6)), 5, members=members, domains=("a", "b", "c"))
+    plain = ModelConfig(LSTM((8, 6)), 5, members=members)
     rng = np.random.default_rng(2)
-    x, keep = rng.standard_normal((2, 9, 512)).astype(np.float32), np.ones((2, 9), np.float32)
+    packed = heard(frames_of_steps(rng, 9), frames_of_steps(rng, 9))
     untouched = init_params(plain, 3)
     params = init_params(config, 3)
     for path, leaf in jax.tree_util.tree_leaves_with_path(untouched):
@@ -220,7 +232,7 @@ def test_adapters_begin_at_no_change_and_can_be_worked_in(members):
 
     @partial(jax.jit, static_argnums=0)
     def logits(config, params, told=None):
-        return network(config).apply({"params": params}, x, keep, told=told)[0]
+        return network(config).apply({"params": params}, Rows(packed, told))[0]
 
     wanted = logits(plain, untouched)
     for domain in (0, 2):
@@ -229,15 +241,14 @@ def test_adapters_begin_at_no_change_and_can_be_worked_in(members):
     for nothing in (None, np.zeros((2, 9), int)):
         np.testing.assert_allclose(logits(config, params, nothing), wanted, atol=1e-6)
     assert np.abs(logits(config, params, np.full((2, 9), 2)) - wanted).max() > 0.1
-    own, alone = worked_in(config, params, "b")
-    assert own == plain
-    assert jax.tree.map(np.shape, alone) == jax.tree.map(np.shape, dict(untouched))
-    np.testing.assert_allclose(logits(plain, alone), logits(config, params, np.full((2, 9), 2)), atol=1e-5)
+    of_b = jax.nn.log_softmax(logits(config, params, np.full((2, 9), 2)))
+    of_b = of_b if members == 1 else of_b.mean(0)
+    np.testing.assert_allclose(log_posteriors(config, params, packed, domain="b")[0], of_b, atol=1e-6)
     mixed = np.zeros((2, 9), int)
     mixed[1] = 2  # what one row is told is nothing to the other
     np.testing.assert_allclose(logits(config, params, mixed)[..., 0, :, :], wanted[..., 0, :, :], atol=1e-6)
     with pytest.raises(ValueError, match="has parameters for a, b, c, not for d"):
-        worked_in(config, params, "d")
+        log_posteriors(config, params, packed, domain="d")
 
 
 # Training
@@ -250,7 +261,7 @@ def language(tmp_path_factory):
     return make_language(tmp_path_factory.mktemp("language"), lexicon, TREE, model)
 
 
-TINY = override(MINI, ["cells=8,6", "batch=4", "row_steps=80", "min_steps=6", "max_steps=6", "noise_factor=1"])
+TINY = override(MINI, ["encoder.cells=8,6", "batch=4", "row_steps=80", "min_steps=6", "max_steps=6", "noise_factor=1"])
 
 
 KINDS = (Regime(0.5), Regime(curriculum=0.5), Regime(clean_share=0.2), Regime(adversary=0.3), Regime(adapters=True))
@@ -271,9 +282,15 @@ def test_a_model_trains_under_a_regime(sources, language, tmp_path, regime):
     assert {key.partition("_")[0] for key in again.params} - {"domains"} == {"lstm", "output"}
     run = json.loads((tmp_path / "m" / "run.json").read_text())
     assert run["rows"]["curriculum_rows"] == round(regime.curriculum * 6 * 4)
-    x = [np.random.default_rng(0).standard_normal((30, 512)).astype(np.float32)]
+    x = [frames_of_steps(np.random.default_rng(0), 30)]
     plain, hearing = scores(again, x)[0], scores(again.told("Few"), x)[0]
     assert (np.abs(plain - hearing).max() > 1e-5) == regime.adapters
+    if regime.adapters:
+        delay = again.output_delay
+        late = Packed(*(np.pad(part, ((0, 0), (0, 3 * delay), (0, 0))[: part.ndim]) for part in heard(*x)[:2]))
+        told = np.ones((1, 30 + delay), np.int32)  # "Few" is the first
+        logits = network(again.config).apply({"params": again.params}, Rows(late, told))[0][0, delay:]
+        np.testing.assert_allclose(hearing, jax.nn.log_softmax(logits) - again.log_priors, atol=1e-5)
     assert again.told("Telephony") is again
     with pytest.raises(ValueError, match="made otherwise: regime"):
         train_recognizer(tmp_path / "m", pool.under(regime), language, TINY, regime=Regime(untold_share=0.1), workers=0)
@@ -287,7 +304,7 @@ def test_a_new_domains_own_parameters_leave_all_others_at_their_very_bits(source
         (Source(corpus, "exact", Policy()),), (Source(corpus, "exact", Policy(narrowband_probability=0.0)),), {}, {}
     )
     pool = Pool(tuple(sources), new.dev, {}, {})
-    x = [np.random.default_rng(0).standard_normal((30, 512)).astype(np.float32)]
+    x = [frames_of_steps(np.random.default_rng(0), 30)]
     scale = override(TINY, ["adapt_steps=40", "learning_rate=0.05"])
     for name, regime in (("plain", Regime()), ("adapters", Regime(adapters=True))):
         parent = train_recognizer(tmp_path / name, pool, language, scale, regime=regime, workers=0)
@@ -316,13 +333,16 @@ class DomainRowMaker(SignsRowMaker):
 
     def map(self, row):
         made, domain = super().map(row), int(row) % 2
-        made["features"][:, 2] = 6 * domain - 3
+        made["frames"][:, 2] = 6 * domain - 3
         return made | dict.fromkeys(("domain", "told"), np.full(20, 1 + domain, np.int32))
 
 
 @pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_an_adversary_learns_to_tell_domains_and_leaves_no_trace(tmp_path, members):
-    config, options = ModelConfig((16,), 4, members=members), TrainOptions(40, 8, 1e-2, adversary=Adversary(2, 1e-3))
+    config, options = (
+        ModelConfig(LSTM((16,)), 4, members=members),
+        TrainOptions(40, 8, 1e-2, adversary=Adversary(2, 1e-3)),
+    )
     made = train(config, options, DomainRowMaker(), tmp_path, workers=0)
     assert jax.tree.structure(made.params) == jax.tree.structure(jax.eval_shape(lambda: init_params(config, 0)))
     right = read_curves(tmp_path / "tensorboard")["train/domain_accuracy"].values

@@ -20,6 +20,7 @@ from mdasr.cli import recognition
 from mdasr.cli.main import main
 from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Search, decode
+from mdasr.frontend import PAPER_STEPS
 from mdasr.recognize.listener import Heard, Listener, listen
 from mdasr.recognize.scoring import Streamed, features_of, scores
 from mdasr.recognize.transcript import (
@@ -77,16 +78,16 @@ def test_a_search_in_parts_is_the_search_of_the_whole(untrained, corpus):  # noq
 def by_level(untrained, monkeypatch):  # noqa: F811
     """A recogniser whose scores are made up from the level, as late as its delay: a tone is AA, a hiss S, quiet SIL."""
 
-    def answer(self, samples, steps, state):
-        features = np.zeros((self.chunk, 512), np.float32)
-        features[:steps] = features_of(self.recognizer, samples)[:steps]
-        bands = features.reshape(len(features), 4, 128).mean(axis=1)
+    def answer(self, samples, heard, state):
+        frames = features_of(self.recognizer, samples)
+        bands = np.stack([frames[3 * step : 3 * step + 4].mean(axis=0) for step in range(self.chunk)])
+        bands[PAPER_STEPS.num_steps(heard[1]) :] = 0
         low, high = bands[:, :40].mean(axis=1), bands[:, 60:].mean(axis=1)
         quiet = np.maximum(low, high) < bands.min() + 1
         kinds = np.where(quiet, 2, np.where(low > high, 0, 1))
         leaves = TREE.leaves(("AA", "S", "SIL"))
-        scores = np.full((len(features), TREE.num_leaves), -20.0, np.float32)
-        scores[np.arange(len(features)), leaves[kinds]] = 0
+        scores = np.full((self.chunk, TREE.num_leaves), -20.0, np.float32)
+        scores[np.arange(self.chunk), leaves[kinds]] = 0
         late = np.concatenate(
             [np.zeros((self.output_delay, TREE.num_leaves), np.float32) if state is None else state, scores]
         )

@@ -13,8 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from mdasr.acoustic.loader import RowOptions
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig
+from mdasr.acoustic.schedule import RowOptions
 from mdasr.acoustic.train import (
     EarlyStopping,
     TrainOptions,
@@ -29,16 +30,17 @@ from mdasr.acoustic.train import (
 from mdasr.training.scales import PAPER
 from tests.tasks import SignsRowMaker
 
-CONFIG = ModelConfig((16,), 4, dropout=0.1)
+CONFIG = ModelConfig(LSTM((16,)), 4, dropout=0.1)
 SCRIPT = """
 import sys
 from pathlib import Path
 import jax, numpy as np
+from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
 from tests.tasks import SignsRowMaker
 options = TrainOptions(int(sys.argv[3]), 4, 1e-2, checkpoint_every=10)
-trained = train(ModelConfig((16,), 4, dropout=0.1), options, SignsRowMaker(), Path(sys.argv[1]), workers=0)
+trained = train(ModelConfig(LSTM((16,)), 4, dropout=0.1), options, SignsRowMaker(), Path(sys.argv[1]), workers=0)
 np.savez(sys.argv[2], allow_pickle=False, *jax.tree.leaves(trained.params))
 """
 
@@ -69,7 +71,7 @@ def test_it_learns(tmp_path):
 
 
 def test_it_learns_in_bfloat16_with_parameters_in_float32(tmp_path):
-    config = dataclasses.replace(CONFIG, compute_dtype="bfloat16", unroll=4)
+    config = dataclasses.replace(CONFIG, encoder=LSTM((16,), unroll=4), compute_dtype="bfloat16")
     trained = train(config, TrainOptions(300, 16, 1e-2), SignsRowMaker(), tmp_path, workers=0)
     assert trained.frame_accuracy > 0.8
     assert {leaf.dtype for leaf in jax.tree.leaves(trained.params)} == {np.dtype(np.float32)}
@@ -129,7 +131,7 @@ def test_two_devices_train_what_one_does(tmp_path, undisturbed):
 def test_another_configuration_is_refused_by_name(tmp_path):
     train(CONFIG, TrainOptions(2, 4), SignsRowMaker(), tmp_path, workers=0)
     with pytest.raises(ValueError, match=r"checkpoint of another configuration: model was .*16.* is now .*8"):
-        train(ModelConfig((8,), 4), TrainOptions(2, 4), SignsRowMaker(), tmp_path, workers=0)
+        train(ModelConfig(LSTM((8,)), 4), TrainOptions(2, 4), SignsRowMaker(), tmp_path, workers=0)
 
 
 def test_a_batch_that_devices_cannot_share_is_refused(tmp_path):
@@ -205,7 +207,7 @@ def test_data_that_changes_stops_training_before_it_is_saved(tmp_path):
 @pytest.mark.slow
 def test_one_step_of_the_papers_model():
     """Untrained, it knows of its 8192 outputs no more than how many they are; a step leaves every weight a number."""
-    config, options = ModelConfig(PAPER.cells, PAPER.leaves, PAPER.dropout), TrainOptions(2, 2)
+    config, options = ModelConfig(PAPER.encoder, PAPER.leaves, dropout=PAPER.dropout), TrainOptions(2, 2)
     assert config.num_weights == 43_253_760
     rows = [SignsRowMaker(RowOptions(8)).map(row) for row in range(2)]
     batch = shard_batch({name: np.stack([row[name] for row in rows]) for name in rows[0]}, host_share(2))
