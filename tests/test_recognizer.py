@@ -249,7 +249,7 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     made_of = json.loads((tmp_path / "model" / "run.json").read_text())["made_of"]
     assert made_of == recognizer.facts["made_of"] == training.made_of()
     for changed, told in (
-        ({"codecs": True}, r"codecs was \[\] and is now \['mp3 128k', "),
+        ({"codecs": True}, r"codecs was \[\] and is now \['mp3 128k "),
         ({"words": dataclasses.replace(words, questions=None)}, r"questions was '\w{12}' and is now ''"),
         ({"words": dataclasses.replace(words, lexicon=questions)}, "lexicon was"),
         ({"regime": Regime(clean_share=0.25, longer=2.0)}, "regime.longer was 1.0 and is now 2.0"),
