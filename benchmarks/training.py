@@ -48,7 +48,7 @@ def make_pool(root: Path, scale: Scale, hours: float, workers: int, codecs: bool
         for each in domains
     ]
     sources = tuple(Source(corpus, embedded.ALIGNMENT, policy) for corpus in made)
-    return Pool(sources, (), noises, {}, 1.0, {})
+    return Pool(sources, (), noises, {})
 
 
 def main() -> None:

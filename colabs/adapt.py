@@ -53,8 +53,10 @@ from mdasr.model.directory import Recognizer
 from mdasr.recognize.transcript import as_srt, transcribe
 from mdasr.synth import embedded
 from mdasr.training.adaptation_curve import adaptation_curve, curve_text
-from mdasr.training.jobs import TrainRequest, train_on
+from mdasr.training.ingredients import Training
+from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
+from mdasr.training.speech import Speech
 
 MANIFEST = ""  # yours, such as "my/manifest.jsonl"
 MODEL = ""  # a model directory, and
@@ -104,7 +106,8 @@ if not MODEL:
         embedded.make(directory, domain, "train", minutes=6.0)
     embedded.make(KNOWN_TEST, "Voicesearch", "test", words=500)
     MODEL = WORK / "model"
-    facts = train_on(TrainRequest(tuple(map(Corpus, KNOWN)), scale), MODEL).facts
+    known = tuple(Speech.of(Corpus(directory)) for directory in KNOWN)
+    facts = train_recognizer(Training(known, scale), MODEL).facts
     print(f"{facts['steps']} steps, {facts['frame_accuracy']:.0%} of frames right, WER {facts['dev_wer']} % held out")
 
 # %% [markdown]
@@ -133,8 +136,8 @@ Image(WORK / "domains.png")
 
 # %%
 tests = [own_test, *([Corpus(KNOWN_TEST)] if KNOWN_TEST else [])]
-request = TrainRequest((own,), scale)
-curve = adaptation_curve(request, Path(MODEL), WORK / "adapted", tests, shares=(1 / 4, 1 / 2, 1.0))
+training = Training((Speech.of(own),), scale)
+curve = adaptation_curve(training, Path(MODEL), WORK / "adapted", tests, shares=(1 / 4, 1 / 2, 1.0))
 print(curve_text(curve))
 
 # %%

@@ -10,21 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import numpy as np
-
-from mdasr.acoustic.schedule import Source
-from mdasr.align.flat_start import align
-from mdasr.core.digests import digest
+from mdasr.core.digests import Named
 from mdasr.corpus.records import Corpus
-from mdasr.language.lexicon import ARPABET, Lexicon
-from mdasr.model.directory import Language
-from mdasr.perturb import Policy
-from mdasr.perturb.noises import make_noises, read_noises, read_responses
-from mdasr.perturb.room import Sounds
+from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon
+from mdasr.perturb.noises import SoundSource
 from mdasr.synth import embedded
-from mdasr.training.jobs import covering_lexicon, held_out
+from mdasr.training.ingredients import Training, share_words
 from mdasr.training.scales import Scale
-from mdasr.training.wording import grow_tree, make_language, train_ngram
+from mdasr.training.speech import Indices, Speech
+from mdasr.training.wording import Shared, Wording
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -32,33 +26,30 @@ TREE_DOMAINS = ("Voicesearch", "Dictation", "Other search")  # §3.5: "a subset 
 # What the embedded corpus' test sets are drawn from: sentences, speakers, noises and conditions. Another one whenever
 # settings were changed after a look at test results.
 TEST_SEED = 3
-STILL = Policy(narrowband_probability=0.0)  # nothing happens to an utterance
 
 
 class Collection(Protocol):
-    """Corpora by domain and split, the language over them, and what distorts them; a `source` is aligned.
+    """Corpora by domain and split, the words that all models over them share, and what distorts them.
 
-    `version` tells a domain's data from other data under the same name; `made` says, without making it, whether a
-    corpus is there, and `chosen` which of its utterances are the split's, None being all.
+    `trainable` are the domains that have speech to train on. `made` says, without making it, whether a corpus is there,
+    and `chosen` which of its utterances are the split's, None being all.
     """
 
     def domains(self) -> tuple[str, ...]: ...
 
-    def version(self, domain: str) -> str: ...
+    def trainable(self) -> tuple[str, ...]: ...
 
     def corpus(self, domain: str, split: Split) -> Corpus: ...
 
-    def chosen(self, domain: str, split: Split) -> tuple[int, ...] | None: ...
+    def chosen(self, domain: str, split: Split) -> Indices: ...
 
     def made(self, domain: str, split: Split) -> bool: ...
 
-    def source(self, domain: str, split: Split) -> Source: ...
+    def speech(self, domain: str) -> Speech: ...
 
-    def language(self, scale: Scale) -> Language: ...
+    def words(self, scale: Scale) -> Shared: ...
 
-    def noises(self, split: Split) -> Sounds: ...
-
-    def responses(self, split: Split) -> Sounds: ...
+    def sounds(self, split: Split) -> SoundSource: ...
 
 
 @dataclass(frozen=True)
@@ -72,48 +63,45 @@ class Embedded:
     def domains(self) -> tuple[str, ...]:
         return tuple(embedded.DOMAINS)
 
-    def version(self, domain: str) -> str:
-        return f"embedded {embedded.VERSION}"
+    trainable = domains
 
     def corpus(self, domain: str, split: Split) -> Corpus:
+        return self._named(domain, split).get()
+
+    def _named(self, domain: str, split: Split) -> Named[Corpus]:
         words = {"train": None, "dev": self.scale.dev_words, "test": self.scale.test_words}[split]
-        seed = TEST_SEED if split == "test" else 0
-        return embedded.make(self._directory(domain, split), domain, split, seed, words=words, workers=self.workers)
+        directory, seed = self._directory(domain, split), TEST_SEED if split == "test" else 0
+        return Named(
+            {"domain": domain, **embedded.recipe_of(domain, split, seed, words=words)},
+            lambda: embedded.make(directory, domain, split, seed, words=words, workers=self.workers),
+        )
 
     def _directory(self, domain: str, split: Split) -> Path:
         return self.root / "corpus" / f"{embedded.DOMAINS[domain].slug}-{split}"
 
-    def chosen(self, domain: str, split: Split) -> tuple[int, ...] | None:
+    def chosen(self, domain: str, split: Split) -> Indices:
         return None
 
     def made(self, domain: str, split: Split) -> bool:
         return (self._directory(domain, split) / "corpus.json").exists()
 
-    def source(self, domain: str, split: Split) -> Source:
-        return Source(self.corpus(domain, split), embedded.ALIGNMENT, STILL)
+    def speech(self, domain: str) -> Speech:
+        return Speech(domain, self._named(domain, "train"), self._named(domain, "dev"))
 
-    def language(self, scale: Scale) -> Language:
+    def words(self, scale: Scale) -> Shared:
         """Lexicon, tree and n-gram model: the same in all experiments (§3.6)."""
-        described = {
-            "domains": TREE_DOMAINS,
-            "leaves": scale.leaves,
-            "order": scale.ngram_order,
-            "sentences": scale.lm_sentences,
-        }
-        corpora = [self.corpus(domain, "train") for domain in TREE_DOMAINS]
-        directory = self.root / "language" / digest(described | {"data": [c.info["sha256"] for c in corpora]})
-        if not (directory / "graph" / "graph.json").exists():
-            lexicon = Lexicon.from_counts(pronunciations(corpora))
-            sources = [self.source(domain, "train") for domain in TREE_DOMAINS]
-            tree = grow_tree(sources, (*ARPABET, "SIL"), scale.leaves)
-            make_language(directory, lexicon, tree, train_ngram(lm_sentences(scale), scale.ngram_order, lexicon))
-        return Language.read(directory)
+        made, spoken = f"embedded {embedded.VERSION}", tuple(map(self.speech, TREE_DOMAINS))
+        corpora = [each.train for each in spoken]
+        wording = Wording(
+            lexicon=Named(made, lambda: Lexicon.from_counts(pronunciations([corpus.get() for corpus in corpora]))),
+            phones=(*ARPABET, SILENCE),
+            text=Named([made, scale.lm_sentences], lambda: lm_sentences(scale)),
+            alignment=Named(embedded.ALIGNMENT, lambda: embedded.ALIGNMENT),
+        )
+        return share_words(Training(spoken, scale, words=wording), self.root / "language")
 
-    def noises(self, split: Split) -> Sounds:
-        return make_noises(split, TEST_SEED) if split == "test" else make_noises(split)
-
-    def responses(self, split: Split) -> Sounds:
-        return {}
+    def sounds(self, split: Split) -> SoundSource:
+        return SoundSource(split=split, seed=TEST_SEED if split == "test" else 0)
 
 
 def pronunciations(corpora: list[Corpus]) -> dict[str, Counter]:
@@ -177,9 +165,8 @@ class Mapped:
     def domains(self) -> tuple[str, ...]:
         return tuple(self.content["domains"])
 
-    def version(self, domain: str) -> str:
-        """That of all data of the map, of which its language is made."""
-        return digest([corpus.info["sha256"] for corpus in self._to_align()])
+    def trainable(self) -> tuple[str, ...]:
+        return tuple(domain for domain, splits in self.content["domains"].items() if "train" in splits)
 
     def directory(self, domain: str, split: Split) -> Path:
         """Where a domain's split lies; ValueError where the map has none."""
@@ -191,11 +178,10 @@ class Mapped:
     def corpus(self, domain: str, split: Split) -> Corpus:
         return Corpus(self.directory(domain, "train" if split == "dev" and self._holds_out(domain) else split))
 
-    def chosen(self, domain: str, split: Split) -> tuple[int, ...] | None:
+    def chosen(self, domain: str, split: Split) -> Indices:
         if split == "test" or not self._holds_out(domain):
             return None
-        held = held_out(self.corpus(domain, split), 0)
-        return tuple(np.flatnonzero(held if split == "dev" else ~held).tolist())
+        return self.speech(domain).chosen[0 if split == "train" else 1]
 
     def made(self, domain: str, split: Split) -> bool:
         given = self.content["domains"].get(domain, {})
@@ -204,45 +190,29 @@ class Mapped:
     def _holds_out(self, domain: str) -> bool:
         return "dev" not in self.content["domains"].get(domain, {})
 
-    def _to_align(self) -> list[Corpus]:
-        splits: tuple[Split, ...] = ("train", "dev")
-        given = [(domain, split) for domain in self.domains() for split in splits]
-        return [self.corpus(*each) for each in given if each[1] in self.content["domains"][each[0]]]
-
     @cached_property
-    def _lexicon(self) -> Lexicon:
-        return covering_lexicon(self._to_align(), None)
+    def _speech(self) -> dict[str, Speech]:
+        def opened(domain: str, split: Split) -> Named[Corpus]:
+            corpus = self.corpus(domain, split)
+            return Named(corpus.info["sha256"], lambda: corpus)
 
-    @cached_property
-    def _aligned(self) -> str:
-        return align(self._to_align(), self._lexicon).name
+        return {
+            domain: Speech(domain, opened(domain, "train"), None if self._holds_out(domain) else opened(domain, "dev"))
+            for domain in self.trainable()
+        }
 
-    def source(self, domain: str, split: Split) -> Source:
-        return Source(self.corpus(domain, split), self._aligned, STILL, self.chosen(domain, split))
+    def speech(self, domain: str) -> Speech:
+        """A domain's corpora; ValueError where the map has none to train on."""
+        self.directory(domain, "train")
+        return self._speech[domain]
 
-    def language(self, scale: Scale) -> Language:
-        """Lexicon, tree and n-gram model over the training transcripts of all domains."""
-        # Of train and dev, in which the words are that must have pronunciations and alignments.
-        data = [corpus.info["sha256"] for corpus in self._to_align()]
-        described = {"leaves": scale.leaves, "order": scale.ngram_order, "data": data}
-        directory = self.root / "language" / digest(described)
-        if not (directory / "graph" / "graph.json").exists():
-            # Of all speech for training, that which tunes the search with it.
-            sources = [Source(self.corpus(domain, "train"), self._aligned, STILL) for domain in self.domains()]
-            tree = grow_tree(sources, self._lexicon.phones, scale.leaves)
-            texts = (utterance.text for domain in self.domains() for utterance in self.source(domain, "train"))
-            make_language(directory, self._lexicon, tree, train_ngram(texts, scale.ngram_order, self._lexicon))
-        return Language.read(directory)
+    def words(self, scale: Scale) -> Shared:
+        """Alignment, lexicon, tree and n-gram model over the speech for training of all domains."""
+        return share_words(Training(tuple(self._speech.values()), scale), self.root / "language")
 
-    def noises(self, split: Split) -> Sounds:
-        folder = self.content.get("noises", {}).get(split)
-        if folder is None:
-            return make_noises(split)
-        return read_noises(self.path.parent / folder)
-
-    def responses(self, split: Split) -> Sounds:
-        folder = self.content.get("responses", {}).get(split)
-        return read_responses(self.path.parent / folder) if folder else {}
+    def sounds(self, split: Split) -> SoundSource:
+        noises, responses = (self.content.get(kind, {}).get(split) for kind in ("noises", "responses"))
+        return SoundSource(noises and self.path.parent / noises, responses and self.path.parent / responses, split)
 
 
 def _is_text(value: object) -> bool:

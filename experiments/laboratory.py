@@ -18,26 +18,24 @@ from tqdm import tqdm
 
 from experiments.collection import TEST_SEED, Collection, Embedded, Mapped, Split
 from experiments.nouns import Model, Table, TestSet
-from mdasr.acoustic.schedule import Source, subset
 from mdasr.core import hosts
-from mdasr.core.digests import digest
+from mdasr.core.digests import Named, digest
 from mdasr.core.files import write_atomically
 from mdasr.core.processes import Task, cores, side_by_side
 from mdasr.corpus.records import Corpus, Utterance
-from mdasr.model.directory import Language, Recognizer
+from mdasr.model.directory import Recognizer
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
-from mdasr.perturb.noises import sounds_digest
-from mdasr.perturb.room import Sounds
+from mdasr.perturb.noises import SoundSource
 from mdasr.recognize.words import evaluate, heard
 from mdasr.score.wer import Errors, Scored
 from mdasr.synth.channel import telephone
+from mdasr.training.ingredients import Training
 from mdasr.training.pipeline import train_recognizer
-from mdasr.training.plan import FAST_CODECS, room_ranges
-from mdasr.training.pool import Pool
+from mdasr.training.plan import room_ranges
 from mdasr.training.scales import SCALES, Scale
+from mdasr.training.wording import Shared
 
 DEV_SEED = 1_000  # of the rooms and noises that development sets are heard in
-VERSION = 2  # of training: to be raised with every change after which the same settings give another model
 Pair = tuple[Model, TestSet]
 Results = Mapping[Pair, Sequence[Scored]]
 
@@ -81,50 +79,46 @@ class Laboratory:
         return self.collection.corpus(domain, split)
 
     @cached_property
-    def language(self) -> Language:
-        return self.collection.language(self.scale)
+    def words(self) -> Shared:
+        return self.collection.words(self.scale)
 
     @cached_property
-    def _train_sounds(self) -> tuple[Sounds, Sounds]:
-        return self.collection.noises("train"), self.collection.responses("train")
+    def _train_sounds(self) -> SoundSource:
+        return self.collection.sounds("train")
 
     @cached_property
-    def _test_sounds(self) -> tuple[Sounds, Sounds]:
-        return self.collection.noises(self.split), self.collection.responses(self.split)
+    def _test_sounds(self) -> SoundSource:
+        return self.collection.sounds(self.split)
 
-    def sources(self, model: Model) -> list[Source]:
-        found = []
-        for domain in model.domains:
-            source = dataclasses.replace(self.collection.source(domain, "train"), policy=self.policy(model, domain))
-            found.append(subset(source, model.share))
-        return found
-
-    def policy(self, model: Model, domain: str) -> Policy:
-        """What may happen to an utterance of `domain` in training; noise is a domain's switch (§4.3.4)."""
-        noisy = domain in model.noise_on
-        noises, measured = self._train_sounds if noisy else ({}, {})
-        return Policy(
-            noise_probability=self.scale.noise_probability if noisy else 0.0,
-            noises=tuple(sorted(noises)),
-            rooms=room_ranges(self.scale),
-            codecs=FAST_CODECS if model.codecs else (None,),
-            measured=tuple(sorted(measured)),
+    def training(self, model: Model) -> Training:
+        """All that a model is made of here."""
+        parent = None
+        if model.parent:
+            directory = self.directory(model.parent)
+            parent = Named(self.training(model.parent).name, partial(Recognizer.read, directory))
+        return Training(
+            speech=tuple(self.collection.speech(domain) for domain in model.domains),
+            scale=self.scale,
+            seed=self.seed,
+            share=model.share,
+            noise_on=model.noise_on,
+            codecs=model.codecs,
+            sounds=self._train_sounds,
+            words=self.words,
+            parent=parent,
+            regime=model.regime,
         )
 
     def directory(self, model: Model) -> Path:
         """Where a model lies, named by all that it is made of."""
-        name = re.sub(r"[^a-z0-9_]+", "-", model.name.lower()).strip("-")
-        domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
-        data = {domain: self.collection.version(domain) for domain in sorted(domains)}
-        if self.map and any(each.noise_on for each in (model, *ancestors(model))):
-            data["sounds"] = " ".join(map(sounds_digest, self._train_sounds))  # those of the embedded one never change
-        return self.root / "models" / f"{name}-{digest([VERSION, model, self.scale, self.seed, data])}"
+        label = re.sub(r"[^a-z0-9_]+", "-", model.name.lower()).strip("-")
+        return self.root / "models" / f"{label}-{self.training(model).name}"
 
     def has_data_for(self, model: Model, test_set: TestSet | None = None) -> bool:
         """Whether the collection has the domains of a model, of what it starts from, and of a test set."""
         domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
-        domains |= {test_set.domain} if test_set else set()
-        return domains <= {*self.collection.domains()}
+        tested = {test_set.domain} if test_set else set()
+        return domains <= {*self.collection.trainable()} and tested <= {*self.collection.domains()}
 
     def trained(self, model: Model) -> bool:
         return self.has_data_for(model) and (self.directory(model) / "model.json").exists()
@@ -142,18 +136,12 @@ class Laboratory:
 
     def prepare(self, model: Model) -> None:
         """Make what several trainings read: the corpora of a model, their alignments, and the language."""
-        _ = self.language, self.sources(model), [self.collection.source(domain, "dev") for domain in model.domains]
+        training, alignment_of = self.training(model), self.words.alignment_of
+        _ = self.words.language(), training.to_train_on(alignment_of), training.to_tune_on(alignment_of)
 
     def train(self, model: Model, loaders: int) -> None:
         """Train a model, whose parent is trained, with so many processes that make its batches."""
-        noises, measured = self._train_sounds if model.noise_on else ({}, {})
-        dev = tuple(self.collection.source(domain, "dev") for domain in model.domains)
-        train_recognizer(
-            self.directory(model),
-            Pool(tuple(self.sources(model)), dev, noises, measured, model.share), self.language, self.scale,
-            parent=Recognizer.read(self.directory(model.parent)) if model.parent else None, regime=model.regime,
-            seed=self.seed, workers=loaders, label=model.name,
-        )  # fmt: skip
+        train_recognizer(self.training(model), self.directory(model), workers=loaders, label=model.name)
 
     def utterances(self, test_set: TestSet) -> list[Utterance]:
         """What a test set's models are to recognise; of a development set that is held out of training, that alone."""
@@ -163,7 +151,7 @@ class Laboratory:
     def waves(self, test_set: TestSet) -> list[np.ndarray]:
         """A test set's recordings in its condition: rooms and noise snippets that training never uses."""
         codec = Codec(test_set.codec, test_set.kbps) if test_set.codec else None
-        noises, measured = self._test_sounds if test_set.noise else ({}, {})
+        noises, measured = (self._test_sounds.noises, self._test_sounds.responses) if test_set.noise else ({}, {})
         policy = Policy(
             noise_probability=float(test_set.noise),
             noises=tuple(sorted(noises)),
@@ -188,7 +176,7 @@ class Laboratory:
         if chosen := self.collection.chosen(test_set.domain, self.split):
             made_of.append(chosen)
         if test_set.noise:
-            made_of += [sounds_digest(sounds) for sounds in self._test_sounds]
+            made_of.append(self._test_sounds.made_of)
         return self.directory(model) / "scored" / f"{digest(made_of)}.json"
 
     def gather(self, pairs: Iterable[Pair]) -> None:
@@ -215,7 +203,7 @@ class Laboratory:
             self.gather(pairs)
             missing = [pair for pair in pairs if not self.scored_path(*pair).exists()]
             if missing:
-                _ = self.language
+                self.words.language()
         return missing
 
     def results(self, tables: Iterable[Table]) -> Results:

@@ -69,7 +69,7 @@ def write_similarity(laboratory: Laboratory) -> tuple[str, Verdicts]:
 def why_not_similar(laboratory: Laboratory) -> Verdicts:
     """The verdict on the hypothesis why Table 2's second claim fails."""
     corpora = {d: laboratory.corpus(d, "train") for d in (*table2_similarity.PAPER, table2_similarity.REFERENCE)}
-    return [table2_similarity.in_rooms(corpora, laboratory.collection.noises("train"), laboratory.seed)]
+    return [table2_similarity.in_rooms(corpora, laboratory.collection.sounds("train").noises, laboratory.seed)]
 
 
 def judged(laboratories: Sequence[Laboratory], claims: Sequence[Claim] = CLAIMS) -> Verdicts:

@@ -17,18 +17,17 @@ from mdasr.acoustic.criteria import CRITERIA, CrossEntropy, LabelSmoothing, read
 from mdasr.acoustic.criteria.cross_entropy import frame_errors
 from mdasr.acoustic.criteria.interface import Criterion, Loss, Outputs
 from mdasr.acoustic.network import ModelConfig
-from mdasr.acoustic.schedule import Source
 from mdasr.decode.search import SearchOptions
 from mdasr.frontend import PAPER_STEPS
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer, check_topology
-from mdasr.perturb import Policy
 from mdasr.recognize.scoring import features_of, scores
+from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
-from mdasr.training.pool import Pool
 from mdasr.training.scales import MINI, override
-from mdasr.training.wording import make_language, train_ngram
+from mdasr.training.wording import Shared, make_language, train_ngram
 from tests.tasks import monophone_tree
+from tests.test_encoders import all_of
 from tests.test_loader import toy_corpus
 
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
@@ -112,7 +111,7 @@ def test_what_is_not_there_is_named():
         read_criterion({"name": "ctc"}, "field criterion")
     with pytest.raises(ValueError, match=f"no criterion is called 'ctc'; {known}"):
         override(MINI, ["criterion=ctc"])
-    with pytest.raises(ValueError, match="share is 2.0; it must lie between 0 and 1"):
+    with pytest.raises(ValueError, match=r"share is 2\.0; it must lie between 0 and 1"):
         LabelSmoothing(2.0)
 
 
@@ -123,16 +122,16 @@ def test_a_criterion_goes_the_whole_way(tmp_path):
     language = make_language(tmp_path / "language", LEXICON, tree, train_ngram(["ah s", "s"], 2, LEXICON))
     settings = ["encoder.cells=12", "encoder.forget_steps=0", "batch=4", "row_steps=120", "learning_rate=0.02"]
     scale = override(MINI, [*settings, "min_steps=60", "max_steps=60", "criterion=per_utterance", "adapt_steps=40"])
-    source = Source(corpus, "exact", Policy(narrowband_probability=0.0))
-    pool = Pool((source,), (source,), {}, {})
-    train_recognizer(tmp_path / "model", pool, language, scale, workers=0)
+    words = Shared({"words": "toy"}, lambda _: "exact", lambda: language)
+    training = Training((all_of(corpus),), scale, words=words)
+    train_recognizer(training, tmp_path / "model", workers=0)
     made = Recognizer.read(tmp_path / "model")
     assert made.config.criterion == PerUtterance()
     assert made.facts["frame_accuracy"] > 0.6
     (found,) = scores(made, [features_of(made, corpus[0].samples)])
     np.testing.assert_allclose(np.exp(found).sum(1), 1, atol=1e-4)  # posteriors: nothing was subtracted
     assert made.search.acoustic_scale != SearchOptions().acoustic_scale
-    adapted = train_recognizer(tmp_path / "adapted", pool, language, scale, parent=made, workers=0)
+    adapted = train_recognizer(adapting(training, made), tmp_path / "adapted", workers=0)
     assert adapted.config == made.config
 
     @dataclass(frozen=True)

@@ -30,10 +30,11 @@ from mdasr.recognize.listener import listen
 from mdasr.recognize.scoring import Streamed
 from mdasr.recognize.words import evaluate, recognize
 from mdasr.score.wer import Errors
+from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
-from mdasr.training.pool import Pool
 from mdasr.training.scales import MINI, override
-from mdasr.training.wording import make_language, train_ngram
+from mdasr.training.speech import Speech
+from mdasr.training.wording import Shared, make_language, train_ngram
 from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
 
@@ -99,7 +100,7 @@ def test_the_interface_is_kept(encoder):
 
 
 def test_steps_stack_the_frames_of_one_utterance_alone():
-    """Four frames, every third position; a step across a boundary hears zeros; the next utterance's first step begins."""
+    """Four frames, every third position; a step across a boundary hears zeros, and the next utterance begins anew."""
     frames = np.arange(26, dtype=np.float32).reshape(1, 13, 2)
     segments = np.array([[1] * 4 + [0] * 2 + [2] * 7])
     stacked, begins = steps_of(Packed(frames, segments), PAPER_STEPS)
@@ -241,6 +242,14 @@ def corpus(tmp_path_factory):
 
 
 SMALL_TDNN = "encoder=tdnn encoder.units=16,16 encoder.dilations=1,2 encoder.output_delay=3"
+
+
+def all_of(corpus) -> Speech:
+    """All of a corpus, to train on and to tune on."""
+    whole = Speech.of(corpus).train
+    return Speech(corpus.domain, whole, whole)
+
+
 WAYS = ("encoder.cells=12 features=cepstra", SMALL_TDNN, f"{SMALL_TDNN} features=cepstra criterion=label_smoothing")
 
 
@@ -249,9 +258,8 @@ def test_an_encoder_goes_the_whole_way(way, corpus, language, tmp_path):
     """It learns the toy corpus' two words, adapts, streams, and is exported, with the same words everywhere."""
     settings = ["batch=4", "row_steps=120", "min_steps=150", "max_steps=150", "learning_rate=0.02", "adapt_steps=20"]
     scale = override(MINI, [*settings, "encoder.forget_steps=0", *way.split()])
-    still = Policy(narrowband_probability=0.0)
-    pool = Pool((Source(corpus, "exact", still),), (Source(corpus, "exact", still),), {}, {})
-    train_recognizer(tmp_path / "model", pool, language, scale, workers=0)
+    training = Training((all_of(corpus),), scale, words=Shared({"words": "toy"}, lambda _: "exact", lambda: language))
+    train_recognizer(training, tmp_path / "model", workers=0)
     made = Recognizer.read(tmp_path / "model")
     assert (made.config.encoder, made.config.features) == (scale.encoder, scale.features)
 
@@ -259,7 +267,7 @@ def test_an_encoder_goes_the_whole_way(way, corpus, language, tmp_path):
     waves = [utterance.samples for utterance in utterances]
     errors = sum((scored.errors for scored in evaluate(made, utterances, waves)), Errors())
     assert errors.wer < 20, "two words, a tone and a hiss"
-    adapted = train_recognizer(tmp_path / "adapted", pool, language, scale, parent=made, workers=0)
+    adapted = train_recognizer(adapting(training, made), tmp_path / "adapted", workers=0)
     assert adapted.config == made.config
 
     whole = recognize(made, waves)

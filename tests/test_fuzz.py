@@ -41,8 +41,7 @@ from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Codec, MeasuredRoom, PacketLoss, Recipe, draw_room
 from mdasr.perturb.noises import read_noises
-from mdasr.training.jobs import read_questions
-from mdasr.training.wording import make_language, train_ngram
+from mdasr.training.wording import make_language, read_questions, train_ngram
 from tests.damage import BOMB, OF_BYTES, OF_TEXT
 from tests.tasks import monophone_tree
 from tests.test_checkpoints import state

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 import jax
 import numpy as np
 import pytest
+import soundfile
 
 from mdasr import frontend
 from mdasr.acoustic.encoders.lstm import LSTM
@@ -25,16 +26,19 @@ from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer, params_digest
 from mdasr.perturb import Policy
+from mdasr.perturb.noises import SoundSource, make_noises
 from mdasr.recognize.realign import DEVIATIONS, MOST_MISFIT, phone_scores, realign
 from mdasr.recognize.scoring import MOST_STEPS, ROWS, _groups, scores
 from mdasr.recognize.tune import tune
 from mdasr.recognize.words import evaluate, recognize, recognize_lattices
 from mdasr.score.wer import Errors
-from mdasr.training.jobs import TrainRequest, covering_lexicon, held_out, read_questions, train_on
+from mdasr.training.ingredients import Training
+from mdasr.training.pipeline import train_recognizer
 from mdasr.training.pool import Pool, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import Regime
 from mdasr.training.scales import MINI, SMALL
-from mdasr.training.wording import make_language, train_ngram
+from mdasr.training.speech import Speech, held_out
+from mdasr.training.wording import Wording, covering_lexicon, make_language, read_questions, train_ngram
 from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
 
@@ -151,25 +155,24 @@ def test_held_out_speakers_are_wholly_held_out(tmp_path):
     np.testing.assert_array_equal(held_out(few, 0), held_out(few, 0))
 
 
-def test_noise_goes_on_the_domains_that_are_named(corpus):
-    request = TrainRequest((corpus,), MINI, noise=True, noise_on=("Toy",), codec=True)
-    noisy, other = (request.policy(domain, ("a", "b"), ("hall",)) for domain in ("Toy", "Telephony"))
-    assert noisy.noise_probability == MINI.noise_probability and noisy.measured == ("hall",)
-    assert other.noise_probability == 0 and other.codecs == noisy.codecs
-    everywhere = TrainRequest((corpus,), MINI, noise=True).policy("Telephony", ("a",), ())
-    assert everywhere.noise_probability == MINI.noise_probability and not everywhere.measured
+def test_noise_goes_on_the_domains_that_are_named(corpus, tmp_path):
+    soundfile.write(tmp_path / "hall.wav", np.array([0.0, 0.9, 0.1]), 16_000)
+    training = Training((Speech.of(corpus),), MINI, noise_on=("Toy",), codecs=True, sounds=SoundSource(None, tmp_path))
+    noisy, other = (training.policy(domain) for domain in ("Toy", "Telephony"))
+    assert noisy.noise_probability == MINI.noise_probability and noisy.measured == ("hall.wav",)
+    assert noisy.noises == tuple(sorted(make_noises("train")))
+    assert other.noise_probability == 0 and other.codecs == noisy.codecs and not other.noises
     with pytest.raises(ValueError, match="noise on Farfield: the corpora's domains are Toy"):
-        TrainRequest((corpus,), MINI, noise=True, noise_on=("Farfield",))
+        Training((Speech.of(corpus),), MINI, noise_on=("Farfield",))
     with pytest.raises(ValueError, match="the tree on Farfield: the corpora's domains are Toy"):
-        TrainRequest((corpus,), MINI, tree_on=("Farfield",))
-    with pytest.raises(ValueError, match="a curriculum makes noise and codecs more frequent: ask for some"):
-        TrainRequest((corpus,), MINI, regime=Regime(curriculum=0.5))
+        Training((Speech.of(corpus),), MINI, words=Wording(tree_on=("Farfield",)))
 
 
-def test_the_command_asks_for_the_regime_that_it_is_given(corpus, tmp_path, monkeypatch, capsys):
+def test_the_command_trains_what_it_is_asked_for(corpus, tmp_path, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(
-        "mdasr.training.jobs.train_on", lambda request, out: asked.append(request) or type("", (), {"facts": {}})
+        "mdasr.training.pipeline.train_recognizer",
+        lambda training, out, workers: asked.append(training) or type("", (), {"facts": {}}),
     )
     monkeypatch.setattr("mdasr.cli.model_making.print_training", lambda *_: None)
     command = ["train", str(corpus.directory), "--out", str(tmp_path / "model")]
@@ -177,9 +180,15 @@ def test_the_command_asks_for_the_regime_that_it_is_given(corpus, tmp_path, monk
         main([*command, "--codec", "--curriculum", "0.5", "--sampling-exponent", "0.25", "--clean-share", "0.1"]) == 0
     )
     assert main(command) == 0
-    assert [each.regime for each in asked] == [Regime(0.25, 0.5, 0.1), Regime()]
+    assert main([*command, "--noise"]) == main([*command, "--noise-on", "Toy"]) == 0
+    assert [training.regime for training in asked[:2]] == [Regime(0.25, 0.5, 0.1), Regime()]
+    assert [training.noise_on for training in asked] == [(), (), ("Toy",), ("Toy",)]
     assert main([*command, "--curriculum", "0.5"]) == main([*command, "--noise", "--curriculum", "5"]) == 2
-    assert "curriculum is 5.0; it must lie between 0 and 1" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "a curriculum makes noise and codecs more frequent: ask for some" in printed
+    assert "curriculum is 5.0; it must lie between 0 and 1" in printed
+    assert main([*command, "--noises", str(tmp_path)]) == 2
+    assert "sounds to add in training, but no noise is asked for" in capsys.readouterr().err
 
 
 def test_questions_are_read_and_strange_phones_named(tmp_path):
@@ -237,17 +246,21 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     )
     questions = tmp_path / "questions.txt"
     questions.write_text("AA\nS SIL\n")
-    request = TrainRequest((corpus,), scale, lexicon=lexicon, workers=0, tree_on=("Toy",), questions=questions)
-    request = dataclasses.replace(request, regime=Regime(clean_share=0.25))
-    recognizer = train_on(request, tmp_path / "model")
+    words = Wording(lexicon=lexicon, tree_on=("Toy",), questions=questions)
+    training = Training((Speech.of(corpus),), scale, words=words, regime=Regime(clean_share=0.25))
+    recognizer = train_recognizer(training, tmp_path / "model", workers=0)
     assert recognizer.facts["frame_accuracy"] > 0.85
-    assert train_on(request, tmp_path / "model").facts["seconds"] == recognizer.facts["seconds"]  # found again
-    with pytest.raises(ValueError, match="made otherwise: policies"):
-        train_on(dataclasses.replace(request, noise=True), tmp_path / "model")
-    assert recognizer.facts["regime"]["clean_share"] == 0.25
-    for changed in ({"questions": None}, {"lexicon": questions}, {"regime": Regime(clean_share=0.25, longer=2.0)}):
-        with pytest.raises(ValueError, match=r"made otherwise: (questions|lexicon|regime)"):
-            train_on(dataclasses.replace(request, **changed), tmp_path / "model")
+    assert train_recognizer(training, tmp_path / "model").facts["seconds"] == recognizer.facts["seconds"]  # found again
+    made_of = json.loads((tmp_path / "model" / "run.json").read_text())["made_of"]
+    assert made_of == recognizer.facts["made_of"] == training.made_of()
+    for changed, told in (
+        ({"codecs": True}, r"codecs was \[\] and is now \['mp3 128k "),
+        ({"words": dataclasses.replace(words, questions=None)}, r"questions was '\w{12}' and is now ''"),
+        ({"words": dataclasses.replace(words, lexicon=questions)}, "lexicon was"),
+        ({"regime": Regime(clean_share=0.25, longer=2.0)}, "regime.longer was 1.0 and is now 2.0"),
+    ):
+        with pytest.raises(ValueError, match=f"made otherwise: {told}.*Train to another directory, or delete this one"):
+            train_recognizer(dataclasses.replace(training, **changed), tmp_path / "model")
     assert main(["evaluate", str(tmp_path / "model"), str(corpus.directory), "--json", str(tmp_path / "r.json")]) == 0
     printed = capsys.readouterr().out
     result = json.loads((tmp_path / "r.json").read_text())
@@ -291,7 +304,9 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     assert main(["adapt", *curve[:6], "--test", toy, "--out", str(tmp_path / "curve")]) == 2
     assert "--test, and --share more than once, are for a report" in capsys.readouterr().err
     assert (tmp_path / "curve" / "curve.png").stat().st_size > 5000
-    assert Recognizer.read(tmp_path / "curve" / "adapted-1.000").facts["parent"] == params_digest(recognizer.params)
+    assert Recognizer.read(tmp_path / "curve" / "adapted-1.000").facts["made_of"]["parent.params"] == params_digest(
+        recognizer.params
+    )
     found = scores(recognizer, [np.zeros((0, BANDS), np.float32)])
     with pytest.raises(ValueError, match="no steps to decode"):
         decode(recognizer.language.graph, found[0], recognizer.search)

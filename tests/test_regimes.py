@@ -1,5 +1,6 @@
 """What training can do beyond the paper: balanced sampling, curricula, clean visits, adversaries, adapters."""
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,11 +23,13 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
 from mdasr.recognize.scoring import scores
+from mdasr.training.ingredients import Training, starting_from
 from mdasr.training.pipeline import train_recognizer
-from mdasr.training.pool import Pool, log_priors
+from mdasr.training.pool import log_priors
 from mdasr.training.regimes import OWN_ALONE, Regime
 from mdasr.training.scales import MINI, override
-from mdasr.training.wording import make_language, train_ngram
+from mdasr.training.speech import Speech
+from mdasr.training.wording import Shared, make_language, train_ngram
 from tests.tasks import SignsRowMaker
 from tests.test_loader import TREE, rows_of, toy_corpus
 
@@ -255,10 +258,16 @@ def test_adapters_begin_at_no_change_and_act_where_a_domain_is_told(members):
 
 
 @pytest.fixture(scope="module")
-def language(tmp_path_factory):
+def words(tmp_path_factory):
     lexicon = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
     model = train_ngram(["ah s", "ah s", "s", "ah"], 2, lexicon)
-    return make_language(tmp_path_factory.mktemp("language"), lexicon, TREE, model)
+    language = make_language(tmp_path_factory.mktemp("language"), lexicon, TREE, model)
+    return Shared({"words": "toy"}, lambda _: "exact", lambda: language)
+
+
+def spoken(corpus, dev) -> Speech:
+    train, held_out = (Speech.of(each).train for each in (corpus, dev))
+    return Speech(corpus.domain, train, held_out)
 
 
 TINY = override(MINI, ["encoder.cells=8,6", "batch=4", "row_steps=80", "min_steps=6", "max_steps=6", "noise_factor=1"])
@@ -272,11 +281,12 @@ KINDS = (Regime(0.5), Regime(curriculum=0.5), Regime(clean_share=0.2), Regime(ad
     [Regime(0.5, 0.5, 0.2, 0.3, True), *(pytest.param(each, marks=pytest.mark.slow) for each in KINDS)],
     ids=["together", "sampling", "curriculum", "clean share", "adversary", "adapters"],
 )
-def test_a_model_trains_under_a_regime(sources, language, tmp_path, regime):
-    pool = Pool(tuple(sources), (Source(sources[0].corpus, "exact", Policy(narrowband_probability=0.0)),), {}, {})
-    made = train_recognizer(tmp_path / "m", pool, language, TINY, regime=regime, workers=0)
+def test_a_model_trains_under_a_regime(sources, words, tmp_path, regime):
+    speech = tuple(spoken(source.corpus, sources[0].corpus) for source in sources)
+    training = Training(speech, TINY, words=words, regime=regime)
+    made = train_recognizer(training, tmp_path / "m", workers=0)
     again = Recognizer.read(tmp_path / "m")
-    assert again.facts["regime"]["adversary"] == regime.adversary
+    assert again.facts["made_of"]["regime.adversary"] == regime.adversary
     assert again.config == made.config
     assert made.config.domains == (DOMAINS if regime.adapters else ())
     assert {key.partition("_")[0] for key in again.params} - {"domains"} == {"lstm", "output"}
@@ -292,24 +302,25 @@ def test_a_model_trains_under_a_regime(sources, language, tmp_path, regime):
         logits = network(again.config).apply({"params": again.params}, Rows(late, told))[0][0, delay:]
         np.testing.assert_allclose(hearing, jax.nn.log_softmax(logits) - again.log_priors, atol=1e-5)
     assert again.told("Telephony") is again
-    with pytest.raises(ValueError, match="made otherwise: regime"):
-        train_recognizer(tmp_path / "m", pool.under(regime), language, TINY, regime=Regime(untold_share=0.1), workers=0)
+    other = dataclasses.replace(training, regime=dataclasses.replace(regime, untold_share=0.1))
+    with pytest.raises(ValueError, match=r"made otherwise: regime\.untold_share was 0\.5 and is now 0\.1"):
+        train_recognizer(other, tmp_path / "m", workers=0)
+    adapted = dataclasses.replace(training, regime=Regime(curriculum=0.5), parent=starting_from(made))
     with pytest.raises(ValueError, match="takes no such regime"):
-        train_recognizer(tmp_path / "n", pool, language, TINY, regime=Regime(curriculum=0.5), parent=made)
+        train_recognizer(adapted, tmp_path / "n")
 
 
-def test_a_new_domains_own_parameters_leave_all_others_at_their_very_bits(sources, language, tmp_path):
+def test_a_new_domains_own_parameters_leave_all_others_at_their_very_bits(sources, words, tmp_path):
     corpus = toy_corpus(tmp_path / "new", [0.8, 1.1, 1.4, 0.9] * 3, domain="New")
-    new = Pool(
-        (Source(corpus, "exact", Policy()),), (Source(corpus, "exact", Policy(narrowband_probability=0.0)),), {}, {}
-    )
-    pool = Pool(tuple(sources), new.dev, {}, {})
+    known = tuple(spoken(source.corpus, corpus) for source in sources)
     x = [frames_of_steps(np.random.default_rng(0), 30)]
     scale = override(TINY, ["adapt_steps=40", "learning_rate=0.05"])
     for name, regime in (("plain", Regime()), ("adapters", Regime(adapters=True))):
-        parent = train_recognizer(tmp_path / name, pool, language, scale, regime=regime, workers=0)
-        own = tmp_path / f"{name}-own"
-        made = train_recognizer(own, new, language, scale, parent=parent, regime=OWN_ALONE, workers=0)
+        training = Training(known, scale, words=words, regime=regime)
+        parent = train_recognizer(training, tmp_path / name, workers=0)
+        adapting = dataclasses.replace(training, parent=starting_from(parent), regime=OWN_ALONE)
+        alone = dataclasses.replace(adapting, speech=(spoken(corpus, corpus),))
+        made = train_recognizer(alone, tmp_path / f"{name}-own", workers=0)
         assert made.config.domains == (*parent.config.domains, "New")
         assert made.facts["steps"] > 0, "it learnt something"
         assert made.search == parent.search
@@ -322,7 +333,7 @@ def test_a_new_domains_own_parameters_leave_all_others_at_their_very_bits(source
             for mine, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(weights), strict=True):
                 np.testing.assert_array_equal(mine, theirs)
     with pytest.raises(ValueError, match="adapt to one domain at a time"):
-        train_recognizer(tmp_path / "x", pool, language, scale, parent=parent, regime=OWN_ALONE, workers=0)
+        train_recognizer(adapting, tmp_path / "x", workers=0)
 
 
 @dataclass

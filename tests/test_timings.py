@@ -9,7 +9,7 @@ from mdasr.cli.main import main
 from mdasr.corpus.records import Alignment
 from mdasr.corpus.timings import ctm_lines, import_alignments, joined, read_ctm, read_textgrid, write_textgrid
 from mdasr.language.lexicon import Lexicon
-from mdasr.training.jobs import check_phones
+from mdasr.training.wording import check_phones
 from tests.test_loader import toy_corpus
 
 SPOKEN = Alignment(

@@ -22,6 +22,7 @@ from mdasr.core.waves import RATE_HZ
 from mdasr.frontend import HOP, WINDOW
 from mdasr.language.lexicon import SILENCE
 
+VERSION = 1  # to be raised with every change after which the same statistics grow another tree
 VARIANCE_FLOOR = 0.01  # as a share of the variance of all data: a triphone of a few frames has next to none
 COMPACT_AT = 20_000  # segments held before they are added up by triphone
 

@@ -19,34 +19,45 @@ from mdasr.corpus.records import Corpus
 from mdasr.training.regimes import AS_PUBLISHED, Regime
 
 if TYPE_CHECKING:
-    from mdasr.training.jobs import TrainRequest
+    from mdasr.acoustic.network import ModelConfig
+    from mdasr.training.ingredients import Training
+    from mdasr.training.scales import Scale
 
 # What is imported inside a command takes seconds to load, and worker processes import this module again.
 
 
-def training_request(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED) -> TrainRequest:
-    """What `train` and `adapt` ask for."""
-    from mdasr.training.jobs import TrainRequest
+def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED) -> Training:
+    """What `train` and `adapt` are asked to train; ValueError for options that do not go together."""
+    from mdasr.core.digests import Named
+    from mdasr.perturb.noises import SoundSource
+    from mdasr.training.ingredients import Training
     from mdasr.training.scales import find_scale, override
+    from mdasr.training.speech import Speech
+    from mdasr.training.wording import Wording
 
+    noise, corpora = chosen.noise or bool(chosen.noise_on), [Corpus(directory) for directory in chosen.corpora]
+    if regime.curriculum and not (noise or chosen.codec):
+        raise ValueError("a curriculum makes noise and codecs more frequent: ask for some (--noise, --codec)")
+    if (sounds := chosen.noises or chosen.responses) and not noise:
+        raise ValueError(f"{sounds}: sounds to add in training, but no noise is asked for (--noise)")
     settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
-    return TrainRequest(
-        corpora=tuple(Corpus(directory) for directory in chosen.corpora),
+    alignment = [corpus.alignments(chosen.alignment).digest for corpus in corpora if chosen.alignment]
+    return Training(
+        speech=tuple(Speech.of(corpus, chosen.seed) for corpus in corpora),
         scale=override(find_scale(chosen.scale), settings),
-        noise=chosen.noise or bool(chosen.noise_on),
-        noise_on=tuple(chosen.noise_on),
-        codec=chosen.codec,
-        warp=chosen.warp,
-        lexicon=chosen.lexicon,
-        noises=chosen.noises,
-        responses=chosen.responses,
         seed=chosen.seed,
-        workers=chosen.workers,
-        features_on=chosen.features_on,
-        alignment=chosen.alignment,
-        tree_on=tuple(chosen.tree_on),
-        questions=chosen.questions,
+        noise_on=tuple(chosen.noise_on or dict.fromkeys(corpus.domain for corpus in corpora if noise)),
+        codecs=chosen.codec,
+        warp=chosen.warp,
+        sounds=SoundSource(chosen.noises, chosen.responses),
+        words=Wording(
+            lexicon=chosen.lexicon,
+            questions=chosen.questions,
+            tree_on=tuple(chosen.tree_on),
+            alignment=Named(alignment, lambda: chosen.alignment) if alignment else None,
+        ),
         regime=regime,
+        features_on=chosen.features_on,
     )
 
 
@@ -62,11 +73,11 @@ def print_training(directory: Path, facts: Mapping[str, Any]) -> None:
 def train_command(chosen: argparse.Namespace) -> int:
     """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
     from mdasr.core import hosts
-    from mdasr.training.jobs import train_on
+    from mdasr.training.pipeline import train_recognizer
 
     hosts.join(chosen)
     regime = Regime(chosen.sampling_exponent, chosen.curriculum, chosen.clean_share)
-    facts = train_on(training_request(chosen, regime), chosen.out).facts
+    facts = train_recognizer(training_asked_for(chosen, regime), chosen.out, workers=chosen.workers).facts
     if hosts.primary():
         print_training(chosen.out, facts)
     return 0
@@ -76,16 +87,20 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     """Fine-tune a model on a new domain (§4.4); with --report, print and draw what how much of its speech buys."""
     from mdasr.core import hosts
     from mdasr.model.directory import Recognizer
-    from mdasr.training.jobs import adapt_on
+    from mdasr.training.ingredients import adapting
+    from mdasr.training.pipeline import train_recognizer
 
     if strange := [share for share in chosen.share if not 0 < share <= 1]:
         raise ValueError(f"--share {strange[0]}: it must lie above 0 and at most be 1")
     if (len(chosen.share) > 1 or chosen.test) and not chosen.report:
         raise ValueError("--test, and --share more than once, are for a report: give --report, too")
     hosts.join(chosen)
-    request = training_request(chosen)
+    training = training_asked_for(chosen)
     if not chosen.report:
-        adapted = adapt_on(request, Recognizer.read(chosen.model), chosen.out, *chosen.share)
+        parent = Recognizer.read(chosen.model)
+        check_network(chosen, training.scale, parent.config)
+        training = dataclasses.replace(adapting(training, parent), share=(*chosen.share, 1.0)[0])
+        adapted = train_recognizer(training, chosen.out, workers=chosen.workers)
         if hosts.primary():
             print_training(chosen.out, adapted.facts)
         return 0
@@ -95,13 +110,13 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     if not chosen.test:
         raise ValueError("--report needs test speech: --test DIR, the new domain's first, others to see what they lose")
     tests, shares = [Corpus(directory) for directory in chosen.test], sorted({*chosen.share}) or SHARES
-    seen = {corpus.info["sha256"] for corpus in request.corpora}
+    seen = {corpus.info["sha256"] for corpus in training.corpora()}
     for test in tests:
         if test.info["sha256"] in seen:
             print(
                 f"{test.directory}: what is trained on is tested on; that says little of other speech", file=sys.stderr
             )
-    curve = adaptation_curve(request, chosen.model, chosen.out, tests, shares)
+    curve = adaptation_curve(training, chosen.model, chosen.out, tests, shares, chosen.workers)
     if not hosts.primary():
         return 0
     print(curve_text(curve))
@@ -109,6 +124,19 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     draw_adaptation(chosen.out / "curve.png", curve)
     print(f"{chosen.out / 'curve.png'}, {chosen.out / 'curve.json'}")
     return 0
+
+
+def check_network(chosen: argparse.Namespace, scale: Scale, config: ModelConfig) -> None:
+    """ValueError where --set asks for another network than that of the model that is adapted."""
+    from mdasr.training.scales import NETWORK
+
+    for setting in chosen.set:
+        name = setting.partition("=")[0].partition(".")[0]
+        if name in NETWORK and getattr(scale, name) != getattr(config, name):
+            raise ValueError(
+                f"--set {setting}: {chosen.model} has {name} {getattr(config, name)}, which a model keeps when it is "
+                "adapted; leave the setting out, or train from scratch"
+            )
 
 
 def tune_command(chosen: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from mdasr.language.espeak_phones import to_arpabet
 from mdasr.language.lexicon import SILENCE
 
+VERSION = 1  # to be raised with every change after which a word is pronounced otherwise
 ESPEAK_RATE_HZ = 22_050
 ACCENTS = (
     *("gmw/en-US", "gmw/en-US-nyc", "gmw/en", "gmw/en-GB-x-rp", "gmw/en-GB-scotland"),

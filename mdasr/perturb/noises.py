@@ -7,7 +7,9 @@ have. These are made: each is a pure function of (seed, id), and the splits' ids
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from mdasr.core.waves import RATE_HZ
 from mdasr.perturb.bandwidth import to_16_khz
 from mdasr.perturb.room import Sounds
 
+VERSION = 1  # of the snippets that are made: raised where the same id would name another sound
 SECONDS = 10
 PER_KIND = {"train": 8, "dev": 3, "test": 4}  # snippets of each kind in each split
 AUDIO_SUFFIXES = (".flac", ".ogg", ".wav")
@@ -36,11 +39,12 @@ def make_noises(split: str, seed: int = 0) -> dict[str, Float[np.ndarray, " samp
     """
     if split not in PER_KIND:
         raise ValueError(f"noise split {split!r}: use one of {', '.join(PER_KIND)}")
-    return {
-        (name := f"{kind}-{split}-{i:02d}"): _level(make(random_stream("noise", seed, name)))
-        for kind, make in KINDS.items()
-        for i in range(PER_KIND[split])
-    }
+    return {name: _level(KINDS[kind](random_stream("noise", seed, name))) for kind, name in _ids(split)}
+
+
+def _ids(split: str) -> Iterator[tuple[str, str]]:
+    """The kind and the id of every snippet of a split."""
+    return ((kind, f"{kind}-{split}-{i:02d}") for kind in KINDS for i in range(PER_KIND[split]))
 
 
 def read_noises(directory: Path | str) -> dict[str, Float[np.ndarray, " samples"]]:
@@ -229,3 +233,37 @@ def sounds_digest(sounds: Sounds) -> str:
     for name in sorted(sounds):
         found.update(name.encode() + np.ascontiguousarray(sounds[name]).tobytes())
     return found.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class SoundSource:
+    """Where noises and room responses come from: folders of recordings, or snippets that code makes and no responses.
+
+    `split` and `seed` are those of the snippets (`make_noises`). ValueError for folders as `read_noises` has it.
+    """
+
+    noise_folder: Path | None = None
+    response_folder: Path | None = None
+    split: str = "train"
+    seed: int = 0
+
+    @cached_property
+    def noises(self) -> Sounds:
+        return read_noises(self.noise_folder) if self.noise_folder else make_noises(self.split, self.seed)
+
+    @cached_property
+    def responses(self) -> Sounds:
+        return read_responses(self.response_folder) if self.response_folder else {}
+
+    def noise_ids(self) -> tuple[str, ...]:
+        """Sorted; of snippets that code makes, none is made for that."""
+        return tuple(sorted(self.noises if self.noise_folder else (name for _, name in _ids(self.split))))
+
+    @cached_property
+    def made_of(self) -> dict[str, str]:
+        """What the sounds are, in words that JSON can hold; snippets that code makes are not made for that."""
+        made = f"made: version {VERSION}, split {self.split}, seed {self.seed}"
+        return {
+            "noises": sounds_digest(self.noises) if self.noise_folder else made,
+            "responses": sounds_digest(self.responses) if self.response_folder else "",
+        }

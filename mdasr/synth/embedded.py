@@ -87,14 +87,8 @@ def make(
     fills it). Raises ValueError for an unknown domain or split, or where the directory holds another
     corpus, and ImportError without eSpeak.
     """
-    spec = find_domain(domain)
-    if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
-    if minutes is None and words is None:
-        minutes = spec.minutes if split == "train" else None
-        words = {"train": None, "dev": DEV_WORDS, "test": TEST_WORDS}[split]
-    recipe = {"version": VERSION, "split": split, "seed": seed, "minutes": minutes, "words": words}
-    directory = Path(directory)
+    recipe, directory, spec = recipe_of(domain, split, seed, minutes, words), Path(directory), find_domain(domain)
+    minutes, words = recipe["minutes"], recipe["words"]
     made = _already_made(directory, domain, recipe)
     if made is not None:
         return made
@@ -112,6 +106,19 @@ def make(
     corpus = seal_corpus(directory, f"synth-{spec.slug}", domain, embedded=recipe)
     write_alignments(corpus, ALIGNMENT, itertools.chain(*alignments))
     return corpus
+
+
+def recipe_of(
+    domain: str, split: str, seed: int = 0, minutes: float | None = None, words: int | None = None
+) -> dict[str, Any]:
+    """What tells a domain's corpus from its others, as its corpus.json has it; ValueError as `make` says."""
+    spec = find_domain(domain)
+    if split not in SPLITS:
+        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+    if minutes is None and words is None:
+        minutes = spec.minutes if split == "train" else None
+        words = {"train": None, "dev": DEV_WORDS, "test": TEST_WORDS}[split]
+    return {"version": VERSION, "split": split, "seed": seed, "minutes": minutes, "words": words}
 
 
 def _already_made(directory: Path, domain: str, recipe: dict[str, object]) -> Corpus | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,29 +14,34 @@ from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Recognizer
 from mdasr.recognize.report import corpus_labels, wer_cell, wer_text
 from mdasr.recognize.words import evaluate
-from mdasr.training.jobs import TrainRequest, adapt_on, train_on
+from mdasr.training.ingredients import Training, adapting
+from mdasr.training.pipeline import train_recognizer
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 BEFORE, ADAPTED, SCRATCH = "before", "adapted", "from scratch"
 
 
 def adaptation_curve(
-    request: TrainRequest, parent: Path, directory: Path, tests: Sequence[Corpus], shares: Sequence[float] = SHARES
+    training: Training,
+    parent: Path,
+    directory: Path,
+    tests: Sequence[Corpus],
+    shares: Sequence[float] = SHARES,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """WER on every test corpus before adaptation, and after adaptation to shares of the data or training on them alone.
 
     Models lie in `directory`; what is there is not trained again. The points, the least data first, are
     {"start", "share", "seconds" of audio, "wer": {corpus: cell}}.
     """
-    start = Recognizer.read(parent)
-    points = [_point(BEFORE, 0.0, 0.0, start, tests)]
-    for share in shares:
-        adapted = adapt_on(request, start, directory / f"adapted-{share:.3f}", share)
-        points.append(_point(ADAPTED, share, sum(adapted.facts["seconds_of_audio"]), adapted, tests))
-    for share in shares:
-        scratch = train_on(request, directory / f"scratch-{share:.3f}", share)
-        points.append(_point(SCRATCH, share, sum(scratch.facts["seconds_of_audio"]), scratch, tests))
-    return {"model": str(parent), "domains": [c.domain for c in request.corpora], "points": points}
+    model = Recognizer.read(parent)
+    points = [_point(BEFORE, 0.0, 0.0, model, tests)]
+    for name, folder, whole in ((ADAPTED, "adapted", adapting(training, model)), (SCRATCH, "scratch", training)):
+        for share in shares:
+            part = dataclasses.replace(whole, share=share)
+            made = train_recognizer(part, directory / f"{folder}-{share:.3f}", workers=workers)
+            points.append(_point(name, share, sum(made.facts["seconds_of_audio"]), made, tests))
+    return {"model": str(parent), "domains": [speech.domain for speech in training.speech], "points": points}
 
 
 def _point(start: str, share: float, seconds: float, recognizer: Recognizer, tests: Sequence[Corpus]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""From corpora to a model directory: alignment, tree, language, training, priors, tuning."""
+"""From a training's description to a model directory: alignment, tree, language, network, priors, tuning."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,91 +12,116 @@ from mdasr.acoustic.train import train
 from mdasr.align.tree import Tree
 from mdasr.core import hosts
 from mdasr.core.digests import digest
+from mdasr.core.files import read_json
 from mdasr.decode.search import SearchOptions
 from mdasr.model.directory import Language, Recognizer
+from mdasr.perturb import require
 from mdasr.recognize.tune import tune, wer_with
-from mdasr.training.plan import ROW_PIECES, FeaturesOn, make_rows, plan_adaptation, plan_training
-from mdasr.training.pool import Pool, check_corpora, check_hosts, describe, log_priors
-from mdasr.training.regimes import AS_PUBLISHED, OWN_ALONE, Regime
-from mdasr.training.scales import Scale
+from mdasr.training.ingredients import Training
+from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, plan_training
+from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, log_priors
+from mdasr.training.regimes import AS_PUBLISHED, OWN_ALONE
+from mdasr.training.scales import NETWORK
+from mdasr.training.wording import Shared, adapt_words, joined
 
 
-def check_parent(directory: Path, parent: Recognizer, tree: Tree, regime: Regime) -> None:
-    """ValueError for a model to start from that has other CDPhones, or a regime that is none of fine-tuning."""
+def check_parent(directory: Path, parent: Recognizer, tree: Tree, training: Training) -> None:
+    """ValueError for a model to start from that has other CDPhones or another network, or a regime of its own."""
     if digest(parent.language.tree) != digest(tree):
         raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
-    if regime not in (AS_PUBLISHED, OWN_ALONE):
+    for name in NETWORK:
+        if (was := getattr(parent.config, name)) != (now := getattr(training.scale, name)):
+            raise ValueError(
+                f"{directory}: the model to start from has {name} {was}, and {now} is asked for; keep its own"
+            )
+    if training.regime not in (AS_PUBLISHED, OWN_ALONE):
         raise ValueError(f"{directory}: a model that starts from another is fine-tuned, and takes no such regime")
 
 
-def done(directory: Path, **asked: Any) -> Recognizer | None:
-    """The finished model of a directory; ValueError where its facts are not those that are asked for now."""
-    if not (directory / "model.json").exists():
-        return None
-    found = Recognizer.read(directory)
-    for name, value in json.loads(json.dumps(asked)).items():
-        if (was := found.facts.get(name, value)) != value:
-            raise ValueError(
-                f"{directory} holds a model that was made otherwise: {name} was {was!r} and is now {value!r}. Train to "
-                "another directory, or delete this one."
-            )
-    return found
+def done(directory: Path, made_of: Mapping[str, Any]) -> Recognizer | None:
+    """The finished model of a directory; ValueError where that, or what was begun there, is made of something else."""
+    for path in (directory / "model.json", directory / "run.json"):
+        before = read_json(path, "description of a training").get("made_of", {}) if path.exists() else made_of
+        for name in (*made_of, *before):
+            if (was := before.get(name)) != (now := made_of.get(name)):
+                raise ValueError(
+                    f"{directory} holds a training that was made otherwise: {name} was {was!r} and is now {now!r}. "
+                    "Train to another directory, or delete this one."
+                )
+    return Recognizer.read(directory) if (directory / "model.json").exists() else None
 
 
-def train_recognizer(
-    directory: Path,
-    pool: Pool,
-    language: Language,
-    scale: Scale,
-    *,
-    parent: Recognizer | None = None,
-    regime: Regime = AS_PUBLISHED,
-    seed: int = 0,
-    workers: int = 1,
-    features_on: FeaturesOn = "host",
-    label: str = "train",
-) -> Recognizer:
-    """Train on a pool, tune the search on what it holds out, write the model directory; returns at once what is there.
+def gather(training: Training, directory: Path, parent: Recognizer | None) -> tuple[Pool, Language]:
+    """Align the speech of a training where needed, hold some out, and make its words, which `directory` gets.
 
-    With a `parent` all its layers are fine-tuned (§4.4), or, under `OWN_ALONE`, parameters of the domain's own that are
-    added to it; other regimes are for training from scratch. Killed, it goes on from its last checkpoint. Several hosts
-    train together, and the primary one tunes and writes (`mdasr.core.hosts`). Raises ValueError where `directory` holds
-    another training, where the parent has other CDPhones or is given with another regime, and where features are to be
-    made on the accelerator and a policy asks for what it cannot do.
+    Raises ValueError for words without pronunciation, and ImportError where a codec is asked for and missing.
     """
-    pool, tree = pool.under(regime), language.tree
-    described = {"regime": dataclasses.asdict(regime), **describe(pool, tree, parent)}
-    if found := done(directory, scale=dataclasses.asdict(scale), seed=seed, **described):
-        return found
+    require(codec for speech in training.speech for codec in training.policy(speech.domain).codecs)
+    words = training.words
+    if isinstance(words, Shared):
+        return training.pool(words.alignment_of), words.language()
+    corpora = training.corpora()
+    own = words.pronunciations(corpora)
+    with hosts.primary_first("alignment"):
+        pool = training.pool(words.align(corpora, joined(own, parent) if parent else own, parent))
+
+    def language() -> Language:
+        if parent:
+            return adapt_words(parent, pool.sources, pool.dev, own, directory)
+        return words.grow(pool.sources, pool.dev, own, training.scale, directory)
+
+    return pool, hosts.once("language", language, lambda: Language.read(directory))
+
+
+def train_recognizer(training: Training, directory: Path, *, workers: int = 1, label: str = "train") -> Recognizer:
+    """Make a training's pool and words, train, tune the search on what is held out, and write the model directory.
+
+    Returns at once what is there. With a parent all its layers are fine-tuned (§4.4), or, under `OWN_ALONE`, parameters
+    of the domain's own that are added to it; other regimes are for training from scratch. Killed, it goes on from its
+    last checkpoint. Several hosts train together, and the primary one tunes and writes (`mdasr.core.hosts`). Raises as
+    `gather` does, and ValueError where `directory` holds another training, where the parent has other CDPhones or is
+    given with another regime, and where features are to be made on the accelerator and a policy asks for what it cannot
+    do.
+    """
+    made_of = training.made_of()
+    if finished := done(directory, made_of):
+        return finished
+    parent = training.parent.get() if training.parent else None
+    pool, language = gather(training, directory, parent)
     check_hosts(pool)
     if parent:
-        check_parent(directory, parent, tree, regime)
+        check_parent(directory, parent, language.tree, training)
     directory.mkdir(parents=True, exist_ok=True)
-    pieces = ROW_PIECES if features_on == "accelerator" else 0
-    plan = (
-        plan_adaptation(pool, parent, scale, seed, regime, pieces)
-        if parent
-        else plan_training(pool, tree, scale, seed, regime, pieces)
-    )
-    maker, featurize = make_rows(pool, tree, plan, seed, features_on)
+    plan = planned(training, pool, language.tree, parent)
+    maker, featurize = make_rows(pool, language.tree, plan, training.seed, training.features_on)
+    described = {"name": training.name, "made_of": made_of, **artefacts(pool, language.tree)}
     trained = train(
         plan.config, plan.options, maker, directory, workers=workers, start_from=plan.start_from,
         stopping=plan.stopping, described=described, featurize=featurize, check=partial(check_corpora, pool),
         label=label,
     )  # fmt: skip
 
-    def finished() -> Recognizer:
-        priors = parent.log_priors if parent else log_priors(pool.sources, tree, plan.rows.subsampling)
-        facts = {"scale": dataclasses.asdict(scale), "seed": seed, **trained.facts(), **described}
+    def tune_and_write() -> Recognizer:
+        priors = parent.log_priors if parent else log_priors(pool.sources, language.tree, plan.rows.subsampling)
         untuned = Recognizer(
             plan.config, trained.params, plan.stats, priors, language,
-            SearchOptions(acoustic_scale=plan.config.criterion.outputs.acoustic_scale), facts,
+            SearchOptions(acoustic_scale=plan.config.criterion.outputs.acoustic_scale),
+            {**trained.facts(), **described},
         )  # fmt: skip
-        made = tuned(untuned, pool, parent.search if parent and regime == OWN_ALONE else None)
+        made = tuned(untuned, pool, parent.search if parent and training.regime == OWN_ALONE else None)
         made.write(directory)
         return made
 
-    return hosts.once("tuned", finished, lambda: Recognizer.read(directory))
+    return hosts.once("tuned", tune_and_write, lambda: Recognizer.read(directory))
+
+
+def planned(training: Training, pool: Pool, tree: Tree, parent: Recognizer | None) -> Plan:
+    """How the network is trained on its pool, from scratch or from a parent."""
+    scale, seed, regime = training.scale, training.seed, training.regime
+    pieces = ROW_PIECES if training.features_on == "accelerator" else 0
+    if parent:
+        return plan_adaptation(pool, parent, scale, seed, regime, pieces)
+    return plan_training(pool, tree, scale, seed, regime, pieces)
 
 
 def tuned(untuned: Recognizer, pool: Pool, kept: SearchOptions | None) -> Recognizer:

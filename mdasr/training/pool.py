@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,15 +11,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from mdasr.acoustic.loader import step_labels
-from mdasr.acoustic.schedule import Source, balanced
+from mdasr.acoustic.schedule import Source
 from mdasr.align.tree import Tree
 from mdasr.core.digests import digest
 from mdasr.corpus.records import Utterance
 from mdasr.frontend import Subsampling
-from mdasr.model.directory import Recognizer, params_digest
-from mdasr.perturb.noises import sounds_digest
 from mdasr.perturb.room import Sounds
-from mdasr.training.regimes import Regime
 
 
 def log_priors(sources: Sequence[Source], tree: Tree, subsampling: Subsampling) -> Float32[np.ndarray, " outputs"]:
@@ -43,11 +39,6 @@ class Pool:
     dev: tuple[Source, ...]
     noises: Sounds
     measured: Sounds
-    share: float = 1.0  # of the utterances there were to train on
-    choices: Mapping[str, Any] = field(default_factory=dict)  # what else the language over it was made by
-
-    def sentences(self) -> list[str]:
-        return [utterance.text for source in self.sources for utterance in source]
 
     def dev_utterances(self) -> list[Utterance]:
         return [utterance for source in self.dev for utterance in source]
@@ -55,33 +46,17 @@ class Pool:
     def domains(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(source.corpus.domain for source in self.sources))
 
-    def under(self, regime: Regime) -> Pool:
-        """The pool whose domains are balanced, and whose visits are left clean, as a regime asks."""
 
-        def spared(source: Source) -> Source:
-            return dataclasses.replace(
-                source, policy=dataclasses.replace(source.policy, clean_probability=regime.clean_share)
-            )
-
-        sources = balanced(self.sources, regime.sampling_exponent)
-        return dataclasses.replace(self, sources=tuple(map(spared, sources)))
-
-
-def describe(pool: Pool, tree: Tree, parent: Recognizer | None) -> dict[str, Any]:
-    """What a training depends on besides its settings, as run.json and model.json have it."""
+def artefacts(pool: Pool, tree: Tree) -> dict[str, Any]:
+    """What came of a training's ingredients and of how much speech, as run.json and model.json have it."""
     return {
         "domains": [source.corpus.domain for source in pool.sources],
         "data": [source.corpus.info["sha256"] for source in pool.sources],
         "seconds_of_audio": [round(source.seconds(), 1) for source in pool.sources],
-        "dev_seconds_of_audio": [round(source.seconds(), 1) for source in pool.dev],
         "dev_data": [source.corpus.info["sha256"] for source in pool.dev],
-        "share": pool.share,
+        "dev_seconds_of_audio": [round(source.seconds(), 1) for source in pool.dev],
         "alignments": [source.corpus.alignments(source.alignment).digest for source in pool.sources],
-        "policies": [digest(source.policy) for source in pool.sources],
-        "sounds": [sounds_digest(pool.noises), sounds_digest(pool.measured)],
         "tree": digest(tree),
-        "parent": params_digest(parent.params) if parent else "",
-        **pool.choices,
     }
 
 

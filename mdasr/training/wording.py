@@ -1,21 +1,150 @@
-"""What a model's words are made of: the tree of CDPhones, the n-gram model and the decoding graph."""
+"""What a model's words are made of: alignment, pronunciations, the tree of CDPhones, the n-gram model, the graph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mdasr import frontend
 from mdasr.acoustic.schedule import Source
-from mdasr.align import tree_growth
+from mdasr.align import flat_start, tree_growth
+from mdasr.align.monophones import AlignerOptions
 from mdasr.align.tree import Tree
+from mdasr.core.digests import Named, digest
+from mdasr.core.files import read_text
+from mdasr.corpus.records import Corpus
 from mdasr.decode.graph import Graph, ingredients
-from mdasr.language import ngram
+from mdasr.language import espeak, ngram
+from mdasr.language.arpa import read_arpa
 from mdasr.language.backoff import NGram
-from mdasr.language.lexicon import Lexicon
-from mdasr.model.directory import Language, compose_language
+from mdasr.language.combine import fit_weights, interpolate, widen
+from mdasr.language.lexicon import LEXICON, Lexicon, origins
+from mdasr.model.directory import Language, Recognizer, compose_language
+from mdasr.recognize import realign
+from mdasr.training.scales import Scale
+from mdasr.training.speech import AlignmentOf
+
+QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks between)"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the words of a training are made from its speech.
+
+    `lexicon` is a file whose pronunciations replace eSpeak's, or a whole lexicon; `phones` are the tree's, by default
+    the lexicon's. The tree grows on the domains of `tree_on`, or on all (§3.5 takes some), with the phonetic questions
+    of the file `questions`, or such as the data suggest. The n-gram model is of `text`, or of the transcripts.
+    Without an `alignment`, speech is aligned from a flat start, or by the parent where there is one.
+    """
+
+    lexicon: Path | Named[Lexicon] | None = None
+    phones: tuple[str, ...] = ()
+    questions: Path | None = None
+    tree_on: tuple[str, ...] = ()
+    text: Named[Iterable[str]] | None = None
+    alignment: Named[str] | None = None
+
+    def made_of(self, adapts: bool) -> dict[str, Any]:
+        """What tells these words from others made of the same speech, in words that JSON can hold."""
+        by_default = (
+            f"by the parent: version {realign.VERSION}"
+            if adapts
+            else f"flat start: version {flat_start.VERSION}, options {digest(asdict(AlignerOptions()))}"
+        )
+        given = digest(read_text(self.lexicon, LEXICON)) if isinstance(self.lexicon, Path) else ""
+        return {
+            "alignment": self.alignment.made_of if self.alignment else by_default,
+            "lexicon": self.lexicon.made_of if isinstance(self.lexicon, Named) else given,
+            "espeak": espeak.VERSION,
+            "phones": self.phones,
+            "questions": digest(read_text(self.questions, QUESTIONS)) if self.questions else "",
+            "tree_on": self.tree_on,
+            "tree_version": tree_growth.VERSION,
+            "text": self.text.made_of if self.text else "",
+        }
+
+    def pronunciations(self, corpora: Sequence[Corpus]) -> Lexicon:
+        """Those of all words of the corpora; ValueError for words that have none."""
+        return self.lexicon.get() if isinstance(self.lexicon, Named) else covering_lexicon(corpora, self.lexicon)
+
+    def align(self, corpora: Sequence[Corpus], lexicon: Lexicon, parent: Recognizer | None) -> AlignmentOf:
+        """Align corpora where they are not; ValueError for an alignment with phones that the lexicon has not."""
+        if self.alignment:
+            check_phones(corpora, name := self.alignment.get(), lexicon)
+            return lambda _: name
+        if parent:
+            names = {corpus.info["sha256"]: realign.realign(parent, corpus, lexicon) for corpus in corpora}
+            return lambda corpus: names[corpus.info["sha256"]]
+        name = flat_alignment(corpora, lexicon)
+        return lambda _: name
+
+    def grow(
+        self, sources: Sequence[Source], dev: Sequence[Source], lexicon: Lexicon, scale: Scale, directory: Path
+    ) -> Language:
+        """Grow the tree and train the n-gram model; without a `text`, the words are those of `sources` and `dev`."""
+        questions = read_questions(self.questions, lexicon.phones) if self.questions else None
+        chosen = [source for source in sources if not self.tree_on or source.corpus.domain in self.tree_on]
+        tree = grow_tree(chosen, self.phones or lexicon.phones, scale.leaves, questions)
+        words = lexicon if self.text else heard_in([*sources, *dev], lexicon)
+        text = self.text.get() if self.text else sentences(sources)
+        topology = scale.criterion.outputs.topology
+        return make_language(directory, words, tree, train_ngram(text, scale.ngram_order, words), topology)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The words and the alignment of several models, made once: what they are made of, and how to get at them."""
+
+    made_of: dict[str, Any]
+    alignment_of: AlignmentOf
+    language: Callable[[], Language]
+
+
+def flat_alignment(corpora: Sequence[Corpus], lexicon: Lexicon) -> str:
+    """The name of an alignment from a flat start; where it is made now, standard error has its report."""
+    report = flat_start.align(corpora, lexicon)
+    if report.log_likelihoods:
+        print(report, file=sys.stderr)
+    return report.name
+
+
+def adapt_words(
+    parent: Recognizer, sources: Sequence[Source], dev: Sequence[Source], own: Lexicon, directory: Path
+) -> Language:
+    """The parent's words and those of `sources`, pronounced as the parent or else `own` has it; its CDPhones stay.
+
+    The n-gram model is interpolated with that of the transcripts, the weights fitted on `dev` (§4.4).
+    """
+    before = read_arpa(parent.language.directory / "lm.arpa")
+    models = widen([before, train_ngram(sentences(sources), before.order, heard_in([*sources, *dev], own))])
+    vocabulary = {*models[0].words}
+    held = [text.split() for text in sentences(dev)]
+    runs = [[*run] for words in held for yes, run in itertools.groupby(words, vocabulary.__contains__) if yes]
+    mixed = interpolate(models, fit_weights(models, runs))
+    lexicon = joined(own, parent)
+    entries = {word: lexicon.entries[word] for word in mixed.words if word in lexicon}
+    return make_language(directory, Lexicon(entries), parent.language.tree, mixed, parent.graph.topology)
+
+
+def joined(own: Lexicon, parent: Recognizer) -> Lexicon:
+    """A model's pronunciations, and others of words that it does not know."""
+    return Lexicon({**own.entries, **parent.language.lexicon.entries})
+
+
+def sentences(sources: Iterable[Source]) -> list[str]:
+    return [utterance.text for source in sources for utterance in source]
+
+
+def heard_in(sources: Iterable[Source], lexicon: Lexicon) -> Lexicon:
+    """The words of some speech alone: what a share of the data does not have is not known."""
+    words = {word for text in sentences(sources) for word in text.split()}
+    return Lexicon({word: lexicon.entries[word] for word in sorted(words)})
 
 
 def train_ngram(sentences: Iterable[str], order: int, lexicon: Lexicon) -> NGram:
@@ -56,3 +185,40 @@ def grow_tree(
                 yield alignment.phones, tree_growth.frame_ends(alignment.ends_s, len(x)), x
 
     return tree_growth.grow(tree_growth.accumulate(utterances(), phones), leaves, questions=questions)
+
+
+def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
+    """Pronunciations of all words of the corpora: those of a file, and eSpeak's for words that it lacks.
+
+    Where there is a file, standard error tells how many came from which. Raises ValueError for words that neither has.
+    """
+    words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
+    given = {w: v for w, v in Lexicon.read(path).entries.items() if w in words} if path else {}
+    covering = Lexicon(given).covering(words, espeak.pronounce if espeak.is_installed() else None)
+    if path:
+        print(origins({str(path): len(given), "eSpeak": len(words) - len(given)}), file=sys.stderr)
+    return covering
+
+
+def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:
+    """Phonetic questions: a set of phones a line, with blanks between; ValueError with the line of a strange phone."""
+    known, questions = {*phones}, []
+    content = read_text(path, QUESTIONS)
+    for number, line in enumerate(content.split("\n"), start=1):
+        if strange := [phone for phone in line.split() if phone not in known]:
+            having = " ".join(sorted(known))
+            raise ValueError(f"{path}, line {number}: the lexicon has no phone {strange[0]!r}; it has {having}")
+        questions += [tuple(line.split())] if line.split() else []
+    if not questions:
+        raise ValueError(f"{path}: no questions; write a set of phones a line")
+    return questions
+
+
+def check_phones(corpora: Iterable[Corpus], name: str, lexicon: Lexicon) -> None:
+    """ValueError where an alignment has phones that no word of the lexicon has: its tree could not answer for words."""
+    aligned = {phone for corpus in corpora for alignment in corpus.alignments(name) for phone in alignment.phones}
+    if strange := sorted(aligned - set(lexicon.phones)):
+        raise ValueError(
+            f"alignment {name!r} has the phones {', '.join(strange[:10])}, which the lexicon has not: give the lexicon "
+            "that it was made with (--lexicon)"
+        )

@@ -1,0 +1,159 @@
+"""All that a model is made of, described completely before anything is trained; its digest names the training."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mdasr.acoustic.schedule import Source, balanced, subset
+from mdasr.core.digests import Named, digest, flat
+from mdasr.corpus.records import Corpus
+from mdasr.model.directory import Language, Recognizer, params_digest
+from mdasr.perturb import Policy, recipe
+from mdasr.perturb.noises import SoundSource
+from mdasr.training.plan import FAST_CODECS, FeaturesOn, room_ranges
+from mdasr.training.pool import Pool
+from mdasr.training.regimes import AS_PUBLISHED, Regime
+from mdasr.training.scales import NETWORK, Scale
+from mdasr.training.speech import AlignmentOf, Speech
+from mdasr.training.wording import Shared, Wording, flat_alignment
+
+TRAINING_VERSION = 3  # to be raised with every change after which the same ingredients give another model
+WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model is made of: speech, distortions, words, scale, seed, and what it starts from.
+
+    It trains on a `share` of the speech that is not held out. The domains of `noise_on` get rooms and noise (§4.3.4
+    leaves some out), all of them `codecs` or other vocal tracts (`warp`) where these are asked for. `words` are made of
+    this speech, or shared with other trainings. With a `parent` the training is a fine-tuning (§4.4), and `regime` says
+    how it departs from the paper's. ValueError for noise, or a tree, on domains of which there is no speech.
+    """
+
+    speech: tuple[Speech, ...]
+    scale: Scale
+    seed: int = 0
+    share: float = 1.0
+    noise_on: tuple[str, ...] = ()
+    codecs: bool = False
+    warp: bool = False
+    sounds: SoundSource = field(default_factory=SoundSource)
+    words: Wording | Shared = field(default_factory=Wording)
+    parent: Named[Recognizer] | None = None
+    regime: Regime = AS_PUBLISHED
+    features_on: FeaturesOn = "host"
+
+    def __post_init__(self) -> None:
+        domains = {speech.domain for speech in self.speech}
+        tree_on = self.words.tree_on if isinstance(self.words, Wording) else ()
+        for what, named in (("noise", self.noise_on), ("the tree", tree_on)):
+            if strange := sorted({*named} - domains):
+                known = ", ".join(sorted(domains))
+                raise ValueError(f"{what} on {', '.join(strange)}: the corpora's domains are {known}")
+
+    def policy(self, domain: str) -> Policy:
+        """What may happen to an utterance of `domain` in training."""
+        noisy = domain in self.noise_on
+        return Policy(
+            noise_probability=self.scale.noise_probability if noisy else 0.0,
+            rooms=room_ranges(self.scale),
+            noises=self.sounds.noise_ids() if noisy else (),
+            codecs=FAST_CODECS if self.codecs else (None,),
+            warp=WARP if self.warp else (1.0, 1.0),
+            measured=tuple(sorted(self.sounds.responses)) if noisy else (),
+            clean_probability=self.regime.clean_share,
+        )
+
+    def made_of(self) -> dict[str, Any]:
+        """Every ingredient by name, as JSON has it; no corpus is made for it, and nothing aligned."""
+        ingredients = {
+            "training_version": TRAINING_VERSION,
+            **self.speech_made_of(),
+            "noise_on": sorted(self.noise_on),
+            "codecs": [str(codec) for codec in FAST_CODECS if codec] if self.codecs else [],
+            "policies": [digest(self.policy(speech.domain)) for speech in self.speech],
+            "recipe_version": recipe.VERSION,
+            **(self.sounds.made_of if self.noise_on else {"noises": "", "responses": ""}),
+            **(self.words.made_of if isinstance(self.words, Shared) else self.words.made_of(bool(self.parent))),
+            "scale": self.scale,
+            "seed": self.seed,
+            "parent": self.parent.made_of if self.parent else "",
+            "regime": self.regime,
+            "features_on": self.features_on,
+        }
+        return json.loads(json.dumps(dict(flat(ingredients))))
+
+    def speech_made_of(self) -> dict[str, Any]:
+        return {
+            "domains": [speech.domain for speech in self.speech],
+            "data": [speech.train.made_of for speech in self.speech],
+            "held_out": [speech.held_out for speech in self.speech],
+            "share": self.share,
+        }
+
+    @property
+    def name(self) -> str:
+        """Twelve hex digits that stand for all ingredients."""
+        return digest(self.made_of())
+
+    def corpora(self) -> list[Corpus]:
+        return [corpus for speech in self.speech for corpus in speech.corpora()]
+
+    def to_train_on(self, alignment_of: AlignmentOf) -> tuple[Source, ...]:
+        """The share of the speech, each domain as often as the regime has it."""
+        whole = [speech.to_train_on(alignment_of, self.policy(speech.domain)) for speech in self.speech]
+        return tuple(balanced([subset(source, self.share) for source in whole], self.regime.sampling_exponent))
+
+    def to_tune_on(self, alignment_of: AlignmentOf) -> tuple[Source, ...]:
+        return tuple(speech.to_tune_on(alignment_of) for speech in self.speech)
+
+    def pool(self, alignment_of: AlignmentOf) -> Pool:
+        noises, responses = (self.sounds.noises, self.sounds.responses) if self.noise_on else ({}, {})
+        return Pool(self.to_train_on(alignment_of), self.to_tune_on(alignment_of), noises, responses)
+
+
+def starting_from(model: Recognizer) -> Named[Recognizer]:
+    """A model that is there, as the parent of a training: its network and its words tell it from others."""
+    made_of = {"params": params_digest(model.params), "words": digest(dict(model.graph.made_of))}
+    return Named(made_of, lambda: model)
+
+
+def adapting(training: Training, model: Recognizer) -> Training:
+    """The same training as a fine-tuning of `model`, whose network it keeps."""
+    kept = {name: getattr(model.config, name) for name in NETWORK}
+    return replace(training, parent=starting_from(model), scale=replace(training.scale, **kept))
+
+
+def share_words(training: Training, root: Path) -> Shared:
+    """The words of a training for others, too, made where they are not there yet.
+
+    They lie in a folder of `root` that is named by what they are made of.
+    """
+    words, scale = training.words, training.scale
+    assert isinstance(words, Wording)
+    spoken = {f"words_{name}": value for name, value in training.speech_made_of().items()}
+    made_of = {**spoken, **words.made_of(adapts=False)}
+    topology = scale.criterion.outputs.topology
+    directory = root / digest([TRAINING_VERSION, made_of, scale.leaves, scale.ngram_order, topology])
+    lexicon = functools.cache(lambda: words.pronunciations(training.corpora()))
+
+    @functools.cache
+    def alignment() -> str:
+        return words.alignment.get() if words.alignment else flat_alignment(training.corpora(), lexicon())
+
+    def alignment_of(corpus: Corpus) -> str:
+        return alignment()
+
+    @functools.cache
+    def language() -> Language:
+        if not (directory / "graph" / "graph.json").exists():
+            dev = () if words.text else training.to_tune_on(alignment_of)
+            words.grow(training.to_train_on(alignment_of), dev, lexicon(), scale, directory)
+        return Language.read(directory)
+
+    return Shared(made_of, alignment_of, language)
