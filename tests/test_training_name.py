@@ -15,6 +15,7 @@ from experiments.models import MULTI, VSD, VSD_CODEC, VSD_NOISE, adapted_model
 from experiments.nouns import Model
 from mdasr.align import flat_start, tree_growth
 from mdasr.core.digests import Named
+from mdasr.corpus.records import Corpus
 from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.perturb import Codec, Policy, noises, recipe
@@ -45,8 +46,8 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def corpus(directory: Path):
-    return Speech.of(embedded.Corpus(directory))
+def corpus(directory: Path) -> Speech:
+    return Speech.of(Corpus(directory))
 
 
 @pytest.fixture
