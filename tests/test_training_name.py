@@ -11,7 +11,7 @@ import soundfile
 
 from experiments import collection
 from experiments.laboratory import Laboratory
-from experiments.models import MULTI, VSD, VSD_CODEC, VSD_NOISE, adapted
+from experiments.models import MULTI, VSD, VSD_CODEC, VSD_NOISE, adapted_model
 from experiments.nouns import Model
 from mdasr.align import flat_start, tree_growth
 from mdasr.core.digests import Named
@@ -199,7 +199,7 @@ def test_a_begun_training_of_something_else_is_named_before_anything_is_made(tra
 
 # The registry
 
-BUILDING_ON = {VSD: (), VSD_NOISE: (), VSD_CODEC: (), adapted(VSD_CODEC, "10 hrs"): (VSD_CODEC,)}
+BUILDING_ON = {VSD: (), VSD_NOISE: (), VSD_CODEC: (), adapted_model(VSD_CODEC, "10 hrs"): (VSD_CODEC,)}
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def folders(laboratory: Laboratory) -> dict[Model, Path]:
 @pytest.mark.parametrize(
     ("module", "name", "new", "those"),
     [
-        (ingredients, "FAST_CODECS", ONE_MORE, (VSD_CODEC, adapted(VSD_CODEC, "10 hrs"))),
+        (ingredients, "FAST_CODECS", ONE_MORE, (VSD_CODEC, adapted_model(VSD_CODEC, "10 hrs"))),
         (noises, "VERSION", 99, (VSD_NOISE,)),
         (noises, "PER_KIND", {"train": 1, "dev": 1, "test": 1}, (VSD_NOISE,)),
         (ingredients, "TRAINING_VERSION", 99, (*BUILDING_ON,)),

@@ -21,7 +21,7 @@ from mdasr.core.files import read_text
 from mdasr.corpus.records import Corpus
 from mdasr.decode.graph import Graph, ingredients
 from mdasr.language import espeak, ngram
-from mdasr.language.arpa import read_arpa
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, widen
 from mdasr.language.lexicon import LEXICON, Lexicon, origins
