@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +204,18 @@ def test_batches_do_not_depend_on_workers_hosts_or_where_they_start(maker, worke
             np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), array)
     for half in halves:
         half.close()
+
+
+def test_many_rows_ahead_do_not_run_out_of_files(maker):
+    """Each array of a row that waits is an open file: 96 rows of four were more than a limit of 128 allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        batches = Batches(maker, Share(96, 0, 96), 0, 2, workers=2)
+        assert [next(batches)["frames"].shape[0] for _ in range(2)] == [96, 96]
+        batches.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_visit_is_distorted_anew_and_a_seed_changes_it(sources, maker):

@@ -6,6 +6,7 @@ the seed and r alone: neither workers, devices nor hosts enter it, and the itera
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -227,20 +228,28 @@ def _outlive_sigterm(_worker: int, _workers: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def _allow_open_files() -> None:
+    """Every array of a row that waits is a file in shared memory: 256 rows and 15 workers need more than 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class Batches(Iterator[Batch]):
     """Batches from step `start` to step `stop`, made ahead by worker processes; counts the time spent waiting for them.
 
-    `workers` 0 makes the rows in threads of this process.
+    `workers` 0 makes the rows in threads of this process. Two batches are made ahead, whatever the number of workers.
     """
 
     def __init__(self, maker: MakesRows, share: Share, start: int, stop: int, workers: int):
         rows = grain.MapDataset.range(start * share.count, stop * share.count).map(share.row).map(maker)
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2 * share.count)
+        rows_ahead = max(2, -(-2 * share.count // max(1, workers)))  # of each worker
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=rows_ahead)
         dataset = rows.to_iter_dataset(options)
         if workers:
+            _allow_open_files()
             # Grain's workers read absl's flags, which no one has parsed in a notebook or under pytest.
             flags.FLAGS.mark_as_parsed()
-            ahead = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2 * share.count)
+            ahead = grain.MultiprocessingOptions(workers, per_worker_buffer_size=rows_ahead)
             dataset = dataset.mp_prefetch(ahead, _outlive_sigterm)
         self._iterator = iter(dataset.batch(share.count))
         self.waited_s = 0.0
