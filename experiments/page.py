@@ -114,8 +114,6 @@ def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """A table and those that its file holds beside it, each with its title."""
     yield found.get("title", ""), found
     for key, value in found.items():
-        if key == "settings":  # a scale has cells too: those of its layers
-            continue
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, Mapping) and "cells" in part:
                 yield part.get("title", key.replace("_", " ")), part

@@ -63,7 +63,7 @@ def test_distances_are_from_the_best_multidomain_and_the_specialised_models(run)
 
 
 def test_the_page_shows_them(run):
-    first, *more = [table_json(table, [run], seed=0, settings={"cells": [8, 6]}) for table in TABLES]
+    first, *more = [table_json(table, [run], seed=0, settings={"encoder": {"cells": [8, 6]}}) for table in TABLES]
     content = first | {"more": [*more, distances([run])]}
     models = [TrainedModel(model, seed, FACTS if seed else {}, {}) for model in OPEN for seed in (0, 1)]
     read = Reader(page(dataclasses.replace(EMPTY, tables=EMPTY.tables | {"open": content}, models=models)))

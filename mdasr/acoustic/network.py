@@ -39,8 +39,7 @@ class ModelConfig:
     train side by side and answer together: after an hour of speech a few of them err less than one. Each of
     `domains` has scales and biases of its own (`mdasr.acoustic.adapters`). With `vector_size`, a vector of an
     utterance joins each of its frames. Weights are float32 whatever `compute_dtype` is. The paper's network has one
-    member, and neither domains
-    nor vectors.
+    member, and neither domains nor vectors.
     """
 
     encoder: Encoder

@@ -1,4 +1,4 @@
-"""Frame cross-entropy training (§3.5, §3.7): the pmapped step, the loop, checkpoints.
+"""Training of a network by a criterion (§3.5, §3.7): the pmapped step, the loop, checkpoints.
 
 Nothing outside this module and `devices` knows of replicated arrays. Each step sums loss, gradients and frames over
 all devices and divides by the global number of frames, so that N devices train what one would.

@@ -14,7 +14,7 @@ from mdasr.decode.graph import Graph
 from mdasr.decode.links import StateLattice, state_lattice
 from mdasr.decode.search import Hypothesis, SearchOptions
 from mdasr.decode.tokens import best_path, pass_tokens
-from mdasr.frontend import PAPER_STEPS, Subsampling
+from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE
 
 LATTICE_BEAM = 6.0  # nats
@@ -219,7 +219,7 @@ def _assembled(graph: Graph, found: StateLattice, arcs: _Arcs) -> Lattice:
     )
 
 
-def word_times(hypothesis: Hypothesis, subsampling: Subsampling = PAPER_STEPS) -> list[tuple[str, float, float]]:
+def word_times(hypothesis: Hypothesis, subsampling: Subsampling) -> list[tuple[str, float, float]]:
     """(word, start, end) in seconds; a step covers half of its length on either side of its label frame's centre."""
     centres, half = subsampling.label_centres(max(hypothesis.ends, default=0)), subsampling.step_samples // 2
     first, last = (centres - half) / RATE_HZ, (centres + half) / RATE_HZ

@@ -1,4 +1,4 @@
-"""The model directory: all that `train` writes and `evaluate` and `transcribe` read, and what can be done with it.
+"""The model directory: all that `train` writes, and `evaluate` and `transcribe` read; checked file by file.
 
     MODEL/model.json      what it is: the network's configuration, search options, where it came from
           params.npz      the network's parameters; stats.json its features' mean and variance; priors.npy

@@ -1,4 +1,4 @@
-"""Tables beside the paper's, as text and as JSON."""
+"""Word error rates for people and for programs: cells with intervals, comparisons, tables of trials."""
 
 from __future__ import annotations
 

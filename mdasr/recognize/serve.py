@@ -107,7 +107,8 @@ class Served:
         `samples` are float32 in [-1, 1) at 16 kHz, from `margin` frames before each stream's first step. Of their
         frames, those from `heard[0]` up to `heard[1]` are of the sentence. `state` is zero at the beginning of a
         sentence. The scores of a sentence come `output_delay` steps late: its first ones are to be dropped, and as
-        many taken after its end."""
+        many taken after its end.
+        """
         return self.step(samples, heard, state)
 
     def answer(

@@ -161,7 +161,10 @@ def override(scale: Scale, settings: Iterable[str]) -> Scale:
         except ValueError as error:
             raise ValueError(f"--set {setting}: {error}") from None
     for part, fields in inner.items():
-        changes[part] = dataclasses.replace(changes.get(part, getattr(scale, part)), **fields)
+        try:
+            changes[part] = dataclasses.replace(changes.get(part, getattr(scale, part)), **fields)
+        except ValueError as error:
+            raise ValueError(f"--set {part}: {error}") from None
     return dataclasses.replace(scale, **changes)
 
 
