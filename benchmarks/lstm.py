@@ -26,7 +26,7 @@ from mdasr.acoustic.devices import device
 from mdasr.acoustic.encoders.interface import Packed, steps_of
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, host_share, initial_state, make_train_step, replicate, shard_batch
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.training.plan import model_config
 from mdasr.training.scales import SCALES, Scale

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Recognizer
-from mdasr.recognize.listener import Listener
-from mdasr.recognize.scoring import Streamed
+from mdasr.recognize.network_scores import Streamed
+from mdasr.recognize.streaming import Listener
 from mdasr.recognize.words import recognize
 
 CHUNK = RATE_HZ * 30 // 1000

@@ -15,9 +15,9 @@ import shutil
 from pathlib import Path
 
 from mdasr.acoustic.devices import device
-from mdasr.acoustic.schedule import Source
+from mdasr.acoustic.row_schedule import Source
 from mdasr.acoustic.train import train
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.frontend import PAPER_STEPS
 from mdasr.language.lexicon import ARPABET, SILENCE
 from mdasr.perturb import Policy
@@ -27,7 +27,7 @@ from mdasr.training.plan import FAST_CODECS, ROW_PIECES, make_rows, plan_trainin
 from mdasr.training.pool import Pool
 from mdasr.training.regimes import AS_PUBLISHED
 from mdasr.training.scales import SCALES, Scale, override
-from mdasr.training.wording import grow_tree
+from mdasr.training.word_models import grow_tree
 
 TREE_UTTERANCES, LEAVES = 400, 100
 

@@ -45,8 +45,8 @@ from IPython.display import Audio, Image
 from mdasr.analysis.domain_ivectors import AnalysisOptions, by_domain, domain_ivectors
 from mdasr.analysis.pictures import draw_adaptation, draw_domains
 from mdasr.analysis.similarity import resemblances, similarity_cells, similarity_text
-from mdasr.core.waves import RATE_HZ
-from mdasr.corpus.audio import read_audio
+from mdasr.core.waveforms import RATE_HZ
+from mdasr.corpus.audio_files import read_audio
 from mdasr.corpus.manifest import export_manifest, import_manifest
 from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Recognizer
@@ -56,7 +56,7 @@ from mdasr.training.adaptation_curve import adaptation_curve, curve_text
 from mdasr.training.ingredients import Training
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
-from mdasr.training.speech import Speech
+from mdasr.training.speech_split import Speech
 
 MANIFEST = ""  # yours, such as "my/manifest.jsonl"
 MODEL = ""  # a model directory, and

@@ -38,8 +38,8 @@ import numpy as np
 from IPython.display import Audio, Image
 
 from mdasr.analysis.pictures import draw_perturbations, draw_response
-from mdasr.core.waves import RATE_HZ
-from mdasr.corpus.audio import read_audio
+from mdasr.core.waveforms import RATE_HZ
+from mdasr.corpus.audio_files import read_audio
 from mdasr.frontend import PAPER_STEPS, log_mel
 from mdasr.perturb import TRAINING_CODECS, Codec, Policy, Recipe, draw, draw_room, perturb
 from mdasr.perturb.noises import make_noises

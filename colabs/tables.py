@@ -46,7 +46,7 @@ from experiments.results import table_json, table_text
 from experiments.table3_noise import TABLE
 from experiments.testsets import VOICESEARCH, noisy
 from mdasr.acoustic.training_log import read_curves
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.training.scales import MINI, override
 
 SETTINGS = ["epochs=3", "min_steps=100", "lm_sentences=5000", "test_words=600", "dev_words=300"]

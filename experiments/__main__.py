@@ -141,7 +141,7 @@ def choose_leaves(laboratory: Laboratory) -> None:
 
 def make_page(laboratory: Laboratory) -> None:
     """Write one page of whatever results there are, and print where it is."""
-    from experiments.contents import write_report
+    from experiments.report_contents import write_report
 
     made = [name for name in (*BEYOND, MATRIX) if (laboratory.results_folder / f"{name}.json").exists()]
     tables = TABLES | {name: BEYOND[name] for name in made if name in BEYOND}

@@ -17,8 +17,8 @@ from mdasr.perturb.noises import SoundSource
 from mdasr.synth import embedded
 from mdasr.training.ingredients import Training, share_words
 from mdasr.training.scales import Scale
-from mdasr.training.speech import Indices, Speech
-from mdasr.training.wording import Shared, Wording
+from mdasr.training.speech_split import Indices, Speech
+from mdasr.training.word_models import Shared, Wording
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")

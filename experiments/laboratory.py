@@ -33,7 +33,7 @@ from mdasr.training.ingredients import Training
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.plan import room_ranges
 from mdasr.training.scales import SCALES, Scale
-from mdasr.training.wording import Shared
+from mdasr.training.word_models import Shared
 
 DEV_SEED = 1_000  # of the rooms and noises that development sets are heard in
 Pair = tuple[Model, TestSet]

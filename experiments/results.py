@@ -10,9 +10,7 @@ from typing import Any
 from experiments.nouns import Model, Table, TestSet
 from mdasr.core.tables import aligned
 from mdasr.recognize.report import wer_cell, wer_text
-from mdasr.score.wer import (
-    Scored,
-)
+from mdasr.score.wer import Scored
 
 
 def commit(root: Path) -> str:

@@ -20,7 +20,7 @@ import scipy.sparse
 from jaxtyping import Float, Int
 
 from mdasr.core.files import read_json
-from mdasr.core.waves import RATE_HZ, checked
+from mdasr.core.waveforms import RATE_HZ, checked
 
 WINDOW = 512  # samples: 32 ms
 HOP = 160  # samples: 10 ms
@@ -132,7 +132,7 @@ def log_mel(wave: Float[np.ndarray, " samples"], warp: float = 1.0) -> Float[np.
     """Natural logarithm of the power in 128 mel bands, float32, for a 16 kHz waveform in [-1, 1).
 
     Periodic Hann window, 1024-point transform; `warp` as in `mel_filters`. A waveform shorter than one
-    window has no frames. ValueError as `waves.checked` says.
+    window has no frames. ValueError as `waveforms.checked` says.
     """
     wave = checked(wave)
     frames = num_frames(len(wave))

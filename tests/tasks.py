@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import grain.python as grain
 import numpy as np
 
-from mdasr.acoustic.schedule import RowOptions
+from mdasr.acoustic.row_schedule import RowOptions
 from mdasr.align.tree import Tree
 from mdasr.frontend import BANDS
 

@@ -14,7 +14,7 @@ from mdasr.acoustic import accelerated
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.loader import PackedRowMaker, RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig
-from mdasr.acoustic.schedule import RowOptions, Source
+from mdasr.acoustic.row_schedule import RowOptions, Source
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.perturb import (
     Codec,
@@ -25,7 +25,7 @@ from mdasr.perturb import (
     RoomRanges,
     draw_room,
     impulse_responses,
-    levels,
+    loudness,
     perturb,
 )
 from mdasr.perturb import narrowband as soxr_narrowband
@@ -111,16 +111,16 @@ def test_tail_noise_is_white_and_the_same_in_both_namespaces():
 def test_gains_set_levels_and_leave_silence_alone(xp):
     """By hand: 20 dB are a factor of 10 in amplitude."""
     one, hundredth, silence = (xp.float32(power) for power in (1, 0.01, 0))
-    assert levels.level_gain(hundredth, one, xp) == pytest.approx(0.1)
-    assert levels.level_gain(hundredth, silence, xp) == 1
-    assert levels.noise_gain(hundredth, one, 20.0, xp) == pytest.approx(0.01)
-    assert levels.noise_gain(hundredth, silence, 20.0, xp) == 0
-    assert levels.mean_of_loud(xp.array([1.0, 0.5, 0.9e-3, 0]), xp) == pytest.approx(0.75)
-    assert levels.mean_of_loud(xp.zeros(3), xp) == 0
+    assert loudness.level_gain(hundredth, one, xp) == pytest.approx(0.1)
+    assert loudness.level_gain(hundredth, silence, xp) == 1
+    assert loudness.noise_gain(hundredth, one, 20.0, xp) == pytest.approx(0.01)
+    assert loudness.noise_gain(hundredth, silence, 20.0, xp) == 0
+    assert loudness.mean_of_loud(xp.array([1.0, 0.5, 0.9e-3, 0]), xp) == pytest.approx(0.75)
+    assert loudness.mean_of_loud(xp.zeros(3), xp) == 0
     wave = xp.array([0.5, -2.0, 1.0], xp.float32)
-    np.testing.assert_allclose(levels.limited(wave, xp), [0.24975, -0.999, 0.4995], rtol=1e-6)
-    np.testing.assert_array_equal(levels.limited(wave / 4, xp), wave / 4)
-    np.testing.assert_array_equal(levels.clipped(wave, xp), np.float32([0.5, -1, 32767 / 32768]))
+    np.testing.assert_allclose(loudness.limited(wave, xp), [0.24975, -0.999, 0.4995], rtol=1e-6)
+    np.testing.assert_array_equal(loudness.limited(wave / 4, xp), wave / 4)
+    np.testing.assert_array_equal(loudness.clipped(wave, xp), np.float32([0.5, -1, 32767 / 32768]))
 
 
 def test_what_the_accelerator_cannot_do_is_refused(noises):

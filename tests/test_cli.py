@@ -175,7 +175,7 @@ def test_an_earlier_result_of_other_utterances_is_refused_before_recognising(thi
     assert main(["evaluate", model, str(things / "toy"), "--json", earlier]) == 0
     assert main(["evaluate", model, str(things / "toy"), "--against", earlier]) == 0
     assert "matched pairs over" in capsys.readouterr().out
-    monkeypatch.setattr("mdasr.recognize.scoring.scores", None)
+    monkeypatch.setattr("mdasr.recognize.network_scores.scores", None)
     assert main(["evaluate", model, str(tmp_path / "four"), "--against", earlier]) == 2
     assert f"{earlier}: the result of other utterances" in capsys.readouterr().err
 

@@ -10,8 +10,8 @@ import pytest
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, prune
-from mdasr.language.levels import Level, ngram_words
 from mdasr.language.ngram import train_ngrams
+from mdasr.language.ngram_arrays import Level, ngram_words
 from tests.test_ngram import made_up
 
 WORDS = "abcdef"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.perturb import draw, perturb
 from mdasr.perturb.conditions import condition
 

@@ -21,11 +21,11 @@ from mdasr.decode.search import SearchOptions
 from mdasr.frontend import PAPER_STEPS
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer, check_topology
-from mdasr.recognize.scoring import features_of, scores
+from mdasr.recognize.network_scores import features_of, scores
 from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
-from mdasr.training.wording import Shared, make_language, train_ngram
+from mdasr.training.word_models import Shared, make_language, train_ngram
 from tests.tasks import monophone_tree
 from tests.test_encoders import all_of
 from tests.test_loader import toy_corpus

@@ -20,21 +20,21 @@ from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.encoders.tdnn import TDNN
 from mdasr.acoustic.loader import RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig, Rows, init_params, log_posteriors, network, read_config
-from mdasr.acoustic.schedule import RowOptions, Source
+from mdasr.acoustic.row_schedule import RowOptions, Source
 from mdasr.frontend import PAPER_STEPS, Subsampling
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Policy
 from mdasr.recognize.export import export_model, same_words
-from mdasr.recognize.listener import listen
-from mdasr.recognize.scoring import Streamed
+from mdasr.recognize.network_scores import Streamed
+from mdasr.recognize.streaming import listen
 from mdasr.recognize.words import evaluate, recognize
 from mdasr.score.wer import Errors
 from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
-from mdasr.training.speech import Speech
-from mdasr.training.wording import Shared, make_language, train_ngram
+from mdasr.training.speech_split import Speech
+from mdasr.training.word_models import Shared, make_language, train_ngram
 from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
 

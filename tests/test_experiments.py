@@ -19,7 +19,7 @@ from experiments.models import MULTI, VSD, VSD_NOISE, adapted_model
 from experiments.nouns import Model, Table, TestSet
 from experiments.table3_noise import TABLE
 from experiments.testsets import DICTATION, TELEPHONY_8K, VOICESEARCH, name, narrow, noisy
-from mdasr.acoustic.schedule import Source, subset
+from mdasr.acoustic.row_schedule import Source, subset
 from mdasr.analysis.pictures import draw_adaptation
 from mdasr.core.digests import digest
 from mdasr.perturb import Policy

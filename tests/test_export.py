@@ -15,9 +15,9 @@ from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.cli.main import main
 from mdasr.recognize.export import export_model
-from mdasr.recognize.listener import Listener, listen, window_samples
-from mdasr.recognize.scoring import Streamed, features_of, scores
+from mdasr.recognize.network_scores import Streamed, features_of, scores
 from mdasr.recognize.serve import Served
+from mdasr.recognize.streaming import Listener, listen, window_samples
 from mdasr.recognize.words import recognize
 from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F401  fixtures
 
@@ -95,7 +95,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import numpy as np
 from mdasr.recognize.serve import Served
-from mdasr.recognize.listener import listen
+from mdasr.recognize.streaming import listen
 for heard in listen(Served.read(sys.argv[1]), np.array_split(np.load(sys.argv[2]), 9), pause_s=np.inf):
     if heard.final:
         print(" ".join(heard.words))

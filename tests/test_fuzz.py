@@ -27,12 +27,12 @@ from mdasr.acoustic.training_log import read_curves
 from mdasr.align.tree import Tree
 from mdasr.cli.recognition import read_evaluation
 from mdasr.cli.sounds import read_recipe
-from mdasr.corpus.audio import read_audio
+from mdasr.corpus.alignment_files import ctm_lines, read_ctm, read_textgrid, write_textgrid
+from mdasr.corpus.audio_files import read_audio
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_corpus
 from mdasr.corpus.records import Corpus
-from mdasr.corpus.timings import ctm_lines, read_ctm, read_textgrid, write_textgrid
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.language.arpa_reader import read_arpa
@@ -41,7 +41,7 @@ from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Codec, MeasuredRoom, PacketLoss, Recipe, draw_room
 from mdasr.perturb.noises import read_noises
-from mdasr.training.wording import make_language, read_questions, train_ngram
+from mdasr.training.word_models import make_language, read_questions, train_ngram
 from tests.damage import BOMB, OF_BYTES, OF_TEXT
 from tests.tasks import monophone_tree
 from tests.test_checkpoints import state

@@ -19,8 +19,8 @@ from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.align.tree import Branch, Tree
 from mdasr.cli.main import main
+from mdasr.decode import build_stages
 from mdasr.decode import graph as graphs
-from mdasr.decode import stages
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import Announced, announced, build_grammar
 from mdasr.decode.graph import Graph, build_graph
@@ -29,7 +29,7 @@ from mdasr.language import espeak, ngram
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Language, Recognizer, compose_language
-from mdasr.training.wording import make_language, train_ngram
+from mdasr.training.word_models import make_language, train_ngram
 from tests.tasks import monophone_tree
 from tests.test_decode import ARPA, LEXICON, TREE
 
@@ -93,7 +93,7 @@ def test_stages_are_shared_by_what_they_depend_on(tmp_path):
 
 def test_another_version_of_the_code_begins_anew(tmp_path, monkeypatch):
     build_graph(LEXICON, ARPA, TREE, cache=tmp_path)
-    monkeypatch.setattr(stages, "VERSION", stages.VERSION + 1)
+    monkeypatch.setattr(build_stages, "VERSION", build_stages.VERSION + 1)
     build_graph(LEXICON, ARPA, TREE, cache=tmp_path)
     assert len(stamps(tmp_path)) == 8
 
@@ -111,8 +111,8 @@ def test_a_damaged_stage_is_named(tmp_path, capfd):
 
 def test_the_bar_counts_what_is_done_now():
     """After a stage that was found, the time left is reckoned from the speed of the stages that followed."""
-    progress = stages.Progress({"a": 30.0, "b": 10.0, "c": 60.0})
-    bar = progress._bar = stages.tqdm(total=100, disable=False, file=io.StringIO())
+    progress = build_stages.Progress({"a": 30.0, "b": 10.0, "c": 60.0})
+    bar = progress._bar = build_stages.tqdm(total=100, disable=False, file=io.StringIO())
     progress.found("a")
     fst = kaldifst.compile("0 1 1 1\n1\n")
     bar.start_t -= 5.0
@@ -209,7 +209,7 @@ def model(tmp_path_factory) -> Path:
     stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
     config = ModelConfig(LSTM((8,)), PHONES.num_leaves)
     priors = np.log(np.full(PHONES.num_leaves, 0.25, np.float32))
-    facts = {"tree": stages.digest(PHONES), "dev_wer": 9.9, "tuned_on": ["dev"]}
+    facts = {"tree": build_stages.digest(PHONES), "dev_wer": 9.9, "tuned_on": ["dev"]}
     shapes = jax.eval_shape(lambda: init_params(config, 0))
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     search = SearchOptions(acoustic_scale=0.7, confidence_slope=0.5, confidence_offset=-1.0)

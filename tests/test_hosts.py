@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mdasr.acoustic.loader import Batches, Share
-from mdasr.acoustic.schedule import RowOptions
+from mdasr.acoustic.row_schedule import RowOptions
 from mdasr.core import hosts
 from mdasr.core.rendezvous import Place, host_options, meet, place_of
 from mdasr.language.lexicon import Lexicon

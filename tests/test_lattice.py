@@ -10,10 +10,10 @@ import pytest
 
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.lattice import Lattice, pruned, search_lattice
-from mdasr.decode.links import state_lattice
 from mdasr.decode.paths import arc_posteriors, confidences, nbest, oracle_errors, shares
 from mdasr.decode.rescore import GrammarCosts, rescore
 from mdasr.decode.search import SearchOptions, decode
+from mdasr.decode.token_links import state_lattice
 from mdasr.decode.tokens import pass_tokens
 from mdasr.language import ngram
 from mdasr.language.arpa_reader import read_arpa

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats, step_labels
-from mdasr.acoustic.schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack
+from mdasr.acoustic.row_schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack
 from mdasr.corpus.records import (
     Alignment,
     Corpus,

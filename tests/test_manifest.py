@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from mdasr.corpus import shards
-from mdasr.corpus.audio import read_audio
+from mdasr.corpus.audio_files import read_audio
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import SET_ASIDE, export_manifest, import_corpus, import_manifest, to_int16

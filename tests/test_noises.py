@@ -9,7 +9,7 @@ import pytest
 import scipy.fft
 import soundfile
 
-from mdasr.core.streams import random_stream
+from mdasr.core.random_streams import random_stream
 from mdasr.perturb import noises
 from mdasr.perturb.noises import make_noises, read_noises, read_responses
 

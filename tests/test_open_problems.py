@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 
 from experiments.__main__ import main
-from experiments.contents import TrainedModel
 from experiments.models import MULTI, MULTI_CODEC, MULTI_NOISE, VSD_CODEC, VSD_NOISE
 from experiments.open_problems import (
     ADAPTERS,
@@ -20,7 +19,8 @@ from experiments.open_problems import (
     distances,
     distances_text,
 )
-from experiments.page import page
+from experiments.report_contents import TrainedModel
+from experiments.report_page import page
 from experiments.results import table_json
 from experiments.testsets import VOICESEARCH, name, noisy, told
 from mdasr.core.digests import digest

@@ -14,11 +14,11 @@ import pytest
 from tensorboardX import SummaryWriter
 
 from experiments.__main__ import TABLES, main
-from experiments.contents import Contents, TrainedModel, read_contents
 from experiments.laboratory import Laboratory
 from experiments.models import IN_DOMAIN_ONLY, MULTI, VSD, adapted_model
 from experiments.outcome import facts
-from experiments.page import page
+from experiments.report_contents import Contents, TrainedModel, read_contents
+from experiments.report_page import page
 from mdasr.acoustic.training_log import Curve, read_curves
 from mdasr.training.scales import MINI
 

@@ -20,7 +20,7 @@ from mdasr.perturb import (
     draw_room,
     impulse_responses,
 )
-from mdasr.perturb.levels import active_power
+from mdasr.perturb.loudness import active_power
 from mdasr.perturb.responses import LEAD
 from mdasr.perturb.room import _convolve
 

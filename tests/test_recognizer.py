@@ -14,7 +14,7 @@ import soundfile
 from mdasr import frontend
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig, init_params
-from mdasr.acoustic.schedule import Source
+from mdasr.acoustic.row_schedule import Source
 from mdasr.align.flat_start import boundary_errors
 from mdasr.align.monophones import outlier
 from mdasr.align.tree import Branch, Tree
@@ -27,8 +27,8 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer, params_digest
 from mdasr.perturb import Policy
 from mdasr.perturb.noises import SoundSource, make_noises
+from mdasr.recognize.network_scores import MOST_STEPS, ROWS, _groups, scores
 from mdasr.recognize.realign import DEVIATIONS, MOST_MISFIT, phone_scores, realign
-from mdasr.recognize.scoring import MOST_STEPS, ROWS, _groups, scores
 from mdasr.recognize.tune import tune
 from mdasr.recognize.words import evaluate, recognize, recognize_lattices
 from mdasr.score.wer import Errors
@@ -37,8 +37,8 @@ from mdasr.training.pipeline import train_recognizer
 from mdasr.training.pool import Pool, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import Regime
 from mdasr.training.scales import MINI, SMALL
-from mdasr.training.speech import Speech, held_out
-from mdasr.training.wording import Wording, covering_lexicon, make_language, read_questions, train_ngram
+from mdasr.training.speech_split import Speech, held_out
+from mdasr.training.word_models import Wording, covering_lexicon, make_language, read_questions, train_ngram
 from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
 
@@ -99,8 +99,8 @@ def test_long_recordings_get_fewer_rows_and_short_ones_as_many_as_ever():
 def test_a_corpus_is_heard_block_by_block(untrained, corpus, monkeypatch):
     waves = [utterance.samples for utterance in corpus]
     expected, lattices, held = recognize(untrained, waves), recognize_lattices(untrained, waves), []
-    monkeypatch.setattr("mdasr.recognize.scoring.AT_ONCE_S", 4.0)
-    monkeypatch.setattr("mdasr.recognize.scoring.scores", lambda r, x: held.append(len(x)) or scores(r, x))
+    monkeypatch.setattr("mdasr.recognize.network_scores.AT_ONCE_S", 4.0)
+    monkeypatch.setattr("mdasr.recognize.network_scores.scores", lambda r, x: held.append(len(x)) or scores(r, x))
     assert [h.words for h in recognize(untrained, iter(waves))] == [h.words for h in expected]
     assert max(held) <= 5 and sum(held) == len(waves)
     again = recognize_lattices(untrained, iter(waves))

@@ -15,21 +15,21 @@ from mdasr.acoustic.encoders.interface import Packed
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats
 from mdasr.acoustic.network import ModelConfig, Rows, init_params, log_posteriors, network
-from mdasr.acoustic.schedule import RowOptions, RowPlan, Source, balanced, subset
+from mdasr.acoustic.row_schedule import RowOptions, RowPlan, Source, balanced, subset
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.acoustic.training_log import read_curves
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
-from mdasr.recognize.scoring import scores
+from mdasr.recognize.network_scores import scores
 from mdasr.training.ingredients import Training, starting_from
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.pool import log_priors
 from mdasr.training.regimes import OWN_ALONE, Regime
 from mdasr.training.scales import MINI, override
-from mdasr.training.speech import Speech
-from mdasr.training.wording import Shared, make_language, train_ngram
+from mdasr.training.speech_split import Speech
+from mdasr.training.word_models import Shared, make_language, train_ngram
 from tests.tasks import SignsRowMaker
 from tests.test_loader import TREE, rows_of, toy_corpus
 

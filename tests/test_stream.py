@@ -21,8 +21,8 @@ from mdasr.cli.main import main
 from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Search, decode
 from mdasr.frontend import PAPER_STEPS
-from mdasr.recognize.listener import Heard, Listener, listen
-from mdasr.recognize.scoring import Streamed, features_of, scores
+from mdasr.recognize.network_scores import Streamed, features_of, scores
+from mdasr.recognize.streaming import Heard, Listener, listen
 from mdasr.recognize.transcript import (
     Alternative,
     Depth,
@@ -127,7 +127,7 @@ def test_speech_without_a_pause_ends_between_words(by_level, monkeypatch):
         (whole,) = finals(by_level, wave)
         assert whole.words == ("ah", "s") * 16
         with monkeypatch.context() as patch:
-            patch.setattr("mdasr.recognize.listener.LONGEST_SENTENCE_S", 3.0)
+            patch.setattr("mdasr.recognize.streaming.LONGEST_SENTENCE_S", 3.0)
             found = finals(by_level, wave)
             (one,) = finals(by_level, wave, np.inf)
         assert len(found) >= 3 and times(found) == times([whole]) == times([one])
@@ -243,7 +243,7 @@ def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus):  # noqa
 def test_a_resampled_stream_keeps_its_end(rate_hz, monkeypatch):
     samples, heard = np.full(3 * rate_hz + 7, 1000, "<i2"), []
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO(samples.tobytes())}))
-    monkeypatch.setattr("mdasr.recognize.listener.listen", lambda network, chunks: heard.extend(chunks) or [])
+    monkeypatch.setattr("mdasr.recognize.streaming.listen", lambda network, chunks: heard.extend(chunks) or [])
     assert recognition.listen_to_stdin(None, rate_hz) == 0
     assert sum(map(len, heard)) == pytest.approx(len(samples) * 16_000 / rate_hz, abs=1)
 
@@ -251,7 +251,7 @@ def test_a_resampled_stream_keeps_its_end(rate_hz, monkeypatch):
 def test_a_terminal_shows_each_sentence_once(monkeypatch):
     """Standard output and standard error are one terminal: what was shown of a sentence makes way for the whole."""
     spoken = [(("he",), False), (("help",), False), (("help",), True), (("yes",), False), (("no",), True), ((), True)]
-    monkeypatch.setattr("mdasr.recognize.listener.listen", lambda *_: [Heard(0.0, *each) for each in spoken])
+    monkeypatch.setattr("mdasr.recognize.streaming.listen", lambda *_: [Heard(0.0, *each) for each in spoken])
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO()}))
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as terminal:

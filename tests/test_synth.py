@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.language import ngram
 from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon

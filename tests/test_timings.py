@@ -6,10 +6,10 @@ import pytest
 from praatio import textgrid
 
 from mdasr.cli.main import main
+from mdasr.corpus.alignment_files import ctm_lines, import_alignments, joined, read_ctm, read_textgrid, write_textgrid
 from mdasr.corpus.records import Alignment
-from mdasr.corpus.timings import ctm_lines, import_alignments, joined, read_ctm, read_textgrid, write_textgrid
 from mdasr.language.lexicon import Lexicon
-from mdasr.training.wording import check_phones
+from mdasr.training.word_models import check_phones
 from tests.test_loader import toy_corpus
 
 SPOKEN = Alignment(

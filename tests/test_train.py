@@ -15,7 +15,7 @@ import pytest
 
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig
-from mdasr.acoustic.schedule import RowOptions
+from mdasr.acoustic.row_schedule import RowOptions
 from mdasr.acoustic.train import (
     EarlyStopping,
     TrainOptions,

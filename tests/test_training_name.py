@@ -26,8 +26,8 @@ from mdasr.training.ingredients import Training
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.regimes import AS_PUBLISHED, Regime
 from mdasr.training.scales import MINI, Scale
-from mdasr.training.speech import Speech
-from mdasr.training.wording import Shared, Wording
+from mdasr.training.speech_split import Speech
+from mdasr.training.word_models import Shared, Wording
 from tests.test_loader import toy_corpus
 
 ONE_MORE = (*ingredients.FAST_CODECS, Codec("opus", 24))

@@ -138,7 +138,7 @@ def test_a_model_to_rescore_with_is_checked_before_recognising(words, untrained,
     other = ngram.train_ngrams([words[:2]], 2, words)
     other.write_arpa(tmp_path / "other.arpa")
     soundfile.write(tmp_path / "in.wav", np.zeros(8000), 16_000)
-    monkeypatch.setattr("mdasr.recognize.scoring.scores", None)
+    monkeypatch.setattr("mdasr.recognize.network_scores.scores", None)
     for command, given in (("evaluate", few.directory), ("transcribe", tmp_path / "in.wav")):
         rescored = [command, str(tmp_path / "model"), str(given), "--rescore", str(tmp_path / "other.arpa")]
         assert main(rescored) == 2

@@ -9,7 +9,7 @@ import scipy.signal
 import soundfile
 
 from mdasr.cli.main import main
-from mdasr.corpus.audio import to_int16
+from mdasr.corpus.audio_files import to_int16
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_manifest

@@ -18,10 +18,10 @@ from jax import lax
 from jaxtyping import Array, Float, Int32
 
 from mdasr import frontend
-from mdasr.acoustic.schedule import RowOptions
-from mdasr.core.waves import RATE_HZ
+from mdasr.acoustic.row_schedule import RowOptions
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.frontend import FeatureKind
-from mdasr.perturb import bandwidth, levels, responses
+from mdasr.perturb import bandwidth, loudness, responses
 from mdasr.perturb.packed import Packed, Shapes
 from mdasr.perturb.responses import LEAD
 
@@ -66,20 +66,20 @@ def add_room(
     spectra = jnp.fft.rfft(impulse_responses(room, shapes) * room.present[:, None], size)
     heard = jnp.fft.irfft(jnp.fft.rfft(wave, size) * spectra[0], size)[LEAD : LEAD + shapes.samples] * within
     speech_power = active_power(wave, length)
-    heard *= levels.level_gain(speech_power, active_power(heard, length), jnp)
+    heard *= loudness.level_gain(speech_power, active_power(heard, length), jnp)
     playing = room.noises.astype(jnp.float32) * room.loudness[:, None]
     noise = jnp.fft.irfft((jnp.fft.rfft(playing, size) * spectra[1:]).sum(0), size)[shapes.taps :][: shapes.samples]
     noise *= within
     noise_power = (noise**2).sum() / jnp.maximum(length, 1)
-    heard += noise * levels.noise_gain(speech_power, noise_power, room.snr_db, jnp)
-    return levels.limited(heard, jnp)
+    heard += noise * loudness.noise_gain(speech_power, noise_power, room.snr_db, jnp)
+    return loudness.limited(heard, jnp)
 
 
 def active_power(wave: Float[AnyArray, " samples"], length: AnyArray) -> Float[Array, ""]:
-    """`mdasr.perturb.levels.active_power` of a wave's first `length` samples."""
-    count = len(wave) // levels.FRAME
-    powers = (wave[: count * levels.FRAME].reshape(count, levels.FRAME) ** 2).mean(1)
-    return levels.mean_of_loud(jnp.where(jnp.arange(count) < length // levels.FRAME, powers, 0), jnp)
+    """`mdasr.perturb.loudness.active_power` of a wave's first `length` samples."""
+    count = len(wave) // loudness.FRAME
+    powers = (wave[: count * loudness.FRAME].reshape(count, loudness.FRAME) ** 2).mean(1)
+    return loudness.mean_of_loud(jnp.where(jnp.arange(count) < length // loudness.FRAME, powers, 0), jnp)
 
 
 def narrow(wave: Float[AnyArray, " samples"]) -> Float[Array, " samples"]:
@@ -106,7 +106,7 @@ def perturb(packed: Packed, shapes: Shapes) -> Float[Array, "batch samples"]:
         wave = jnp.where(row.reverberant, add_room(wave, row.lengths, row, shapes), wave)
         wave = jnp.where(row.narrowband, narrow(wave), wave)
         wave = jnp.where(jnp.arange(shapes.samples) < row.lengths, wave, 0)
-        return levels.clipped(wave, jnp)
+        return loudness.clipped(wave, jnp)
 
     return jax.vmap(one)(packed)
 

@@ -19,8 +19,8 @@ from absl import flags
 from jaxtyping import Float, Int
 
 from mdasr import frontend
-from mdasr.acoustic.schedule import Piece, RowOptions, RowPlan, Source
-from mdasr.core.waves import RATE_HZ
+from mdasr.acoustic.row_schedule import Piece, RowOptions, RowPlan, Source
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Utterance
 from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE

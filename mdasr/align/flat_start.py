@@ -19,7 +19,7 @@ from mdasr import frontend
 from mdasr.align.hmm import SILENT, UtteranceGraph
 from mdasr.align.monophones import Aligner, AlignerOptions, train_monophones, transcript_graph
 from mdasr.core.digests import digest
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Alignments, Corpus, Utterance, write_alignments
 from mdasr.language.lexicon import SILENCE, Lexicon
 

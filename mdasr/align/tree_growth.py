@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mdasr.align.tree import Branch, Node, Tree, check_phone_set, membership
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.frontend import HOP, WINDOW
 from mdasr.language.lexicon import SILENCE
 

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from mdasr.analysis.ivectors import ExtractorOptions, ivectors, train_extractor
 from mdasr.analysis.similarity import Cluster
 from mdasr.analysis.ubm import UbmOptions, statistics, train_ubm
-from mdasr.core.streams import random_stream
+from mdasr.core.random_streams import random_stream
 from mdasr.corpus.records import Corpus, Utterance
 from mdasr.frontend import add_deltas, cepstra, feature_stats, log_mel, normalize
 from mdasr.perturb.bandwidth import narrowband
-from mdasr.perturb.levels import active_power
+from mdasr.perturb.loudness import active_power
 
 CEPSTRA = 20  # with two derivatives, the 60 features of Dehak et al. (2011)
 SPEECH_DB = 30.0  # below its loudest frame an utterance is not speech any more (Kinnunen and Li, 2010)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mdasr import frontend
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Utterance
 from mdasr.perturb import PAPER_ROOMS, Room, impulse_responses
 from mdasr.perturb.responses import LEAD

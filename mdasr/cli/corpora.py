@@ -36,7 +36,7 @@ def prepare_command(chosen: argparse.Namespace) -> int:
     found = validate_corpora([chosen.out], limits_of(chosen), chosen.workers)
     if chosen.align:
         from mdasr.align.flat_start import align
-        from mdasr.training.wording import covering_lexicon
+        from mdasr.training.word_models import covering_lexicon
 
         corpora = [Corpus(chosen.out)]
         print(align(corpora, covering_lexicon(corpora, chosen.lexicon)))
@@ -65,8 +65,8 @@ def _report(found: Validation, path: Path | None) -> int:
 def align_command(chosen: argparse.Namespace) -> int:
     """Align corpora from a flat start, or take over alignments of other tools; and write them as files."""
     from mdasr.align.flat_start import align
-    from mdasr.corpus.timings import ctm_lines, import_alignments, write_textgrid
-    from mdasr.training.wording import covering_lexicon
+    from mdasr.corpus.alignment_files import ctm_lines, import_alignments, write_textgrid
+    from mdasr.training.word_models import covering_lexicon
 
     corpora, name = [Corpus(directory) for directory in chosen.corpora], chosen.name
     if chosen.read:

@@ -32,8 +32,8 @@ def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED
     from mdasr.perturb.noises import SoundSource
     from mdasr.training.ingredients import Training
     from mdasr.training.scales import find_scale, override
-    from mdasr.training.speech import Speech
-    from mdasr.training.wording import Wording
+    from mdasr.training.speech_split import Speech
+    from mdasr.training.word_models import Wording
 
     noise, corpora = chosen.noise or bool(chosen.noise_on), [Corpus(directory) for directory in chosen.corpora]
     if regime.curriculum and not (noise or chosen.codec):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from mdasr.core.files import read_json
-from mdasr.core.waves import RATE_HZ
-from mdasr.corpus.audio import read_audio
+from mdasr.core.waveforms import RATE_HZ
+from mdasr.corpus.audio_files import read_audio
 from mdasr.corpus.records import Corpus
 from mdasr.perturb import Policy, require
 from mdasr.perturb.conditions import FORMS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mdasr.decode.lattice import Lattice
     from mdasr.model.directory import Recognizer
     from mdasr.perturb.room import Sounds
-    from mdasr.recognize.listener import Network
+    from mdasr.recognize.streaming import Network
     from mdasr.score.wer import Scored
 
 LOWEST_RATE_HZ = 1000  # of a stream: who gives less means kHz
@@ -135,7 +135,7 @@ def evaluated(
 def transcribe_command(chosen: argparse.Namespace) -> int:
     """Print what is said in each recording, or in a stream of samples while it comes."""
     from mdasr.model.directory import Recognizer
-    from mdasr.recognize.scoring import Streamed
+    from mdasr.recognize.network_scores import Streamed
     from mdasr.recognize.serve import Served
     from mdasr.recognize.transcript import FORMATS, Depth, alternatives, transcribe
     from mdasr.recognize.words import check_rescoring
@@ -206,7 +206,7 @@ def listen_to_stdin(network: Network, rate_hz: int) -> int:
     import numpy as np
     import soxr
 
-    from mdasr.recognize.listener import listen
+    from mdasr.recognize.streaming import listen
 
     resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32") if rate_hz != RATE_HZ else None
 

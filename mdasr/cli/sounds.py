@@ -12,8 +12,8 @@ import soundfile
 from tqdm import tqdm
 
 from mdasr.core.files import read_text
-from mdasr.core.waves import RATE_HZ
-from mdasr.corpus.audio import read_audio, to_int16
+from mdasr.core.waveforms import RATE_HZ
+from mdasr.corpus.audio_files import read_audio, to_int16
 from mdasr.corpus.records import Corpus
 from mdasr.perturb import (
     EVALUATION_ROOMS,

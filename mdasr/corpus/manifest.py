@@ -13,8 +13,8 @@ import soundfile
 
 from mdasr.core.digests import digest
 from mdasr.core.files import write_atomically
-from mdasr.core.waves import RATE_HZ
-from mdasr.corpus.audio import to_int16 as to_int16  # of this module, too
+from mdasr.core.waveforms import RATE_HZ
+from mdasr.corpus.audio_files import to_int16 as to_int16  # of this module, too
 from mdasr.corpus.entries import Choice, SetAside, read_rows
 from mdasr.corpus.importers import read_source
 from mdasr.corpus.listing import Origin

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int, Int16
 from tqdm import tqdm
 
 from mdasr.core.files import read_array, read_json, write_array, write_atomically
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.arrayrecords import Shards
 from mdasr.corpus.arrayrecords import shard_path as shard_path  # of this module, too
 from mdasr.corpus.arrayrecords import write_shard as write_shard

@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from mdasr.core.files import write_atomically
 from mdasr.core.processes import die_with_parent
-from mdasr.core.waves import RATE_HZ
-from mdasr.corpus.audio import decode_audio, read_audio, to_int16
+from mdasr.core.waveforms import RATE_HZ
+from mdasr.corpus.audio_files import decode_audio, read_audio, to_int16
 from mdasr.corpus.columns import audio_bytes
 from mdasr.corpus.entries import Row, SetAside
 from mdasr.corpus.records import Utterance, encode_utterance, shard_path, write_shard

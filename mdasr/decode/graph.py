@@ -24,10 +24,10 @@ from jaxtyping import Int
 
 from mdasr.core.digests import digest
 from mdasr.core.files import read_json, read_text, replacing, sha256_of, write_atomically
+from mdasr.decode.build_stages import Made, Progress, Stage, run_stages
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import announced, build_grammar
-from mdasr.decode.parts import Label, Tying, compose, disambiguated, hmms, labels_of, pronouncer, relabeller
-from mdasr.decode.stages import Made, Progress, Stage, run_stages
+from mdasr.decode.transducers import Label, Tying, compose, disambiguated, hmms, labels_of, pronouncer, relabeller
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 
 FORMAT = 3

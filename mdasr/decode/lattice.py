@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.decode.graph import Graph
-from mdasr.decode.links import StateLattice, state_lattice
 from mdasr.decode.search import Hypothesis, SearchOptions
+from mdasr.decode.token_links import StateLattice, state_lattice
 from mdasr.decode.tokens import best_path, pass_tokens
 from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE

@@ -12,7 +12,7 @@ import numpy as np
 
 from mdasr.decode.lattice import Lattice, pruned
 from mdasr.language.backoff import NGram
-from mdasr.language.levels import SHIFT
+from mdasr.language.ngram_arrays import SHIFT
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
 
 Context = tuple[int, ...]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mdasr.core.files import existing
 from mdasr.language.backoff import NGram
-from mdasr.language.levels import SHIFT, Level
+from mdasr.language.ngram_arrays import SHIFT, Level
 from mdasr.language.vocabulary import BEGIN, END
 
 Lines = Iterator[tuple[int, list[str]]]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from tqdm import tqdm
 
-from mdasr.language.levels import Level, ngram_words
+from mdasr.language.ngram_arrays import Level, ngram_words
 
 _BLOCK = 1 << 14
 _PLACES = 9  # after the point

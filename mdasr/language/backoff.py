@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 
 from mdasr.core.files import replacing
 from mdasr.language.arpa_writer import arpa_blocks
-from mdasr.language.levels import Level
+from mdasr.language.ngram_arrays import Level
 from mdasr.language.vocabulary import closed, encode
 
 NEVER = -99.0  # ARPA's log10 probability of what is never predicted: the beginning of a sentence

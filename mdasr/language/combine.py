@@ -16,7 +16,7 @@ import scipy.special
 from jaxtyping import Float, Int64
 
 from mdasr.language.backoff import NEVER, NGram
-from mdasr.language.levels import SHIFT, WORD, Level, ngram_words
+from mdasr.language.ngram_arrays import SHIFT, WORD, Level, ngram_words
 from mdasr.language.vocabulary import BEGIN, END
 
 How = Literal["bayesian", "linear"]

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int32, Int64
 from tqdm import tqdm
 
 from mdasr.language.backoff import NEVER, NGram
-from mdasr.language.levels import SHIFT, Level
+from mdasr.language.ngram_arrays import SHIFT, Level
 from mdasr.language.vocabulary import numbered_text
 
 Discounting = Literal["modified", "single"] | float

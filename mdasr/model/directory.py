@@ -30,15 +30,7 @@ from mdasr.acoustic.network import ModelConfig, init_params, read_config
 from mdasr.align.tree import Tree
 from mdasr.core import schema
 from mdasr.core.digests import digest
-from mdasr.core.files import (
-    read_array,
-    read_arrays,
-    read_json,
-    read_text,
-    write_array,
-    write_arrays,
-    write_atomically,
-)
+from mdasr.core.files import read_array, read_arrays, read_json, read_text, write_array, write_arrays, write_atomically
 from mdasr.decode.graph import Graph, build_graph, ingredients
 from mdasr.decode.search import SearchOptions
 from mdasr.frontend import Subsampling

@@ -1,6 +1,6 @@
 """§3.1-3.3: room and noise, bandwidth, codec, as pure functions behind recipes; free of jax."""
 
-from mdasr.core.streams import random_stream
+from mdasr.core.random_streams import random_stream
 from mdasr.perturb.bandwidth import narrowband, to_16_khz
 from mdasr.perturb.codec import (
     CODERS,

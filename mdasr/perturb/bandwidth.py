@@ -8,7 +8,7 @@ import numpy as np
 import soxr
 from jaxtyping import Float
 
-from mdasr.core.waves import RATE_HZ, checked
+from mdasr.core.waveforms import RATE_HZ, checked
 
 NARROW_RATE_HZ = 8_000
 REACH = 1024  # samples on either side of the centre of `low_pass`
@@ -17,7 +17,7 @@ REACH = 1024  # samples on either side of the centre of `low_pass`
 def to_16_khz(wave: Float[np.ndarray, " samples"], rate_hz: int | float) -> Float[np.ndarray, " resampled"]:
     """A wave of any rate at the 16 kHz that everything here works at, float32.
 
-    ValueError for a rate that is none, and for a wave as `waves.checked` says.
+    ValueError for a rate that is none, and for a wave as `waveforms.checked` says.
     """
     if not 1_000 <= rate_hz <= 1_000_000:
         raise ValueError(f"rate_hz {rate_hz} must lie between 1,000 and 1,000,000; what rate was the wave sampled at?")

@@ -18,8 +18,8 @@ import numpy as np
 import soxr
 from jaxtyping import Bool, Float, Int16
 
-from mdasr.core.streams import random_stream
-from mdasr.core.waves import RATE_HZ, checked
+from mdasr.core.random_streams import random_stream
+from mdasr.core.waveforms import RATE_HZ, checked
 
 Search = Literal["default", "fast"]
 
@@ -96,7 +96,7 @@ def encode_decode(wave: Float[np.ndarray, " samples"], codec: Codec) -> Float[np
     """What is left of `wave` after `codec`: float32 at 16 kHz, of the same length, its delay taken out.
 
     The encoder gets 16 bits a sample, as recordings have them, at its own rate. ImportError where its library is not
-    installed, ValueError where that lacks the codec (`require` says so beforehand), and as `waves.checked` says.
+    installed, ValueError where that lacks the codec (`require` says so beforehand), and as `waveforms.checked` says.
     """
     wave = checked(wave)
     if not len(wave):

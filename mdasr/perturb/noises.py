@@ -17,8 +17,8 @@ import scipy.signal
 import soundfile
 from jaxtyping import Float
 
-from mdasr.core.streams import random_stream
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.random_streams import random_stream
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.perturb.bandwidth import to_16_khz
 from mdasr.perturb.room import Sounds
 

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from mdasr.core import schema
-from mdasr.core.streams import random_stream
-from mdasr.core.waves import checked
+from mdasr.core.random_streams import random_stream
+from mdasr.core.waveforms import checked
 from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.codec import Codec, encode_decode
-from mdasr.perturb.levels import clipped
+from mdasr.perturb.loudness import clipped
 from mdasr.perturb.room import (
     PAPER_ROOMS,
     TRAINING_ROOMS,
@@ -174,7 +174,7 @@ def perturb(
     """Carry out a recipe on a 16 kHz waveform: float32 in [-1, 1), as long, and aligned within a sample.
 
     `noises` holds at least the snippets that the recipe names, and `measured` the room responses. ValueError as
-    `waves.checked`, `add_room` and `encode_decode` say.
+    `waveforms.checked`, `add_room` and `encode_decode` say.
     """
     wave = checked(wave)
     if recipe.room is not None:

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Float, Int
 
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 
 SPEED_M_PER_S = 343.0
 LEAD = 40  # samples before the direct path in a response: the band limit makes it ring on both sides

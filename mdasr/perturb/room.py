@@ -13,10 +13,10 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Float
 
-from mdasr.core.streams import random_stream
-from mdasr.core.waves import RATE_HZ, checked
+from mdasr.core.random_streams import random_stream
+from mdasr.core.waveforms import RATE_HZ, checked
 from mdasr.perturb import responses as simulator
-from mdasr.perturb.levels import active_power, level_gain, limited, noise_gain
+from mdasr.perturb.loudness import active_power, level_gain, limited, noise_gain
 from mdasr.perturb.responses import LEAD, Position
 
 TRAINING_ROOMS = (0, 3_000_000)  # §3.1: "sampled from a collection of 3 million pre-generated configurations"
@@ -255,7 +255,7 @@ def add_room(
     A noise shorter than the utterance is looped with a cross-fade; one that is silent there adds nothing. `measured`
     holds the responses that a `MeasuredRoom` names.
     ValueError where a snippet or a response is missing or empty, or holds what is no finite number, or a SNR is asked
-    for and `wave` is digital silence, and as `waves.checked` says.
+    for and `wave` is digital silence, and as `waveforms.checked` says.
     """
     wave = checked(wave)
     if isinstance(room, MeasuredRoom):

@@ -30,11 +30,11 @@ from mdasr.acoustic import accelerated
 from mdasr.acoustic.encoders.interface import Packed
 from mdasr.acoustic.network import log_posteriors
 from mdasr.core.files import write_atomically
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.model.directory import Recognizer
-from mdasr.recognize.listener import listen, window_samples
-from mdasr.recognize.scoring import CHUNK, Streamed
+from mdasr.recognize.network_scores import CHUNK, Streamed
 from mdasr.recognize.serve import FORMAT, Served
+from mdasr.recognize.streaming import listen, window_samples
 from mdasr.recognize.words import recognize
 
 PLATFORMS = ("cpu", "cuda", "tpu")

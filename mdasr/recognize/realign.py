@@ -20,7 +20,7 @@ from mdasr.corpus.records import Alignment, Corpus, Utterance, write_alignments
 from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
 from mdasr.model.directory import Recognizer, params_digest
-from mdasr.recognize.scoring import score_blocks
+from mdasr.recognize.network_scores import score_blocks
 
 VERSION = 2
 SILENCE_PROBABILITY = 0.5

@@ -45,7 +45,7 @@ AnyArray = Array | np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """What `mdasr export` wrote, ready to hear: a `mdasr.recognize.listener.Network`."""
+    """What `mdasr export` wrote, ready to hear: a `mdasr.recognize.streaming.Network`."""
 
     chunk: int
     output_delay: int

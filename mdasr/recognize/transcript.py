@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.decode.lattice import Lattice, word_times
 from mdasr.decode.paths import confidences, nbest
 from mdasr.decode.search import Hypothesis
 from mdasr.model.directory import Recognizer
-from mdasr.recognize.scoring import ROWS
+from mdasr.recognize.network_scores import ROWS
 from mdasr.recognize.words import recognize, recognize_lattices
 
 SHORTEST_S, LONGEST_S = 10.0, 20.0  # of a piece, the last of a recording apart

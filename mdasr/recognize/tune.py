@@ -15,14 +15,14 @@ import scipy.optimize
 from jaxtyping import Bool, Float
 from tqdm import tqdm
 
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Utterance
 from mdasr.decode.graph import Graph
 from mdasr.decode.lattice import search_lattice
 from mdasr.decode.paths import log_odds, shares
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.model.directory import Recognizer
-from mdasr.recognize.scoring import score_blocks
+from mdasr.recognize.network_scores import score_blocks
 from mdasr.score.wer import GAP, Errors, align_words, count_errors
 
 GRIDS = {"acoustic_scale": (0.2, 0.3, 0.4, 0.5, 0.65, 0.85, 1.1), "insertion_penalty": (-2.0, -1.0, 0.0, 1.0, 2.0)}

@@ -22,7 +22,7 @@ from mdasr.language.lexicon import listed
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Policy, draw, perturb
 from mdasr.perturb.room import Sounds
-from mdasr.recognize.scoring import score_blocks
+from mdasr.recognize.network_scores import score_blocks
 from mdasr.score.wer import Scored, count_errors
 
 T = TypeVar("T")

@@ -11,8 +11,8 @@ import scipy.signal
 import soxr
 from jaxtyping import Float
 
-from mdasr.core.waves import RATE_HZ
-from mdasr.perturb.levels import active_power, noise_gain
+from mdasr.core.waveforms import RATE_HZ
+from mdasr.perturb.loudness import active_power, noise_gain
 from mdasr.perturb.room import RoomRanges, add_room, draw_room
 
 TELEPHONE_RATE_HZ = 8000

@@ -25,8 +25,8 @@ import soxr
 from jaxtyping import Float
 from tqdm import tqdm
 
-from mdasr.core.streams import random_stream
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.random_streams import random_stream
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import (
     Alignment,
     Corpus,
@@ -39,7 +39,7 @@ from mdasr.corpus.records import (
 )
 from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, pronounce, require_espeak, speak
 from mdasr.language.lexicon import SILENCE
-from mdasr.perturb.levels import active_power
+from mdasr.perturb.loudness import active_power
 from mdasr.perturb.noises import make_noises
 from mdasr.perturb.room import EVALUATION_ROOMS, TRAINING_ROOMS
 from mdasr.synth.channel import TELEPHONE_RATE_HZ, equalise, transmit

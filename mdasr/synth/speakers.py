@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mdasr.core.streams import random_stream
+from mdasr.core.random_streams import random_stream
 from mdasr.language.espeak import ACCENTS, Voice
 
 _TRAIN = """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mdasr.acoustic.schedule import Source, balanced, subset
+from mdasr.acoustic.row_schedule import Source, balanced, subset
 from mdasr.core.digests import Named, digest, flat
 from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Language, Recognizer, params_digest
@@ -18,8 +18,8 @@ from mdasr.training.plan import FAST_CODECS, FeaturesOn, room_ranges
 from mdasr.training.pool import Pool
 from mdasr.training.regimes import AS_PUBLISHED, Regime
 from mdasr.training.scales import NETWORK, Scale
-from mdasr.training.speech import AlignmentOf, Speech
-from mdasr.training.wording import Shared, Wording, flat_alignment
+from mdasr.training.speech_split import AlignmentOf, Speech
+from mdasr.training.word_models import Shared, Wording, flat_alignment
 
 TRAINING_VERSION = 3  # to be raised with every change after which the same ingredients give another model
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts

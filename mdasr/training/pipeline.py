@@ -22,7 +22,7 @@ from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, pl
 from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import AS_PUBLISHED, OWN_ALONE
 from mdasr.training.scales import NETWORK
-from mdasr.training.wording import Shared, adapt_words, joined
+from mdasr.training.word_models import Shared, adapt_words, joined
 
 
 def check_parent(directory: Path, parent: Recognizer, tree: Tree, training: Training) -> None:

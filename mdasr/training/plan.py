@@ -18,7 +18,7 @@ from mdasr.acoustic.adversary import Adversary
 from mdasr.acoustic.encoders.interface import Encoder
 from mdasr.acoustic.loader import PackedRowMaker, RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig, init_params, network, rows_of
-from mdasr.acoustic.schedule import RowOptions, RowPlan
+from mdasr.acoustic.row_schedule import RowOptions, RowPlan
 from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions
 from mdasr.align.tree import Tree
 from mdasr.model.directory import Recognizer

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mdasr.acoustic.loader import step_labels
-from mdasr.acoustic.schedule import Source
+from mdasr.acoustic.row_schedule import Source
 from mdasr.align.tree import Tree
 from mdasr.core.digests import digest
 from mdasr.corpus.records import Utterance

@@ -14,7 +14,7 @@ AnyArray = Array | np.ndarray
 class Outputs(NamedTuple):
     """What the network's outputs mean to a decoder.
 
-    `topology` names the HMM of an output (`decode.parts.TOPOLOGIES`). With `subtracts_priors`, scores are log
+    `topology` names the HMM of an output (`decode.transducers.TOPOLOGIES`). With `subtracts_priors`, scores are log
     posteriors less log priors. Tuning begins at `acoustic_scale`.
     """
 

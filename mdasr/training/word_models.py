@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mdasr import frontend
-from mdasr.acoustic.schedule import Source
+from mdasr.acoustic.row_schedule import Source
 from mdasr.align import flat_start, tree_growth
 from mdasr.align.monophones import AlignerOptions
 from mdasr.align.tree import Tree
@@ -28,7 +28,7 @@ from mdasr.language.lexicon import LEXICON, Lexicon, origins
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.recognize import realign
 from mdasr.training.scales import Scale
-from mdasr.training.speech import AlignmentOf
+from mdasr.training.speech_split import AlignmentOf
 
 QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks between)"
 

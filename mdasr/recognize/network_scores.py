@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 from mdasr import frontend
 from mdasr.acoustic.encoders.interface import Packed
 from mdasr.acoustic.network import ModelConfig, log_posteriors
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.decode.graph import Graph
 from mdasr.decode.search import SearchOptions
 from mdasr.frontend import Subsampling
@@ -95,7 +95,7 @@ def score_blocks(
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """A recogniser that hears a stream piece by piece: a `recognize.listener.Network`."""
+    """A recogniser that hears a stream piece by piece: a `recognize.streaming.Network`."""
 
     recognizer: Recognizer
     chunk: int = CHUNK
@@ -123,7 +123,7 @@ class Streamed:
     def answer(
         self, samples: Float[np.ndarray, " window"], heard: tuple[int, int], state: Any = None
     ) -> tuple[Float[np.ndarray, "chunk outputs"], Any]:
-        """Scores of the next `chunk` steps of a stream (`recognize.listener.Network`)."""
+        """Scores of the next `chunk` steps of a stream (`recognize.streaming.Network`)."""
         recognizer, kind = self.recognizer, frontend.feature_kind(self.recognizer.config.features)
         frames = frontend.frames_between(frontend.log_mel(samples), kind, *heard, np)
         frames = frames[kind.margin : len(frames) - kind.margin]

@@ -44,7 +44,7 @@ class Contents:
 
 def write_report(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) -> Path:
     """Write the page of all that a laboratory has made so far; ValueError where a file of it is damaged."""
-    from experiments.page import page
+    from experiments.report_page import page
 
     path = laboratory.root / f"report{laboratory.variant}.html"
     write_atomically(path, page(read_contents(laboratory, tables)))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool
 
-from mdasr.acoustic.schedule import Source
+from mdasr.acoustic.row_schedule import Source
 from mdasr.core.digests import Named
 from mdasr.corpus.records import Corpus
 from mdasr.perturb import Policy

@@ -14,7 +14,7 @@ import soxr
 from jaxtyping import Float32, Int16
 
 from mdasr.core.files import existing
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 
 _OF_LIBSNDFILE = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au")
 SLACK_S = 0.05  # frames of MP3 and the like: a file may be this much shorter than it says

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus, Utterance
 from mdasr.frontend import PAPER_STEPS, Subsampling
 from mdasr.perturb import Policy, random_stream

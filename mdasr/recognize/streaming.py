@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mdasr import frontend
-from mdasr.core.waves import RATE_HZ
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.decode.graph import Graph
 from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Hypothesis, Search, SearchOptions

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
 from experiments.charts import MOST_COLUMNS, Adaptation, Course, Point, draw_errors, draw_starts, draw_training
-from experiments.contents import NOT_JUDGED, Contents, TrainedModel
 from experiments.markup import document, figure, grid, heads, section, tag
 from experiments.models import IN_DOMAIN
+from experiments.report_contents import NOT_JUDGED, Contents, TrainedModel
 from mdasr.training.regimes import AS_PUBLISHED
 
 VERDICTS = ("holds", "fails", "undecided", NOT_JUDGED)
