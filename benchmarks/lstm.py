@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mdasr.acoustic.devices import device
-from mdasr.acoustic.encoders.interface import Packed, steps_of
+from mdasr.acoustic.encoders.interface import PackedFrames, steps_of
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, host_share, initial_state, make_train_step, replicate, shard_batch
 from mdasr.core.waveforms import RATE_HZ
@@ -115,7 +115,7 @@ def torch_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[]
 
     model = Network().to(where)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    stacked = np.asarray(steps_of(Packed(batch["frames"], batch["segments"]), PAPER_STEPS)[0])
+    stacked = np.asarray(steps_of(PackedFrames(batch["frames"], batch["segments"]), PAPER_STEPS)[0])
     features = torch.from_numpy(stacked.swapaxes(0, 1).copy()).to(where)
     labels = torch.from_numpy(batch["labels"].T.astype(np.int64)).to(where)
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 
 from mdasr import frontend
-from mdasr.acoustic.encoders.interface import Packed, steps_of
+from mdasr.acoustic.encoders.interface import PackedFrames, steps_of
 from mdasr.frontend import BANDS, PAPER_STEPS, FeatureStats, feature_stats, log_mel, num_frames, num_samples
 
 
@@ -21,7 +21,7 @@ def speechlike(samples: int, seed: int = 0) -> np.ndarray:
 
 def stacked(frames: np.ndarray) -> np.ndarray:
     """What the paper's steps take of the frames of one utterance."""
-    return np.asarray(steps_of(Packed(frames[None], np.ones((1, len(frames)), np.int32)), PAPER_STEPS)[0])[0]
+    return np.asarray(steps_of(PackedFrames(frames[None], np.ones((1, len(frames)), np.int32)), PAPER_STEPS)[0])[0]
 
 
 def test_filters_are_those_of_librosa_and_none_is_empty():

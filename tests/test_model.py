@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mdasr.acoustic.encoders.interface import Packed
+from mdasr.acoustic.encoders.interface import PackedFrames
 from mdasr.acoustic.encoders.lstm import LSTM, recurrence
 from mdasr.acoustic.network import AcousticModel, Ensemble, ModelConfig, Rows, _dropout, init_params, log_posteriors
 from mdasr.frontend import BANDS, PAPER_STEPS
@@ -16,19 +16,19 @@ from mdasr.training.scales import PAPER
 REFERENCE = Path(__file__).parent / "references" / "torch_lstm.npz"
 
 
-def packed(seed: int, rows: int, steps: int, second: int | None = None) -> Packed:
+def packed(seed: int, rows: int, steps: int, second: int | None = None) -> PackedFrames:
     """Random frames of so many steps; where it is given, a second utterance begins at the step `second`."""
     shape = (rows, PAPER_STEPS.num_frames(steps))
     segments = np.ones(shape, np.int32)
     if second is not None:
         segments[:, 3 * second :] = 2
-    return Packed(np.random.default_rng(seed).standard_normal((*shape, BANDS)).astype(np.float32), segments)
+    return PackedFrames(np.random.default_rng(seed).standard_normal((*shape, BANDS)).astype(np.float32), segments)
 
 
-def part(packed: Packed, first: int, end: int) -> Packed:
+def part(packed: PackedFrames, first: int, end: int) -> PackedFrames:
     """Steps from `first` up to `end`."""
     frames = slice(3 * first, 3 * first + PAPER_STEPS.num_frames(end - first))
-    return Packed(packed.frames[:, frames], packed.segments[:, frames])
+    return PackedFrames(packed.frames[:, frames], packed.segments[:, frames])
 
 
 def layer(x, wx, wh, bias, h0, c0):
@@ -173,7 +173,7 @@ def test_dropout_of_a_row_depends_on_its_key_alone(small):
     model, params = small
     rows, keys = packed(3, 4, 10), jax.random.split(jax.random.key(0), 4)
     whole, _ = model.apply(params, Rows(rows), None, keys)
-    half, _ = model.apply(params, Rows(Packed(rows.frames[2:], rows.segments[2:])), None, keys[2:])
+    half, _ = model.apply(params, Rows(PackedFrames(rows.frames[2:], rows.segments[2:])), None, keys[2:])
     np.testing.assert_allclose(whole[2:], half, atol=1e-6)
     masks = _dropout(np.ones((500, 4, 6), np.float32), 0.3, 0, keys)
     assert float(masks.mean()) == pytest.approx(1, abs=0.02)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers, reversal_weight, reverse
-from mdasr.acoustic.encoders.interface import Packed
+from mdasr.acoustic.encoders.interface import PackedFrames
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats
 from mdasr.acoustic.network import ModelConfig, Rows, init_params, log_posteriors, network
@@ -213,7 +213,7 @@ def frames_of_steps(rng, steps):
 
 def heard(*rows):
     """Each row one utterance."""
-    return Packed(np.stack(rows), np.ones((len(rows), len(rows[0])), np.int32))
+    return PackedFrames(np.stack(rows), np.ones((len(rows), len(rows[0])), np.int32))
 
 
 def random_adapters(params, rng):
@@ -297,7 +297,7 @@ def test_a_model_trains_under_a_regime(sources, words, tmp_path, regime):
     assert (np.abs(plain - hearing).max() > 1e-5) == regime.adapters
     if regime.adapters:
         delay = again.output_delay
-        late = Packed(*(np.pad(part, ((0, 0), (0, 3 * delay), (0, 0))[: part.ndim]) for part in heard(*x)[:2]))
+        late = PackedFrames(*(np.pad(part, ((0, 0), (0, 3 * delay), (0, 0))[: part.ndim]) for part in heard(*x)[:2]))
         told = np.ones((1, 30 + delay), np.int32)  # "Few" is the first
         logits = network(again.config).apply({"params": again.params}, Rows(late, told))[0][0, delay:]
         np.testing.assert_allclose(hearing, jax.nn.log_softmax(logits) - again.log_priors, atol=1e-5)

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from mdasr import frontend
 from mdasr.acoustic import accelerated
-from mdasr.acoustic.encoders.interface import Packed
+from mdasr.acoustic.encoders.interface import PackedFrames
 from mdasr.acoustic.network import log_posteriors
 from mdasr.core.files import write_atomically
 from mdasr.core.waveforms import RATE_HZ
@@ -50,7 +50,7 @@ class StateLayout(NamedTuple):
     @classmethod
     def of(cls, recognizer: Recognizer) -> StateLayout:
         config, frames = recognizer.config, recognizer.subsampling.num_frames(CHUNK)
-        one = Packed(jnp.zeros((1, frames, config.width)), jnp.zeros((1, frames), jnp.int32))
+        one = PackedFrames(jnp.zeros((1, frames, config.width)), jnp.zeros((1, frames), jnp.int32))
         state = jax.eval_shape(lambda: log_posteriors(config, dict(recognizer.params), one)[1])
         leaves, tree = jax.tree.flatten(state)
         return cls(tuple(leaves), tree, 0 if config.members == 1 else 1)
@@ -95,7 +95,7 @@ def streaming_step(recognizer: Recognizer) -> Callable:
     def step(
         samples: Float[Array, "batch window"], heard: Int[Array, "batch 2"], state: Float[Array, "batch size"]
     ) -> tuple[Float[Array, "batch chunk outputs"], Float[Array, "batch size"]]:
-        packed = Packed(*jax.vmap(frames)(samples, heard))
+        packed = PackedFrames(*jax.vmap(frames)(samples, heard))
         posteriors, after = log_posteriors(config, params, packed, layout.unpack(state), recognizer.domain)
         return posteriors - recognizer.score_offsets, layout.pack(after)
 

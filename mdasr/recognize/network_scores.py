@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from mdasr import frontend
-from mdasr.acoustic.encoders.interface import Packed
+from mdasr.acoustic.encoders.interface import PackedFrames
 from mdasr.acoustic.network import ModelConfig, log_posteriors
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.decode.graph import Graph
@@ -54,7 +54,7 @@ def scores(
             heard = subsampling.num_frames(counts[i])
             padded[row, :heard], segments[row, :heard] = features[i][:heard], 1
         forward = _forward(recognizer.config, recognizer.domain)
-        output = np.asarray(forward(recognizer.params, Packed(padded, segments))[0])
+        output = np.asarray(forward(recognizer.params, PackedFrames(padded, segments))[0])
         for row, i in enumerate(group):
             results[i] = output[row, delay : delay + counts[i]] - recognizer.score_offsets
     return results
@@ -130,6 +130,6 @@ class Streamed:
         count = self.subsampling.num_frames(self.subsampling.num_steps(heard[1] - kind.margin))
         inside = np.arange(len(frames)) < count
         normal = np.where(inside[:, None], frontend.normalize(frames, recognizer.stats), 0)
-        packed = Packed(normal[None].astype(np.float32), inside[None].astype(np.int32))
+        packed = PackedFrames(normal[None].astype(np.float32), inside[None].astype(np.int32))
         posteriors, state = _forward(recognizer.config, recognizer.domain)(recognizer.params, packed, state)
         return np.asarray(posteriors)[0] - recognizer.score_offsets, state

@@ -16,7 +16,7 @@ LayerEnd = Callable[[Array, int], Array]
 """What happens to the output [steps, batch, units] of layer number so and so: adapters, and dropout in training."""
 
 
-class Packed(NamedTuple):
+class PackedFrames(NamedTuple):
     """Rows of frames at 100 Hz, in which utterances stand one after another.
 
     `segments` numbers the utterances of a row from 1; a frame that belongs to none is 0. `forget`, where it is given,
@@ -52,7 +52,9 @@ class Encoder(Protocol):
     @property
     def forget_steps(self) -> int: ...
 
-    def encode(self, rows: Packed, state: Any, layer_end: LayerEnd) -> tuple[Float[Array, "steps batch width"], Any]:
+    def encode(
+        self, rows: PackedFrames, state: Any, layer_end: LayerEnd
+    ) -> tuple[Float[Array, "steps batch width"], Any]:
         """Hidden vectors at every output step, and the state to carry on with; called inside a compact Flax module.
 
         The state is a tree of arrays whose first axis is the batch. None and zeros are the state before anything was
@@ -61,7 +63,7 @@ class Encoder(Protocol):
         ...
 
 
-def steps_of(rows: Packed, subsampling: Subsampling) -> tuple[Float[Array, "batch steps stacked"], Array]:
+def steps_of(rows: PackedFrames, subsampling: Subsampling) -> tuple[Float[Array, "batch steps stacked"], Array]:
     """The frames of every step side by side, and at which steps [batch, steps] an utterance begins.
 
     A step whose frames are not all of one utterance hears nothing: zeros.
