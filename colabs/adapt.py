@@ -56,7 +56,7 @@ from mdasr.training.adaptation_curve import adaptation_curve, curve_text
 from mdasr.training.ingredients import Training
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
-from mdasr.training.speech_split import Speech
+from mdasr.training.speech_split import DomainSpeech
 
 MANIFEST = ""  # yours, such as "my/manifest.jsonl"
 MODEL = ""  # a model directory, and
@@ -106,7 +106,7 @@ if not MODEL:
         embedded.make(directory, domain, "train", minutes=6.0)
     embedded.make(KNOWN_TEST, "Voicesearch", "test", words=500)
     MODEL = WORK / "model"
-    known = tuple(Speech.of(Corpus(directory)) for directory in KNOWN)
+    known = tuple(DomainSpeech.of(Corpus(directory)) for directory in KNOWN)
     facts = train_recognizer(Training(known, scale), MODEL).facts
     print(f"{facts['steps']} steps, {facts['frame_accuracy']:.0%} of frames right, WER {facts['dev_wer']} % held out")
 
@@ -136,7 +136,7 @@ Image(WORK / "domains.png")
 
 # %%
 tests = [own_test, *([Corpus(KNOWN_TEST)] if KNOWN_TEST else [])]
-training = Training((Speech.of(own),), scale)
+training = Training((DomainSpeech.of(own),), scale)
 curve = adaptation_curve(training, Path(MODEL), WORK / "adapted", tests, shares=(1 / 4, 1 / 2, 1.0))
 print(curve_text(curve))
 

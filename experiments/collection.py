@@ -17,7 +17,7 @@ from mdasr.perturb.noises import SoundSource
 from mdasr.synth import embedded
 from mdasr.training.ingredients import Training, share_words
 from mdasr.training.scales import Scale
-from mdasr.training.speech_split import Indices, Speech
+from mdasr.training.speech_split import DomainSpeech, Indices
 from mdasr.training.word_models import Shared, Wording
 
 Split = Literal["train", "dev", "test"]
@@ -45,7 +45,7 @@ class Collection(Protocol):
 
     def made(self, domain: str, split: Split) -> bool: ...
 
-    def speech(self, domain: str) -> Speech: ...
+    def speech(self, domain: str) -> DomainSpeech: ...
 
     def words(self, scale: Scale) -> Shared: ...
 
@@ -85,8 +85,8 @@ class Embedded:
     def made(self, domain: str, split: Split) -> bool:
         return (self._directory(domain, split) / "corpus.json").exists()
 
-    def speech(self, domain: str) -> Speech:
-        return Speech(domain, self._named(domain, "train"), self._named(domain, "dev"))
+    def speech(self, domain: str) -> DomainSpeech:
+        return DomainSpeech(domain, self._named(domain, "train"), self._named(domain, "dev"))
 
     def words(self, scale: Scale) -> Shared:
         """Lexicon, tree and n-gram model: the same in all experiments (§3.6)."""
@@ -191,17 +191,19 @@ class Mapped:
         return "dev" not in self.content["domains"].get(domain, {})
 
     @cached_property
-    def _speech(self) -> dict[str, Speech]:
+    def _speech(self) -> dict[str, DomainSpeech]:
         def opened(domain: str, split: Split) -> Named[Corpus]:
             corpus = self.corpus(domain, split)
             return Named(corpus.info["sha256"], lambda: corpus)
 
         return {
-            domain: Speech(domain, opened(domain, "train"), None if self._holds_out(domain) else opened(domain, "dev"))
+            domain: DomainSpeech(
+                domain, opened(domain, "train"), None if self._holds_out(domain) else opened(domain, "dev")
+            )
             for domain in self.trainable()
         }
 
-    def speech(self, domain: str) -> Speech:
+    def speech(self, domain: str) -> DomainSpeech:
         """A domain's corpora; ValueError where the map has none to train on."""
         self.directory(domain, "train")
         return self._speech[domain]

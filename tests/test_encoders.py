@@ -15,7 +15,7 @@ import pytest
 from jax import lax
 
 from mdasr.acoustic.encoders import ENCODERS, read_encoder
-from mdasr.acoustic.encoders.interface import Encoder, LayerEnd, Packed, steps_of
+from mdasr.acoustic.encoders.interface import Encoder, LayerEnd, PackedFrames, steps_of
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.encoders.tdnn import TDNN
 from mdasr.acoustic.loader import RowMaker, measure_stats
@@ -33,7 +33,7 @@ from mdasr.score.wer import Errors
 from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
-from mdasr.training.speech_split import Speech
+from mdasr.training.speech_split import DomainSpeech
 from mdasr.training.word_models import Shared, make_language, train_ngram
 from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
@@ -57,7 +57,7 @@ class Toy:
     def width(self) -> int:
         return self.units
 
-    def encode(self, rows: Packed, state: Any, layer_end: LayerEnd) -> tuple[Any, Any]:
+    def encode(self, rows: PackedFrames, state: Any, layer_end: LayerEnd) -> tuple[Any, Any]:
         x, begins = steps_of(rows, self.subsampling)
         x = nn.relu(nn.Dense(self.units, name="toy")(x)).swapaxes(0, 1)
         keep = 0.5 * (1 - begins.swapaxes(0, 1)[..., None])
@@ -88,9 +88,9 @@ def encoder(request) -> Encoder:
     return SMALL[request.param]
 
 
-def packed(rng: np.random.Generator, frames: int, segments: np.ndarray | None = None, rows: int = 2) -> Packed:
+def packed(rng: np.random.Generator, frames: int, segments: np.ndarray | None = None, rows: int = 2) -> PackedFrames:
     x = rng.standard_normal((rows, frames, 128)).astype(np.float32)
-    return Packed(x, np.ones((rows, frames), np.int32) if segments is None else np.tile(segments, (rows, 1)))
+    return PackedFrames(x, np.ones((rows, frames), np.int32) if segments is None else np.tile(segments, (rows, 1)))
 
 
 def test_the_interface_is_kept(encoder):
@@ -103,7 +103,7 @@ def test_steps_stack_the_frames_of_one_utterance_alone():
     """Four frames, every third position; a step across a boundary hears zeros, and the next utterance begins anew."""
     frames = np.arange(26, dtype=np.float32).reshape(1, 13, 2)
     segments = np.array([[1] * 4 + [0] * 2 + [2] * 7])
-    stacked, begins = steps_of(Packed(frames, segments), PAPER_STEPS)
+    stacked, begins = steps_of(PackedFrames(frames, segments), PAPER_STEPS)
     assert stacked.shape == (1, 4, 8)
     np.testing.assert_array_equal(stacked[0, 0], np.arange(8))
     np.testing.assert_array_equal(stacked[0, 1], np.zeros(8))  # frames 3 to 6: one of the first, two of none, one new
@@ -122,7 +122,7 @@ def test_packed_utterances_do_not_hear_each_other(encoder):
     together = packed(rng, len(segments), segments)
     whole, start = log_posteriors(config, params, together)[0], (first + gap) // stride
     for row in range(2):
-        alone = Packed(together.frames[row : row + 1, first + gap :], segments[None, first + gap :] - 1)
+        alone = PackedFrames(together.frames[row : row + 1, first + gap :], segments[None, first + gap :] - 1)
         np.testing.assert_allclose(whole[row, start:], log_posteriors(config, params, alone)[0][0], atol=1e-5)
     loud = together._replace(frames=np.where(segments[:, None] == 1, np.float32(9), together.frames))
     changed = np.asarray(log_posteriors(config, params, loud)[0] - whole)
@@ -150,7 +150,7 @@ def test_chunks_with_carried_state_equal_the_whole(encoder, members):
     for first in range(0, 30, 7):
         steps = min(7, 30 - first)
         part = slice(subsampling.stride * first, subsampling.stride * first + subsampling.num_frames(steps))
-        found, state = log_posteriors(config, params, Packed(rows.frames[:, part], rows.segments[:, part]), state)
+        found, state = log_posteriors(config, params, PackedFrames(rows.frames[:, part], rows.segments[:, part]), state)
         parts.append(found)
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
     nothing = jax.tree.map(jnp.zeros_like, state)
@@ -244,10 +244,10 @@ def corpus(tmp_path_factory):
 SMALL_TDNN = "encoder=tdnn encoder.units=16,16 encoder.dilations=1,2 encoder.output_delay=3"
 
 
-def all_of(corpus) -> Speech:
+def all_of(corpus) -> DomainSpeech:
     """All of a corpus, to train on and to tune on."""
-    whole = Speech.of(corpus).train
-    return Speech(corpus.domain, whole, whole)
+    whole = DomainSpeech.of(corpus).train
+    return DomainSpeech(corpus.domain, whole, whole)
 
 
 WAYS = ("encoder.cells=12 features=cepstra", SMALL_TDNN, f"{SMALL_TDNN} features=cepstra criterion=label_smoothing")

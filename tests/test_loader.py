@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats, step_labels
-from mdasr.acoustic.row_schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack
+from mdasr.acoustic.row_schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack_rows
 from mdasr.corpus.records import (
     Alignment,
     Corpus,
@@ -130,7 +130,7 @@ def test_packing_is_first_fit_within_blocks(capacity, most):
         block = first_fit(lengths[start : start + BLOCK].tolist(), capacity, most)
         wanted += [(rows + row, slot) for row, slot in block]
         rows += 1 + max(row for row, _ in block)
-    placed = pack(lengths, capacity, most)
+    placed = pack_rows(lengths, capacity, most)
     assert [*zip(placed.row.tolist(), placed.slot.tolist())] == wanted
     assert placed.rows == rows
 

@@ -37,7 +37,7 @@ from mdasr.training.pipeline import train_recognizer
 from mdasr.training.pool import Pool, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import Regime
 from mdasr.training.scales import MINI, SMALL
-from mdasr.training.speech_split import Speech, held_out
+from mdasr.training.speech_split import DomainSpeech, held_out
 from mdasr.training.word_models import Wording, covering_lexicon, make_language, read_questions, train_ngram
 from tests.tasks import monophone_tree
 from tests.test_loader import toy_corpus
@@ -157,15 +157,17 @@ def test_held_out_speakers_are_wholly_held_out(tmp_path):
 
 def test_noise_goes_on_the_domains_that_are_named(corpus, tmp_path):
     soundfile.write(tmp_path / "hall.wav", np.array([0.0, 0.9, 0.1]), 16_000)
-    training = Training((Speech.of(corpus),), MINI, noise_on=("Toy",), codecs=True, sounds=SoundSource(None, tmp_path))
+    training = Training(
+        (DomainSpeech.of(corpus),), MINI, noise_on=("Toy",), codecs=True, sounds=SoundSource(None, tmp_path)
+    )
     noisy, other = (training.policy(domain) for domain in ("Toy", "Telephony"))
     assert noisy.noise_probability == MINI.noise_probability and noisy.measured == ("hall.wav",)
     assert noisy.noises == tuple(sorted(make_noises("train")))
     assert other.noise_probability == 0 and other.codecs == noisy.codecs and not other.noises
     with pytest.raises(ValueError, match="noise on Farfield: the corpora's domains are Toy"):
-        Training((Speech.of(corpus),), MINI, noise_on=("Farfield",))
+        Training((DomainSpeech.of(corpus),), MINI, noise_on=("Farfield",))
     with pytest.raises(ValueError, match="the tree on Farfield: the corpora's domains are Toy"):
-        Training((Speech.of(corpus),), MINI, words=Wording(tree_on=("Farfield",)))
+        Training((DomainSpeech.of(corpus),), MINI, words=Wording(tree_on=("Farfield",)))
 
 
 def test_the_command_trains_what_it_is_asked_for(corpus, tmp_path, monkeypatch, capsys):
@@ -247,7 +249,7 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
     questions = tmp_path / "questions.txt"
     questions.write_text("AA\nS SIL\n")
     words = Wording(lexicon=lexicon, tree_on=("Toy",), questions=questions)
-    training = Training((Speech.of(corpus),), scale, words=words, regime=Regime(clean_share=0.25))
+    training = Training((DomainSpeech.of(corpus),), scale, words=words, regime=Regime(clean_share=0.25))
     recognizer = train_recognizer(training, tmp_path / "model", workers=0)
     assert recognizer.facts["frame_accuracy"] > 0.85
     assert train_recognizer(training, tmp_path / "model").facts["seconds"] == recognizer.facts["seconds"]  # found again

@@ -28,7 +28,7 @@ from mdasr.training.pipeline import train_recognizer
 from mdasr.training.pool import log_priors
 from mdasr.training.regimes import OWN_ALONE, Regime
 from mdasr.training.scales import MINI, override
-from mdasr.training.speech_split import Speech
+from mdasr.training.speech_split import DomainSpeech
 from mdasr.training.word_models import Shared, make_language, train_ngram
 from tests.tasks import SignsRowMaker
 from tests.test_loader import TREE, rows_of, toy_corpus
@@ -265,9 +265,9 @@ def words(tmp_path_factory):
     return Shared({"words": "toy"}, lambda _: "exact", lambda: language)
 
 
-def spoken(corpus, dev) -> Speech:
-    train, held_out = (Speech.of(each).train for each in (corpus, dev))
-    return Speech(corpus.domain, train, held_out)
+def spoken(corpus, dev) -> DomainSpeech:
+    train, held_out = (DomainSpeech.of(each).train for each in (corpus, dev))
+    return DomainSpeech(corpus.domain, train, held_out)
 
 
 TINY = override(MINI, ["encoder.cells=8,6", "batch=4", "row_steps=80", "min_steps=6", "max_steps=6", "noise_factor=1"])

@@ -26,7 +26,7 @@ from mdasr.training.ingredients import Training
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.regimes import AS_PUBLISHED, Regime
 from mdasr.training.scales import MINI, Scale
-from mdasr.training.speech_split import Speech
+from mdasr.training.speech_split import DomainSpeech
 from mdasr.training.word_models import Shared, Wording
 from tests.test_loader import toy_corpus
 
@@ -46,8 +46,8 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def corpus(directory: Path) -> Speech:
-    return Speech.of(Corpus(directory))
+def corpus(directory: Path) -> DomainSpeech:
+    return DomainSpeech.of(Corpus(directory))
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def wording(training: Training, **changes) -> Training:
     return dataclasses.replace(training, words=dataclasses.replace(training.words, **changes))
 
 
-def heard(folder: Path, **changes) -> Speech:
+def heard(folder: Path, **changes) -> DomainSpeech:
     return dataclasses.replace(corpus(folder / "a"), **changes)
 
 

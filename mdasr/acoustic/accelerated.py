@@ -49,7 +49,7 @@ def _early(room: Packed, direct_m: AnyArray, reach_m: AnyArray, shapes: Shapes) 
         images_m, order = responses.mirror_images(room.places_m[:, axis, None], room.size_m[axis], shapes.mirrors, jnp)
         squares.append((images_m - room.microphone_m[axis]) ** 2)
         gains.append(wall_gain**order)
-    paths, walls_gain = responses.lattice(squares, gains)
+    paths, walls_gain = responses.image_lattice(squares, gains)
     delay, gain = responses.arrivals(jnp.sqrt(paths), walls_gain, direct_m[:, None], reach_m[:, None], jnp)
     gain, loudest = lax.top_k(gain, min(_MOST_IMAGES, gain.shape[1]))
     sample, pulses = responses.laid_out(jnp.take_along_axis(delay, loudest, axis=1), gain, jnp)
@@ -82,7 +82,7 @@ def active_power(wave: Float[AnyArray, " samples"], length: AnyArray) -> Float[A
     return loudness.mean_of_loud(jnp.where(jnp.arange(count) < length // loudness.FRAME, powers, 0), jnp)
 
 
-def narrow(wave: Float[AnyArray, " samples"]) -> Float[Array, " samples"]:
+def low_passed(wave: Float[AnyArray, " samples"]) -> Float[Array, " samples"]:
     """`mdasr.perturb.narrowband`, as one filter."""
     size = scipy.fft.next_fast_len(len(wave) + 2 * bandwidth.REACH, True)
     spectrum = jnp.fft.rfft(wave, size) * np.fft.rfft(bandwidth.low_pass(), size).astype(np.complex64)
@@ -104,7 +104,7 @@ def perturb(packed: Packed, shapes: Shapes) -> Float[Array, "batch samples"]:
     def one(row: Packed) -> Array:
         wave = row.waves.astype(jnp.float32) / 32768
         wave = jnp.where(row.reverberant, add_room(wave, row.lengths, row, shapes), wave)
-        wave = jnp.where(row.narrowband, narrow(wave), wave)
+        wave = jnp.where(row.narrowband, low_passed(wave), wave)
         wave = jnp.where(jnp.arange(shapes.samples) < row.lengths, wave, 0)
         return loudness.clipped(wave, jnp)
 

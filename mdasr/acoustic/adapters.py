@@ -29,7 +29,7 @@ def adapted(
     return x * (1 + scale) + bias
 
 
-def place_of(domain: str, domains: Sequence[str]) -> int:
+def domain_place(domain: str, domains: Sequence[str]) -> int:
     """Where a domain stands among those that have parameters of their own; ValueError where it has none."""
     if domain not in domains:
         raise ValueError(f"the network has parameters for {', '.join(domains) or 'no domain'}, not for {domain}")

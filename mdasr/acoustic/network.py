@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from mdasr.acoustic.adapters import adapted, place_of
+from mdasr.acoustic.adapters import adapted, domain_place
 from mdasr.acoustic.criteria import CrossEntropy, read_criterion
 from mdasr.acoustic.criteria.interface import Criterion
 from mdasr.acoustic.encoders import read_encoder
-from mdasr.acoustic.encoders.interface import AnyArray, Encoder, Packed
+from mdasr.acoustic.encoders.interface import AnyArray, Encoder, PackedFrames
 from mdasr.core import schema
 from mdasr.core.schema import require_within
 from mdasr.frontend import feature_kind
@@ -88,7 +88,7 @@ class Rows(NamedTuple):
     `vectors` are those of the rows' utterances, in the order of `packed.segments`.
     """
 
-    packed: Packed
+    packed: PackedFrames
     told: Int[AnyArray, "batch steps"] | None = None
     vectors: Float[AnyArray, "batch utterances size"] | None = None
 
@@ -188,12 +188,12 @@ def network(config: ModelConfig) -> nn.Module:
 
 def rows_of(batch: dict[str, Any], frames: AnyArray | None = None) -> Rows:
     """A loader's batch (`acoustic.loader.RowMaker`) as a network hears it; `frames` instead of its own."""
-    packed = Packed(batch["frames"] if frames is None else frames, batch["segments"], batch.get("forget"))
+    packed = PackedFrames(batch["frames"] if frames is None else frames, batch["segments"], batch.get("forget"))
     return Rows(packed, batch.get("told"), batch.get("vectors"))
 
 
 def log_posteriors(
-    config: ModelConfig, params: dict, packed: Packed, state: Any = None, domain: str = ""
+    config: ModelConfig, params: dict, packed: PackedFrames, state: Any = None, domain: str = ""
 ) -> tuple[Float[Array, "batch steps outputs"], Any]:
     """Log probability of every output, and the state to carry on with; the network may be told the domain.
 
@@ -202,7 +202,7 @@ def log_posteriors(
     told = None
     if domain:
         steps = config.encoder.subsampling.num_steps(packed.frames.shape[1])
-        told = jnp.full((packed.frames.shape[0], steps), 1 + place_of(domain, config.domains))
+        told = jnp.full((packed.frames.shape[0], steps), 1 + domain_place(domain, config.domains))
     logits, state = network(config).apply({"params": params}, Rows(packed, told), state)
     posteriors = jax.nn.log_softmax(logits)
     return (posteriors if config.members == 1 else posteriors.mean(0)), state
@@ -211,6 +211,6 @@ def log_posteriors(
 def init_params(config: ModelConfig, seed: int) -> dict:
     """Fresh parameters (float32), a function of the configuration and the seed alone."""
     frames = config.encoder.subsampling.num_frames(2)
-    packed = Packed(jnp.zeros((1, frames, config.width)), jnp.ones((1, frames), jnp.int32))
+    packed = PackedFrames(jnp.zeros((1, frames, config.width)), jnp.ones((1, frames), jnp.int32))
     rows = Rows(packed, vectors=jnp.zeros((1, 1, config.vector_size)) if config.vector_size else None)
     return network(config).init(jax.random.key(seed), rows)["params"]

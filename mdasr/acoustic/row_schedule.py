@@ -151,7 +151,7 @@ class Placed(NamedTuple):
     rows: int
 
 
-def pack(lengths: Int[np.ndarray, " pieces"], capacity: int, most: int) -> Placed:
+def pack_rows(lengths: Int[np.ndarray, " pieces"], capacity: int, most: int) -> Placed:
     """First-fit packing of pieces of so many slots (1 to `capacity`) into rows, each of `most` pieces at most.
 
     A row is closed when `MISSES` later pieces did not fit it. Every `BLOCK` pieces are packed without regard to the
@@ -252,7 +252,7 @@ class RowPlan:
         index, length, total = _counted(parts), np.repeat(total / parts, parts), np.repeat(total, parts)
         first = (index * length).astype(int)
         end = np.where(index + 1 == np.repeat(parts, parts), total, ((index + 1) * length).astype(int))
-        placed = pack(end - first + gap, capacity, self.options.pieces or capacity)
+        placed = pack_rows(end - first + gap, capacity, self.options.pieces or capacity)
         by_row, pieces = np.argsort(placed.row, kind="stable"), np.repeat(order, parts)
         starts = np.searchsorted(placed.row[by_row], np.arange(placed.rows + 1))
         return Epoch(

@@ -262,7 +262,7 @@ class _Steps:
                     jax.block_until_ready(sums)
                 if done % REPORT_EVERY == 0 or done == options.steps:
                     waited = self.batches.waited_s / (time.perf_counter() - self.began)
-                    accuracy, pending = report(writer, progress, pending, done, waited), []
+                    accuracy, pending = report_metrics(writer, progress, pending, done, waited), []
                 progress.update()
                 ended = ending(done)
                 if ended or self._due(done):
@@ -311,7 +311,7 @@ def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None)
     return now if now.loss < best.loss else best
 
 
-def report(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
+def report_metrics(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
     """Read the metrics gathered since the last report, show and log them; returns the frame accuracy."""
     totals = {name: sum(float(local_value(sums[name])) for sums in pending) for name in pending[0]}
     loss, accuracy = totals["loss"] / totals["frames"], totals["right"] / totals["frames"]

@@ -32,7 +32,7 @@ def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED
     from mdasr.perturb.noises import SoundSource
     from mdasr.training.ingredients import Training
     from mdasr.training.scales import find_scale, override
-    from mdasr.training.speech_split import Speech
+    from mdasr.training.speech_split import DomainSpeech
     from mdasr.training.word_models import Wording
 
     noise, corpora = chosen.noise or bool(chosen.noise_on), [Corpus(directory) for directory in chosen.corpora]
@@ -43,7 +43,7 @@ def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED
     settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
     alignment = [corpus.alignments(chosen.alignment).digest for corpus in corpora if chosen.alignment]
     return Training(
-        speech=tuple(Speech.of(corpus, chosen.seed) for corpus in corpora),
+        speech=tuple(DomainSpeech.of(corpus, chosen.seed) for corpus in corpora),
         scale=override(find_scale(chosen.scale), settings),
         seed=chosen.seed,
         noise_on=tuple(chosen.noise_on or dict.fromkeys(corpus.domain for corpus in corpora if noise)),

@@ -38,7 +38,7 @@ class Graph:
     """HCLG. Input label i is `labels[i - 1]`, output label i is `words[i - 1]`; costs are -log p.
 
     Label 0 is nothing on either side. `num_outputs` is the number of network outputs that `labels` speak of.
-    `made_of` are the digests of lexicon, language model and tree (`ingredients`); H is of a `topology` by name.
+    `made_of` are the digests of lexicon, language model and tree (`graph_ingredients`); H is of a `topology` by name.
     """
 
     fst: kaldifst.StdConstFst = dataclasses.field(repr=False)  # whose repr spells out every arc
@@ -146,7 +146,7 @@ def build_graph(
     spoken = _spoken(lexicon, head.words, tree)
     cost = estimate(head.counts, spoken)
     cost.require(memory_at_hand_gb())
-    made_of = ingredients(lexicon, arpa, tree, head.words)
+    made_of = graph_ingredients(lexicon, arpa, tree, head.words)
     phones = spoken.phones
     pronunciations, highest = disambiguated(spoken)
     marks = [2 * len(phones) + 1 + k for k in range(highest + 1)]
@@ -167,7 +167,7 @@ def build_graph(
     return Graph(graph, labels, head.words, tree.num_leaves, made_of, topology)
 
 
-def ingredients(lexicon: Lexicon, arpa: str | Path, tree: Tying, words: Iterable[str]) -> dict[str, str]:
+def graph_ingredients(lexicon: Lexicon, arpa: str | Path, tree: Tying, words: Iterable[str]) -> dict[str, str]:
     """What a graph over `words` is made of, by the names of a model directory's files: equal parts, equal digests."""
     spoken = Lexicon({word: lexicon.entries[word] for word in words if word in lexicon})
     text = arpa.read_bytes() if isinstance(arpa, Path) else arpa.encode()

@@ -31,7 +31,7 @@ from mdasr.align.tree import Tree
 from mdasr.core import schema
 from mdasr.core.digests import digest
 from mdasr.core.files import read_array, read_arrays, read_json, read_text, write_array, write_arrays, write_atomically
-from mdasr.decode.graph import Graph, build_graph, ingredients
+from mdasr.decode.graph import Graph, build_graph, graph_ingredients
 from mdasr.decode.search import SearchOptions
 from mdasr.frontend import Subsampling
 from mdasr.language.arpa_reader import N_GRAMS
@@ -67,7 +67,7 @@ class Language:
         """Read what `write` wrote; raises ValueError naming a file that is not the one that the graph was made of."""
         lexicon, tree = Lexicon.read(directory / "lexicon.txt"), Tree.read(directory / "tree.txt")
         graph, arpa = Graph.read(directory / "graph"), read_text(directory / "lm.arpa", N_GRAMS, "utf-8")
-        found = ingredients(lexicon, arpa, tree, graph.words)
+        found = graph_ingredients(lexicon, arpa, tree, graph.words)
         for name, named in graph.made_of.items():
             if found.get(name) != named:
                 raise ValueError(

@@ -88,7 +88,7 @@ def mirror_images(place_m: Any, side_m: Any, mirrors: int, xp: ModuleType = np) 
     return images_m, np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])
 
 
-def lattice(squares: Sequence[Any], gains: Sequence[Any]) -> tuple[Any, Any]:
+def image_lattice(squares: Sequence[Any], gains: Sequence[Any]) -> tuple[Any, Any]:
     """Images in three dimensions: their squared path lengths [sources, images] and what the walls leave [images].
 
     Given are the same two of the images along each axis: every combination of the three is an image.
@@ -160,7 +160,7 @@ def _early(
         near = (square <= reach_m[:, None] ** 2).any(axis=0)
         squares.append(square[:, near])
         gains.append(wall_gain ** order[near])
-    paths, walls_gain = lattice(squares, gains)
+    paths, walls_gain = image_lattice(squares, gains)
     source, image = np.nonzero(paths <= reach_m[:, None] ** 2)
     delay, gain = arrivals(np.sqrt(paths[source, image]), walls_gain[image], direct_m[source], reach_m[source])
     sample, pulses = laid_out(delay, gain)

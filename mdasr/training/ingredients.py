@@ -18,7 +18,7 @@ from mdasr.training.plan import FAST_CODECS, FeaturesOn, room_ranges
 from mdasr.training.pool import Pool
 from mdasr.training.regimes import AS_PUBLISHED, Regime
 from mdasr.training.scales import NETWORK, Scale
-from mdasr.training.speech_split import AlignmentOf, Speech
+from mdasr.training.speech_split import AlignmentOf, DomainSpeech
 from mdasr.training.word_models import Shared, Wording, flat_alignment
 
 TRAINING_VERSION = 3  # to be raised with every change after which the same ingredients give another model
@@ -35,7 +35,7 @@ class Training:
     how it departs from the paper's. ValueError for noise, or a tree, on domains of which there is no speech.
     """
 
-    speech: tuple[Speech, ...]
+    speech: tuple[DomainSpeech, ...]
     scale: Scale
     seed: int = 0
     share: float = 1.0

@@ -22,7 +22,7 @@ from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, pl
 from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import AS_PUBLISHED, OWN_ALONE
 from mdasr.training.scales import NETWORK
-from mdasr.training.word_models import Shared, adapt_words, joined
+from mdasr.training.word_models import Shared, adapt_words, joined_lexicon
 
 
 def check_parent(directory: Path, parent: Recognizer, tree: Tree, training: Training) -> None:
@@ -63,7 +63,7 @@ def gather(training: Training, directory: Path, parent: Recognizer | None) -> tu
     corpora = training.corpora()
     own = words.pronunciations(corpora)
     with hosts.primary_first("alignment"):
-        pool = training.pool(words.align(corpora, joined(own, parent) if parent else own, parent))
+        pool = training.pool(words.align(corpora, joined_lexicon(own, parent) if parent else own, parent))
 
     def language() -> Language:
         if parent:

@@ -29,7 +29,7 @@ Indices: TypeAlias = tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
-class Speech:
+class DomainSpeech:
     """A domain's corpus to train on, and another that tunes the search; without that, some of the first is held out.
 
     `seed` draws what is held out.
@@ -41,7 +41,7 @@ class Speech:
     seed: int = 0
 
     @classmethod
-    def of(cls, corpus: Corpus, seed: int = 0) -> Speech:
+    def of(cls, corpus: Corpus, seed: int = 0) -> DomainSpeech:
         """A corpus that is there, some of it held out."""
         return cls(corpus.domain, Named(corpus.info["sha256"], lambda: corpus), None, seed)
 

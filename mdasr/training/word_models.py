@@ -19,7 +19,7 @@ from mdasr.align.tree import Tree
 from mdasr.core.digests import Named, digest
 from mdasr.core.files import read_text
 from mdasr.corpus.records import Corpus
-from mdasr.decode.graph import Graph, ingredients
+from mdasr.decode.graph import Graph, graph_ingredients
 from mdasr.language import espeak, ngram
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NGram
@@ -92,7 +92,7 @@ class Wording:
         chosen = [source for source in sources if not self.tree_on or source.corpus.domain in self.tree_on]
         tree = grow_tree(chosen, self.phones or lexicon.phones, scale.leaves, questions)
         words = lexicon if self.text else heard_in([*sources, *dev], lexicon)
-        text = self.text.get() if self.text else sentences(sources)
+        text = self.text.get() if self.text else transcripts(sources)
         topology = scale.criterion.outputs.topology
         return make_language(directory, words, tree, train_ngram(text, scale.ngram_order, words), topology)
 
@@ -122,28 +122,28 @@ def adapt_words(
     The n-gram model is interpolated with that of the transcripts, the weights fitted on `dev` (§4.4).
     """
     before = read_arpa(parent.language.directory / "lm.arpa")
-    models = widen([before, train_ngram(sentences(sources), before.order, heard_in([*sources, *dev], own))])
+    models = widen([before, train_ngram(transcripts(sources), before.order, heard_in([*sources, *dev], own))])
     vocabulary = {*models[0].words}
-    held = [text.split() for text in sentences(dev)]
+    held = [text.split() for text in transcripts(dev)]
     runs = [[*run] for words in held for yes, run in itertools.groupby(words, vocabulary.__contains__) if yes]
     mixed = interpolate(models, fit_weights(models, runs))
-    lexicon = joined(own, parent)
+    lexicon = joined_lexicon(own, parent)
     entries = {word: lexicon.entries[word] for word in mixed.words if word in lexicon}
     return make_language(directory, Lexicon(entries), parent.language.tree, mixed, parent.graph.topology)
 
 
-def joined(own: Lexicon, parent: Recognizer) -> Lexicon:
+def joined_lexicon(own: Lexicon, parent: Recognizer) -> Lexicon:
     """A model's pronunciations, and others of words that it does not know."""
     return Lexicon({**own.entries, **parent.language.lexicon.entries})
 
 
-def sentences(sources: Iterable[Source]) -> list[str]:
+def transcripts(sources: Iterable[Source]) -> list[str]:
     return [utterance.text for source in sources for utterance in source]
 
 
 def heard_in(sources: Iterable[Source], lexicon: Lexicon) -> Lexicon:
     """The words of some speech alone: what a share of the data does not have is not known."""
-    words = {word for text in sentences(sources) for word in text.split()}
+    words = {word for text in transcripts(sources) for word in text.split()}
     return Lexicon({word: lexicon.entries[word] for word in sorted(words)})
 
 
@@ -160,7 +160,7 @@ def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram, t
     arpa = model.to_arpa()
     if (directory / "graph" / "graph.json").exists():
         graph = Graph.read(directory / "graph")
-        if graph.made_of == ingredients(lexicon, arpa, tree, graph.words) and graph.topology == topology:
+        if graph.made_of == graph_ingredients(lexicon, arpa, tree, graph.words) and graph.topology == topology:
             return Language(lexicon, tree, graph, arpa, directory)
     return compose_language(directory, lexicon, tree, arpa, topology=topology)
 

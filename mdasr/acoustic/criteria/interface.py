@@ -35,7 +35,7 @@ class Criterion(Protocol):
     """A frozen dataclass: its fields are the criterion's settings, `name` the one that it is listed under.
 
     A batch has `labels` and `weights` [batch, steps] (weight 0: the step does not count), and `segments`
-    [batch, frames], which say where utterances begin and end (`encoders.interface.Packed`). An ensemble's logits
+    [batch, frames], which say where utterances begin and end (`encoders.interface.PackedFrames`). An ensemble's logits
     have a leading axis for its members, each of which is trained as if it were alone: sums are over them, too. Of
     several devices each has some of the rows: a loss is a sum, which training divides by the weights of the global
     batch.

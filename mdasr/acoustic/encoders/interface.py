@@ -12,6 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 from mdasr.frontend import Subsampling
 
 AnyArray = Array | np.ndarray
+Encoded = tuple[Float[Array, "steps batch width"], Any]
+"""Hidden vectors at every output step, and the state to carry on with."""
 LayerEnd = Callable[[Array, int], Array]
 """What happens to the output [steps, batch, units] of layer number so and so: adapters, and dropout in training."""
 
