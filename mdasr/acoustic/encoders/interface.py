@@ -54,9 +54,7 @@ class Encoder(Protocol):
     @property
     def forget_steps(self) -> int: ...
 
-    def encode(
-        self, rows: PackedFrames, state: Any, layer_end: LayerEnd
-    ) -> tuple[Float[Array, "steps batch width"], Any]:
+    def encode(self, rows: PackedFrames, state: Any, layer_end: LayerEnd) -> Encoded:
         """Hidden vectors at every output step, and the state to carry on with; called inside a compact Flax module.
 
         The state is a tree of arrays whose first axis is the batch. None and zeros are the state before anything was

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mdasr.acoustic.encoders.interface import AnyArray, LayerEnd, PackedFrames, steps_of
+from mdasr.acoustic.encoders.interface import AnyArray, Encoded, LayerEnd, PackedFrames, steps_of
 from mdasr.core.schema import require_within
 from mdasr.frontend import LARGEST_DELAY, PAPER_STEPS, Subsampling
 
@@ -55,9 +55,7 @@ class LSTM:
     def width(self) -> int:
         return self.cells[-1]
 
-    def encode(
-        self, rows: PackedFrames, state: Any, layer_end: LayerEnd
-    ) -> tuple[Float[Array, "steps batch width"], Any]:
+    def encode(self, rows: PackedFrames, state: Any, layer_end: LayerEnd) -> Encoded:
         """As `Encoder.encode`; the state is a pair (hidden state, cells) a layer, each [batch, cells]."""
         stacked, begins = steps_of(rows, self.subsampling)
         forgets = begins if rows.forget is None else begins | rows.forget

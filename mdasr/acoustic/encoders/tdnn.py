@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mdasr.acoustic.encoders.interface import LayerEnd, PackedFrames, steps_of
+from mdasr.acoustic.encoders.interface import Encoded, LayerEnd, PackedFrames, steps_of
 from mdasr.core.schema import require_within
 from mdasr.frontend import LARGEST_DELAY, PAPER_STEPS, Subsampling
 
@@ -51,9 +51,7 @@ class TDNN:
     def width(self) -> int:
         return self.units[-1]
 
-    def encode(
-        self, rows: PackedFrames, state: Any, layer_end: LayerEnd
-    ) -> tuple[Float[Array, "steps batch width"], Any]:
+    def encode(self, rows: PackedFrames, state: Any, layer_end: LayerEnd) -> Encoded:
         """As `Encoder.encode`; the state is the past input of every layer, each [batch, steps, width]."""
         stacked, begins = steps_of(rows, self.subsampling)
         x, begins = stacked.swapaxes(0, 1), begins.swapaxes(0, 1)
