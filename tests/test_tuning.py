@@ -54,7 +54,7 @@ def test_climbing_finds_the_bottom_of_a_bowl_from_anywhere():
 
 def test_a_sweep_goes_from_narrow_to_wide_and_takes_time(untrained, corpus):  # noqa: F811
     pairs = dev_scores(untrained, list(corpus)[:4])
-    found = sweep(untrained.language.graph, pairs, SearchOptions(acoustic_scale=0.3), (8.0, 2.0))
+    found = sweep(untrained.language.graph, pairs, SearchOptions(acoustic_scale=0.3), 480, (8.0, 2.0))
     assert [trial.options for trial in found] == [SearchOptions(acoustic_scale=0.3, beam=beam) for beam in (2.0, 8.0)]
     assert sum(trial.rtf for trial in found) > 0  # of a single one the clock may not see
     wer = wer_on(untrained.language.graph, pairs)
