@@ -106,8 +106,6 @@ TABLES = (
         {"Telephony 8 kHz": told(TELEPHONY_8K)} | CLEAN,
     ),
 )
-
-
 DISTANCES = (
     "Errors in % more than the best multidomain model's on clean sets (target: at most 3), and than the specialised "
     "models' on distorted ones (at most 5) [paired 95% interval]"

@@ -32,8 +32,6 @@ CEPSTRA = 20
 LARGEST_DELAY = 1000  # steps by which a network's output may lag
 
 _BLOCK = 64  # frames transformed at once: they stay in a core's cache, which doubles the speed
-
-
 Count = TypeVar("Count")  # of samples, frames or steps: a whole number, or an array of them by numpy or jax
 
 

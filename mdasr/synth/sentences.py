@@ -214,8 +214,6 @@ doing: working | walking | talking | waiting | looking | cooking | shopping | li
 do: work | walk | talk | live | ski | swim | sing | teach | paint | run
 """,
 }
-
-
 _BEFORE_VOWEL = re.compile(r"\ba(?= [aeio](?!ne\b))")  # "a old clock"; not "a one"
 
 

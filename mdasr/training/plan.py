@@ -28,17 +28,9 @@ from mdasr.training.regimes import OWN_ALONE, Regime
 from mdasr.training.scales import Scale
 
 FeaturesOn = Literal["host", "accelerator"]
-
-
 OWN_RATE = 3.0  # times that of training: parameters of a domain's own are few, and begin at no change
-
-
 DEV_ROWS = 128  # of the development set go through the network at once
-
-
 ROW_PIECES = 4  # utterances that a row of packed waves may hold
-
-
 # Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
 FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
 

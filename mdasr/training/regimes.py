@@ -37,6 +37,4 @@ class Regime:
 
 
 AS_PUBLISHED = Regime()
-
-
 OWN_ALONE = Regime(adapters=True, untold_share=0.0)  # of fine-tuning: what other domains hear stays as it was

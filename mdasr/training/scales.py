@@ -128,8 +128,6 @@ PAPER = dataclasses.replace(
 )
 
 SCALES = {scale.name: scale for scale in (MINI, SMALL, BASE, PAPER)}
-
-
 NETWORK = ("encoder", "features", "criterion")  # the settings that a model keeps when it is fine-tuned
 CHOICES: dict[str, Mapping[str, Any]] = {"encoder": ENCODERS, "criterion": CRITERIA, "features": FEATURES}
 
