@@ -109,7 +109,7 @@ def test_what_is_not_there_is_named():
     known = "there are cross_entropy, label_smoothing"
     with pytest.raises(ValueError, match=f"field criterion: no 'ctc'; {known}"):
         read_criterion({"name": "ctc"}, "field criterion")
-    with pytest.raises(ValueError, match=f"no criterion is called 'ctc'; {known}"):
+    with pytest.raises(ValueError, match=f"no criterion called 'ctc'; {known}"):
         override(MINI, ["criterion=ctc"])
     with pytest.raises(ValueError, match=r"share is 2\.0; it must lie between 0 and 1"):
         LabelSmoothing(2.0)

@@ -217,7 +217,7 @@ def test_what_is_not_there_is_named(encoder):
         read_encoder({"name": "tdnn", "cells": [8]}, "field encoder")
     with pytest.raises(ValueError, match="no features are called 'mfcc'; there are log_mel, cepstra"):
         ModelConfig(encoder, 5, features="mfcc")
-    with pytest.raises(ValueError, match="no encoder is called 'conformer'; there are lstm, tdnn"):
+    with pytest.raises(ValueError, match="no encoder called 'conformer'; there are lstm, tdnn"):
         override(MINI, ["encoder=conformer"])
     with pytest.raises(ValueError, match="with a NAME among units, dilations, output_delay"):
         override(MINI, ["encoder=tdnn", "encoder.cells=8"])

@@ -178,7 +178,7 @@ def _value(name: str, settings: Mapping[str, Any], text: str) -> Any:
         raise ValueError(f"not of the form NAME=VALUE with a NAME among {', '.join(settings) or 'none'}")
     if name in CHOICES:
         if text not in CHOICES[name]:
-            raise ValueError(f"no {name} is called {text!r}; there are {', '.join(CHOICES[name])}")
+            raise ValueError(f"no {name} called {text!r}; there are {', '.join(CHOICES[name])}")
         return text if name == "features" else CHOICES[name][text]()
     old = settings[name]
     try:
