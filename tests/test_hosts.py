@@ -47,6 +47,16 @@ trained = train(config, options, SignsRowMaker(), chosen.directory, workers=0)
 if hosts.primary():
     np.savez(chosen.result, allow_pickle=False, *jax.tree.leaves(trained.params))
 """
+# The same rows, so slowly that a signal comes before the last step.
+UNHURRIED = SCRIPT.replace("SignsRowMaker()", "Unhurried()").replace(
+    "trained =",
+    """
+class Unhurried(SignsRowMaker):
+    def map(self, row):
+        time.sleep(0.03)
+        return super().map(row)
+trained =""",
+)
 
 
 # By what the primary host sees, 10 steps are best; all others see nothing but progress.
@@ -143,7 +153,7 @@ def test_four_processes_of_which_one_is_killed_go_on_as_four_two_or_one(tmp_path
 
 @pytest.mark.slow
 def test_a_preempted_job_saves_and_goes_on(tmp_path, alone):
-    job = start(tmp_path, 2)
+    job = start(tmp_path, 2, script(UNHURRIED, tmp_path))
     await_checkpoint(job, tmp_path, 10)
     job[1].send_signal(signal.SIGTERM)  # which one host hears, and both obey
     for i, process in enumerate(job):
