@@ -64,9 +64,9 @@ class Subsampling:
         """Whole steps in so many frames."""
         return _positive(1 + (frames - self.window) // self.stride)  # type: ignore[operator]
 
-    def num_frames(self, steps: int) -> int:
+    def num_frames(self, steps: Count) -> Count:
         """Fewest frames that hold so many steps."""
-        return self.stride * (steps - 1) + self.window if steps else 0
+        return (self.stride * (steps - 1) + self.window) * (steps > 0)  # type: ignore[operator, return-value]
 
     def steps_in(self, samples: Count) -> Count:
         """Whole steps in a waveform of so many samples at 16 kHz."""

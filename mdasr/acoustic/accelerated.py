@@ -130,8 +130,7 @@ def featurizer(
     def row_frames(packed: Packed, slots: Int32[AnyArray, " pieces"]) -> Float[Array, "frames width"]:
         """Those of a row's utterances, each from the step on at which `slots` puts it; elsewhere zeros."""
         frames = features(packed, kind, stats.mean, stats.std, shapes)
-        steps = subsampling.steps_in(packed.lengths)
-        heard = jnp.where(steps > 0, subsampling.stride * (steps - 1) + subsampling.window, 0)
+        heard = subsampling.num_frames(subsampling.steps_in(packed.lengths))
         inside = np.arange(frames.shape[1]) < heard[:, None]
         place = subsampling.stride * slots[:, None] + np.arange(frames.shape[1])
         row = jnp.zeros((options.frames, kind.width))

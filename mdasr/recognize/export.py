@@ -86,10 +86,7 @@ def streaming_step(recognizer: Recognizer) -> Callable:
         mel = accelerated.log_mel(samples)
         wide = frontend.frames_between(mel, kind, heard[0], heard[1], jnp)
         normal = (wide[kind.margin : len(wide) - kind.margin] - stats.mean) / stats.std
-        steps = subsampling.num_steps(heard[1] - kind.margin)
-        inside = jnp.arange(len(normal)) < jnp.where(
-            steps > 0, subsampling.num_frames(1) + subsampling.stride * (steps - 1), 0
-        )
+        inside = jnp.arange(len(normal)) < subsampling.num_frames(subsampling.num_steps(heard[1] - kind.margin))
         return jnp.where(inside[:, None], normal, 0), inside.astype(jnp.int32)
 
     def step(
