@@ -21,7 +21,10 @@ from mdasr.decode.search import SearchOptions
 from mdasr.frontend import PAPER_STEPS
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer, check_topology
-from mdasr.recognize.network_scores import features_of, scores
+from mdasr.recognize.export import export_model, same_words
+from mdasr.recognize.network_scores import Streamed, features_of, scores
+from mdasr.recognize.streaming import listen
+from mdasr.recognize.words import recognize
 from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
@@ -131,6 +134,11 @@ def test_a_criterion_goes_the_whole_way(tmp_path):
     (found,) = scores(made, [features_of(made, corpus[0].samples)])
     np.testing.assert_allclose(np.exp(found).sum(1), 1, atol=1e-4)  # posteriors: nothing was subtracted
     assert made.search.acoustic_scale != SearchOptions().acoustic_scale
+    waves = [corpus[i].samples for i in range(2)]
+    streamed = [[h.words for h in listen(Streamed(made), [wave], np.inf) if h.final] for wave in waves]
+    assert streamed == [[best.words] for best in recognize(made, waves)]
+    export_model(made, tmp_path / "served")
+    assert same_words(made, tmp_path / "served", waves) == 2
     adapted = train_recognizer(adapting(training, made), tmp_path / "adapted", workers=0)
     assert adapted.config == made.config
 
