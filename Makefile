@@ -4,7 +4,7 @@ SCALE ?= mini
 WORKDIR ?= runs
 BIN := .venv/bin
 
-.PHONY: demo reproduce real env test test-slow notebooks bench lint clean
+.PHONY: demo reproduce real env test test-slow notebooks docs bench lint clean
 
 demo: env  ## Train Table 3's two models on the embedded corpus and print the table beside the paper's.
 	$(BIN)/python -m experiments table3 --scale $(SCALE) --workdir $(WORKDIR)
@@ -46,6 +46,15 @@ test-slow: env  ## The checks that take minutes.
 notebooks: env  ## Execute the scripts of colabs/ into the notebooks beside them.
 	$(BIN)/python docs/make_notebooks.py
 
+docs: .venv-docs/done  ## The documentation as a site in site/, every link inside it checked.
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+.venv-docs/done: pyproject.toml constraints.txt | env
+	$(PYTHON) -m venv .venv-docs
+	$(BIN)/uv pip install --quiet --python .venv-docs/bin/python --constraint constraints.txt mkdocs-material 'mkdocstrings[python]'
+	touch $@
+
 bench: env .venv-bench/done  ## Speed beside that of peers, which get an environment of their own.
 	.venv-bench/bin/python benchmarks/perturb.py --json $(WORKDIR)/bench_perturb.json
 	.venv-bench/bin/python benchmarks/words.py --json $(WORKDIR)/bench_words.json
@@ -65,4 +74,4 @@ lint: env
 	$(BIN)/mypy
 
 clean:  ## Remove the environments; what was trained stays in $(WORKDIR).
-	rm -rf .venv .venv-bench
+	rm -rf .venv .venv-bench .venv-docs
