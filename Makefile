@@ -52,7 +52,7 @@ docs: .venv-docs/done  ## The documentation as a site in site/, every link insid
 
 .venv-docs/done: pyproject.toml constraints.txt | env
 	$(PYTHON) -m venv .venv-docs
-	$(BIN)/uv pip install --quiet --python .venv-docs/bin/python --constraint constraints.txt mkdocs-material 'mkdocstrings[python]'
+	$(BIN)/uv pip install --quiet --python .venv-docs/bin/python --constraint constraints.txt mkdocs-material 'mkdocstrings[python]' ruff
 	touch $@
 
 bench: env .venv-bench/done  ## Speed beside that of peers, which get an environment of their own.
