@@ -244,7 +244,7 @@ def test_a_file_of_another_model_is_named(model, tmp_path, name, change):
     text = path.read_text()
     assert change(text) != text
     path.write_text(change(text))
-    with pytest.raises(ValueError, match=rf"m/{name} is not the one that .*m/graph was made of.*mdasr graph"):
+    with pytest.raises(ValueError, match=rf"m/{name} is not the file that .*m/graph was made of.*mdasr graph"):
         Recognizer.read(tmp_path / "m")
 
 
@@ -355,5 +355,5 @@ def test_words_that_no_transcript_can_have_leave_the_model_as_it_was(model, othe
     before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
     other_lm.write_text(other_lm.read_text().replace("ah", word), encoding="utf-8")
     assert main(["graph", str(tmp_path / "m"), "--lm", str(other_lm)]) == 2
-    assert f"{other_lm}: 1 of 3 words are not written as transcripts are: {word!r}" in capsys.readouterr().err
+    assert f"{other_lm}: 1 of 3 words are not written as in transcripts: {word!r}" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()} == before
