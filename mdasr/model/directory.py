@@ -163,9 +163,7 @@ class Recognizer:
         directory = Path(directory)
         path = directory / "model.json"
         if not path.exists():
-            raise FileNotFoundError(
-                f"{directory} is not a model: it has no model.json, which `mdasr train` writes last"
-            )
+            raise FileNotFoundError(f"{directory} is not a model: it has no model.json (`mdasr train` writes it last)")
         facts = read_json(path, "description of a model")
         check_format(path, facts)
         config = _field(path, facts, "network", read_config)
