@@ -255,7 +255,7 @@ class Batches(Iterator[Batch]):
 
     def __init__(self, maker: MakesRows, share: Share, start: int, stop: int, workers: int):
         rows = grain.MapDataset.range(start * share.count, stop * share.count).map(share.row).map(maker)
-        rows_ahead = max(2, -(-2 * share.count // max(1, workers)))  # of each worker
+        rows_ahead = max(2, -(-2 * share.count // max(1, workers)))  # that each worker makes
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=rows_ahead)
         dataset = rows.to_iter_dataset(options)
         if workers:

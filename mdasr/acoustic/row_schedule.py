@@ -42,6 +42,7 @@ class Source:
             raise ValueError(f"repeats is {self.repeats}; it must be above 0")
 
     def usable(self) -> Int[np.ndarray, " utterances"]:
+        """The indices of the utterances to train on: those that are aligned and, if there are `indices`, among them."""
         aligned = np.flatnonzero(self.corpus.alignments(self.alignment).usable)
         return aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
 
@@ -222,19 +223,19 @@ class RowPlan:
 
     def __post_init__(self) -> None:
         usable = [source.usable() for source in self.sources]
-        self._source = np.repeat(np.arange(len(usable)), [len(each) for each in usable])
+        self._source = np.repeat(np.arange(len(usable)), [len(indices) for indices in usable])
         self._utterance = np.concatenate(usable) if usable else np.zeros(0, np.int64)
         if not len(self._source):
             raise ValueError("nothing to train on: no utterance of these corpora is aligned and selected")
         corpora = [source.corpus for source in self.sources]
-        samples = np.concatenate([corpus.num_samples[each] for corpus, each in zip(corpora, usable)]).astype(np.int64)
-        self._steps = self.options.subsampling.steps_in(samples)
+        samples = [corpus.num_samples[chosen] for corpus, chosen in zip(corpora, usable)]
+        self._steps = self.options.subsampling.steps_in(np.concatenate(samples).astype(np.int64))
         if not self._steps.any():
             raise ValueError("nothing to train on: every utterance is shorter than a step of 30 ms")
         self._repeats = np.array([source.repeats for source in self.sources])[self._source]
         # Phases have single precision: added to a whole number in double precision, they stay below the next one.
         phases = [random_stream("phase", self.seed, c.info["corpus"]).random(len(c), np.float32) for c in corpora]
-        self._phases = np.concatenate([each[chosen] for each, chosen in zip(phases, usable)]).astype(np.float64)
+        self._phases = np.concatenate([values[chosen] for values, chosen in zip(phases, usable)]).astype(np.float64)
         self._starts = [0]
 
     def _visits(self, epoch: int) -> tuple[Int[np.ndarray, " visits"], Int[np.ndarray, " visits"]]:

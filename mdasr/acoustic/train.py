@@ -58,6 +58,8 @@ class TrainOptions:
 
 
 class TrainState(NamedTuple):
+    """The state of a training: parameters, the optimizer's state, and the number of steps taken."""
+
     params: Any
     optimizer: Any
     step: Any
@@ -116,6 +118,7 @@ class Best(NamedTuple):
 
 
 def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
+    """Adam with clipped gradients; the rate rises over `warmup_steps`, then falls to 0 along a cosine."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, options.learning_rate, min(options.warmup_steps, options.steps // 2), options.steps
     )
@@ -159,6 +162,7 @@ def make_train_step(config: ModelConfig, options: TrainOptions, featurize: Featu
 
 
 def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -> TrainState:
+    """The state before the first step, with the parameters `start_from` or fresh ones, and an adversary's."""
     params = init_params(config, options.seed) if start_from is None else start_from
     if options.adversary:
         params = params | {"adversary": init_classifiers(options.adversary, config, options.seed)}
@@ -166,6 +170,7 @@ def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -
 
 
 def saved_form(state: TrainState, best: Best | None) -> dict[str, Any]:
+    """The tree of arrays that a checkpoint holds."""
     return {"state": state._asdict()} | ({"best": best._asdict()} if best else {})
 
 

@@ -123,7 +123,7 @@ def draw_response(path: Path, room: Room) -> None:
     )
     wave.set_xlabel("ms after the direct path")
     decay.plot(time_ms, 10 * np.log10(energy / energy[0] + 1e-12), color="#4878a8", label="energy still to come")
-    start = 10 * np.log10(energy[LEAD + RATE_HZ // 20] / energy[0])  # the line begins where the direct path is past
+    start = 10 * np.log10(energy[LEAD + RATE_HZ // 20] / energy[0])  # the line begins after the direct path
     decay.plot(
         time_ms, start - 60 * (time_ms - 50) / (1000 * room.rt60_s), "--", color="#c44e52",
         label=f"RT60 {room.rt60_s:.2f} s",

@@ -75,7 +75,7 @@ def resemblances(clusters: Mapping[str, Cluster], reference: str) -> dict[str, R
     """The measures of each other cluster and `reference` (§4.2's pairwise analysis), with all that intervals need.
 
     Intervals are over speakers, or over utterances of a single speaker. Raises ValueError for a reference that is not
-    in `clusters`, and for a cluster with fewer than two points without those of one of its speakers.
+    in `clusters`. It also does so for a cluster with fewer than two points without those of one of its speakers.
     """
     if reference not in clusters or len(clusters) < 2:
         raise ValueError(
@@ -87,14 +87,14 @@ def resemblances(clusters: Mapping[str, Cluster], reference: str) -> dict[str, R
                 f"{name}: {len(cluster.points)} utterances; an interval needs at least two without those of any one "
                 f"of its {cluster.interval_over}"
             )
-    home, found = clusters[reference], {}
+    home, results = clusters[reference], {}
     for name, own in clusters.items():
         if name != reference:
             without_own = [alikeness(rest, home.points) for rest in _left(own)]
             without_reference = [alikeness(own.points, rest) for rest in _left(home)]
             both = alikeness(own.points, home.points)
-            found[name] = Resemblance(both, np.array(without_own), np.array(without_reference))
-    return found
+            results[name] = Resemblance(both, np.array(without_own), np.array(without_reference))
+    return results
 
 
 def _left(cluster: Cluster) -> list[Float[np.ndarray, "_ dims"]]:

@@ -78,8 +78,8 @@ def train_ubm(
 def seeded_ubm(frames: Float32[np.ndarray, "frames dim"], components: int, rng: np.random.Generator) -> Ubm:
     """A UBM with equal weights, the variances of all frames, and means that are frames far from each other.
 
-    k-means++ (Arthur and Vassilvitskii, 2007): the probability of a frame as the next mean grows with its squared
-    distance, in standard deviations, from the means before it.
+    The means are drawn by k-means++ (Arthur and Vassilvitskii, 2007): the probability of a frame grows with its squared
+    distance from the means before it. Distances are in standard deviations.
     """
     variances = np.maximum(frames.var(axis=0, dtype=np.float64), 1e-10)
     chosen = rng.choice(len(frames), min(_SEEDED_FROM, len(frames)), replace=False)

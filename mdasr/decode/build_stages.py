@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mdasr.core.digests import digest
 from mdasr.core.files import read_json, replacing, sha256_of, write_atomically
 
-VERSION = 2  # to be raised with every change of what a stage holds
+VERSION = 2  # raise it with every change of a stage's result
 
 
 class Made(NamedTuple):

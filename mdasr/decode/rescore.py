@@ -64,7 +64,7 @@ class GrammarCosts:
         for context, cost in sorted(reached.items(), key=lambda item: -len(item[0])):
             for shorter, price in self._backed_off(context, cost)[1:]:
                 if reached.get(shorter, -math.inf) >= price - 1e-9:
-                    del reached[shorter]  # backing off later is no dearer
+                    del reached[shorter]  # backing off later costs no more
         best = min(reached.values())
         return best, tuple(sorted((context, round(cost - best, 9)) for context, cost in reached.items()))
 

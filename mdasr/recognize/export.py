@@ -78,7 +78,7 @@ def streaming_step(recognizer: Recognizer) -> Callable:
     """The function that is exported; `serve.Served.answers` describes its arguments and results."""
     config, stats, layout = recognizer.config, recognizer.stats, StateLayout.of(recognizer)
     kind, subsampling = frontend.feature_kind(config.features), recognizer.subsampling
-    # As arrays of jax: a custom_vjp under vmap does not take numpy's as constants.
+    # The parameters are jax arrays, because a custom_vjp under vmap does not accept numpy arrays as constants.
     params = jax.tree.map(jnp.asarray, dict(recognizer.params))
 
     def frames(samples: Float[Array, " window"], heard: Int[Array, " 2"]) -> tuple[Array, Array]:

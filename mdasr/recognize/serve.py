@@ -12,13 +12,13 @@ imports):
     frames = 1 + (len(wave) - 512) // 160
     steps = 1 + (frames - width) // stride  # the network answers each `delay` steps later
     wave = np.pad(wave, (160 * margin, window + delay * hop))
-    state, found = np.zeros((1, size), np.float32), []  # the beginning of a sentence
+    state, parts = np.zeros((1, size), np.float32), []  # the beginning of a sentence
     for first in range(0, steps + delay, chunk):
         ends = np.array([[0, frames]]) + margin - stride * first  # of the sentence, in frames of this window
         heard = np.maximum(ends, 0).astype(np.int32)
         scores, state = step(wave[None, first * hop : first * hop + window], heard, state)
-        found.append(scores[0])
-    scores = np.concatenate(found)[delay : delay + steps]
+        parts.append(scores[0])
+    scores = np.concatenate(parts)[delay : delay + steps]
 """
 
 from __future__ import annotations

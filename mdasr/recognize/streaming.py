@@ -135,9 +135,9 @@ class Listener:
         """
         sure = self._search.steps - round(UNSURE_S / self._step_s)
         count = last_gap(best, sure)
-        said = dataclasses.replace(best, words=best.words[:count], starts=best.starts[:count], ends=best.ends[:count])
-        results = [self._final(said)] if count else []
-        step = said.ends[-1] if count else sure
+        done = dataclasses.replace(best, words=best.words[:count], starts=best.starts[:count], ends=best.ends[:count])
+        results = [self._final(done)] if count else []
+        step = done.ends[-1] if count else sure
         self._search, self._steps = self._search.since(step), self._steps - step
         self._start += self.network.subsampling.step_samples * step
         return results

@@ -36,10 +36,12 @@ FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for code
 
 
 def room_ranges(scale: Scale) -> RoomRanges:
+    """The ranges of rooms in a scale."""
     return RoomRanges(snr_db=scale.snr_db, rt60_s=scale.rt60_s, distance_m=scale.distance_m)
 
 
 def model_config(scale: Scale, num_outputs: int) -> ModelConfig:
+    """The configuration of a scale's network with `num_outputs` outputs."""
     return ModelConfig(
         scale.encoder, num_outputs, scale.features, scale.criterion, scale.dropout, scale.compute_dtype, scale.members
     )

@@ -19,7 +19,7 @@ HELD_OUT = 0.06  # share of each corpus' utterances that tunes the search; whole
 MOST_HELD_OUT = 0.15
 FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too large a part of the data
 
-STILL = Policy(narrowband_probability=0.0)  # nothing happens to an utterance
+STILL = Policy(narrowband_probability=0.0)  # utterances stay as they were recorded
 
 AlignmentOf: TypeAlias = Callable[[Corpus], str]
 """The name of a corpus' alignment."""

@@ -141,6 +141,7 @@ def joined_lexicon(own: Lexicon, parent: Recognizer) -> Lexicon:
 
 
 def transcripts(sources: Iterable[Source]) -> list[str]:
+    """The transcripts of all chosen utterances of some sources."""
     return [utterance.text for source in sources for utterance in source]
 
 

@@ -37,7 +37,7 @@ class TDNN:
     name: Literal["tdnn"] = "tdnn"
 
     subsampling: ClassVar[Subsampling] = PAPER_STEPS
-    forget_steps: ClassVar[int] = 0  # what it can remember is bounded by its layers
+    forget_steps: ClassVar[int] = 0  # its layers limit what it can remember
 
     def __post_init__(self) -> None:
         if not self.units or len(self.units) != len(self.dilations):
