@@ -100,7 +100,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept(saved, kind):
 def test_no_whole_checkpoint_is_an_error_and_nothing_is_moved(saved):
     cut(saved / "20")
     cut(saved / "30")
-    with pytest.raises(ValueError, match=r"no checkpoint is whole \(step 30: .*; step 20: .*\)\. Copy them again"):
+    with pytest.raises(ValueError, match=r"every checkpoint is damaged \(step 30: .*; step 20: .*\)\. Copy them again"):
         restored(saved)
     assert sorted(path.name for path in saved.iterdir()) == ["20", "30"]
 
@@ -130,7 +130,7 @@ def test_where_nothing_can_be_written_the_last_good_one_stays(saved):
         [sys.executable, "-c", FULL, str(saved)], cwd=Path(__file__).parents[1], capture_output=True, text=True
     )
     assert found.returncode == 1, found.stderr
-    assert "a checkpoint could not be saved" in found.stderr and "that of step 30 is whole" in found.stderr
+    assert "a checkpoint could not be saved" in found.stderr and "The last complete one is of step 30" in found.stderr
     assert same(restored(saved), state(30))
 
 
@@ -146,7 +146,7 @@ def test_a_full_disk_stops_training_and_with_room_it_goes_on(tmp_path, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(ocp.CheckpointManager, "save", save)
-        with pytest.raises(OSError, match=r"could not be saved \(OSError: .*No space left.* that of step 20 is whole"):
+        with pytest.raises(OSError, match=r"could not be saved \(OSError: .*No space left.* one is of step 20"):
             train(CONFIG, options, SignsRowMaker(), tmp_path / "full", workers=0)
     found = train(CONFIG, options, SignsRowMaker(), tmp_path / "full", workers=0)
     wanted = train(CONFIG, options, SignsRowMaker(), tmp_path / "roomy", workers=0)
@@ -162,7 +162,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=100)
-    assert process.returncode == 1 and "InterruptedError" in errors and "is saved, and the same command" in errors
+    assert process.returncode == 1 and "InterruptedError" in errors and "is saved. Start the same command" in errors
     finish(start(tmp_path / "b" / "run", tmp_path / "b.npz", devices=1))
     for found, wanted in zip(arrays(tmp_path / "b.npz"), arrays(tmp_path / "a.npz"), strict=True):
         np.testing.assert_array_equal(found, wanted)

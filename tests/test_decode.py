@@ -254,8 +254,8 @@ def test_scores_that_cannot_be_decoded(graph, scores, message):
     [
         ({"beam": 0.0}, "must be above 0"),
         ({"acoustic_scale": -1.0}, "must be above 0"),
-        ({"max_active": 20}, "min_active must be below max_active"),
-        ({"retries": -1}, "retries 0 or more"),
+        ({"max_active": 20}, "min_active must be 0 or more and below max_active"),
+        ({"retries": -1}, "retries between 0 and 20"),
     ],
 )
 def test_search_options_are_checked(bad, message):
@@ -308,7 +308,7 @@ def test_incomplete_graphs_are_named(graph, tmp_path, capfd):
     graph.write(tmp_path)
     whole = (tmp_path / "HCLG.fst").read_bytes()
     (tmp_path / "HCLG.fst").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"HCLG\.fst: damaged, or not that of graph\.json"):
+    with pytest.raises(ValueError, match=r"HCLG\.fst: damaged, or does not fit graph\.json"):
         Graph.read(tmp_path)
     (tmp_path / "HCLG.fst").unlink()
     with pytest.raises(FileNotFoundError, match=r"HCLG\.fst is missing"):

@@ -290,7 +290,7 @@ def test_settings():
     assert override(MINI, ["learning_rate=1e-2", "encoder.cells=8,4"]).encoder.cells == (8, 4)
     with pytest.raises(ValueError, match=r"--set rate=1: not of the form NAME=VALUE with a NAME among encoder, feat"):
         override(MINI, ["rate=1"])
-    with pytest.raises(ValueError, match=r"batch wants a value like 8"):
+    with pytest.raises(ValueError, match=r"batch needs a value like 8"):
         override(MINI, ["batch=many"])
 
 

@@ -142,7 +142,7 @@ def test_damaged_exports_are_explained(untrained, tmp_path):  # noqa: F811
     export_model(untrained, tmp_path)
     path = tmp_path / "model.stablehlo"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"model\.stablehlo: not what serve\.json was written for"):
+    with pytest.raises(ValueError, match=r"model\.stablehlo: not the file that serve\.json describes"):
         Served.read(tmp_path)
     described = json.loads((tmp_path / "serve.json").read_text())
     (tmp_path / "serve.json").write_text(json.dumps(described | {"format": 99}))

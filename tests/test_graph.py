@@ -137,7 +137,7 @@ def test_a_graph_that_does_not_fit_is_refused_before_the_work(monkeypatch):
     """The advice holds: so many n-grams do fit, and one in ten more do not."""
     huge = ARPA.replace("ngram 3=3", "ngram 3=100000000")
     monkeypatch.setattr(graphs, "memory_at_hand_gb", lambda: 12.0)
-    with pytest.raises(ValueError, match=r"100,000,012 n-grams.* 12\.0 GB are at hand\. Prune ") as refused:
+    with pytest.raises(ValueError, match=r"100,000,012 n-grams.* only 12\.0 GB are available\. Prune ") as refused:
         build_graph(LEXICON, huge, TREE)
     advised = int(str(refused.value).split("model to ")[1].split(" n-grams")[0].replace(",", ""))
     shares = [n / 100_000_012 for n in announced(huge).counts]
@@ -191,7 +191,7 @@ def test_a_graph_without_digests_does_not_reach_openfst(tmp_path):
     build_graph(LEXICON, ARPA, TREE).write(tmp_path)
     info = json.loads((tmp_path / "graph.json").read_text())
     (tmp_path / "graph.json").write_text(json.dumps({name: info[name] for name in info if name != "sha256"}))
-    with pytest.raises(ValueError, match=r"HCLG.fst: damaged, or not that of graph.json; build the graph again"):
+    with pytest.raises(ValueError, match=r"HCLG.fst: damaged, or does not fit graph.json; build the graph again"):
         Graph.read(tmp_path)
     (tmp_path / "graph.json").write_text(json.dumps(info | {"format": 1}))
     with pytest.raises(ValueError, match="a graph of format 1, but this version reads 3; build it again"):
@@ -244,7 +244,7 @@ def test_a_file_of_another_model_is_named(model, tmp_path, name, change):
     text = path.read_text()
     assert change(text) != text
     path.write_text(change(text))
-    with pytest.raises(ValueError, match=rf"m/{name} is not the one that .*m/graph was made of.*mdasr graph"):
+    with pytest.raises(ValueError, match=rf"m/{name} is not the file that .*m/graph was made of.*mdasr graph"):
         Recognizer.read(tmp_path / "m")
 
 
@@ -355,5 +355,5 @@ def test_words_that_no_transcript_can_have_leave_the_model_as_it_was(model, othe
     before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
     other_lm.write_text(other_lm.read_text().replace("ah", word), encoding="utf-8")
     assert main(["graph", str(tmp_path / "m"), "--lm", str(other_lm)]) == 2
-    assert f"{other_lm}: 1 of 3 words are not written as transcripts are: {word!r}" in capsys.readouterr().err
+    assert f"{other_lm}: 1 of 3 words are not written as in transcripts: {word!r}" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()} == before

@@ -158,7 +158,7 @@ def test_a_preempted_job_saves_and_goes_on(tmp_path, alone):
     job[1].send_signal(signal.SIGTERM)  # which one host hears, and both obey
     for i, process in enumerate(job):
         assert process.wait(timeout=120) == 1
-        assert "asked to end (SIGTERM); step" in (tmp_path / f"errors-{i}").read_text()
+        assert "stopped by SIGTERM; step" in (tmp_path / f"errors-{i}").read_text()
     finish(start(tmp_path, 2), tmp_path)
     assert_same(tmp_path / "params.npz", alone)
 

@@ -56,7 +56,7 @@ def _shifted():
 
 def test_bad_points_are_refused():
     points, labels = clusters()
-    with pytest.raises(ValueError, match="at least two clusters, and there are 1"):
+    with pytest.raises(ValueError, match="at least two clusters, not 1"):
         silhouette(points, ["a"] * len(points))
     with pytest.raises(ValueError, match="101 points but 100 labels"):
         silhouette(points, labels[1:])
@@ -124,12 +124,12 @@ def test_intervals_are_over_speakers_or_else_over_utterances():
 def test_too_little_to_compare_is_refused():
     rng = np.random.default_rng(6)
     clusters = {"a": domain(rng, 0.0), "one": Cluster(np.ones((1, 8)), ("s",))}
-    with pytest.raises(ValueError, match="one: 1 utterances; an interval takes at least two without those of any one"):
+    with pytest.raises(ValueError, match="one: 1 utterances; an interval needs at least two without those of any one"):
         resemblances(clusters, "a")
     two_of_three = Cluster(rng.normal(size=(3, 8)), ("x", "x", "y"))  # without x, one point has no distance within
     with pytest.raises(ValueError, match="those of any one of its speakers"):
         resemblances({"a": clusters["a"], "few": two_of_three}, "a")
-    with pytest.raises(ValueError, match="'c' and another are to be compared, and there are a, one"):
+    with pytest.raises(ValueError, match="'c' and at least one other cluster are needed; there are a, one"):
         resemblances(clusters, "c")
-    with pytest.raises(ValueError, match="'a' and another"):
+    with pytest.raises(ValueError, match="'a' and at least one other"):
         resemblances({"a": clusters["a"]}, "a")

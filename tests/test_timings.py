@@ -181,5 +181,5 @@ def test_the_command_aligns_and_exports_and_reads_back(tmp_path, capsys):
             assert mine.phones == exact.phones and mine.ends_s == pytest.approx(exact.ends_s, abs=2e-3)
     assert main(["align", str(corpus.directory), "--read", str(tmp_path / "out")]) == 2
     check_phones([corpus], "grids", Lexicon({"x": ((("AA", "S"), 1.0),)}))
-    with pytest.raises(ValueError, match="has the phones S, which the lexicon has not"):
+    with pytest.raises(ValueError, match="has the phones S, which the lexicon lacks"):
         check_phones([corpus], "grids", Lexicon({"x": ((("AA",), 1.0),)}))

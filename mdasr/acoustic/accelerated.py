@@ -1,9 +1,11 @@
-"""Rooms, bandwidth and features on the accelerator: §3.1, §3.2 and §3.4 under jit, for recipes without a codec.
+"""Rooms, bandwidth and features on the accelerator (§3.1, §3.2, §3.4), for recipes without a codec.
 
-The host sends 16-bit samples, noises and the rooms' numbers (`perturb.packed`); impulse responses, convolution,
-low-pass and log-mel are made where the network is. The formulas are those of `mdasr.perturb` and `mdasr.frontend`;
-here are fixed shapes, masks and rows. Normalised features agree with the host's within 1e-3 in bands within 40 dB of
-an utterance's loudest (below, single precision shows).
+The host sends 16-bit samples, noises and the numbers of the rooms (`perturb.packed`). Impulse responses, convolution,
+low-pass filter and log-mel are computed under jit, on the network's device. The formulas are those of `mdasr.perturb`
+and `mdasr.frontend`. This file adds fixed shapes, masks and rows.
+
+Normalised features agree with the host's within 1e-3 in bands that lie within 40 dB of the utterance's loudest band. In
+quieter bands, single precision makes a difference.
 """
 
 from __future__ import annotations
@@ -26,11 +28,14 @@ from mdasr.perturb.packed import Packed, Shapes
 from mdasr.perturb.responses import LEAD
 
 AnyArray = Array | np.ndarray
-_MOST_IMAGES = 256  # within a source's reach there are about 100
+_MOST_IMAGES = 256  # about 100 lie within reach
 
 
 def impulse_responses(room: Packed, shapes: Shapes) -> Float[Array, "places taps"]:
-    """`mdasr.perturb.impulse_responses` for one room, a row of `Packed`: all of its places, present or not."""
+    """The impulse responses of one room, a row of `Packed`, as `mdasr.perturb.impulse_responses` computes them.
+
+    There is one for every place of the row, whether a source is present there or not.
+    """
     direct_m = responses.direct_paths(room.microphone_m, room.places_m, jnp)
     reach_m = responses.images_reach(room.size_m, direct_m, jnp)
     early = _early(room, direct_m, reach_m, shapes)
@@ -42,7 +47,10 @@ def impulse_responses(room: Packed, shapes: Shapes) -> Float[Array, "places taps
 
 
 def _early(room: Packed, direct_m: AnyArray, reach_m: AnyArray, shapes: Shapes) -> Float[Array, "places early"]:
-    """The images within reach: the loudest of a fixed lattice, as those beyond reach have faded out."""
+    """The responses of the images within reach.
+
+    The loudest images of a fixed lattice are enough, because images beyond reach have faded out.
+    """
     wall_gain = responses.reflection(room.size_m, room.rt60_s, jnp)
     squares, gains = [], []
     for axis in range(3):
@@ -60,37 +68,40 @@ def _early(room: Packed, direct_m: AnyArray, reach_m: AnyArray, shapes: Shapes) 
 def add_room(
     wave: Float[AnyArray, " samples"], length: AnyArray, room: Packed, shapes: Shapes
 ) -> Float[AnyArray, " samples"]:
-    """`mdasr.perturb.add_room` for one wave of a batch, `room` being that row of `Packed`."""
+    """Put one wave of a batch into its room, as `mdasr.perturb.add_room` does.
+
+    `length` is the wave's length in samples, and `room` is its row of `Packed`.
+    """
     within = jnp.arange(shapes.samples) < length
     size = scipy.fft.next_fast_len(shapes.samples + shapes.taps, True)
     spectra = jnp.fft.rfft(impulse_responses(room, shapes) * room.present[:, None], size)
-    heard = jnp.fft.irfft(jnp.fft.rfft(wave, size) * spectra[0], size)[LEAD : LEAD + shapes.samples] * within
+    received = jnp.fft.irfft(jnp.fft.rfft(wave, size) * spectra[0], size)[LEAD : LEAD + shapes.samples] * within
     speech_power = active_power(wave, length)
-    heard *= loudness.level_gain(speech_power, active_power(heard, length), jnp)
+    received *= loudness.level_gain(speech_power, active_power(received, length), jnp)
     playing = room.noises.astype(jnp.float32) * room.loudness[:, None]
     noise = jnp.fft.irfft((jnp.fft.rfft(playing, size) * spectra[1:]).sum(0), size)[shapes.taps :][: shapes.samples]
     noise *= within
     noise_power = (noise**2).sum() / jnp.maximum(length, 1)
-    heard += noise * loudness.noise_gain(speech_power, noise_power, room.snr_db, jnp)
-    return loudness.limited(heard, jnp)
+    received += noise * loudness.noise_gain(speech_power, noise_power, room.snr_db, jnp)
+    return loudness.limited(received, jnp)
 
 
 def active_power(wave: Float[AnyArray, " samples"], length: AnyArray) -> Float[Array, ""]:
-    """`mdasr.perturb.loudness.active_power` of a wave's first `length` samples."""
+    """The `mdasr.perturb.loudness.active_power` of a wave's first `length` samples."""
     count = len(wave) // loudness.FRAME
     powers = (wave[: count * loudness.FRAME].reshape(count, loudness.FRAME) ** 2).mean(1)
     return loudness.mean_of_loud(jnp.where(jnp.arange(count) < length // loudness.FRAME, powers, 0), jnp)
 
 
 def low_passed(wave: Float[AnyArray, " samples"]) -> Float[Array, " samples"]:
-    """`mdasr.perturb.narrowband`, as one filter."""
+    """The wave after the filter of `mdasr.perturb.narrowband`, applied as a single filter."""
     size = scipy.fft.next_fast_len(len(wave) + 2 * bandwidth.REACH, True)
     spectrum = jnp.fft.rfft(wave, size) * np.fft.rfft(bandwidth.low_pass(), size).astype(np.complex64)
     return jnp.fft.irfft(spectrum, size)[bandwidth.REACH : bandwidth.REACH + len(wave)]
 
 
 def log_mel(wave: Float[AnyArray, " samples"]) -> Float[Array, "frames 128"]:
-    """`mdasr.frontend.log_mel`."""
+    """The log-mel features of a wave, as `mdasr.frontend.log_mel` computes them."""
     frames = frontend.num_frames(len(wave))
     first = frontend.HOP * np.arange(frames)[:, None]
     spectrum = jnp.fft.rfft(wave[first + np.arange(frontend.WINDOW)] * frontend.hann(), frontend.FFT_SIZE)
@@ -99,7 +110,7 @@ def log_mel(wave: Float[AnyArray, " samples"]) -> Float[Array, "frames 128"]:
 
 
 def perturb(packed: Packed, shapes: Shapes) -> Float[Array, "batch samples"]:
-    """The waves of a batch as their recipes distort them; what lies past a wave's end is zero."""
+    """Distort the waves of a batch as their recipes say; samples past a wave's end are zero."""
 
     def one(row: Packed) -> Array:
         wave = row.waves.astype(jnp.float32) / 32768
@@ -114,24 +125,24 @@ def perturb(packed: Packed, shapes: Shapes) -> Float[Array, "batch samples"]:
 def features(
     packed: Packed, kind: FeatureKind, mean: Float[AnyArray, " width"], std: Float[AnyArray, " width"], shapes: Shapes
 ) -> Float[Array, "batch frames width"]:
-    """Distorted and normalised frames of a batch, as many as `shapes.samples` have."""
+    """Normalised frames of the distorted waves of a batch, as many as `shapes.samples` samples have."""
     mel = jax.vmap(log_mel)(perturb(packed, shapes))
     counts = frontend.num_frames(packed.lengths)
-    frames = jax.vmap(lambda each, count: frontend.frames_between(each, kind, 0, count, jnp))(mel, counts)
+    frames = jax.vmap(lambda bands, count: frontend.frames_between(bands, kind, 0, count, jnp))(mel, counts)
     return (frames - mean) / std
 
 
 def featurizer(
     options: RowOptions, features_kind: str, stats: frontend.FeatureStats, shapes: Shapes
 ) -> Callable[[Mapping[str, AnyArray]], Float[Array, "rows frames width"]]:
-    """What turns a batch of `loader.PackedRowMaker` into frames, to be called under jit."""
+    """Return a function that turns a batch of `loader.PackedRowMaker` into frames; call it under jit."""
     kind, subsampling = frontend.feature_kind(features_kind), options.subsampling
 
     def row_frames(packed: Packed, slots: Int32[AnyArray, " pieces"]) -> Float[Array, "frames width"]:
-        """Those of a row's utterances, each from the step on at which `slots` puts it; elsewhere zeros."""
+        """The frames of a row: each utterance begins at its step in `slots`, and all other frames are zero."""
         frames = features(packed, kind, stats.mean, stats.std, shapes)
-        heard = subsampling.num_frames(subsampling.steps_in(packed.lengths))
-        inside = np.arange(frames.shape[1]) < heard[:, None]
+        lengths = subsampling.num_frames(subsampling.steps_in(packed.lengths))
+        inside = np.arange(frames.shape[1]) < lengths[:, None]
         place = subsampling.stride * slots[:, None] + np.arange(frames.shape[1])
         row = jnp.zeros((options.frames, kind.width))
         return row.at[jnp.where(inside, place, options.frames)].set(frames, mode="drop")

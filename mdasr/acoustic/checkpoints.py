@@ -1,7 +1,7 @@
-"""Checkpoints that can be trusted (§3.7): written beside the training, by Orbax, and checked when they are read.
+"""Checkpoints that can be trusted (§3.7): Orbax writes them during training, and they are checked when they are read.
 
-A checkpoint holds the unreplicated state, so that any number of hosts and devices can go on from it, and a seal: the
-digest of all its arrays. One that does not answer to its seal is passed over.
+A checkpoint holds the unreplicated state, so that any number of hosts and devices can go on from it. It also holds a
+seal, the digest of all its arrays. A checkpoint that does not match its seal is skipped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mdasr.core.files import read_json, write_atomically
 
 
 def digest_of(tree: Any) -> str:
-    """Hex digits that stand for the names, shapes and bits of a tree of arrays."""
+    """A digest, in hex digits, of the names, shapes and bits of a tree of arrays."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         array = np.asarray(leaf)
@@ -34,12 +34,15 @@ def digest_of(tree: Any) -> str:
 
 
 def described(error: Exception) -> str:
-    """Kind and first line: what TensorStore raises goes on for pages."""
+    """The kind of an error and the first line of its text; TensorStore's errors are pages long."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
 
 
 def check_run(path: Path, described: dict) -> None:
-    """Write what is trained to `path`, or compare with what an earlier start wrote there."""
+    """Write the description of a training to `path`, or compare it with the one that an earlier start wrote there.
+
+    Raises ValueError where they differ, and FileNotFoundError where this host does not see the primary host's file.
+    """
     described = json.loads(json.dumps(described))
     if not path.exists():
         if not hosts.primary():
@@ -57,20 +60,20 @@ def check_run(path: Path, described: dict) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of one training in `directory`; the last two are kept, and saving does not hold up training."""
+    """The checkpoints of one training in `directory`: the last two are kept, and training continues during a save."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
-        self.so_far: dict[str, float] = {}  # what the run was like up to the state that was restored
+        self.so_far: dict[str, float] = {}  # the figures of the run up to the state that was restored
         self._manager = ocp.CheckpointManager(
             self.directory, options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True)
         )
 
     def restore(self, like: dict[str, Any]) -> dict[str, Any] | None:
-        """The last whole state, shaped as `like`; None where nothing was saved yet.
+        """The last undamaged state, with the shapes of `like`; None where nothing has been saved yet.
 
-        A damaged checkpoint is moved to `damaged/`, with a warning, once an older one was found whole. ValueError where
-        none is.
+        Damaged checkpoints are moved to `damaged/`, with a warning, once an older one proves undamaged. Raises
+        ValueError where all are damaged.
         """
         problems: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -78,7 +81,7 @@ class Checkpoints:
             try:
                 saved = self._manager.restore(step, args=items)
                 whole = saved["seal"]["sha256"] == digest_of(saved["state"])
-            except Exception as error:  # Orbax and TensorStore raise whatever comes out of a file that is cut off
+            except Exception as error:  # Orbax and TensorStore raise errors of any kind for a file that is cut off
                 problems[step] = described(error)
                 continue
             if whole:
@@ -89,8 +92,8 @@ class Checkpoints:
         if problems:
             listed = "; ".join(f"step {step}: {problem}" for step, problem in problems.items())
             raise ValueError(
-                f"{self.directory}: no checkpoint is whole ({listed}). Copy them again, or delete the directory to "
-                "train from the beginning"
+                f"{self.directory}: every checkpoint is damaged ({listed}). Copy them again, or delete the directory "
+                "to train from the beginning"
             )
         return None
 
@@ -111,9 +114,9 @@ class Checkpoints:
             self._manager.reload()
 
     def save(self, step: int, state: dict[str, Any], so_far: dict[str, float] | None = None) -> None:
-        """Begin to save host arrays, and what the run was like `so_far`, which `restore` makes known again.
+        """Begin to save host arrays, with the figures of the run `so_far`, which `restore` reads back.
 
-        OSError where this, or the save before, failed. What was saved earlier stays.
+        Raises OSError where this save, or the one before it, failed. Earlier checkpoints stay.
         """
         with self._explained():
             seal = {"step": step, "sha256": digest_of(state), "so_far": so_far or {}}
@@ -121,7 +124,7 @@ class Checkpoints:
             self._manager.save(step, args=items, force=True)
 
     def wait(self) -> None:
-        """Until the last save is on the disk; OSError where it failed."""
+        """Wait until the last save is on the disk; raises OSError where it failed."""
         with self._explained():
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
@@ -132,10 +135,10 @@ class Checkpoints:
             yield
         except Exception as error:
             whole = sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit())
-            last = f"that of step {whole[-1]} is whole" if whole else "there is none"
+            last = f"The last complete one is of step {whole[-1]}" if whole else "There is no complete one"
             raise OSError(
-                f"{self.directory}: a checkpoint could not be saved ({described(error)}). Is the disk full? Of those "
-                f"saved before, {last}; make room, and start the same command again"
+                f"{self.directory}: a checkpoint could not be saved ({described(error)}). Is the disk full? {last}. "
+                "Free some space, and start the same command again"
             ) from error
 
     def close(self) -> None:

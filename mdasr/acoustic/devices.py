@@ -1,4 +1,4 @@
-"""Arrays on several devices and hosts: replicated parameters, and which rows of a batch go where."""
+"""Arrays on several devices and hosts: replicated parameters, and the division of a batch's rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEVICES = "devices"  # the name of pmap's axis
 
 
 def replicate(tree: Any) -> Any:
-    """A copy of every array on each device, laid out as the pmapped step returns them, lest it compile twice."""
+    """Copy every array to each device, in the layout that the pmapped step returns; so the step compiles only once."""
     devices = jax.local_device_count()
     copies = jax.tree.map(lambda x: np.broadcast_to(x, (devices, *np.shape(x))), tree)
     return jax.pmap(lambda x: x, axis_name=DEVICES)(copies)
@@ -26,14 +26,14 @@ def local_value(x: jax.Array) -> np.ndarray:
 
 
 def shard_batch(batch: dict[str, np.ndarray], share: Share) -> dict[str, np.ndarray]:
-    """Add each row's place in the global batch and split the rows over this host's devices."""
+    """Add each row's place in the global batch, and split the rows over this host's devices."""
     devices = jax.local_device_count()
     batch = batch | {"row": np.arange(share.first, share.first + share.count, dtype=np.int32)}
     return {name: x.reshape(devices, share.count // devices, *x.shape[1:]) for name, x in batch.items()}
 
 
 def host_share(batch: int) -> Share:
-    """The rows of a global batch that this host trains on; raises ValueError where devices cannot share it evenly."""
+    """The rows of a global batch that this host trains on; raises ValueError where the devices cannot share it."""
     hosts, devices = jax.process_count(), jax.device_count()
     if batch % devices:
         raise ValueError(
@@ -43,7 +43,7 @@ def host_share(batch: int) -> Share:
 
 
 def device() -> str:
-    """What it runs on, in words."""
+    """The number and kind of the devices that jax uses, such as "2 x cpu (x86_64)"."""
     devices = jax.devices()
     kind = platform.processor() or platform.machine() if devices[0].platform == "cpu" else devices[0].device_kind
     return f"{len(devices)} x {devices[0].platform} ({kind})"

@@ -1,7 +1,7 @@
 """From records to batches (§3.7, Fig. 1): records -> recipes -> features and labels -> rows of fixed length.
 
-A row packs utterances one after another. Which utterances stand in row r, and how each is distorted, is a function of
-the seed and r alone: neither workers, devices nor hosts enter it, and the iterator's whole state is one row number.
+A row packs utterances one after another. The seed and the row number r alone decide which utterances row r holds and
+how each is distorted. Workers, devices and hosts have no influence, and the iterator's whole state is one row number.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Batch = dict[str, np.ndarray]
 
 @runtime_checkable
 class PhoneTree(Protocol):
-    """What labels need of a state-tying tree (`mdasr.align.tree.Tree`)."""
+    """The part of a state-tying tree (`mdasr.align.tree.Tree`) that labels need."""
 
     def leaves(self, phones: Sequence[str]) -> Int[np.ndarray, " phones"]: ...
 
@@ -41,9 +41,9 @@ class PhoneTree(Protocol):
 def step_labels(
     alignment: Alignment, tree: PhoneTree, steps: int, subsampling: Subsampling
 ) -> Int[np.ndarray, " steps"]:
-    """CDPhone of every step: the phone at the centre of the step's label frame, in its context.
+    """The CDPhone of every step: the phone at the centre of the step's label frame, in its context.
 
-    What lies past the last phone is silence.
+    Steps past the last phone are silence.
     """
     leaves = tree.leaves((*alignment.phones, SILENCE))
     ends = np.asarray(alignment.ends_s) * RATE_HZ
@@ -52,7 +52,7 @@ def step_labels(
 
 @runtime_checkable
 class MakesRows(Protocol):
-    """What training asks for rows: a `grain.MapTransform` from row number to arrays of `options.steps`."""
+    """The rows that training reads: a `grain.MapTransform` from a row number to arrays of `options.steps`."""
 
     options: RowOptions
 
@@ -61,7 +61,10 @@ class MakesRows(Protocol):
 
 @dataclass
 class RowMaker(grain.MapTransform):
-    """Row number -> frames of features, where utterances stand, labels; runs in a loader's worker, without jax."""
+    """Make a row from its number: frames of features, the places of utterances, and labels.
+
+    It runs in a loader's worker process, without jax.
+    """
 
     sources: Sequence[Source]
     tree: PhoneTree
@@ -70,32 +73,34 @@ class RowMaker(grain.MapTransform):
     noises: Sounds
     options: RowOptions
     seed: int
-    measured: Sounds = field(default_factory=dict)  # room responses, where policies name some
+    measured: Sounds = field(default_factory=dict)  # room responses, for policies that use some
 
     def __post_init__(self) -> None:
         self._plan = RowPlan(self.sources, self.options, self.seed)
         self._alignments = [source.corpus.alignments(source.alignment) for source in self.sources]
 
     def map(self, row: int) -> Batch:
-        """The row's `frames` [frames, width] of features, and its `targets`."""
+        """The row's features, `frames` [frames, width], and its `targets`."""
         frames = np.zeros((self.options.frames, frontend.feature_kind(self.features).width), np.float32)
         strength, stride = self.options.strength(int(row)), self.options.subsampling.stride
         for piece in self._plan.locate(int(row))[1]:
-            heard = self.features_of(piece.source, piece.utterance, piece.visit, strength)[stride * piece.first :]
+            features = self.features_of(piece.source, piece.utterance, piece.visit, strength)[stride * piece.first :]
             place = self._place(piece)
-            frames[place] = heard[: place.stop - place.start]
+            frames[place] = features[: place.stop - place.start]
         return {"frames": frames, **self.targets(row)}
 
     def _place(self, piece: Piece) -> slice:
-        """The frames of a row in which a piece stands."""
+        """The frames of a row that a piece takes."""
         first = self.options.subsampling.stride * piece.slot
         return slice(first, first + self.options.subsampling.num_frames(piece.steps))
 
     def targets(self, row: int) -> Batch:
-        """All of a row but its frames: which utterance each frame is of, and labels of the steps.
+        """Everything in a row but its frames: the utterance of each frame, and the labels of the steps.
 
-        `segments` [frames] numbers the pieces of utterances from 1, and is 0 elsewhere; `weights` [steps] is 1 where a
-        label counts; `forget` [steps], where the options ask for it, tells where a state is made to forget.
+        - `segments` [frames] numbers the pieces of utterances from 1; 0 is no utterance.
+        - `labels` [steps] are CDPhones, and `weights` [steps] is 1 where a label counts.
+        - `forget` [steps], if the options ask for it, is true where the network forgets its state.
+        - `domain` and `told`, if the options name domains: see `domains`.
         """
         steps, delay = self.options.steps, self.options.output_delay
         labels, weights = np.zeros(steps, np.int32), np.zeros(steps, np.float32)
@@ -108,14 +113,14 @@ class RowMaker(grain.MapTransform):
         targets = {"segments": segments, "labels": labels, "weights": weights, **self.domains(row)}
         if self.options.forget_steps:
             moments = random_stream("forget", self.seed, int(row)).random(steps) < 1 / self.options.forget_steps
-            # What lies before such a moment and was still to be answered has been forgotten with it.
+            # Answers that are still due for steps before such a moment are lost: the network has forgotten them.
             lost = np.convolve(moments, np.ones(delay))[:steps] > 0 if delay else np.zeros(steps, bool)
             weights[lost] = 0
             targets["forget"] = moments
         return targets
 
     def domains(self, row: int) -> Batch:
-        """The domain of every step of a row, and what the network is told of it, numbered from 1; 0 is none.
+        """The `domain` of every step of a row, and the one that the network is `told`; numbered from 1, 0 is none.
 
         Empty where the options name no domains.
         """
@@ -136,14 +141,14 @@ class RowMaker(grain.MapTransform):
     def features_of(
         self, source: int, utterance: int, visit: int, strength: float = 1.0
     ) -> Float[np.ndarray, "frames width"]:
-        """Normalised frames of one utterance as distorted on this visit, at a curriculum's strength."""
+        """Normalised frames of one utterance, distorted as on this visit, at a curriculum's `strength` (0 to 1)."""
         spoken = self.sources[source].corpus[utterance]
         recipe = self.recipe(source, spoken, visit, strength)
         wave = perturb(spoken.samples, recipe, self.noises, self.measured)
         return frontend.normalize(frontend.frames_of(frontend.log_mel(wave, recipe.warp), self.features), self.stats)
 
     def labels(self, source: int, utterance: int) -> Int[np.ndarray, " steps"]:
-        """Labels of one utterance, from its undistorted alignment."""
+        """The labels of one utterance, from the alignment of its undistorted speech."""
         subsampling = self.options.subsampling
         steps = subsampling.steps_in(int(self.sources[source].corpus.num_samples[utterance]))
         return step_labels(self._alignments[source][utterance], self.tree, steps, subsampling)
@@ -151,19 +156,21 @@ class RowMaker(grain.MapTransform):
 
 @dataclass
 class PackedRowMaker(RowMaker):
-    """The same rows with waves and recipes instead of features, which `acoustic.accelerated` makes of them.
+    """Rows of waves and recipes instead of features, which `acoustic.accelerated` computes from them.
 
-    ValueError for policies with codecs, warps or measured rooms, and for utterances longer than a row.
+    Raises ValueError for policies with codecs, warps or measured rooms, and for utterances longer than a row.
     """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.options.pieces:
-            raise ValueError("rows of packed waves need a bound: set RowOptions.pieces")
+            raise ValueError("rows of packed waves need a limit on the number of utterances: set RowOptions.pieces")
         for source in self.sources:
             policy = source.policy
             if policy.codecs != (None,) or policy.warp != (1.0, 1.0) or policy.measured:
-                raise ValueError("features on the accelerator: codecs, warps and measured rooms need the host's")
+                raise ValueError(
+                    "features on the accelerator: codecs, warps and measured rooms need features made on the host"
+                )
             usable = source.usable()
             longest = int(source.corpus.num_samples[usable].max()) if len(usable) else 0
             if self.options.subsampling.steps_in(longest) > self.options.steps - self.options.gap:
@@ -172,13 +179,13 @@ class PackedRowMaker(RowMaker):
                     f"{longest / RATE_HZ:.1f} s, which is longer than a row; set row_steps higher"
                 )
         ranges = [source.policy.rooms for source in self.sources]
-        if any(each != ranges[0] for each in ranges):
+        if any(rooms != ranges[0] for rooms in ranges):
             raise ValueError("features on the accelerator: all corpora need the same ranges of rooms")
         samples = self.options.subsampling.step_samples * (self.options.steps + 1) + frontend.WINDOW
         self.shapes = Shapes.of(samples, ranges[0])
 
     def map(self, row: int) -> Batch:
-        """A row's `targets`; the fields of `Packed` for its utterances, and the `slots` (steps) that they begin at."""
+        """The row's `targets`, the fields of `Packed` for its utterances, and `slots`, the steps where they begin."""
         pieces, strength = self._plan.locate(int(row))[1], self.options.strength(int(row))
         spoken = [self.sources[piece.source].corpus[piece.utterance] for piece in pieces]
         recipes = [self.recipe(p.source, u, p.visit, strength) for p, u in zip(pieces, spoken)]
@@ -213,7 +220,7 @@ def measure_stats(
 
 @dataclass(frozen=True)
 class Share:
-    """Which rows of each global batch this host reads: rows [first, first + count) of `batch`."""
+    """The rows of each global batch that this host reads: rows [first, first + count) of `batch`."""
 
     batch: int
     first: int
@@ -224,25 +231,31 @@ class Share:
 
 
 def _outlive_sigterm(_worker: int, _workers: int) -> None:
-    """A cluster sends SIGTERM to every process; the one that trains has yet to save, and kills its workers then."""
+    """Ignore SIGTERM, which a cluster sends to every process: the training process still has to save.
+
+    It ends its workers after that.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _allow_open_files() -> None:
-    """Every array of a row that waits is a file in shared memory: 256 rows and 15 workers need more than 1024."""
+    """Raise the limit on open files: every array of a waiting row is a file in shared memory.
+
+    256 rows and 15 workers need more than 1024.
+    """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Batches(Iterator[Batch]):
-    """Batches from step `start` to step `stop`, made ahead by worker processes; counts the time spent waiting for them.
+    """Batches from step `start` to step `stop`, made ahead by worker processes; `waited_s` is the time spent waiting.
 
-    `workers` 0 makes the rows in threads of this process. Two batches are made ahead, whatever the number of workers.
+    With 0 `workers`, threads of this process make the rows. Two batches are made ahead, for any number of workers.
     """
 
     def __init__(self, maker: MakesRows, share: Share, start: int, stop: int, workers: int):
         rows = grain.MapDataset.range(start * share.count, stop * share.count).map(share.row).map(maker)
-        rows_ahead = max(2, -(-2 * share.count // max(1, workers)))  # of each worker
+        rows_ahead = max(2, -(-2 * share.count // max(1, workers)))  # that each worker makes
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=rows_ahead)
         dataset = rows.to_iter_dataset(options)
         if workers:

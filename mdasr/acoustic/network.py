@@ -1,7 +1,7 @@
 """The acoustic model (§3.5): an encoder, and a linear layer that classifies CDPhones at its output steps.
 
-Whatever the encoder, every layer's output passes through a domain's own scales and biases (`adapters`) and dropout; an
-utterance may have a vector that goes in with its frames; and members of an ensemble stand side by side.
+With any encoder, the output of every layer passes through the domain's own scales and biases (`adapters`) and through
+dropout. An utterance may have a vector, which joins each of its frames. The members of an ensemble run side by side.
 """
 
 from __future__ import annotations
@@ -27,19 +27,22 @@ from mdasr.core import schema
 from mdasr.core.schema import require_within
 from mdasr.frontend import feature_kind
 
-LARGEST = 1 << 20  # outputs, members or numbers of a vector: far above what anybody trains
+LARGEST = 1 << 20  # outputs, members or numbers of a vector: far more than anybody trains
 DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a network is: its features, its encoder, its outputs and what they were trained for.
+    """The configuration of a network: its features, encoder and outputs, and the criterion that trains them.
 
-    `dropout` acts on the output of each layer in training. `members` networks, each begun from weights of its own,
-    train side by side and answer together: after an hour of speech a few of them err less than one. Each of
-    `domains` has scales and biases of its own (`mdasr.acoustic.adapters`). With `vector_size`, a vector of an
-    utterance joins each of its frames. Weights are float32 whatever `compute_dtype` is. The paper's network has one
-    member, and neither domains nor vectors.
+    - `dropout` acts on the output of each layer in training.
+    - `members` networks, each with its own initial weights, train side by side and answer together. After an hour of
+      speech, a few of them make fewer errors than one.
+    - Each of `domains` has its own scales and biases (`mdasr.acoustic.adapters`).
+    - With `vector_size`, a vector of each utterance joins each of its frames.
+    - Weights are float32 for any `compute_dtype`.
+
+    The paper's network has one member, and neither domains nor vectors.
     """
 
     encoder: Encoder
@@ -64,27 +67,30 @@ class ModelConfig:
 
     @property
     def width(self) -> int:
-        """Numbers of a frame of features."""
+        """The size of a frame of features."""
         return feature_kind(self.features).width
 
     @property
     def num_weights(self) -> int:
-        """Weights of a member's matrices, biases apart (the paper's model: 43,253,760)."""
+        """The number of weights in a member's matrices, without biases (the paper's model: 43,253,760)."""
         alone = dataclasses.replace(self, members=1, domains=())
         leaves = jax.tree.leaves(jax.eval_shape(lambda: init_params(alone, 0)))
         return sum(math.prod(leaf.shape) for leaf in leaves if leaf.ndim == 2)
 
 
 def read_config(value: Any, where: str) -> ModelConfig:
-    """A configuration from parsed JSON, as `dataclasses.asdict` gives it; ValueError names what is wrong with it."""
+    """Read a configuration from parsed JSON, as `dataclasses.asdict` writes it.
+
+    Raises ValueError naming the field that is wrong.
+    """
     chosen = {"encoder": read_encoder, "criterion": read_criterion}
     return schema.read(ModelConfig, schema.completed(ModelConfig, value), where, chosen)
 
 
 class Rows(NamedTuple):
-    """What a network hears: packed rows, and what it is told of their utterances.
+    """The input of a network: packed rows, and what it is told about their utterances.
 
-    `told` numbers the domain of each output step among the configuration's, from 1; 0, or None, tells nothing.
+    `told` is the domain of each output step, numbered from 1 as in the configuration; 0, or None, tells nothing.
     `vectors` are those of the rows' utterances, in the order of `packed.segments`.
     """
 
@@ -94,9 +100,9 @@ class Rows(NamedTuple):
 
 
 def _dropout(x: Float[AnyArray, "steps batch cells"], rate: float, layer: int, keys: Key[Array, " batch"]) -> Array:
-    """Drop units with a mask from each row's own key, so that rows do not depend on how devices share them.
+    """Drop units with a mask from each row's own key, so that the result does not depend on which device has the row.
 
-    The rate is taken to the nearest 256th: random bytes cost a quarter of random floats, and on a CPU that is felt.
+    The rate is rounded to the nearest 256th: random bytes cost a quarter of random floats, which matters on a CPU.
     """
     dropped = round(256 * rate)
 
@@ -115,9 +121,9 @@ class AcousticModel(nn.Module):
     def __call__(
         self, rows: Rows, state: Any = None, dropout_keys: Key[Array, " batch"] | None = None
     ) -> tuple[Float[AnyArray, "batch steps outputs"], Any]:
-        """Logits in float32, and the state to carry on with; dropout acts only where a key a row is given.
+        """Logits in float32, and the state to carry on with; dropout acts only where there is a key for each row.
 
-        What the output layer sees is put aside in the collection `hidden`, for those who ask for it.
+        The input of the output layer is kept in the collection `hidden`, for callers that need it.
         """
         config, dtype = self.config, jnp.dtype(self.config.compute_dtype)
 
@@ -144,19 +150,19 @@ class AcousticModel(nn.Module):
 
 
 def _with_vectors(rows: Rows, size: int) -> Float[Array, "batch frames width"]:
-    """Frames, each with the vector of its utterance; frames of none with zeros."""
+    """The frames, each joined by the vector of its utterance, or by zeros where it has no utterance."""
     frames = jnp.asarray(rows.packed.frames)
     if not size:
         return frames
     if rows.vectors is None:
-        raise ValueError(f"this network takes a vector of {size} numbers an utterance, and is given none")
+        raise ValueError(f"this network takes a vector of {size} numbers an utterance; give `Rows.vectors`")
     padded = jnp.pad(jnp.asarray(rows.vectors), ((0, 0), (1, 0), (0, 0)))
     chosen = jnp.take_along_axis(padded, jnp.asarray(rows.packed.segments)[..., None], axis=1)
     return jnp.concatenate([frames, chosen.astype(frames.dtype)], axis=-1)
 
 
 class Ensemble(nn.Module):
-    """`config.members` acoustic models with weights of their own; results have a leading axis for them."""
+    """`config.members` acoustic models, each with its own weights; results have a leading axis for the members."""
 
     config: ModelConfig
 
@@ -164,7 +170,7 @@ class Ensemble(nn.Module):
     def __call__(
         self, rows: Rows, state: Any = None, dropout_keys: Key[Array, " batch"] | None = None
     ) -> tuple[Float[AnyArray, "members batch steps outputs"], Any]:
-        """Logits of every member, and the state to carry on with; each member drops units of its own choice."""
+        """Logits of every member, and the state to carry on with; each member drops its own units."""
         members = self.config.members
         keys = dropout_keys
         if keys is not None:
@@ -182,12 +188,12 @@ class Ensemble(nn.Module):
 
 
 def network(config: ModelConfig) -> nn.Module:
-    """The module that `config` asks for: one acoustic model, or an ensemble."""
+    """The module that `config` describes: one acoustic model, or an ensemble."""
     return AcousticModel(config) if config.members == 1 else Ensemble(config)
 
 
 def rows_of(batch: dict[str, Any], frames: AnyArray | None = None) -> Rows:
-    """A loader's batch (`acoustic.loader.RowMaker`) as a network hears it; `frames` instead of its own."""
+    """The input of a network from a loader's batch (`acoustic.loader.RowMaker`); `frames` replace the batch's own."""
     packed = PackedFrames(batch["frames"] if frames is None else frames, batch["segments"], batch.get("forget"))
     return Rows(packed, batch.get("told"), batch.get("vectors"))
 
@@ -195,9 +201,9 @@ def rows_of(batch: dict[str, Any], frames: AnyArray | None = None) -> Rows:
 def log_posteriors(
     config: ModelConfig, params: dict, packed: PackedFrames, state: Any = None, domain: str = ""
 ) -> tuple[Float[Array, "batch steps outputs"], Any]:
-    """Log probability of every output, and the state to carry on with; the network may be told the domain.
+    """Log probability of every output, and the state to carry on with; `domain` is told to the network.
 
-    Members are averaged in the logarithm, and what that loses is not restored.
+    The log probabilities of members are averaged. The result is not normalised again, so it may sum to less than 1.
     """
     told = None
     if domain:
@@ -209,7 +215,7 @@ def log_posteriors(
 
 
 def init_params(config: ModelConfig, seed: int) -> dict:
-    """Fresh parameters (float32), a function of the configuration and the seed alone."""
+    """Initial parameters (float32), which depend on the configuration and the seed alone."""
     frames = config.encoder.subsampling.num_frames(2)
     packed = PackedFrames(jnp.zeros((1, frames, config.width)), jnp.ones((1, frames), jnp.int32))
     rows = Rows(packed, vectors=jnp.zeros((1, 1, config.vector_size)) if config.vector_size else None)

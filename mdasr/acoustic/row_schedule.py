@@ -1,6 +1,6 @@
-"""Which utterances an epoch shows, how often, and in which rows (§3.7).
+"""The utterances that an epoch shows, how often, and in which rows (§3.7).
 
-Of row r that is a function of the seed and r alone: neither workers, devices nor hosts enter it.
+The contents of row r depend on the seed and r alone, not on workers, devices or hosts.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mdasr.frontend import PAPER_STEPS, Subsampling
 from mdasr.perturb import Policy, random_stream
 
 BLOCK = 8192  # pieces of a shuffled epoch that are packed together
-MISSES = 10  # later pieces that did not fit a row, after which it is closed
+MISSES = 10  # a row is closed after so many later pieces that did not fit it
 
 
 @dataclass(frozen=True)
 class Source:
-    """One corpus of the training pool: its shards, the name of its alignment, and what may happen to its utterances.
+    """One corpus of the training pool: its shards, the name of its alignment, and the distortions of its utterances.
 
     An epoch shows each utterance `repeats` times on average, as evenly over the epochs as whole numbers allow.
     """
@@ -34,36 +34,40 @@ class Source:
     corpus: Corpus
     alignment: str
     policy: Policy
-    indices: tuple[int, ...] | None = None  # a subset of the utterances; None is all that were aligned
+    indices: tuple[int, ...] | None = None  # a subset of the utterances; None: all that were aligned
     repeats: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.repeats > 0:
-            raise ValueError(f"repeats is {self.repeats}; an utterance is shown more often than never")
+            raise ValueError(f"repeats is {self.repeats}; it must be above 0")
 
     def usable(self) -> Int[np.ndarray, " utterances"]:
+        """The indices of the utterances to train on: those that are aligned and, if there are `indices`, among them."""
         aligned = np.flatnonzero(self.corpus.alignments(self.alignment).usable)
         return aligned if self.indices is None else np.intersect1d(aligned, np.asarray(self.indices, np.int64))
 
     def __iter__(self) -> Iterator[Utterance]:
-        """The utterances that were chosen, aligned or not."""
+        """The chosen utterances, aligned or not."""
         chosen = range(len(self.corpus)) if self.indices is None else self.indices
         return (self.corpus[i] for i in chosen)
 
     def seconds(self) -> float:
-        """How much audio it has to train on."""
+        """The duration of the audio to train on, in seconds."""
         return float(self.corpus.num_samples[self.usable()].sum()) / RATE_HZ
 
 
 def subset(source: Source, share: float) -> Source:
-    """A share of a source's utterances by duration: the first of an order that never changes, so shares are nested."""
+    """A share of a source's utterances, by duration; a larger share contains every smaller one.
+
+    The utterances are the first ones of an order that never changes. Raises ValueError for a share outside (0, 1].
+    """
     if not 0 < share <= 1:
-        raise ValueError(f"a share of {share}; it must lie above 0 and at most be 1")
+        raise ValueError(f"a share of {share}; it must be above 0, and at most 1")
     if share == 1:
         return source
     usable = source.usable()
     if not len(usable):
-        return source  # of nothing there is no share, and `RowPlan` tells what is missing
+        return source  # nothing to share; `RowPlan` says what is missing
     order = usable[np.random.Generator(np.random.Philox(key=[0, 2**34])).permutation(len(usable))]
     length = np.cumsum(source.corpus.num_samples[order])
     count = int(np.searchsorted(length, share * length[-1])) + 1
@@ -71,11 +75,11 @@ def subset(source: Source, share: float) -> Source:
 
 
 def balanced(sources: Sequence[Source], exponent: float) -> list[Source]:
-    """The sources, repeated so that each domain's share of an epoch goes as its hours to the power `exponent`.
+    """Repeat sources so that each domain's share of an epoch is proportional to its hours to the power `exponent`.
 
-    1 leaves all as they are, 0 makes domains equal; an epoch stays as long as it was. Utterances are shown more often
-    or seldom, not cut. The rule is that of multilingual models (Conneau and Lample, 2019, §3.1). ValueError for an
-    exponent below 0.
+    1 leaves everything as it is, and 0 makes all domains equal; the length of an epoch stays. Utterances are shown more
+    or less often, but not cut. The rule is that of multilingual models (Conneau and Lample, 2019, §3.1). Raises
+    ValueError for an exponent below 0.
     """
     if exponent < 0:
         raise ValueError(f"an exponent of {exponent}; it must be 0 (equal shares) or more")
@@ -90,13 +94,15 @@ def balanced(sources: Sequence[Source], exponent: float) -> list[Source]:
 
 @dataclass(frozen=True)
 class RowOptions:
-    """The shape of a row: its steps, the frames that they take, and by how many the network's output lags its input.
+    """The shape of a row: its steps, its frames, and the delay of the network's output, in steps.
 
-    `forget_steps` makes the network forget what it heard at random moments, on average that many steps apart, so that
-    it does not learn the few sentences of a small corpus by heart; 0 leaves its state alone. `pieces` is the most
-    utterances that a row may hold; 0 sets no bound. Over the first `curriculum_rows` rows of a training, noise and
-    codecs become more likely, from never to what policies say. Rows say of every step which of `domains` is heard
-    there, and what the network is told: nothing of an `untold_share` of the visits.
+    - `forget_steps`: the network forgets its state at random moments, on average that many steps apart; 0 is never.
+      Then it does not learn the few sentences of a small corpus by heart.
+    - `pieces`: the largest number of utterances in a row; 0 sets no limit.
+    - `curriculum_rows`: over the first rows of a training, the probabilities of noise and codecs rise from 0 to those
+      of the policies.
+    - `domains`: each step of a row has the domain that is heard there, and the one that the network is told. For an
+      `untold_share` of the visits it is told none.
     """
 
     steps: int
@@ -116,12 +122,12 @@ class RowOptions:
 
     @property
     def frames(self) -> int:
-        """Frames of a row."""
+        """The number of frames in a row."""
         return self.subsampling.num_frames(self.steps)
 
     @property
     def gap(self) -> int:
-        """Steps that follow an utterance: for answers that come late, and for frames that its last step shares."""
+        """Steps left free after an utterance, for answers that come late and for frames that its last step shares."""
         return max(
             self.output_delay, -(-(self.subsampling.window - self.subsampling.stride) // self.subsampling.stride)
         )
@@ -144,7 +150,7 @@ class Piece:
 
 
 class Placed(NamedTuple):
-    """Where the pieces of an epoch went: the row of each, the slot there at which it begins, and how many rows."""
+    """The places of an epoch's pieces: the row of each, the slot at which it begins there, and the number of rows."""
 
     row: Int[np.ndarray, " pieces"]
     slot: Int[np.ndarray, " pieces"]
@@ -152,34 +158,34 @@ class Placed(NamedTuple):
 
 
 def pack_rows(lengths: Int[np.ndarray, " pieces"], capacity: int, most: int) -> Placed:
-    """First-fit packing of pieces of so many slots (1 to `capacity`) into rows, each of `most` pieces at most.
+    """Pack pieces of `lengths` slots (1 to `capacity`) into rows of at most `most` pieces each, by first fit.
 
-    A row is closed when `MISSES` later pieces did not fit it. Every `BLOCK` pieces are packed without regard to the
-    others, and so all blocks at once: the loop is over places in a block.
+    A row is closed when `MISSES` later pieces did not fit it. Each block of `BLOCK` pieces is packed by itself, so that
+    the loop handles all blocks at once: it goes over places in a block.
     """
     blocks = -(-len(lengths) // BLOCK)
     padded = np.zeros((blocks, BLOCK), np.int64)
     padded.ravel()[: len(lengths)] = lengths
     row, slot = np.zeros_like(padded), np.zeros_like(padded)
-    # A row that is opened is a miss for all that are open, so that row r - MISSES is closed when row r is opened: the
-    # open rows of a block lie in a ring, row r in place r % MISSES.
+    # Opening a row is a miss for all open rows, so row r - MISSES is closed when row r is opened. The open rows of a
+    # block therefore lie in a ring, row r in place r % MISSES.
     used, held = (np.zeros((blocks, MISSES), np.int64) for _ in range(2))
     misses = np.full((blocks, MISSES), MISSES)
     opened = np.zeros(blocks, np.int64)
     ring = np.arange(MISSES)
     for i in range(min(BLOCK, len(lengths))):
         now = slice(0, blocks if padded[-1, i] else blocks - 1)  # the last block may be shorter
-        length, each = padded[now, i], np.arange(now.stop)
+        length, block = padded[now, i], np.arange(now.stop)
         age = (ring - opened[now, None]) % MISSES  # 0 is the row that was opened first
         fits = (used[now] + length[:, None] <= capacity) & (held[now] < most) & (misses[now] < MISSES)
         first = np.where(fits, age, MISSES).min(1)  # MISSES where a row must be opened
         misses[now] += age < first[:, None]
         place, new = (opened[now] + first) % MISSES, first == MISSES
         for state in (used, held, misses):
-            state[each[new], place[new]] = 0
-        row[now, i], slot[now, i] = opened[now] - MISSES + first, used[each, place]
-        used[each, place] += length
-        held[each, place] += 1
+            state[block[new], place[new]] = 0
+        row[now, i], slot[now, i] = opened[now] - MISSES + first, used[block, place]
+        used[block, place] += length
+        held[block, place] += 1
         opened[now] += new
     before = np.cumsum(opened) - opened
     row += before[:, None]
@@ -189,7 +195,7 @@ def pack_rows(lengths: Int[np.ndarray, " pieces"], capacity: int, most: int) -> 
 class Epoch(NamedTuple):
     """The pieces of an epoch, row after row; those of row r stand at [starts[r], starts[r + 1])."""
 
-    place: Int[np.ndarray, " pieces"]  # of the utterance in the pool
+    place: Int[np.ndarray, " pieces"]  # the utterance's place in the pool
     visit: Int[np.ndarray, " pieces"]
     first: Int[np.ndarray, " pieces"]
     steps: Int[np.ndarray, " pieces"]
@@ -203,38 +209,39 @@ class Epoch(NamedTuple):
 
 @dataclass
 class RowPlan:
-    """Which pieces stand in which row, epoch after epoch.
+    """The plan that says which pieces stand in which row, epoch after epoch.
 
-    An utterance that is shown is visited; an epoch visits each once, or as often as its source's `repeats` says.
+    A visit is one showing of an utterance. An epoch visits each utterance once, or as often as its source's `repeats`
+    says.
     """
 
     sources: Sequence[Source]
     options: RowOptions
     seed: int
-    _starts: list[int] = field(default_factory=list)  # first row of each epoch planned so far, and of the one after
-    _planned: tuple[int, Epoch] | None = None  # the epoch that was asked for last
+    _starts: list[int] = field(default_factory=list)  # first row of each epoch planned so far, and of the next one
+    _planned: tuple[int, Epoch] | None = None  # the epoch that was used last
 
     def __post_init__(self) -> None:
         usable = [source.usable() for source in self.sources]
-        self._source = np.repeat(np.arange(len(usable)), [len(each) for each in usable])
+        self._source = np.repeat(np.arange(len(usable)), [len(indices) for indices in usable])
         self._utterance = np.concatenate(usable) if usable else np.zeros(0, np.int64)
         if not len(self._source):
             raise ValueError("nothing to train on: no utterance of these corpora is aligned and selected")
         corpora = [source.corpus for source in self.sources]
-        samples = np.concatenate([corpus.num_samples[each] for corpus, each in zip(corpora, usable)]).astype(np.int64)
-        self._steps = self.options.subsampling.steps_in(samples)
+        samples = [corpus.num_samples[chosen] for corpus, chosen in zip(corpora, usable)]
+        self._steps = self.options.subsampling.steps_in(np.concatenate(samples).astype(np.int64))
         if not self._steps.any():
             raise ValueError("nothing to train on: every utterance is shorter than a step of 30 ms")
         self._repeats = np.array([source.repeats for source in self.sources])[self._source]
-        # In single precision: a phase added to a whole number in double precision stays below the next.
+        # Phases have single precision: added to a whole number in double precision, they stay below the next one.
         phases = [random_stream("phase", self.seed, c.info["corpus"]).random(len(c), np.float32) for c in corpora]
-        self._phases = np.concatenate([each[chosen] for each, chosen in zip(phases, usable)]).astype(np.float64)
+        self._phases = np.concatenate([values[chosen] for values, chosen in zip(phases, usable)]).astype(np.float64)
         self._starts = [0]
 
     def _visits(self, epoch: int) -> tuple[Int[np.ndarray, " visits"], Int[np.ndarray, " visits"]]:
-        """Places in the pool that an epoch visits, and the number of each visit from the start of training.
+        """The places in the pool that an epoch visits, and the number of each visit from the start of training.
 
-        After e epochs an utterance has been visited floor(e repeats + phase) times, its phase in [0, 1) its own.
+        After e epochs an utterance has been visited floor(e repeats + phase) times, with its own phase in [0, 1).
         """
         before, after = (np.floor(e * self._repeats + self._phases).astype(int) for e in (epoch, epoch + 1))
         counts = after - before
@@ -242,7 +249,7 @@ class RowPlan:
         return places, before[places] + _counted(counts)
 
     def epoch(self, number: int) -> Epoch:
-        """The rows of a shuffled epoch. Utterances longer than a row are cut into nearly equal pieces."""
+        """The rows of a shuffled epoch; utterances longer than a row are cut into nearly equal pieces."""
         places, visits = self._visits(number)
         order = np.random.Generator(np.random.Philox(key=[self.seed, number])).permutation(len(places))
         order = order[self._steps[places[order]] > 0]
@@ -261,7 +268,7 @@ class RowPlan:
         )  # fmt: skip
 
     def locate(self, row: int) -> tuple[int, tuple[Piece, ...]]:
-        """(epoch, pieces) of row number `row`, counted from the start of training."""
+        """The (epoch, pieces) of row number `row`, counted from the start of training."""
         while self._starts[-1] <= row:
             epoch = self._at(len(self._starts) - 1)
             self._starts.append(self._starts[-1] + epoch.rows)
@@ -283,5 +290,5 @@ class RowPlan:
 
 
 def _counted(counts: Int[np.ndarray, " groups"]) -> Int[np.ndarray, " members"]:
-    """0, 1, ... within each group of so many members, one group after another."""
+    """The numbers 0, 1, ... within each group of the given size, one group after another."""
     return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,7 +1,7 @@
-"""Training of a network by a criterion (§3.5, §3.7): the pmapped step, the loop, checkpoints.
+"""Train a network by a criterion (§3.5, §3.7): the pmapped step, the loop, checkpoints.
 
-Nothing outside this module and `devices` knows of replicated arrays. Each step sums loss, gradients and frames over
-all devices and divides by the global number of frames, so that N devices train what one would.
+Only this module and `devices` know of replicated arrays. Each step sums loss, gradients and frames over all devices and
+divides by the global number of frames. So N devices train the same network as one.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ REPORT_EVERY = 20  # steps between two readings of the metrics, so that the host
 class TrainOptions:
     """How to train: `batch` rows a step over all devices; the rate rises over `warmup_steps`, then falls to 0.
 
-    An `adversary` is trained along, and needs rows that hold domains (`RowOptions.domains`), as does training the
-    domains' `own_alone`: their own parameters, and no others.
+    An `adversary` is trained at the same time. With `own_alone`, only the domains' own parameters are trained. Both
+    need rows that hold domains (`RowOptions.domains`).
     """
 
     steps: int
@@ -58,13 +58,15 @@ class TrainOptions:
 
 
 class TrainState(NamedTuple):
+    """The state of a training: parameters, the optimizer's state, and the number of steps taken."""
+
     params: Any
     optimizer: Any
     step: Any
 
 
 class Trained(NamedTuple):
-    """Parameters after `steps` steps, with what the run was like."""
+    """The parameters after `steps` steps, and the figures of the run."""
 
     params: Any
     steps: int
@@ -73,7 +75,7 @@ class Trained(NamedTuple):
     waited_share: float
 
     def facts(self) -> dict[str, Any]:
-        """What the run was like, as model.json has it."""
+        """The figures of the run, in the form of model.json."""
         return {
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
@@ -84,7 +86,7 @@ class Trained(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a run was like so far, over all its starts: the frame accuracy last reported, and seconds at work."""
+    """The figures of a run over all its starts so far: the last frame accuracy, seconds of work and of waiting."""
 
     frame_accuracy: float = math.nan
     seconds: float = 0.0
@@ -93,9 +95,9 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Keep the parameters that `loss` likes best, and stop when it has liked none better `patience` times in a row.
+    """Keep the parameters with the lowest `loss`, and stop after `patience` checkpoints in a row without a better one.
 
-    It is asked at every checkpoint, and before the first step, so that training never makes matters worse.
+    The loss is computed at every checkpoint and before the first step, so that training never makes the result worse.
     """
 
     loss: Callable[[Any], float]
@@ -103,7 +105,7 @@ class EarlyStopping:
 
 
 class Best(NamedTuple):
-    """The best parameters so far, after how many steps, and their loss."""
+    """The best parameters so far, the number of steps that led to them, and their loss."""
 
     params: Any
     step: Any
@@ -116,6 +118,7 @@ class Best(NamedTuple):
 
 
 def make_optimizer(options: TrainOptions) -> optax.GradientTransformation:
+    """Adam with clipped gradients; the rate rises over `warmup_steps`, then falls to 0 along a cosine."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, options.learning_rate, min(options.warmup_steps, options.steps // 2), options.steps
     )
@@ -131,7 +134,7 @@ def make_train_step(config: ModelConfig, options: TrainOptions, featurize: Featu
 
     def step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
         step_key = jax.random.fold_in(jax.random.key(options.seed), state.step)
-        # A key for each row of the global batch: which device holds the row changes no mask.
+        # A key for each row of the global batch, so that masks do not depend on the device that holds the row.
         keys = jax.vmap(lambda row: jax.random.fold_in(step_key, row))(batch["row"])
 
         rows = rows_of(batch, None if featurize is None else featurize(batch))
@@ -159,6 +162,7 @@ def make_train_step(config: ModelConfig, options: TrainOptions, featurize: Featu
 
 
 def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -> TrainState:
+    """The state before the first step, with the parameters `start_from` or fresh ones, and an adversary's."""
     params = init_params(config, options.seed) if start_from is None else start_from
     if options.adversary:
         params = params | {"adversary": init_classifiers(options.adversary, config, options.seed)}
@@ -166,6 +170,7 @@ def initial_state(config: ModelConfig, options: TrainOptions, start_from: Any) -
 
 
 def saved_form(state: TrainState, best: Best | None) -> dict[str, Any]:
+    """The tree of arrays that a checkpoint holds."""
     return {"state": state._asdict()} | ({"best": best._asdict()} if best else {})
 
 
@@ -183,14 +188,17 @@ def train(
     check: Callable[[], None] = lambda: None,
     label: str = "train",
 ) -> Trained:
-    """Train in `directory`, going on from its last whole checkpoint, bit for bit as if it had never stopped.
+    """Train in `directory`, going on from the last undamaged checkpoint there, bit for bit as if it had never stopped.
 
-    `start_from` are parameters to begin with (adaptation), and `stopping` keeps the best that come of them. `described`
-    is whatever else makes this run what it is, and is compared, as are `config` and `options`, with what an earlier
-    start left there. `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`. `check`
-    raises where the data is no longer what it was, and is asked before anything is saved. All hosts of a job call this,
-    with a `directory` that all see. InterruptedError when SIGTERM came, after saving; OSError where a checkpoint could
-    not be saved.
+    - `start_from` are initial parameters (adaptation), and `stopping` keeps the best parameters.
+    - `described` is everything else that defines the run. With `config` and `options`, it is compared with what an
+      earlier start wrote there.
+    - `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`.
+    - `check` raises an error where the data has changed; it is called before each save.
+
+    All hosts of a job call this function, with a `directory` that all of them see. Raises InterruptedError after
+    SIGTERM, when the state is saved, OSError where a checkpoint could not be saved, and ValueError where `directory`
+    holds another run.
     """
     share = host_share(options.batch)
     run = {"model": asdict(config), "train": asdict(options), "rows": asdict(maker.options), **(described or {})}
@@ -216,7 +224,7 @@ def train(
 def _beginning(
     checkpoints: Checkpoints, initial: TrainState, stopping: EarlyStopping | None
 ) -> tuple[TrainState, Best | None]:
-    """The last whole state that was saved, with the best one, or the initial one."""
+    """The last undamaged state that was saved, with the best one, or else the initial state."""
     like = Best(initial.params, np.zeros((), np.int32), np.zeros((), np.float32)) if stopping else None
     if saved := checkpoints.restore(saved_form(initial, like)):
         return TrainState(**saved["state"]), Best(**saved["best"]) if stopping else None
@@ -225,7 +233,7 @@ def _beginning(
 
 @dataclass
 class _Steps:
-    """All that the steps of a training need; `before` is what the run was like when it was last left."""
+    """Everything that the steps of a training need; `before` holds the figures of the run up to this start."""
 
     step_fn: Callable
     options: TrainOptions
@@ -242,7 +250,7 @@ class _Steps:
         return Run(accuracy, seconds, self.before.waited_s + self.batches.waited_s)
 
     def take(self, start: TrainState, best: Best | None) -> tuple[TrainState, Best | None, float]:
-        """From `start` to the last step: the state then, the best one, and the frame accuracy of the last report."""
+        """Train from `start` to the last step; returns the state, the best one, and the last frame accuracy."""
         options, share, first = self.options, host_share(self.options.batch), int(start.step)
         state, accuracy = replicate(start), self.before.frame_accuracy
         pending: list[dict[str, jax.Array]] = []
@@ -275,13 +283,13 @@ class _Steps:
         return done % self.options.checkpoint_every == 0 or done == self.options.steps
 
     def _long_past(self, best: Best | None, done: int) -> bool:
-        """Whether no checkpoint has been better for as many as stopping has patience for."""
+        """Whether the best checkpoint is older than the patience of early stopping allows."""
         if self.stopping is None or best is None:
             return False
         return done - int(best.step) >= self.stopping.patience * self.options.checkpoint_every
 
     def _save(self, done: int, state: TrainState, best: Best | None, accuracy: float) -> Best | None:
-        """Begin to save where things stand; returns the best parameters now that these are known."""
+        """Begin to save the present state; returns the best parameters, now that these are known."""
         self.check()
         best = better(best, state, self.stopping) if self._due(done) else best
         self.checkpoints.save(done, saved_form(state, best), self.so_far(accuracy)._asdict())
@@ -290,8 +298,8 @@ class _Steps:
     def _end(self, done: int) -> NoReturn:
         self.checkpoints.wait()
         raise InterruptedError(
-            f"{self.checkpoints.directory.parent}: asked to end (SIGTERM); step {done} of {self.options.steps} is "
-            "saved, and the same command goes on from there"
+            f"{self.checkpoints.directory.parent}: stopped by SIGTERM; step {done} of {self.options.steps} is saved. "
+            "Start the same command again to go on from there"
         )
 
 
@@ -299,12 +307,12 @@ def _next(batches: Batches, check: Callable[[], None]) -> dict[str, np.ndarray]:
     try:
         return next(batches)
     except Exception:
-        check()  # which tells why better than what a worker ran into
+        check()  # its error explains more than that of a worker
         raise
 
 
 def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None) -> Best | None:
-    """The best parameters now that those of `state` are known."""
+    """The better of `best` and the parameters of `state`."""
     if stopping is None or best is None:
         return None
     now = Best.at(state.params, int(state.step), stopping)
@@ -312,7 +320,7 @@ def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None)
 
 
 def report_metrics(writer: SummaryWriter, progress: tqdm, pending: list, step: int, waited: float) -> float:
-    """Read the metrics gathered since the last report, show and log them; returns the frame accuracy."""
+    """Read the metrics since the last report, show and log them, and return the frame accuracy."""
     totals = {name: sum(float(local_value(sums[name])) for sums in pending) for name in pending[0]}
     loss, accuracy = totals["loss"] / totals["frames"], totals["right"] / totals["frames"]
     scalars = {"loss": loss, "frame_accuracy": accuracy, "waited_for_input": waited}

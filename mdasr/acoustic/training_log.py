@@ -1,4 +1,4 @@
-"""Training curves, read back from the event files that `train` writes for TensorBoard."""
+"""Training curves, read from the event files that `train` writes for TensorBoard."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ _HEADER = struct.Struct("<QI")  # length of the event, checksum of the length; t
 
 
 class Curve(NamedTuple):
-    """A value after so many steps of training each."""
+    """The values of a quantity, and the number of training steps at each."""
 
     steps: Int64[np.ndarray, " points"]
     values: Float64[np.ndarray, " points"]
 
 
 def read_curves(directory: Path) -> dict[str, Curve]:
-    """All scalars in a folder of event files, by tag; empty where it has none.
+    """Read all scalars in a folder of event files, by tag; empty where the folder has none.
 
-    Where a training was killed and went on from a checkpoint, the later file has the say. ValueError names a file that
-    is damaged.
+    Where a training was killed and went on from a checkpoint, the later file counts. Raises ValueError naming a file
+    that is damaged.
     """
     points: dict[str, dict[int, float]] = {}
-    for path in sorted(directory.glob("events.out.tfevents.*")):  # the time of the start is part of the name
+    for path in sorted(directory.glob("events.out.tfevents.*")):  # the name contains the time of the start
         for event in _events(path):
             for value in event.summary.value:
                 points.setdefault(value.tag, {})[event.step] = value.simple_value
     return {
-        tag: Curve(np.array(sorted(found), np.int64), np.array([found[step] for step in sorted(found)], np.float64))
-        for tag, found in points.items()
+        tag: Curve(np.array(sorted(values), np.int64), np.array([values[step] for step in sorted(values)], np.float64))
+        for tag, values in points.items()
     }
 
 
 def _events(path: Path) -> Iterator[Event]:
-    """The events of a file of TFRecords; one that is cut short at the end, as a killed training leaves it, is left out.
+    """The events of a file of TFRecords, without an event at the end that a killed training has cut short.
 
-    Source: TensorFlow's record_writer.h, which gives the frames' format.
+    Source: TensorFlow's record_writer.h, which gives the format of records.
     """
     content, at = path.read_bytes(), 0
     while len(content) - at >= _HEADER.size:
@@ -52,6 +52,6 @@ def _events(path: Path) -> Iterator[Event]:
         if whole and end + 4 > len(content):
             return
         if not whole or content[end : end + 4] != struct.pack("<I", masked_crc32c(content[start:end])):
-            raise ValueError(f"{path}: damaged after byte {at}; delete it, and its part of the curves is left out")
+            raise ValueError(f"{path}: damaged after byte {at}; delete it to read the curves without this part")
         yield Event.FromString(content[start:end])
         at = end + 4

@@ -1,7 +1,8 @@
-"""§4.2, dataset analysis: how alike the domains of corpora sound, by i-vectors that are trained on all of them.
+"""Dataset analysis (§4.2): how alike the domains of corpora sound, by i-vectors that are trained on all of them.
 
-i-vectors tell how an utterance departs from the mean of each component of the background model. Where the speech of a
-domain is so different that it gets components of its own, they tell less: distances are between things comparable.
+An i-vector says how an utterance differs from the mean of each component of the background model. A domain whose speech
+is very different gets its own components, and its i-vectors then say less. So compare distances only between similar
+domains.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.loudness import active_power
 
 CEPSTRA = 20  # with two derivatives, the 60 features of Dehak et al. (2011)
-SPEECH_DB = 30.0  # below its loudest frame an utterance is not speech any more (Kinnunen and Li, 2010)
-LEVEL = 0.05  # of the waveform where somebody speaks: how far a recording was turned up is no matter of its domain
+SPEECH_DB = 30.0  # frames further below an utterance's loudest are not speech (Kinnunen and Li, 2010)
+LEVEL = 0.05  # common level of the speech, because the volume of a recording does not depend on its domain
 
-Hear = Callable[[Utterance], Float32[np.ndarray, " samples"]]  # what becomes of an utterance before it is measured
+Hear = Callable[[Utterance], Float32[np.ndarray, " samples"]]  # makes the waveform that is measured from an utterance
 
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What is drawn of each domain, and how i-vectors are made.
+    """The utterances to draw from each domain, and the way to make i-vectors.
 
-    Of each domain, `training` utterances at most train UBM and T, so that no domain rules them by its size, and
-    `utterances` of these (the paper's 50), of as many speakers as there are, are measured. With `narrowband`,
-    everything is heard at 8 kHz: what is alike then is so for other reasons than its sample rate.
+    - At most `training` utterances of each domain train UBM and T, so that a large domain does not dominate.
+    - `utterances` of these (the paper's 50) are measured, from as many speakers as possible.
+    - With `narrowband`, everything is heard at 8 kHz: domains that then sound alike do so for other reasons than their
+      sample rate.
     """
 
     utterances: int = 50
@@ -47,9 +49,9 @@ class AnalysisOptions:
 
 
 def speech_features(wave: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, "frames 60"]:
-    """Cepstra of the frames where somebody speaks, with their derivatives; 16 kHz in, 100 frames a second out.
+    """Cepstra, with their derivatives, of the frames with speech; 16 kHz in, 100 frames a second out.
 
-    Nothing is subtracted from them but the level: what a channel does to all frames is what domains differ in.
+    Nothing but the level is normalised, because a channel's effect on all frames is a difference between domains.
     """
     power = active_power(wave)
     if not power:
@@ -61,12 +63,12 @@ def speech_features(wave: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray
 
 
 def by_domain(corpora: Sequence[Corpus]) -> dict[str, Corpus]:
-    """Corpora by domain, or by directory where several are of one domain; ValueError for one that comes twice."""
+    """Corpora by domain, or by directory where several have one domain; raises ValueError for one that comes twice."""
     times = Counter(corpus.domain for corpus in corpora)
-    found = {(c.domain if times[c.domain] == 1 else f"{c.domain} ({c.directory})"): c for c in corpora}
-    if len(found) < len(corpora):
+    named = {(c.domain if times[c.domain] == 1 else f"{c.domain} ({c.directory})"): c for c in corpora}
+    if len(named) < len(corpora):
         raise ValueError("a corpus is named twice; name each once")
-    return found
+    return named
 
 
 def _as_recorded(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
@@ -74,7 +76,7 @@ def _as_recorded(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
 
 
 def turns(speakers: Sequence[str]) -> Int[np.ndarray, " utterances"]:
-    """The order of utterances in which every speaker has a turn before one has a second."""
+    """The order of utterances in which every speaker has a turn before any speaker has a second one."""
     taken: Counter[str] = Counter()
     turn = []
     for speaker in speakers:
@@ -86,32 +88,32 @@ def turns(speakers: Sequence[str]) -> Int[np.ndarray, " utterances"]:
 def utterance_features(
     corpus: Corpus, options: AnalysisOptions, seed: int, hear: Hear = _as_recorded
 ) -> list[tuple[str, Float32[np.ndarray, "_ 60"]]]:
-    """Speaker and features of utterances drawn from a corpus, `options.training` at most; those to be measured first.
+    """Speaker and features of utterances drawn from a corpus, `options.training` at most; those to measure come first.
 
-    Utterances without speech are passed over. ValueError where that leaves none.
+    Utterances without speech are skipped. Raises ValueError where none is left.
     """
-    found: list[tuple[str, np.ndarray]] = []
+    drawn: list[tuple[str, np.ndarray]] = []
     order = random_stream("analysis", seed, corpus.info["sha256"]).permutation(len(corpus))
     for index in tqdm(order[: 2 * options.training], desc=corpus.domain, unit="utt", disable=None):
         utterance = corpus[int(index)]
         wave = hear(utterance)
         features = speech_features(narrowband(wave) if options.narrowband else wave)
         if len(features):
-            found.append((utterance.speaker, features))
-        if len(found) == options.training:
+            drawn.append((utterance.speaker, features))
+        if len(drawn) == options.training:
             break
-    if not found:
+    if not drawn:
         raise ValueError(f"{corpus.directory}: no utterance has speech of 32 ms or more; is this the right corpus?")
-    return [found[i] for i in turns([speaker for speaker, _ in found])]
+    return [drawn[i] for i in turns([speaker for speaker, _ in drawn])]
 
 
 def domain_ivectors(
     corpora: Mapping[str, Corpus], options: AnalysisOptions, seed: int = 0, heard: Mapping[str, Hear] | None = None
 ) -> dict[str, Cluster]:
-    """i-vectors of utterances of each corpus, with their speakers; which ones, and all else, is a matter of `seed`.
+    """i-vectors of utterances of each corpus, with their speakers; everything random depends on `seed`.
 
-    Domains in `heard` are heard so, the others as they were recorded. ValueError where corpora have too little speech
-    for the sizes in `options`.
+    Domains in `heard` are heard through that function, the others as they were recorded. Raises ValueError where
+    corpora have too little speech for the sizes in `options`.
     """
     hear = heard or {}
     drawn = {

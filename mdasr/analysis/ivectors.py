@@ -1,8 +1,8 @@
 """i-vectors (§4.2): the acoustic character of an utterance in a few numbers (Dehak et al., 2011).
 
-The total-variability matrix T says how the means of all components of a background model (UBM) move together from one
-utterance to the next: M = m + T w, with w ~ N(0, I). The i-vector is the posterior mean of w. Batches of utterances
-have one shape; their sums are added up in float64 on the host.
+The total-variability matrix T says how the means of all components of a background model (UBM) change together from one
+utterance to the next: M = m + T w, with w ~ N(0, I). The i-vector is the posterior mean of w. All batches of utterances
+have the same shape, and their sums are added up in float64 on the host.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 64  # utterances at a time
 
 @dataclass(frozen=True)
 class ExtractorOptions:
-    """How many dimensions i-vectors have (the paper's 32) and how long T is trained."""
+    """The number of dimensions of i-vectors (the paper's 32), and the number of iterations for training T."""
 
     dimension: int = 32
     iterations: int = 15
@@ -41,7 +41,7 @@ class Extractor:
 def train_extractor(
     ubm: Ubm, observed: BaumWelchStatistics, options: ExtractorOptions, rng: np.random.Generator
 ) -> tuple[Extractor, tuple[float, ...]]:
-    """T by EM from a random start, and the evidence before each iteration, which never falls."""
+    """Train T by EM from a random start; also returns the evidence before each iteration, which never falls."""
     shape = (*ubm.means.shape, options.dimension)
     extractor = Extractor(ubm, 0.1 * rng.standard_normal(shape))
     evidences = []
@@ -52,14 +52,14 @@ def train_extractor(
 
 
 def reestimate_loadings(extractor: Extractor, observed: BaumWelchStatistics) -> tuple[Extractor, float]:
-    """One EM step for T (Kenny et al., 2005), with minimum divergence; also the evidence of T as it was.
+    """One EM step for T (Kenny et al., 2005), with minimum divergence; also returns the evidence of T before the step.
 
     The evidence is the log likelihood of the statistics over all w, above that of the UBM alone (T = 0), in nats. The
     frames' components count as known, with their posteriors.
 
-    Minimum divergence (Kenny, 2008) gives w whatever second moment it has over the utterances and absorbs that in T,
-    so that N(0, I) is its distribution over the training set: EM is then faster, and distances have a scale. The
-    components' variances stay those of the UBM. ValueError for fewer utterances than factors.
+    Minimum divergence (Kenny, 2008) gives w the second moment that it has over the utterances and absorbs it in T. Then
+    N(0, I) is the distribution of w over the training set: EM is faster, and distances have a scale. The variances of
+    the components stay those of the UBM. Raises ValueError for fewer utterances than factors.
     """
     loadings = extractor.loadings
     utterances, factors = len(observed.occupancy), loadings.shape[2]
@@ -86,7 +86,7 @@ def ivectors(extractor: Extractor, observed: BaumWelchStatistics) -> Float64[np.
 def _utterance_batches(
     observed: BaumWelchStatistics,
 ) -> Iterator[tuple[tuple[Float32[np.ndarray, "batch components"], Float32[np.ndarray, "batch components dim"]], int]]:
-    """Statistics in batches of one shape, filled up with utterances without frames, and how many are real."""
+    """Statistics in batches of one shape, filled up with utterances without frames, and the number of real ones."""
     for start in range(0, len(observed.occupancy), BATCH):
         parts = [part[start : start + BATCH] for part in (observed.occupancy, observed.first)]
         count = len(parts[0])
@@ -95,7 +95,7 @@ def _utterance_batches(
 
 
 class _Posterior(NamedTuple):
-    """Means and covariances of w given each utterance, and each utterance's log evidence."""
+    """Means and covariances of w for each utterance, and each utterance's log evidence."""
 
     means: Float[Array, "utterances factors"]
     covariances: Float[Array, "utterances factors factors"]
@@ -108,7 +108,10 @@ def _posterior(
     occupancy: Float[Array, "utterances components"],
     first: Float[Array, "utterances components dim"],
 ) -> _Posterior:
-    """Precision I + sum_c n_c T_c' T_c, mean: its inverse times T' f (Kenny et al., 2005)."""
+    """The posterior of w: its precision is I + sum_c n_c T_c' T_c, and its mean the inverse of that times T' f.
+
+    Source: Kenny et al., 2005.
+    """
     with jax.default_matmul_precision("highest"):
         identity = jnp.eye(loadings.shape[2])
         gram = jnp.einsum("cdi,cdj->cij", loadings, loadings)
@@ -121,7 +124,7 @@ def _posterior(
 
 
 class _Sums(NamedTuple):
-    """What a batch of utterances adds to the M step."""
+    """The sums that a batch of utterances adds to the M step."""
 
     evidence: Float[Array, ""]
     spread: Float[Array, "components factors factors"]
@@ -137,11 +140,11 @@ def _expectation(
     real: Bool[Array, " utterances"],
 ) -> _Sums:
     with jax.default_matmul_precision("highest"):
-        found = _posterior(loadings, occupancy, first)
-        second = found.covariances + jnp.einsum("ui,uj->uij", found.means, found.means)
+        posterior = _posterior(loadings, occupancy, first)
+        second = posterior.covariances + jnp.einsum("ui,uj->uij", posterior.means, posterior.means)
         return _Sums(
-            found.evidence.sum(),
+            posterior.evidence.sum(),
             jnp.einsum("uc,uij->cij", occupancy, second),
-            jnp.einsum("ucd,ui->cdi", first, found.means),
+            jnp.einsum("ucd,ui->cdi", first, posterior.means),
             jnp.einsum("u,uij->ij", real.astype(second.dtype), second),
         )

@@ -1,4 +1,4 @@
-"""Pictures for people: an utterance with its alignment, what perturbations do to it, rooms, domains, adaptation."""
+"""Pictures for people: an utterance with its alignment, the effects of perturbations, rooms, domains, adaptation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BAND_TICKS_HZ = (250, 500, 1000, 2000, 4000)
 
 
 def _spectrogram(axes: Axes, wave: Float[np.ndarray, " samples"], title: str) -> None:
-    """Draw the log-mel features, the very ones that the network sees, with a range of 60 dB below the loudest."""
+    """Draw the log-mel features, the same that the network sees, with a range of 60 dB below the loudest."""
     features = frontend.log_mel(wave) * 10 / np.log(10)
     seconds = len(wave) / RATE_HZ
     top = features.max()
@@ -44,7 +44,7 @@ def _spectrogram(axes: Axes, wave: Float[np.ndarray, " samples"], title: str) ->
 
 
 def draw_alignment(path: Path, utterance: Utterance, alignments: Mapping[str, Alignment]) -> None:
-    """Save the features of an utterance with the phones of one or more alignments (by name) under them."""
+    """Save the features of an utterance, with the phones of one or more alignments (by name) under them."""
     figure = Figure(figsize=(11, 2.6 + 0.5 * len(alignments)), layout="constrained")
     panels = figure.subplots(
         1 + len(alignments), 1, sharex=True, height_ratios=[5, *[1] * len(alignments)], squeeze=False
@@ -67,7 +67,7 @@ def draw_alignment(path: Path, utterance: Utterance, alignments: Mapping[str, Al
 def draw_perturbations(
     path: Path, waves: Sequence[tuple[str, Float[np.ndarray, " samples"]]], columns: int = 3
 ) -> None:
-    """Save the features of one utterance as each of several (title, waveform) has it, in a grid."""
+    """Save the features of several (title, waveform) of one utterance, in a grid."""
     rows = -(-len(waves) // columns)
     figure = Figure(figsize=(4 * columns, 1.9 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
@@ -84,9 +84,9 @@ def draw_perturbations(
 
 
 def draw_rooms(path: Path, rooms: Sequence[Room]) -> None:
-    """Distributions of a collection's RT60, SNR, distance and number of sources, beside the ranges of §3.1.
+    """Save the distributions of a collection's RT60, SNR, distance and number of sources, with the ranges of §3.1.
 
-    The paper states the ranges; of the distributions within them, those of Kim et al. (2017), only these are public.
+    The paper gives only the ranges. The distributions within them are those of Kim et al. (2017), and are not public.
     """
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     panels = figure.subplots(2, 2).ravel()
@@ -111,7 +111,7 @@ def draw_rooms(path: Path, rooms: Sequence[Room]) -> None:
 
 
 def draw_response(path: Path, room: Room) -> None:
-    """A room's response from the talker, and its decay: Schroeder's backward integral beside the line of its RT60."""
+    """Save a room's response from the talker, and its decay: Schroeder's backward integral and the line of its RT60."""
     response = impulse_responses(room)[0].astype(np.float64)
     time_ms = (np.arange(len(response)) - LEAD) / RATE_HZ * 1000
     energy = np.cumsum(response[::-1] ** 2)[::-1]
@@ -123,7 +123,7 @@ def draw_response(path: Path, room: Room) -> None:
     )
     wave.set_xlabel("ms after the direct path")
     decay.plot(time_ms, 10 * np.log10(energy / energy[0] + 1e-12), color="#4878a8", label="energy still to come")
-    start = 10 * np.log10(energy[LEAD + RATE_HZ // 20] / energy[0])  # the line begins where the direct path is past
+    start = 10 * np.log10(energy[LEAD + RATE_HZ // 20] / energy[0])  # the line begins after the direct path
     decay.plot(
         time_ms, start - 60 * (time_ms - 50) / (1000 * room.rt60_s), "--", color="#c44e52",
         label=f"RT60 {room.rt60_s:.2f} s",
@@ -142,8 +142,8 @@ def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
     points = curve["points"]
     for i, test in enumerate(points[0]["wer"]):
         for start, line in (("adapted", "o-"), ("from scratch", "s--")):
-            found = sorted((p["seconds"] / 60, p["wer"][test]) for p in points if p["start"] == start)
-            minutes, cells = [m for m, _ in found], [c for _, c in found]
+            measured = sorted((p["seconds"] / 60, p["wer"][test]) for p in points if p["start"] == start)
+            minutes, cells = [m for m, _ in measured], [c for _, c in measured]
             axes.plot(minutes, [c["wer"] for c in cells], line, color=f"C{i}", markersize=5)
             low, high = ([(c["ci95"] or [c["wer"]] * 2)[end] for c in cells] for end in (0, 1))
             axes.fill_between(minutes, low, high, color=f"C{i}", alpha=0.12, lw=0)
@@ -162,7 +162,7 @@ def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
 
 
 def draw_trials(path: Path, trials: Sequence[Trial], chosen: Trial, tolerance: float) -> None:
-    """Word error rate against real-time factor over beams, with the chosen one and what it may lose to the widest."""
+    """Save WER against real-time factor over beams, with the chosen beam and its tolerance above the widest one."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     widest = max(trials, key=lambda trial: trial.options.beam)
@@ -179,17 +179,17 @@ def draw_trials(path: Path, trials: Sequence[Trial], chosen: Trial, tolerance: f
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("CPU seconds of search per second of speech, at beams as marked")
+    axes.set_xlabel("CPU seconds of search per second of speech; the numbers are beams")
     axes.set_ylabel("word error rate (%)")
     axes.legend()
     figure.savefig(path, dpi=110)
 
 
 def draw_domains(path: Path, points: Mapping[str, Float[np.ndarray, "_ dims"]]) -> None:
-    """Utterances as points, a colour a domain, in the plane in which the domains' means lie farthest apart.
+    """Save utterances as points, a colour for each domain, in the plane in which the domains' means lie farthest apart.
 
     (i-vectors are white over their training set, so the principal components of all points would show nothing.) The
-    axes tell how little of the variance of all points there is in the plane. Crosses are the means, ellipses one
+    axes give the share of the variance of all points that lies in the plane. Crosses are the means; ellipses are one
     standard deviation.
     """
     together = np.concatenate([*points.values()])
@@ -206,14 +206,17 @@ def draw_domains(path: Path, points: Mapping[str, Float[np.ndarray, "_ dims"]]) 
         axes.plot(*(flat.mean(axis=0) + ring).T, color=colour, linewidth=1)
         axes.plot(*flat.mean(axis=0), "X", color=colour, markersize=11, markeredgecolor="w", label=name)
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xlabel(f"along which the domains' means differ most ({shares[0]:.0%} of all variance)")
-    axes.set_ylabel(f"and second most ({shares[1]:.0%})")
+    axes.set_xlabel(f"direction of the largest difference between domains ({shares[0]:.0%} of all variance)")
+    axes.set_ylabel(f"direction of the second largest ({shares[1]:.0%})")
     axes.legend(fontsize=9)
     figure.savefig(path, dpi=110)
 
 
 def _plane(points: Mapping[str, Float[np.ndarray, "_ dims"]]) -> Float[np.ndarray, "2 dims"]:
-    """The two principal directions of the domains' means; of two domains, the second is that of their points' rest."""
+    """The two principal directions of the domains' means.
+
+    For two domains, the second direction is the first principal one of what remains of the points.
+    """
     means = np.stack([own.mean(axis=0) for own in points.values()])
     directions = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)[2]
     if len(points) > 2:

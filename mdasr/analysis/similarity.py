@@ -1,8 +1,8 @@
 """How alike domains are: the silhouette and the cluster similarity of §4.2 (equations 1 and 2), with intervals.
 
-These are the jackknife's. A bootstrap will not do: a point that is drawn twice lies at distance 0 from its copy, which
-looks like a tight cluster. In simulations with 50 points a cluster, its intervals held the true silhouette at most one
-time in ten, and the jackknife's 93 to 98 times in 100, with 8 speakers as with 50.
+The intervals are from the jackknife. A bootstrap is not suitable: a point that is drawn twice lies at distance 0 from
+its copy, which looks like a tight cluster. In simulations with 50 points a cluster, bootstrap intervals held the true
+silhouette at most one time in ten. The jackknife's held it 93 to 98 times in 100, with 8 speakers as with 50.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Cluster:
 
     @property
     def interval_over(self) -> str:
-        """What an interval is over: "speakers", or "utterances" where there is a single speaker."""
+        """The units of an interval: "speakers", or "utterances" where there is a single speaker."""
         return "speakers" if len(set(self.speakers)) > 1 else "utterances"
 
 
@@ -43,22 +43,22 @@ class Alikeness(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Resemblance:
-    """How alike a domain and the reference are, and how it comes out without any one speaker of either."""
+    """The measures of a domain and the reference, together and without each single speaker of either."""
 
     found: Alikeness
     without_own: Float[np.ndarray, "own 2"]
     without_reference: Float[np.ndarray, "theirs 2"]
 
     def estimate(self, measure: str) -> Estimate:
-        """The "silhouette" or the "similarity"."""
+        """The "silhouette" or the "similarity", with its interval."""
         i = Alikeness._fields.index(measure)
         return jackknife(self.found[i], self.without_own[:, i], self.without_reference[:, i])
 
 
 def difference(a: Resemblance, b: Resemblance, measure: str) -> Estimate:
-    """By how much a's "silhouette" or "similarity" is greater than b's, both to the same reference.
+    """The difference between the "silhouette" or "similarity" of a and that of b, both to the same reference.
 
-    Without a speaker of the reference both change, so that what is common to them cancels out.
+    Without a speaker of the reference both change, so that common changes cancel out.
     """
     i = Alikeness._fields.index(measure)
     common = a.without_reference[:, i] - b.without_reference[:, i]
@@ -72,50 +72,52 @@ def alikeness(one: Float[np.ndarray, "points_i dims"], other: Float[np.ndarray, 
 
 
 def resemblances(clusters: Mapping[str, Cluster], reference: str) -> dict[str, Resemblance]:
-    """How alike each other cluster and `reference` are (§4.2's pairwise analysis), with what intervals need.
+    """The measures of each other cluster and `reference` (§4.2's pairwise analysis), with all that intervals need.
 
-    Intervals are over speakers, over utterances of a lone speaker. Raises ValueError for a reference that is not there,
-    or a cluster of fewer than two points without those of one speaker.
+    Intervals are over speakers, or over utterances of a single speaker. Raises ValueError for a reference that is not
+    in `clusters`. It also does so for a cluster with fewer than two points without those of one of its speakers.
     """
     if reference not in clusters or len(clusters) < 2:
-        raise ValueError(f"{reference!r} and another are to be compared, and there are {', '.join(clusters) or 'none'}")
+        raise ValueError(
+            f"{reference!r} and at least one other cluster are needed; there are {', '.join(clusters) or 'none'}"
+        )
     for name, cluster in clusters.items():
         if min(map(len, _left(cluster)), default=0) < 2:
             raise ValueError(
-                f"{name}: {len(cluster.points)} utterances; an interval takes at least two without those of any one "
+                f"{name}: {len(cluster.points)} utterances; an interval needs at least two without those of any one "
                 f"of its {cluster.interval_over}"
             )
-    home, found = clusters[reference], {}
+    home, results = clusters[reference], {}
     for name, own in clusters.items():
         if name != reference:
             without_own = [alikeness(rest, home.points) for rest in _left(own)]
             without_reference = [alikeness(own.points, rest) for rest in _left(home)]
             both = alikeness(own.points, home.points)
-            found[name] = Resemblance(both, np.array(without_own), np.array(without_reference))
-    return found
+            results[name] = Resemblance(both, np.array(without_own), np.array(without_reference))
+    return results
 
 
 def _left(cluster: Cluster) -> list[Float[np.ndarray, "_ dims"]]:
-    """The points that are left without each speaker, or without each utterance of a lone speaker."""
+    """The remaining points without each speaker, or without each utterance of a single speaker."""
     over = cluster.speakers if cluster.interval_over == "speakers" else range(len(cluster.points))
     group = np.unique(np.asarray(over), return_inverse=True)[1]
-    return [cluster.points[group != each] for each in range(group.max() + 1)]
+    return [cluster.points[group != left_out] for left_out in range(group.max() + 1)]
 
 
 def silhouette(points: Float[np.ndarray, "points dims"], labels: Sequence[Hashable]) -> Float[np.ndarray, " points"]:
-    """The silhouette of each point, from -1 (in a wrong cluster) to 1 (in one of its own): equation 1.
+    """The silhouette of each point (equation 1), from -1 (in a wrong cluster) to 1 (in a clearly separate one).
 
-    `points` are, say, i-vectors, `labels` their domains; distances are Euclidean. A point alone in its
-    cluster gets 0 (Rousseeuw, 1987), and so does one at no distance from its own cluster and the nearest.
-    Average over what is of interest: a cluster, or two as in Table 2. Raises ValueError for fewer than two
-    clusters or a value not finite.
+    `points` are, for example, i-vectors, and `labels` their domains; distances are Euclidean. A point alone in its
+    cluster gets 0 (Rousseeuw, 1987), and so does one at no distance from its own cluster and the nearest one. Average
+    the values of a cluster, or of two as in Table 2. Raises ValueError for fewer than two clusters or a value that is
+    not finite.
     """
     _check(points)
     if len(labels) != len(points):
         raise ValueError(f"{len(points)} points but {len(labels)} labels")
     names = {label: i for i, label in enumerate(dict.fromkeys(labels))}
     if len(names) < 2:
-        raise ValueError(f"a silhouette needs at least two clusters, and there are {len(names)}")
+        raise ValueError(f"a silhouette needs at least two clusters, not {len(names)}")
     cluster = np.array([names[label] for label in labels])
     member = np.eye(len(names))[cluster]  # [points, clusters]
     sizes = member.sum(axis=0)
@@ -146,11 +148,10 @@ def _silhouette_block(
 def cluster_similarity(
     points_i: Float[np.ndarray, "points_i dims"], points_j: Float[np.ndarray, "points_j dims"]
 ) -> float:
-    """R_ij, the summed dispersions of two clusters over the distance of their centroids: equation 2.
+    """R_ij, the summed dispersions of two clusters over the distance of their centroids (equation 2).
 
-    The dispersion of a cluster is the mean Euclidean distance of its points to their centroid (Davies and
-    Bouldin, 1979). The higher, the more alike. Raises ValueError for an empty cluster or for centroids that
-    coincide.
+    The dispersion of a cluster is the mean Euclidean distance of its points to their centroid (Davies and Bouldin,
+    1979). A higher value means more alike. Raises ValueError for an empty cluster, and for centroids that coincide.
     """
     _check(points_i)
     _check(points_j)
@@ -173,7 +174,7 @@ def _check(points: Float[np.ndarray, "points dims"]) -> None:
 def similarity_cells(found: Mapping[str, Resemblance], clusters: Mapping[str, Cluster]) -> list[dict[str, Any]]:
     """A cell of Table 2 for each domain, the one most similar to the reference first."""
     cells = []
-    for name in sorted(found, key=lambda each: -found[each].found.similarity):
+    for name in sorted(found, key=lambda domain: -found[domain].found.similarity):
         cell: dict[str, Any] = {"row": name}
         for measure, digits in (("silhouette", 4), ("similarity", 2)):
             value, low, high = found[name].estimate(measure)
@@ -190,7 +191,7 @@ def similarity_cells(found: Mapping[str, Resemblance], clusters: Mapping[str, Cl
 
 
 def similarity_text(cells: Sequence[Mapping[str, Any]], reference: str) -> str:
-    """Table 2 as aligned text, beside the paper's figures where cells have them."""
+    """Table 2 as aligned text, with the paper's figures where cells have them."""
     paper = any("paper" in cell for cell in cells)
     header = ["Domain", "utterances", "speakers", "silhouette", "similarity"]
     rows = [[*header[:4], "paper's", *header[4:], "paper's"] if paper else header]

@@ -1,7 +1,7 @@
-"""A universal background model (UBM) for i-vectors (§4.2): which sound a frame may be, and how often it is.
+"""A universal background model (UBM) for i-vectors (§4.2): the sounds that a frame may be, and how often they occur.
 
-It is one mixture of Gaussians with diagonal covariances, as large as one likes, where the aligner (`acoustic/gmm.py`)
-has many small ones: so JAX, on an accelerator where there is one, with blocks of frames in batches of one shape. Sums
+It is one mixture of Gaussians with diagonal covariances, of any size, while the aligner (`mdasr.align.gmm`) has many
+small ones. So it uses JAX, on an accelerator where there is one, with blocks of frames in batches of one shape. Sums
 over batches are kept in float64 on the host.
 """
 
@@ -17,17 +17,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int
 from tqdm import tqdm
 
-BLOCK_FRAMES = 128  # an utterance is cut into blocks of frames, the last filled up
+BLOCK_FRAMES = 128  # an utterance is cut into blocks of so many frames; the last one is filled up
 BATCH = 64  # blocks at a time
-FEWEST_FRAMES = 1.0  # a component with less than this stays as it was
-_SEEDED_FROM = 20_000  # frames that the first means are chosen among
+FEWEST_FRAMES = 1.0  # a component with fewer frames stays as it was
+_SEEDED_FROM = 20_000  # the first means are chosen from so many frames
 
 
 @dataclass(frozen=True)
 class UbmOptions:
     """Size and training of a UBM; `variance_floor` is a share of the variance of all frames.
 
-    The paper says nothing of it. Dehak et al. (2011) have 2048 components, for thousands of hours.
+    The paper gives none of this. Dehak et al. (2011) have 2048 components, for thousands of hours.
     """
 
     components: int = 64
@@ -46,9 +46,9 @@ class Ubm:
 
 @dataclass(frozen=True, eq=False)
 class BaumWelchStatistics:
-    """Baum-Welch statistics of utterances: frames a component, and their summed distance from its mean.
+    """Baum-Welch statistics of utterances: frames of each component, and the sum of their distances from its mean.
 
-    `first` is in units of the component's standard deviations.
+    `first`, this sum, is in units of the component's standard deviations.
     """
 
     occupancy: Float32[np.ndarray, "utterances components"]
@@ -58,9 +58,9 @@ class BaumWelchStatistics:
 def train_ubm(
     frames: Float32[np.ndarray, "frames dim"], options: UbmOptions, rng: np.random.Generator
 ) -> tuple[Ubm, tuple[float, ...]]:
-    """A UBM by EM from k-means++, and the log likelihood a frame before each iteration, which never falls.
+    """Train a UBM by EM from k-means++; also returns the log likelihood a frame before each iteration.
 
-    ValueError for frames that are fewer than the components, or not finite.
+    The likelihood never falls. Raises ValueError for fewer frames than components, and for frames that are not finite.
     """
     if len(frames) < options.components:
         raise ValueError(
@@ -76,10 +76,10 @@ def train_ubm(
 
 
 def seeded_ubm(frames: Float32[np.ndarray, "frames dim"], components: int, rng: np.random.Generator) -> Ubm:
-    """Equal weights, the variances of all frames, and frames far from each other for means.
+    """A UBM with equal weights, the variances of all frames, and means that are frames far from each other.
 
-    k-means++ (Arthur and Vassilvitskii, 2007): each mean is drawn with a probability that grows with the squared
-    distance, in standard deviations, from those before.
+    The means are drawn by k-means++ (Arthur and Vassilvitskii, 2007): the probability of a frame grows with its squared
+    distance from the means before it. Distances are in standard deviations.
     """
     variances = np.maximum(frames.var(axis=0, dtype=np.float64), 1e-10)
     chosen = rng.choice(len(frames), min(_SEEDED_FROM, len(frames)), replace=False)
@@ -101,7 +101,7 @@ def seeded_ubm(frames: Float32[np.ndarray, "frames dim"], components: int, rng: 
 def reestimate_ubm(
     ubm: Ubm, frames: Float32[np.ndarray, "frames dim"], variance_floor: Float[np.ndarray, " dim"]
 ) -> tuple[Ubm, float]:
-    """One EM step; also the log likelihood a frame of the mixture as it was."""
+    """One EM step; also returns the log likelihood a frame of the mixture before the step."""
     totals: Sequence[np.ndarray] = [np.zeros(())] * len(_Moments._fields)
     for batch, mask, _ in _frame_batches([frames]):
         sums = _moments(*_linear(ubm), batch, mask)
@@ -111,7 +111,7 @@ def reestimate_ubm(
     share = np.maximum(occupancy, FEWEST_FRAMES)[:, None]
     means = first / share
     variances = np.maximum(second / share - means**2, variance_floor)
-    weights = np.maximum(occupancy, 1e-6)  # never quite nothing: its logarithm is taken
+    weights = np.maximum(occupancy, 1e-6)  # above 0, because their logarithm is taken
     means, variances = np.where(fed, means, ubm.means), np.where(fed, variances, ubm.variances)
     return Ubm(weights / weights.sum(), means, variances), float(likelihood) / len(frames)
 
@@ -119,7 +119,7 @@ def reestimate_ubm(
 def statistics(ubm: Ubm, utterances: Sequence[Float32[np.ndarray, "_ dim"]]) -> BaumWelchStatistics:
     """Statistics of each utterance [frames, dim]; zero for one without frames.
 
-    ValueError for features that are not finite.
+    Raises ValueError for features that are not finite.
     """
     _check(utterances)
     occupancy, first = np.zeros((len(utterances), len(ubm.weights))), np.zeros((len(utterances), *ubm.means.shape))
@@ -136,7 +136,7 @@ def _frame_batches(
 ) -> Iterator[
     tuple[Float32[np.ndarray, "blocks frames dim"], Bool[np.ndarray, "blocks frames"], Int[np.ndarray, " _"]]
 ]:
-    """Blocks of frames in batches of one shape, which frames are real, and whose utterance's each real block is."""
+    """Blocks of frames in batches of one shape, a mask of the real frames, and the utterance of each real block."""
     blocks = [(u, first) for u, frames in enumerate(utterances) for first in range(0, len(frames), BLOCK_FRAMES)]
     for start in range(0, len(blocks), BATCH):
         chosen = blocks[start : start + BATCH]
@@ -184,4 +184,4 @@ def _moments(
 def _check(utterances: Sequence[Float32[np.ndarray, "_ dim"]]) -> None:
     for u, frames in enumerate(utterances):
         if not np.isfinite(frames).all():
-            raise ValueError(f"the features of utterance {u} hold a value that is not finite; is its audio sound?")
+            raise ValueError(f"the features of utterance {u} hold a value that is not finite; is its audio damaged?")

@@ -1,4 +1,4 @@
-"""A long construction in stages, each kept under the name of all that it depends on, with a bar that shows the way."""
+"""Long constructions in stages, with a progress bar; the result of each stage is kept for the next time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tqdm import tqdm
 from mdasr.core.digests import digest
 from mdasr.core.files import read_json, replacing, sha256_of, write_atomically
 
-VERSION = 2  # to be raised with every change of what a stage holds
+VERSION = 2  # raise it with every change of a stage's result
 
 
 class Made(NamedTuple):
-    """What a stage leaves to the next: a transducer, and `notes` about its labels that JSON can hold."""
+    """The result of a stage: a transducer, and `notes` about its labels that JSON can hold."""
 
     fst: kaldifst.StdVectorFst
     notes: Any = None
@@ -27,9 +27,10 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """`make` turns what the stage before has left (the first gets an empty transducer) into what this one leaves.
+    """A stage of a construction: `make` turns the result of the stage before into its own.
 
-    `depends` is all else that the result depends on: dataclasses and what JSON can hold.
+    The first stage gets an empty transducer. `depends` is everything else that the result depends on: dataclasses and
+    what JSON can hold.
     """
 
     name: str
@@ -38,9 +39,9 @@ class Stage:
 
 
 class Progress:
-    """One bar over all steps, as long as they are expected to take; quiet while that is less than two seconds.
+    """One progress bar over all steps, by their expected duration; nothing is shown where that is below two seconds.
 
-    `seconds` are the steps in their order.
+    `seconds` holds the duration of each step, in their order.
     """
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
@@ -55,7 +56,7 @@ class Progress:
         self._bar.close()
 
     def done(self, step: str, fst: kaldifst.StdFst) -> None:
-        """Say how large the transducer is that `step` has made; the steps before it are done, too."""
+        """Show the size of the transducer that `step` has made; the steps before it count as done, too."""
         if self._bar.disable:
             return
         arcs = sum(map(fst.num_arcs, range(fst.num_states)))
@@ -63,15 +64,16 @@ class Progress:
         self._bar.update(self._ends[step] - self._bar.n)
 
     def found(self, step: str) -> None:
-        """Begin after `step`, whose result was there: the time left is reckoned from what is done now alone."""
+        """Start after `step`, whose result was there already; the time left is estimated from the later steps alone."""
         self._bar.initial = self._bar.n = self._ends[step]
 
 
 def run_stages(stages: Sequence[Stage], progress: Progress, cache: Path | None = None) -> Made:
-    """What the last of the stages leaves, each made from what the one before it left.
+    """Run the stages, each on the result of the one before, and return the result of the last one.
 
-    With `cache`, a directory, every result is written there, and the work begins after the last stage whose result
-    is there. Raises ValueError naming a file of the cache that cannot be read, OSError for one that cannot be written.
+    With a directory `cache`, every result is written there, and the work begins after the last stage whose result is
+    there. The name of a file depends on all that the result depends on. Raises ValueError naming a file of the cache
+    that cannot be read, and OSError for one that cannot be written.
     """
     paths: list[Path] = []
     key = str(VERSION)
@@ -93,10 +95,10 @@ def run_stages(stages: Sequence[Stage], progress: Progress, cache: Path | None =
 
 def _read(path: Path) -> Made:
     try:
-        told = read_json(path.with_suffix(".json"), "notes of a stage")
-        # OpenFst believes what it reads, and a damaged transducer would take the process with it.
-        fst = kaldifst.StdVectorFst.read(str(path)) if told["sha256"] == sha256_of(path) else None
-        notes = told["notes"]
+        described = read_json(path.with_suffix(".json"), "notes of a stage")
+        # OpenFst does not check what it reads, and a damaged transducer would crash the process.
+        fst = kaldifst.StdVectorFst.read(str(path)) if described["sha256"] == sha256_of(path) else None
+        notes = described["notes"]
     except (OSError, ValueError, KeyError):
         fst = None
     if fst is None:
@@ -105,7 +107,7 @@ def _read(path: Path) -> Made:
 
 
 def _write(made: Made, path: Path) -> None:
-    """Write the notes, then the transducer, each in one step: a stage that has its transducer is complete."""
+    """Write the notes, then the transducer, each in one step; a stage that has its transducer is complete."""
     with replacing(path) as partial:
         if not made.fst.write(str(partial)):
             raise OSError(f"{partial} could not be written; is the disk full?")

@@ -1,4 +1,4 @@
-"""An n-gram model in ARPA format as a transducer G: the words' half of the decoding graph (§3.6)."""
+"""An n-gram model in ARPA format as a transducer G: the part of the decoding graph that knows words (§3.6)."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _CONVERT = (
 
 @dataclass(frozen=True)
 class Announced:
-    """What the beginning of an ARPA file tells: how many n-grams there are of each order, and the words, sorted."""
+    """The size of an n-gram model, from the first lines of its file: n-grams of each order, and the sorted words."""
 
     counts: tuple[int, ...]
     words: tuple[str, ...]
 
 
 def announced(arpa: str | Path) -> Announced:
-    """The size of an n-gram model, told by its first lines alone, however many follow.
+    """Read the size of an n-gram model from the first lines of its file, however long the file is.
 
-    `arpa` is a Path to an ARPA file, or the text itself. Checks nothing, which is `build_grammar`'s business:
-    lines that are broken are passed over.
+    `arpa` is a Path to an ARPA file, or the text itself. Nothing is checked (`build_grammar` does that); broken lines
+    are skipped.
     """
     with (
         io.StringIO(arpa)
@@ -53,12 +53,14 @@ def announced(arpa: str | Path) -> Announced:
 
 
 def build_grammar(arpa: str | Path) -> tuple[kaldifst.StdVectorFst, tuple[str, ...]]:
-    """G of an n-gram model, and the words that it can say, sorted.
+    """Build G from an n-gram model; returns it with the words that it can produce, sorted.
 
-    `arpa` is a Path to an ARPA file, or the text itself. G accepts word sequences at the cost -log p. Word
-    i has the label i + 1; on the input side, back-off arcs have the label len(words) + 1. <unk> is left
-    out: without a pronunciation it cannot be heard. Raises ValueError with file and line where the ARPA
-    format is broken, or is what kaldilm does not read; RuntimeError where kaldilm fails all the same.
+    `arpa` is a Path to an ARPA file, or the text itself. G accepts word sequences at the cost -log p. Word i has the
+    label i + 1; on the input side, back-off arcs have the label len(words) + 1. The word <unk> is left out, because it
+    has no pronunciation.
+
+    Raises ValueError with file and line where the ARPA format is broken, or where kaldilm cannot read it. Raises
+    RuntimeError where kaldilm fails for another reason.
     """
     name = str(arpa) if isinstance(arpa, Path) else "ARPA text"
     with tempfile.TemporaryDirectory() as scratch:
@@ -77,14 +79,14 @@ def build_grammar(arpa: str | Path) -> tuple[kaldifst.StdVectorFst, tuple[str, .
 
 
 def _convert(arpa: Path, words: tuple[str, ...], scratch: Path, name: str) -> kaldifst.StdVectorFst:
-    """kaldilm's transducer, made in a process of its own: it aborts on what it dislikes, and it chats."""
+    """Let kaldilm make the transducer, in another process: kaldilm aborts at errors, and it prints messages."""
     symbols = ("<eps>", *words, BACKOFF, BEGIN, END)
     (scratch / "words.txt").write_text("".join(f"{s} {i}\n" for i, s in enumerate(symbols)), encoding="utf-8")
     command = [sys.executable, "-c", _CONVERT, str(arpa), str(scratch / "G.fst"), str(scratch / "words.txt")]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        if found := re.search(r"line (\d+) \[(.*)\]: (.*)", why):
-            raise ValueError(f"{name}:{found[1]}: kaldilm cannot read {found[2]!r}: {found[3]}")
+        if match := re.search(r"line (\d+) \[(.*)\]: (.*)", why):
+            raise ValueError(f"{name}:{match[1]}: kaldilm cannot read {match[2]!r}: {match[3]}")
         raise RuntimeError(f"kaldilm could not convert {name}: {why}")
     return kaldifst.StdVectorFst.read(str(scratch / "G.fst"))

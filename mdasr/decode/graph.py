@@ -1,9 +1,9 @@
 """The decoding graph HCLG: from network outputs to words, in one transducer (§3.6).
 
-H gives every phone in its context one state, C the context, L the pronunciations, G the n-gram model. They
-are composed as Mohri, Pereira and Riley (2002) do it, with two changes. Labels become those of the acoustic
-model before the last determinisation, so that contexts that the tree ties are one. And the step in which a
-word starts has an input label of its own, so that the best path says when each word was said.
+H gives every phone in its context one state, C is the context, L the pronunciations, G the n-gram model. They are
+composed as in Mohri, Pereira and Riley (2002), with two changes. First, labels become those of the acoustic model
+before the last determinisation, so that contexts that the tree ties become one. Second, the step in which a word starts
+has its own input label, so that the best path says when each word was said.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ FORMAT = 3
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """HCLG. Input label i is `labels[i - 1]`, output label i is `words[i - 1]`; costs are -log p.
+    """HCLG: input label i is `labels[i - 1]`, output label i is `words[i - 1]`, and costs are -log p.
 
-    Label 0 is nothing on either side. `num_outputs` is the number of network outputs that `labels` speak of.
-    `made_of` are the digests of lexicon, language model and tree (`graph_ingredients`); H is of a `topology` by name.
+    Label 0 is nothing on either side. `num_outputs` is the number of network outputs that `labels` refer to. `made_of`
+    holds the digests of lexicon, language model and tree (`graph_ingredients`), and `topology` names the kind of H.
     """
 
-    fst: kaldifst.StdConstFst = dataclasses.field(repr=False)  # whose repr spells out every arc
+    fst: kaldifst.StdConstFst = dataclasses.field(repr=False)  # its repr would list every arc
     labels: tuple[Label, ...]
     words: tuple[str, ...]
     num_outputs: int
@@ -54,7 +54,7 @@ class Graph:
         return np.array([label.output for label in self.labels])
 
     def write(self, directory: Path | str) -> None:
-        """Write HCLG.fst, words.txt (Kaldi's symbol table) and graph.json, the last one last."""
+        """Write HCLG.fst, words.txt (Kaldi's symbol table) and graph.json, in this order."""
         directory = Path(directory)
         (directory / "graph.json").unlink(missing_ok=True)
         with replacing(directory / "HCLG.fst") as partial:
@@ -75,42 +75,42 @@ class Graph:
 
     @classmethod
     def read(cls, directory: Path | str) -> Graph:
-        """Read what `write` wrote; raises FileNotFoundError or ValueError naming the file that is wanting."""
+        """Read what `write` wrote; raises FileNotFoundError or ValueError naming a missing or damaged file."""
         directory = Path(directory)
         for name in ("graph.json", "HCLG.fst", "words.txt"):
             if not (directory / name).exists():
-                raise FileNotFoundError(f"{directory / name} is missing: no complete graph there; build it again")
+                raise FileNotFoundError(f"{directory / name} is missing: the graph is not complete; build it again")
         labels, num_outputs, made_of, topology = _checked_info(directory)
         fst = kaldifst.StdConstFst.read(str(directory / "HCLG.fst"))
         if fst is None:
-            raise ValueError(f"{directory / 'HCLG.fst'}: not a whole transducer; build the graph again")
+            raise ValueError(f"{directory / 'HCLG.fst'}: not a complete transducer; build the graph again")
         rows = read_text(directory / "words.txt", "words of a graph").split("\n")[1:-1]
         words = tuple(row.split(" ")[0] for row in rows)
         return cls(fst, labels, words, num_outputs, made_of, topology)
 
 
 def _digests(directory: Path, info: Mapping[str, Any]) -> dict[str, str]:
-    """What a graph's files must answer to, by their names; of graph.json its labels."""
+    """The digests of a graph's files, by name; that of graph.json covers its labels."""
     files = {name: sha256_of(directory / name) for name in ("HCLG.fst", "words.txt")}
     return files | {"graph.json": digest([info.get("num_outputs"), info.get("labels"), info.get("topology")])}
 
 
 def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, str], str]:
-    """What graph.json says but for words; ValueError where it, or a file that it names, is damaged.
+    """The contents of graph.json, without the words; raises ValueError where it, or a file that it names, is damaged.
 
-    OpenFst believes what it reads, and a damaged transducer would take the process with it.
+    OpenFst does not check what it reads, and a damaged transducer would crash the process.
     """
     path = directory / "graph.json"
     info = read_json(path, "description of a decoding graph (`mdasr graph MODEL` makes one)")
-    if (found := info.get("format")) != FORMAT:
+    if (number := info.get("format")) != FORMAT:
         raise ValueError(
-            f"{directory}: a graph of format {found!r}, but this version reads {FORMAT}; build it again "
+            f"{directory}: a graph of format {number!r}, but this version reads {FORMAT}; build it again "
             "(`mdasr graph MODEL`)"
         )
     kept = info.get("sha256")
     for name, sha256 in _digests(directory, info).items():
         if not isinstance(kept, dict) or kept.get(name) != sha256:
-            raise ValueError(f"{directory / name}: damaged, or not that of graph.json; build the graph again")
+            raise ValueError(f"{directory / name}: damaged, or does not fit graph.json; build the graph again")
     try:
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in info["labels"])
         num_outputs, made_of, topology = info["num_outputs"], dict(info.get("made_of", {})), str(info["topology"])
@@ -118,7 +118,7 @@ def _checked_info(directory: Path) -> tuple[tuple[Label, ...], int, dict[str, st
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); build the graph again (`mdasr graph MODEL`)") from None
     if not (labels and whole and type(num_outputs) is int and all(isinstance(v, str) for v in made_of.values())):
-        raise ValueError(f"{path}: fields labels and num_outputs: not those of a graph; build it again")
+        raise ValueError(f"{path}: the fields labels and num_outputs do not describe a graph; build it again")
     return labels, num_outputs, made_of, topology
 
 
@@ -132,13 +132,15 @@ def build_graph(
 ) -> Graph:
     """Compose H, C, L and G over the words of the n-gram model `arpa` (a Path, or the text itself).
 
-    Between words, and at both ends, there is silence with `silence_probability`. Words that the lexicon has
-    and `arpa` has not cannot be recognised and are left out. The likeliest pronunciation of a word costs
-    nothing, as is usual where the search follows one path and does not add up. What is done is kept in the
-    directory `cache`, if one is given: a construction that was killed goes on from there, and one for another
-    tree uses all that depends on the words alone. Raises ValueError for a broken `arpa` (with its line), for
-    its words without pronunciation, for phones that the tree does not know, and, before it starts, for a
-    graph that will not fit into memory.
+    Between words, and at both ends, there is silence with `silence_probability`. Words of the lexicon that are not in
+    `arpa` are left out, so they cannot be recognised. The likeliest pronunciation of a word costs nothing. This is
+    usual where the search follows one path and does not add up probabilities.
+
+    With a directory `cache`, finished stages are kept there. A construction that was killed goes on from them, and one
+    for another tree uses all that depends on the words alone.
+
+    Raises ValueError for a broken `arpa` (with its line), for its words without pronunciation, and for phones that the
+    tree does not know. It also raises ValueError, before the work starts, for a graph that will not fit into memory.
     """
     if not 0 < silence_probability < 1:
         raise ValueError(f"silence_probability is {silence_probability}; it must lie between 0 and 1")
@@ -161,14 +163,14 @@ def build_graph(
         )  # fmt: skip
         graph, notes = run_stages(stages, progress, cache)
         labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in notes["labels"])
-        # Constant: a search over arcs that lie side by side is a quarter faster.
+        # A constant transducer, because the search is a quarter faster over arcs that lie side by side.
         graph = kaldifst.StdConstFst(compose(hmms(topology, labels, notes["highest"]), graph))
         progress.done("HCLG", graph)
     return Graph(graph, labels, head.words, tree.num_leaves, made_of, topology)
 
 
 def graph_ingredients(lexicon: Lexicon, arpa: str | Path, tree: Tying, words: Iterable[str]) -> dict[str, str]:
-    """What a graph over `words` is made of, by the names of a model directory's files: equal parts, equal digests."""
+    """Digests of the ingredients of a graph over `words`, by their file names in a model directory."""
     spoken = Lexicon({word: lexicon.entries[word] for word in words if word in lexicon})
     text = arpa.read_bytes() if isinstance(arpa, Path) else arpa.encode()
     lm = hashlib.sha256(text).hexdigest()[:12]
@@ -176,7 +178,10 @@ def graph_ingredients(lexicon: Lexicon, arpa: str | Path, tree: Tying, words: It
 
 
 def _spoken(lexicon: Lexicon, words: Sequence[str], tree: Tying) -> Lexicon:
-    """The lexicon of `words` alone; ValueError for words that it lacks, and for phones that the tree does not know."""
+    """The lexicon of `words` alone.
+
+    Raises ValueError for words that the lexicon lacks, and for phones that the tree does not know.
+    """
     if missing := [word for word in words if word not in lexicon]:
         raise ValueError(
             f"{len(missing)} words of the language model are not in the lexicon: {listed(missing)}. Add "
@@ -193,9 +198,9 @@ def _spoken(lexicon: Lexicon, words: Sequence[str], tree: Tying) -> Lexicon:
 
 
 def _grammar(arpa: str | Path, words: Sequence[str]) -> kaldifst.StdVectorFst:
-    grammar, found = build_grammar(arpa)
-    if found != words:
-        raise RuntimeError(f"the model has {len(found)} words, but its first lines announced {len(words)} others")
+    grammar, words_read = build_grammar(arpa)
+    if words_read != words:
+        raise RuntimeError(f"the {len(words_read)} words of the model are not the {len(words)} that its file announces")
     return grammar
 
 
@@ -209,7 +214,7 @@ def _pronounced(
 
 
 def _tied(clg: Made, phones: Phones, tree: Tying, progress: Progress) -> Made:
-    """C composed with LG with the acoustic model's labels, deterministic and minimal; the notes say what they are."""
+    """C composed with LG, relabelled for the acoustic model, deterministic and minimal, with notes on the labels."""
     labels, renumbered = labels_of(clg.notes, phones, tree)
     graph = compose(relabeller(renumbered), clg.fst)
     progress.done("relabelled", graph)
@@ -218,7 +223,7 @@ def _tied(clg: Made, phones: Phones, tree: Tying, progress: Progress) -> Made:
 
 
 def _optimized(graph: kaldifst.StdVectorFst, name: str, progress: Progress) -> kaldifst.StdVectorFst:
-    """The same relation, made deterministic and minimal in place."""
+    """Make a transducer deterministic and minimal in place, without changing its relation."""
     if kaldifst.determinize_star(graph):
         raise RuntimeError("determinisation stopped before its end")
     progress.done(f"{name} determinised", graph)

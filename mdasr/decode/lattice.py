@@ -23,14 +23,18 @@ ROUNDING = 1e-6  # sums in another order differ in their last digits, and the be
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """Paths from node 0 to the last node, an arc a word; nodes are sorted, so that arcs lead to later ones.
+    """Sequences of words with costs and times: paths from node 0 to the last node, with an arc for each word.
 
-    Arc i says `words[labels[i] - 1]` (label 0: nothing, as the silence before the first word), from the step of its
-    source, `steps[sources[i]]`, to the step `ends[i]`; until its target's there is silence. Two arcs with one source,
-    one target and one word do not occur, but a word may start at several steps, and a node is also what the graph
-    knows there (the words before, as far as the grammar looks), so a sequence of words can have several paths. Costs
-    are those of `Hypothesis`; `beam` and `reached_final`, too; `lattice_beam` is how much more than the best a path may
-    cost. Arcs are sorted by source.
+    Nodes are sorted, so that arcs lead to later ones; arcs are sorted by source. Arc i says `words[labels[i] - 1]`;
+    label 0 says nothing, as for the silence before the first word. The word lasts from the step of its source,
+    `steps[sources[i]]`, to the step `ends[i]`. Then there is silence until the step of its target.
+
+    No two arcs have the same source, target and word. Still, a sequence of words can have several paths, because a word
+    may start at several steps. A node also stands for what the graph knows there: the words before, as far as the
+    grammar looks back.
+
+    Costs, `beam` and `reached_final` are those of `Hypothesis`. A path costs at most `lattice_beam` more than the best
+    one.
     """
 
     words: tuple[str, ...]
@@ -61,13 +65,14 @@ def search_lattice(
     options: SearchOptions,
     lattice_beam: float = LATTICE_BEAM,
 ) -> tuple[Hypothesis, Lattice]:
-    """The words that `search.decode` finds, and everything that `scores` may say at little more cost than the best.
+    """The words that `search.decode` finds, and a lattice of everything that `scores` may say at little more cost.
 
-    The lattice holds all paths between the states that the one search followed, as far as they cost at most
-    `lattice_beam` more than the cheapest. That may be cheaper than the words: the search cuts off a path that turns out
-    well later. Each sequence of words has its cheapest path, and so its cost, whole. The beam is narrowed where nothing
-    is likelier than anything else, as in noise; `Lattice.lattice_beam` tells. ValueError as `decode`, and for a beam
-    that is not above 0.
+    The lattice holds all paths between the states that the search followed, if they cost at most `lattice_beam` more
+    than the cheapest one. The cheapest path may cost less than the words: the search can cut off a path that becomes
+    good later. Each sequence of words keeps its cheapest path, and so its exact cost.
+
+    The beam is narrowed where nothing is likelier than anything else, as in noise; `Lattice.lattice_beam` is the beam
+    that was used. Raises ValueError as `decode` does, and for a beam that is not above 0.
     """
     tokens = pass_tokens(graph, scores, options)
     states = state_lattice(tokens, lattice_beam)
@@ -76,7 +81,7 @@ def search_lattice(
 
 
 def best_costs(lattice: Lattice) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
-    """The cost of the best path to each node, and from each to the end."""
+    """The cost of the best path from the start to each node, and from each node to the end."""
     to, onward = np.full(len(lattice.steps), np.inf), np.full(len(lattice.steps), np.inf)
     to[0] = onward[-1] = 0.0
     costs, first = lattice.costs, lattice.first
@@ -90,7 +95,7 @@ def best_costs(lattice: Lattice) -> tuple[Float[np.ndarray, " nodes"], Float[np.
 
 
 def pruned(lattice: Lattice, beam: float) -> Lattice:
-    """Only arcs on paths that cost at most `beam` more than the best one, and only nodes and words that these have."""
+    """Keep only the arcs on paths that cost at most `beam` more than the best one, with their nodes and words."""
     to, onward = best_costs(lattice)
     kept = to[lattice.sources] + lattice.costs + onward[lattice.targets] <= to[-1] + beam + ROUNDING
     sources, targets, labels = lattice.sources[kept], lattice.targets[kept], lattice.labels[kept]
@@ -110,7 +115,10 @@ def pruned(lattice: Lattice, beam: float) -> Lattice:
 
 
 class _Node(NamedTuple):
-    """Where a word may start: at a token, with words named ahead of their start, or by a link that names the last."""
+    """A place where a word may start: a token, with the words named ahead of their start.
+
+    If the link at the start names the last word, the place is that `link`.
+    """
 
     token: int
     ahead: tuple[int, ...] = ()
@@ -118,7 +126,7 @@ class _Node(NamedTuple):
 
 
 class _Word(NamedTuple):
-    """A word on its way: where it started, its label (-1: not named yet), words named ahead of their start."""
+    """A word in progress: where it started, its label (-1: not named yet), and words named ahead of their start."""
 
     node: _Node
     label: int
@@ -126,7 +134,7 @@ class _Word(NamedTuple):
 
 
 class _Price(NamedTuple):
-    """The cost of the best path until here; of it that of the last word; the step past its last that is not silence."""
+    """The cost of the best path so far, the last word's part of it, and the step past the last one with speech."""
 
     total: float
     graph: float
@@ -140,17 +148,18 @@ class _Price(NamedTuple):
 _Arcs = dict[tuple[_Node, _Node, int], _Price]
 
 
-def _words_of(graph: Graph, found: StateLattice) -> _Arcs:
-    """Words out of states: of all ways from one word's first step to that of the next, the cheapest is an arc.
+def _words_of(graph: Graph, states: StateLattice) -> _Arcs:
+    """Make word arcs from states: the cheapest way from a word's first step to that of the next word becomes an arc.
 
-    The graph names words earlier or later than it starts them, but in one order, in which the two are matched.
+    The graph names words earlier or later than it starts them. Both happen in the same order, by which they are
+    matched.
     """
-    starts = np.array([False, *(label.starts for label in graph.labels)])[found.inputs].tolist()
-    speech = np.array([False, *(label.phone != SILENCE for label in graph.labels)])[found.inputs].tolist()
-    steps, outputs, targets = found.steps.tolist(), found.outputs.tolist(), found.targets.tolist()
-    prices = list(zip(found.graph_costs.tolist(), found.acoustic_costs.tolist(), strict=True))
-    first = np.searchsorted(found.sources, np.arange(len(steps) + 1)).tolist()
-    highest = (found.onward_costs[0] + found.lattice_beam + ROUNDING - found.onward_costs).tolist()
+    starts = np.array([False, *(label.starts for label in graph.labels)])[states.inputs].tolist()
+    speech = np.array([False, *(label.phone != SILENCE for label in graph.labels)])[states.inputs].tolist()
+    steps, outputs, targets = states.steps.tolist(), states.outputs.tolist(), states.targets.tolist()
+    prices = list(zip(states.graph_costs.tolist(), states.acoustic_costs.tolist(), strict=True))
+    first = np.searchsorted(states.sources, np.arange(len(steps) + 1)).tolist()
+    highest = (states.onward_costs[0] + states.lattice_beam + ROUNDING - states.onward_costs).tolist()
     waiting: list[dict[_Word, _Price]] = [{} for _ in steps]
     waiting[0][_Word(_Node(-1), 0)] = _Price(0.0, 0.0, 0.0, 0)
     arcs: _Arcs = {}
@@ -165,9 +174,9 @@ def _words_of(graph: Graph, found: StateLattice) -> _Arcs:
                     price = _Price(price.total, 0.0, 0.0, steps[token])
             end = steps[token] + 1 if speech[link] else price.end
             _keep(waiting[targets[link]], word, price.plus(*prices[link], end))
-        if (final := float(found.final_costs[token])) < np.inf:
+        if (final := float(states.final_costs[token])) < np.inf:
             for word, price in here:
-                if found.reached_final and (word.label < 0 or word.ahead):
+                if states.reached_final and (word.label < 0 or word.ahead):
                     raise RuntimeError("a path that ends has words without a name, or without a start")
                 closed = (word.node, _Node(len(steps)), max(word.label, 0))
                 _keep(arcs, closed, price.plus(final, 0.0, price.end))
@@ -175,7 +184,7 @@ def _words_of(graph: Graph, found: StateLattice) -> _Arcs:
 
 
 def _advance(word: _Word, at: _Node, starts: bool, output: int) -> tuple[_Word, tuple[_Node, _Node, int] | None]:
-    """The word after a link that starts one, or names one, or both; and the arc of the word that thereby is over."""
+    """The word after a link that starts or names one, or both, and the arc of the word that ends there, if one does."""
     node, label, ahead = word
     named = output if label < 0 else 0
     if named:
@@ -196,14 +205,14 @@ def _keep(prices: dict[Any, _Price], key: Any, price: _Price) -> None:
         prices[key] = price
 
 
-def _assembled(graph: Graph, found: StateLattice, arcs: _Arcs) -> Lattice:
+def _assembled(graph: Graph, states: StateLattice, arcs: _Arcs) -> Lattice:
     """The arcs as arrays, over all words of the graph."""
     nodes = sorted({node for source, target, _ in arcs for node in (source, target)})
     number = {node: i for i, node in enumerate(nodes)}
     rows = sorted((number[source], number[target], label, price) for (source, target, label), price in arcs.items())
     sources, targets, labels = np.array([row[:3] for row in rows], np.int64).T
     prices = [row[3] for row in rows]
-    starts = [0, *found.steps[[node.token for node in nodes[1:-1]]].tolist(), int(found.steps[-1])]
+    starts = [0, *states.steps[[node.token for node in nodes[1:-1]]].tolist(), int(states.steps[-1])]
     return Lattice(
         graph.words,
         np.array(starts),
@@ -213,14 +222,17 @@ def _assembled(graph: Graph, found: StateLattice, arcs: _Arcs) -> Lattice:
         np.array([price.end for price in prices]),
         np.array([price.graph for price in prices]),
         np.array([price.acoustic for price in prices]),
-        found.reached_final,
-        found.beam,
-        found.lattice_beam,
+        states.reached_final,
+        states.beam,
+        states.lattice_beam,
     )
 
 
 def word_times(hypothesis: Hypothesis, subsampling: Subsampling) -> list[tuple[str, float, float]]:
-    """(word, start, end) in seconds; a step covers half of its length on either side of its label frame's centre."""
+    """The (word, start, end) of each word of a hypothesis, in seconds.
+
+    A step covers half of its length on either side of the centre of its label frame.
+    """
     centres, half = subsampling.label_centres(max(hypothesis.ends, default=0)), subsampling.step_samples // 2
     first, last = (centres - half) / RATE_HZ, (centres + half) / RATE_HZ
     return [

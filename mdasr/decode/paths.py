@@ -1,4 +1,4 @@
-"""What a word lattice is asked: its best sequences of words, how sure a word is, how near it comes to the truth."""
+"""Results from word lattices: the best sequences of words, the confidence in each word, and the fewest errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mdasr.decode.search import Hypothesis, SearchOptions
 
 
 class _Step(NamedTuple):
-    """The cheapest way to a node by a given sequence of words: what it costs, its last arc, and the way before that."""
+    """The cheapest way to a node by a given sequence of words: its cost, its last arc, and the way before that arc."""
 
     cost: float
     arc: int
@@ -29,16 +29,17 @@ _Arcs = list[list[tuple[int, int, float, int]]]
 
 
 def nbest(lattice: Lattice, count: int) -> list[Hypothesis]:
-    """The `count` likeliest sequences of words, best first, each once, with the times of its cheapest path.
+    """The `count` likeliest sequences of words, best first, each with the times of its cheapest path.
 
-    Fewer where the lattice has no more. A* over word sequences rather than paths: the lattice is made deterministic
-    as far as the search comes (Mohri and Riley, 2002). Raises ValueError for a count below 1.
+    Each sequence occurs once, and there are fewer where the lattice has no more. The search is A* over word sequences
+    rather than paths: the lattice is made deterministic as far as the search gets (Mohri and Riley, 2002). Raises
+    ValueError for a count below 1.
     """
     if count < 1:
         raise ValueError(f"{count} hypotheses; ask for at least 1")
     arcs, (_, onward) = _leaving(lattice), best_costs(lattice)
     end, ties = len(lattice.steps) - 1, itertools.count()
-    found: list[Hypothesis] = []
+    hypotheses: list[Hypothesis] = []
     heap: list[tuple[float, int, _Reached, _Step | None]] = []
 
     def push(reached: _Reached) -> None:
@@ -51,17 +52,17 @@ def nbest(lattice: Lattice, count: int) -> list[Hypothesis]:
             heapq.heappush(heap, (estimate, next(ties), reached, None))
 
     push({0: _Step(0.0, -1, None)})
-    while heap and len(found) < count:
+    while heap and len(hypotheses) < count:
         _, _, reached, whole = heapq.heappop(heap)
         if whole is not None:
-            found.append(_hypothesis(lattice, whole))
+            hypotheses.append(_hypothesis(lattice, whole))
         for following in _by_word(arcs, reached).values():
             push(following)
-    return found
+    return hypotheses
 
 
 def _leaving(lattice: Lattice) -> _Arcs:
-    """(label, target, cost, number) of the arcs that leave each node."""
+    """The (label, target, cost, number) of the arcs that leave each node."""
     rows = zip(lattice.labels.tolist(), lattice.targets.tolist(), lattice.costs.tolist(), itertools.count())
     table, first = list(rows), lattice.first.tolist()
     return [table[begin:end] for begin, end in itertools.pairwise(first)]
@@ -96,18 +97,18 @@ def _keep(reached: _Reached, node: int, step: _Step) -> None:
 
 
 def _hypothesis(lattice: Lattice, last: _Step) -> Hypothesis:
-    """The words of a way to the end."""
+    """The hypothesis of a way to the end."""
     path: list[int] = []
     step: _Step | None = last
     while step is not None and step.arc >= 0:
         path.append(step.arc)
         step = step.before
     path.reverse()
-    said = [arc for arc in path if lattice.labels[arc]]
+    spoken = [arc for arc in path if lattice.labels[arc]]
     return Hypothesis(
-        words=tuple(lattice.words[lattice.labels[arc] - 1] for arc in said),
-        starts=tuple(int(lattice.steps[lattice.sources[arc]]) for arc in said),
-        ends=tuple(int(lattice.ends[arc]) for arc in said),
+        words=tuple(lattice.words[lattice.labels[arc] - 1] for arc in spoken),
+        starts=tuple(int(lattice.steps[lattice.sources[arc]]) for arc in spoken),
+        ends=tuple(int(lattice.ends[arc]) for arc in spoken),
         graph_cost=float(lattice.graph_costs[path].sum()),
         acoustic_cost=float(lattice.acoustic_costs[path].sum()),
         reached_final=lattice.reached_final,
@@ -116,9 +117,9 @@ def _hypothesis(lattice: Lattice, last: _Step) -> Hypothesis:
 
 
 def arc_posteriors(lattice: Lattice, scale: float = 1.0) -> Float[np.ndarray, " arcs"]:
-    """How probable each arc is among all paths of the lattice, a path of cost c weighing exp(-scale c).
+    """The probability of each arc among all paths of the lattice, where a path of cost c has the weight exp(-scale c).
 
-    What lies outside the lattice's beam counts as impossible. A `scale` below 1 makes the search less sure of itself.
+    Everything outside the lattice's beam counts as impossible. A `scale` below 1 makes the result less sure.
     """
     scores, first, targets = -scale * lattice.costs, lattice.first, lattice.targets
     to, onward = np.full(len(lattice.steps), -np.inf), np.full(len(lattice.steps), -np.inf)
@@ -132,36 +133,36 @@ def arc_posteriors(lattice: Lattice, scale: float = 1.0) -> Float[np.ndarray, " 
     return np.exp(to[lattice.sources] + scores + onward[targets] - to[-1])
 
 
-CONFIDENCE_SCALE = 0.5  # at 1, what is heard is taken for much surer than it is
-SUREST = 0.99  # that a lattice holds no other word there is no proof
+CONFIDENCE_SCALE = 0.5  # at 1, words seem much surer than they are
+SUREST = 0.99  # a word may be wrong even where the lattice holds no other one
 
 
 def shares(lattice: Lattice, hypothesis: Hypothesis, scale: float = CONFIDENCE_SCALE) -> tuple[float, ...]:
     """The share of a lattice's paths, by their probability, that have each word of a hypothesis at its time.
 
-    At each of its steps, the posteriors of all arcs with that word are added; the largest sum counts (Wessel et al.,
-    2001, the maximum over frames). 0 for a word that the lattice does not have there. Shares rank words by how likely
-    they are to be right; as frequencies of being right they may be too high.
+    The posteriors of all arcs with the word are added at each of its steps. The largest sum counts (Wessel et al.,
+    2001, the maximum over frames). The share is 0 for a word that the lattice does not have there. Shares rank words by
+    how likely they are to be right; as probabilities they may be too high.
     """
     share = arc_posteriors(lattice, scale)
     starts, label = lattice.steps[lattice.sources], {word: i for i, word in enumerate(lattice.words, start=1)}
-    found = []
+    results = []
     for word, start, end in zip(hypothesis.words, hypothesis.starts, hypothesis.ends, strict=True):
         same = np.flatnonzero((lattice.labels == label.get(word, -1)) & (starts < end) & (lattice.ends > start))
         change = np.zeros(end - start + 1)
         np.add.at(change, np.maximum(starts[same] - start, 0), share[same])
         np.add.at(change, np.minimum(lattice.ends[same], end) - start, -share[same])
-        found.append(float(np.cumsum(change).max().clip(0.0, 1.0)))
-    return tuple(found)
+        results.append(float(np.cumsum(change).max().clip(0.0, 1.0)))
+    return tuple(results)
 
 
 def log_odds(share: Float[np.ndarray, " words"]) -> Float[np.ndarray, " words"]:
-    """Of shares between 0 and 1, none surer than `SUREST`."""
+    """The log odds of shares between 0 and 1, limited to those of `SUREST` on either side."""
     return logit(np.clip(share, 1 - SUREST, SUREST))
 
 
 def confidences(lattice: Lattice, hypothesis: Hypothesis, options: SearchOptions) -> tuple[float, ...]:
-    """How probable it is that each word of a hypothesis is right, from 0 to 1, as far as `options` are calibrated."""
+    """The probability that each word of a hypothesis is right, from 0 to 1, as far as `options` are calibrated."""
     return tuple(map(float, calibrated(np.array(shares(lattice, hypothesis), float), options)))
 
 
@@ -171,10 +172,10 @@ def calibrated(share: Float[np.ndarray, " words"], options: SearchOptions) -> Fl
 
 
 def oracle_errors(lattice: Lattice, reference: Sequence[str]) -> int:
-    """The fewest words to be changed, put in or left out to make `reference` of any sequence of words in the lattice.
+    """The smallest number of word errors between `reference` and any sequence of words in the lattice.
 
-    Exact: edit distances to all beginnings of the reference are carried along all arcs. TypeError for a string that was
-    not split.
+    It is exact: edit distances to all beginnings of the reference are carried along all arcs. Raises TypeError for a
+    string that was not split.
     """
     if isinstance(reference, str):
         raise TypeError("oracle_errors compares sequences of words: split the string first")

@@ -1,4 +1,4 @@
-"""Single-pass beam search over a decoding graph (§3.6): the one place that touches kaldi-decoder."""
+"""Single-pass beam search over a decoding graph (§3.6); only this module uses kaldi-decoder."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from jaxtyping import Float
 from mdasr.decode.graph import Graph
 from mdasr.language.lexicon import SILENCE
 
-LARGEST = 1e6  # of a beam, a scale or a penalty: what is larger is a mistake, and loses every path to rounding
+LARGEST = 1e6  # a larger beam, scale or penalty is a mistake, and loses every path to rounding
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How to search: costs are -log p, so `beam` is in nats after scaling.
+    """The options of a search; costs are -log p, so `beam` is in nats after scaling.
 
-    At each step at most `max_active` states are followed and, whatever the beam, at least `min_active`.
-    Scores are multiplied by `acoustic_scale`; every word costs `insertion_penalty` (negative: a bonus). Where
-    no end of a sentence is within the beam, the search is repeated up to `retries` times with beam and
-    `max_active` doubled. The log odds that a word is right are `confidence_slope` times those that the lattice
-    gives it, plus `confidence_offset` (`tune.calibrate`).
+    - At each step, at most `max_active` states are followed, and at least `min_active` whatever the beam.
+    - Scores are multiplied by `acoustic_scale`, and every word costs `insertion_penalty` (negative: a bonus).
+    - Where no end of a sentence is within the beam, the search is repeated, up to `retries` times. Each time, the beam
+      and `max_active` are doubled.
+    - The log odds that a word is right are `confidence_slope` times those from the lattice, plus `confidence_offset`
+      (`tune.calibrate`).
     """
 
     beam: float = 10.0
@@ -44,21 +45,21 @@ class SearchOptions:
             raise ValueError(f"insertion_penalty must lie within ±{LARGEST:g}: {self}")
         if not (0 <= self.confidence_slope <= LARGEST and abs(self.confidence_offset) <= LARGEST):
             raise ValueError(
-                f"confidence_slope must be 0 or more, it and confidence_offset at most {LARGEST:g}: {self}"
+                f"confidence_slope must lie between 0 and {LARGEST:g}, confidence_offset within ±{LARGEST:g}: {self}"
             )
         if not (0 <= self.min_active < self.max_active and 0 <= self.retries <= 20):
-            raise ValueError(f"min_active must be below max_active, it and retries 0 or more, retries up to 20: {self}")
+            raise ValueError(f"min_active must be 0 or more and below max_active, retries between 0 and 20: {self}")
         if self.max_active * 2**self.retries >= 2**31:
             raise ValueError(f"max_active, doubled {self.retries} times, must be below 2**31: {self}")
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What was heard: word i lies in steps [starts[i], ends[i]); silence is between them.
+    """The words that were recognised: word i lies in steps [starts[i], ends[i]), with silence in between.
 
-    `graph_cost` (words, pronunciations, silence, penalties) and `acoustic_cost` (scaled) add up to `cost`.
-    Without `reached_final` the words are the likeliest beginning of a sentence, cut off by the end of the
-    scores. `beam` is the one that the search ended with.
+    `graph_cost` (words, pronunciations, silence, penalties) and `acoustic_cost` (scaled) add up to `cost`. Without
+    `reached_final` the words are the likeliest beginning of a sentence, cut off by the end of the scores. `beam` is the
+    one that the search ended with.
     """
 
     words: tuple[str, ...]
@@ -79,7 +80,10 @@ class Hypothesis:
 
 
 def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: SearchOptions) -> Hypothesis:
-    """The likeliest words for `scores`, which are log posteriors less log priors; ValueError as `check_scores`."""
+    """The likeliest words for `scores`, which are log posteriors minus log priors.
+
+    Raises ValueError as `check_scores` does.
+    """
     check_scores(graph, scores)
     graph = priced(graph, options.insertion_penalty)
     decodable = kaldi_decoder.DecodableCtc(_label_scores(graph, scores, options.acoustic_scale))
@@ -98,7 +102,7 @@ def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: Se
 
 
 def check_scores(graph: Graph, scores: Float[np.ndarray, "steps outputs"]) -> None:
-    """ValueError where scores are empty, not finite, or not those of the model that the graph was built for."""
+    """Check that scores fit the graph; raises ValueError where they are empty, not finite, or of another model."""
     if scores.shape[1] != graph.num_outputs:
         raise ValueError(
             f"scores of {scores.shape[1]} outputs, but the graph was built for {graph.num_outputs}: "
@@ -107,11 +111,11 @@ def check_scores(graph: Graph, scores: Float[np.ndarray, "steps outputs"]) -> No
     if not len(scores):
         raise ValueError("no steps to decode: the recording is shorter than one step (62 ms)")
     if not np.isfinite(scores).all():
-        raise ValueError("scores hold NaN or infinity; a prior of 0 does this, or a training that diverged")
+        raise ValueError("scores hold NaN or infinity; perhaps a prior is 0, or the training diverged")
 
 
 class Search:
-    """A search that is fed scores as they come, with the words so far at any time; at the end the words of `decode`."""
+    """A search that takes scores as they arrive and has the best words so far; at the end, the words of `decode`."""
 
     def __init__(self, graph: Graph, options: SearchOptions) -> None:
         self._whole = graph
@@ -121,44 +125,44 @@ class Search:
         )
         self._decoder = kaldi_decoder.FasterDecoder(self._graph.fst, settings)
         self._decoder.init_decoding()
-        self._heard: list[Float[np.ndarray, "_ outputs"]] = []
-        self.steps = 0  # that have been heard
+        self._scores: list[Float[np.ndarray, "_ outputs"]] = []
+        self.steps = 0  # the number of steps so far
 
     def accept(self, scores: Float[np.ndarray, "_ outputs"]) -> None:
-        """Go on over more steps, as `decode` takes them."""
+        """Continue the search over the scores of more steps, in the form that `decode` takes."""
         if not len(scores):
             return
         labels = _label_scores(self._graph, scores, self._options.acoustic_scale)
         self._decoder.advance_decoding(kaldi_decoder.DecodableCtc(labels, offset=self.steps))
-        self._heard.append(scores)
+        self._scores.append(scores)
         self.steps += len(scores)
 
     def best(self) -> Hypothesis:
-        """The likeliest words so far; ValueError before the first step."""
-        if not self._heard:
+        """The likeliest words so far; raises ValueError before the first step."""
+        if not self._scores:
             raise ValueError("no steps to decode yet")
         return _hypothesis(self._graph, self._decoder, self._options.beam)
 
     def since(self, step: int) -> Search:
-        """A search that begins anew at `step` and has heard what this one has since."""
+        """A new search over the steps from `step` on that this one has taken."""
         search = Search(self._whole, self._options)
         if step < self.steps:
-            search.accept(np.concatenate(self._heard)[step:])
+            search.accept(np.concatenate(self._scores)[step:])
         return search
 
     def finish(self) -> Hypothesis:
-        """The words of all that was heard, searched anew with a wider beam where no end of a sentence was found."""
-        if self._heard and self._decoder.reached_final():
+        """The words of all steps; where the search reached no end of a sentence, it is repeated with a wider beam."""
+        if self._scores and self._decoder.reached_final():
             return self.best()
         return decode(
-            self._whole, np.concatenate(self._heard or [np.empty((0, self._whole.num_outputs))]), self._options
+            self._whole, np.concatenate(self._scores or [np.empty((0, self._whole.num_outputs))]), self._options
         )
 
 
 def _label_scores(
     graph: Graph, scores: Float[np.ndarray, "steps outputs"], scale: float
 ) -> Float[np.ndarray, "steps labels"]:
-    """One column an input label, as the decoder wants them; several labels share an output."""
+    """The scores with one column for each input label, as the decoder needs them; several labels share an output."""
     return np.ascontiguousarray(scores[:, graph.outputs] * np.float32(scale), np.float32)
 
 
@@ -169,7 +173,7 @@ def _hypothesis(graph: Graph, decoder: kaldi_decoder.FasterDecoder, beam: float)
         raise RuntimeError("the search lost every path; the graph has a state that leads nowhere")
     linear, inputs, words, weight = kaldifst.get_linear_symbol_sequence(path)
     if not linear or len(inputs) != decoder.num_frames_decoded():
-        raise RuntimeError(f"the best path has {len(inputs)} steps of {decoder.num_frames_decoded()}")
+        raise RuntimeError(f"the best path has {len(inputs)} steps, not {decoder.num_frames_decoded()}")
     return hypothesis_of(graph, inputs, words, weight.value1, weight.value2, reached_final, beam)
 
 
@@ -182,11 +186,11 @@ def hypothesis_of(
     reached_final: bool,
     beam: float,
 ) -> Hypothesis:
-    """The words of a path through the graph, whose input labels, one a step, are `inputs` and output labels `words`."""
+    """The words of a path through the graph: `inputs` are its input labels, one a step, `words` its output labels."""
     starts, ends = _spans(graph, inputs)
     if reached_final and len(starts) != len(words):
         raise RuntimeError(f"the best path starts {len(starts)} words and names {len(words)}")
-    # Where the scores break off, a word may have started and not be named yet, or be named and not have started.
+    # Where the scores end early, a word may have started and have no name yet, or have a name and not have started.
     count = min(len(starts), len(words))
     return Hypothesis(
         words=tuple(graph.words[label - 1] for label in words[:count]),
@@ -200,7 +204,7 @@ def hypothesis_of(
 
 
 def _spans(graph: Graph, inputs: Sequence[int]) -> tuple[list[int], list[int]]:
-    """First step of each word, and the step past its last; `inputs` are input labels, one a step."""
+    """The first step of each word, and the step past its last one; `inputs` are input labels, one a step."""
     starts: list[int] = []
     ends: list[int] = []
     for step, number in enumerate(inputs):
@@ -215,12 +219,12 @@ def _spans(graph: Graph, inputs: Sequence[int]) -> tuple[list[int], list[int]]:
 
 @functools.lru_cache(maxsize=2)
 def priced(graph: Graph, penalty: float) -> Graph:
-    """The graph with `penalty` on every arc that names a word; takes as long as copying it, so it is kept."""
+    """The graph with `penalty` on every arc that names a word; it takes as long as a copy, so the result is kept."""
     if not penalty:
         return graph
     arcs = [f"0 0 {i} {i} {penalty}" for i in range(1, 1 + len(graph.words))]
     prices = kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
     kaldifst.arcsort(prices, "ilabel")
-    # Must name the side that is sorted: with the other one, compose loses arcs and says nothing.
+    # `match_side` must be the sorted side: with the other one, compose silently loses arcs.
     priced = kaldifst.compose(graph.fst, prices, match_side="right")
     return Graph(kaldifst.StdConstFst(priced), graph.labels, graph.words, graph.num_outputs)

@@ -1,7 +1,7 @@
 """All paths within a beam of the best one: the links between the tokens of a search.
 
-Of the tokens of Povey et al. (2012, section 3) only state and cost are needed here; links are found on the way back,
-where it is known which of them lie on a path within the beam.
+Tokens are those of Povey et al. (2012, section 3), but only their states and costs are needed here. Links are made from
+the end backwards, where it is known which of them lie on a path within the beam.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from jaxtyping import Float, Int
 
 from mdasr.decode.tokens import Tokens
 
-MOST_LINKS = (5_000, 60)  # speech has some 10 a step at a lattice beam of 5, and 30 at 8
-NARROWEST = 0.01  # a lattice beam that is not narrowed further
+MOST_LINKS = (5_000, 60)  # speech has about 10 a step at a lattice beam of 5, and 30 at 8
+NARROWEST = 0.01  # the lattice beam is not narrowed below this
 
 
 @dataclass(frozen=True, eq=False)
 class StateLattice:
     """All paths within the beam as links between tokens, which are sorted so that links lead to later ones.
 
-    Token i stands after `steps[i]` steps; token 0 is the start. `final_costs` are what it costs to end there, infinite
-    where no path does, and `onward_costs` the cost of the best path from there to an end. A link whose `inputs` is 0
-    takes no step; `outputs` are word labels, 0 for none.
+    Token i stands after `steps[i]` steps; token 0 is the start. `final_costs` are the costs to end at a token, infinite
+    where no path ends there. `onward_costs` are those of the best path from a token to an end. A link whose `inputs` is
+    0 takes no step; `outputs` are word labels, 0 for none.
     """
 
     steps: Int[np.ndarray, " tokens"]
@@ -43,10 +43,11 @@ class StateLattice:
 
 
 def state_lattice(tokens: Tokens, lattice_beam: float) -> StateLattice:
-    """Every path between `tokens` that costs at most `lattice_beam` more than the best; ValueError for one not above 0.
+    """Every path between `tokens` that costs at most `lattice_beam` more than the best one.
 
-    Noise, of which nothing is more likely than anything else, would fill the memory, so the lattice beam is narrowed
-    until at most `MOST_LINKS` (a constant, and so many a step) are left.
+    Noise would fill the memory, because nothing in it is likelier than anything else. So the lattice beam is narrowed
+    until at most `MOST_LINKS` links (a constant, plus a number for each step) are left. Raises ValueError for a beam
+    that is not above 0.
     """
     if not lattice_beam > 0:
         raise ValueError(f"the lattice beam is {lattice_beam}; it must be above 0")
@@ -78,7 +79,7 @@ def state_lattice(tokens: Tokens, lattice_beam: float) -> StateLattice:
 def _backward(network, emissions, states, costs, first, betas, lattice_beam):
     """Links (source, target, arc) on paths within the beam, and each token's rank among those of its step.
 
-    `betas`, what it costs to end, are given for the last step's tokens and made for all others.
+    `betas` are the costs to the end: they are given for the last step's tokens, and filled in for all others.
     """
     here, ahead = np.full(len(network.stepping), -1, np.int32), np.full(len(network.stepping), -1, np.int32)
     ranks = np.zeros(len(states), np.int32)
@@ -117,7 +118,7 @@ def _backward(network, emissions, states, costs, first, betas, lattice_beam):
 @numba.njit(cache=True)
 @no_type_check
 def _settle(network, states, costs, begin, end, here, betas, ranks, bound):
-    """Costs to end over arcs that take no step, and ranks that rise along those that are within `bound`."""
+    """Lower the costs to the end over arcs that take no step; ranks rise along the arcs within `bound`."""
     changed = True
     while changed:
         changed = False

@@ -1,8 +1,8 @@
-"""Token passing that keeps every token, so that one search gives the best path and, in `links`, all paths near it.
+"""Token passing that keeps every token, so that one search gives the best path and all paths near it.
 
-It is kaldi-decoder's FasterDecoder, decision for decision: the order in which states are visited, what a beam of single
-precision cuts off, which of two equal paths stays. So its best path is that of `search.decode`, which is faster and
-keeps no tokens.
+`token_links` makes the paths. The search makes every decision as kaldi-decoder's FasterDecoder does. This includes the
+order of states, what a beam in single precision cuts off, and which of two equal paths stays. So its best path is that
+of `search.decode`, which is faster and keeps no tokens.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _HEADER = np.dtype(
 _STATE = np.dtype([("final", "<f4"), ("first", "<u4"), ("arcs", "<u4"), ("inputs", "<u4"), ("outputs", "<u4")])
 _ARC = np.dtype([("input", "<i4"), ("output", "<i4"), ("weight", "<f4"), ("target", "<i4")])
 
-BEAM_DELTA = 0.5  # nats, by which FasterDecoder widens a beam that the number of states decides
-BUCKETS, BUCKETS_A_TOKEN = 1000, 2  # of FasterDecoder's hash table: at first, and at least
+BEAM_DELTA = 0.5  # nats; FasterDecoder widens the beam by this where the number of states limits it
+BUCKETS, BUCKETS_A_TOKEN = 1000, 2  # buckets of FasterDecoder's hash table: at first, and at least for each token
 
 
 class GraphArrays(NamedTuple):
-    """The graph as arrays: arcs by state, those without a step first; the output that scores each input label."""
+    """The graph as arrays: arcs by state, those without a step first; `outputs` is the output of each input label."""
 
     first: Int[np.ndarray, " bounds"]
     stepping: Int[np.ndarray, " states"]
@@ -49,11 +49,12 @@ class GraphArrays(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Every graph state that the search came to, step by step, and the cheapest way there.
+    """Every graph state that the search reached, step by step, and the cheapest way there.
 
-    Those after t steps are `first[t]` to `first[t + 1]`; token 0 is the start. Token i came from `sources[i]` over the
-    graph's arc `arcs[i]`. `final_costs` are what it costs to end there: infinite where no path does, and 0 for all of
-    the last step where the search did not come to the end of a sentence. `emissions` are scaled costs of outputs.
+    The tokens after t steps are `first[t]` to `first[t + 1]`; token 0 is the start. Token i came from `sources[i]` over
+    the graph's arc `arcs[i]`. `final_costs` are the costs to end at a token, and infinite where no path ends. Where the
+    search did not reach the end of a sentence, they are 0 for all tokens of the last step. `emissions` are scaled costs
+    of outputs.
     """
 
     network: GraphArrays
@@ -69,7 +70,7 @@ class Tokens:
 
 
 def pass_tokens(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: SearchOptions) -> Tokens:
-    """The search of `search.decode`, with its repetitions; ValueError as there."""
+    """Search as `search.decode` does, with its retries, and keep the tokens; raises ValueError as `decode` does."""
     check_scores(graph, scores)
     network = _network(priced(graph, options.insertion_penalty))
     emissions = np.ascontiguousarray(scores * np.float32(-options.acoustic_scale), np.float32)
@@ -108,7 +109,10 @@ def best_path(graph: Graph, tokens: Tokens) -> Hypothesis:
 
 @functools.lru_cache(maxsize=2)
 def _network(graph: Graph) -> GraphArrays:
-    """The graph as arrays. A constant transducer's file is a header, the states and the arcs, each as in memory."""
+    """The graph as arrays, read from the file of a constant transducer.
+
+    The file holds a header, the states and the arcs, each as in memory.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "graph.fst"
         if not graph.fst.write(str(path)):
@@ -116,7 +120,7 @@ def _network(graph: Graph) -> GraphArrays:
         content = path.read_bytes()
     (header,) = np.frombuffer(content, _HEADER, 1)
     if (header["kind"], header["arc"], header["version"], header["start"]) != (b"const", b"standard", 2, 0):
-        raise RuntimeError(f"not the file of a constant transducer as OpenFst writes it since 1.5: {header}")
+        raise RuntimeError(f"the header is not that of a constant transducer of OpenFst 1.5 or later: {header}")
     table = np.frombuffer(content, _STATE, header["states"], _HEADER.itemsize)
     arcs = np.frombuffer(content, _ARC, header["arcs"], _HEADER.itemsize + table.nbytes)
     source = np.repeat(np.arange(len(table)), table["arcs"])
@@ -138,10 +142,11 @@ def _network(graph: Graph) -> GraphArrays:
 @numba.njit(cache=True)
 @no_type_check
 def _forward(network, emissions, beam, max_active, min_active):
-    """Tokens as rows (graph state, token and arc that they came from, the next in the list), costs, and steps' bounds.
+    """The tokens as rows, their costs, and the bounds of the steps.
 
-    `tails` is FasterDecoder's hash table, which orders the tokens of a step: by bucket, as these were opened. It holds
-    the last token of each bucket and, at its end, of the list.
+    A row is (graph state, token and arc that it came from, next token in the list). `tails` is FasterDecoder's hash
+    table, which orders the tokens of a step: by bucket, in the order in which buckets were opened. It holds the last
+    token of each bucket and, at its end, the last token of the list.
     """
     rows, costs = np.empty((1024, 4), np.int32), np.empty(1024)
     first = np.zeros(len(emissions) + 2, np.int64)
@@ -166,7 +171,7 @@ def _forward(network, emissions, beam, max_active, min_active):
 @numba.njit(cache=True)
 @no_type_check
 def _put(rows, costs, count, place, tails, state, cost, source, arc):
-    """A path of `cost` has come to `state`: the tokens, the one there, and whether it is new or cheaper than before."""
+    """Add a path of `cost` to `state`; returns the tokens, the one of that state, and whether it is new or cheaper."""
     i = place[state]
     if i >= 0:
         cheaper = cost < costs[i]
@@ -189,7 +194,7 @@ def _put(rows, costs, count, place, tails, state, cost, source, arc):
 @numba.njit(cache=True)
 @no_type_check
 def _pass_on(network, rows, costs, count, begin, place, tails, cutoff):
-    """Follow arcs that take no step, from the last of the list and from what is reached that way first."""
+    """Follow arcs that take no step, from the last token of the list and from newly reached tokens first."""
     waiting, i = [begin], rows[begin, 3]
     while i >= 0:
         waiting.append(i)
@@ -211,7 +216,7 @@ def _pass_on(network, rows, costs, count, begin, place, tails, cutoff):
 @numba.njit(cache=True)
 @no_type_check
 def _limits(costs, beam, max_active, min_active):
-    """The cost below which tokens are followed, and how far those of the next step may lie apart."""
+    """The cost below which tokens are followed, and the width of the beam for the next step's tokens."""
     best, single = costs.min(), costs.astype(np.float32)
     if len(costs) > max_active:
         highest = np.float64(np.partition(single, max_active)[max_active])
@@ -228,9 +233,9 @@ def _limits(costs, beam, max_active, min_active):
 @numba.njit(cache=True)
 @no_type_check
 def _step(network, emission, rows, costs, count, begin, place, tails, beam, max_active, min_active):
-    """Follow arcs that take a step, and give the highest cost of the next step's tokens that will be followed.
+    """Follow arcs that take a step; also returns the highest cost at which the next step's tokens will be followed.
 
-    It starts from the best token, and falls as cheaper paths are found.
+    That cost starts from the best token, and falls as cheaper paths are found.
     """
     limit, width = _limits(costs[begin:count], beam, max_active, min_active)
     ceiling = np.inf

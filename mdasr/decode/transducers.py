@@ -1,4 +1,4 @@
-"""The transducers that a decoding graph is composed of: L of pronunciations, H of steps, and what renames labels."""
+"""The transducers that make up a decoding graph: L of pronunciations, H of steps, and one that renames labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mdasr.language.lexicon import SILENCE, Lexicon, Phones
 
 @runtime_checkable
 class Tying(Protocol):
-    """What a graph asks of a tree of CDPhones (`mdasr.align.tree.Tree`): SIL stands for the edges too."""
+    """The part of a tree of CDPhones (`mdasr.align.tree.Tree`) that a graph needs; SIL also stands for the edges."""
 
     @property
     def phones(self) -> Sequence[str]: ...
@@ -31,9 +31,9 @@ class Tying(Protocol):
 
 @dataclass(frozen=True)
 class Label:
-    """What an input label of the graph stands for: a step of `phone` scored by network output `output`.
+    """The meaning of a graph's input label: a step of `phone`, scored by the network output `output`.
 
-    `starts` marks the first step of a word; the steps that follow it have the label with `starts` false.
+    `starts` marks the first step of a word; the steps that follow it have the same label with `starts` false.
     """
 
     output: int
@@ -42,10 +42,10 @@ class Label:
 
 
 def disambiguated(lexicon: Lexicon) -> tuple[list[tuple[str, Phones, float, int]], int]:
-    """Every pronunciation as (word, phones, cost, k) (#k must follow the phones, 0: none), and the highest k.
+    """Every pronunciation as (word, phones, cost, k), and the highest k.
 
-    A mark is due where other words sound the same or go on from there: determinisation could not tell them
-    apart.
+    The mark #k must follow the phones; 0 is no mark. A pronunciation needs a mark where another word sounds the same or
+    begins with it, because determinisation could not tell them apart.
     """
     rows = [(word, *variant) for word, variants in lexicon.entries.items() for variant in variants]
     longer = {phones[:n] for _, phones, _ in rows for n in range(1, len(phones))}
@@ -79,10 +79,10 @@ def pronouncer(
         f"1 1 {marks[0]} {len(words) + 1}",  # back-off
     ]
     fresh = itertools.count(2)
-    for word, said, cost, k in pronunciations:
+    for word, spoken, cost, k in pronunciations:
         inputs = [
-            len(phones) + plain[said[0]],
-            *(plain[phone] for phone in said[1:]),
+            len(phones) + plain[spoken[0]],
+            *(plain[phone] for phone in spoken[1:]),
             *([marks[k]] if k else []),
         ]
         nodes = [1, *itertools.islice(fresh, len(inputs) - 1), 0]
@@ -92,9 +92,9 @@ def pronouncer(
 
 
 def labels_of(windows: Sequence[Sequence[int]], phones: Phones, tree: Tying) -> tuple[tuple[Label, ...], list[int]]:
-    """The labels in use, and for every window its label; a mark's lies above all of them.
+    """The labels in use, and the label of every window; marks have numbers above all labels.
 
-    A window is (left, centre, right) in L's input labels, with 0 for an edge; a mark's is a single number.
+    A window is (left, centre, right) in L's input labels, with 0 for an edge. The window of a mark is a single number.
     """
     names = (SILENCE, *phones, *phones)
 
@@ -102,24 +102,26 @@ def labels_of(windows: Sequence[Sequence[int]], phones: Phones, tree: Tying) -> 
     def label(left: str, centre: str, right: str, starts: bool) -> Label:
         return Label(tree.leaf(left, centre, right), centre, starts)
 
-    found = [label(names[w[0]], names[w[1]], names[w[2]], w[1] > len(phones)) if len(w) == 3 else None for w in windows]
-    used = {one for one in found if one}
-    # A word's start is one step long: what follows it is the label without the mark.
+    of_windows = [
+        label(names[w[0]], names[w[1]], names[w[2]], w[1] > len(phones)) if len(w) == 3 else None for w in windows
+    ]
+    used = {one for one in of_windows if one}
+    # A word's start is one step long; the steps after it have the label without `starts`.
     used |= {dataclasses.replace(one, starts=False) for one in used}
     labels = tuple(sorted(used, key=lambda one: (one.starts, one.output, one.phone)))
     number = {one: 1 + i for i, one in enumerate(labels)}
     above = itertools.count(1 + len(labels))
-    return labels, [number[one] if one else next(above) if len(w) else 0 for one, w in zip(found, windows)]
+    return labels, [number[one] if one else next(above) if len(w) else 0 for one, w in zip(of_windows, windows)]
 
 
 def relabeller(renumbered: Sequence[int]) -> kaldifst.StdVectorFst:
-    """One state that reads the new label where it writes the old one."""
+    """A transducer with one state that reads the new label where it writes the old one."""
     arcs = [f"0 0 {new} {old}" for old, new in enumerate(renumbered) if old]
     return kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
 
 
 def one_state(labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
-    """H with one state a label, for one step or more; marks (labels up to `highest`) pass without a step."""
+    """H with one state for each label, for one step or more; marks (labels up to `highest`) pass without a step."""
     number = {label: 1 + i for i, label in enumerate(labels)}
     arcs = [f"0 0 0 {mark}" for mark in range(1 + len(labels), 1 + highest)]
     for label, i in number.items():
@@ -129,18 +131,18 @@ def one_state(labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
 
 
 TOPOLOGIES = {"one-state": one_state}
-"""H by name: what the outputs of a network stand for (`acoustic.criteria.interface.Outputs`)."""
+"""The kinds of H by name, which say what a network's outputs stand for (`acoustic.criteria.interface.Outputs`)."""
 
 
 def hmms(topology: str, labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
-    """H of a topology; ValueError names those that there are."""
+    """H of a topology; raises ValueError, with the names that exist, where there is none of that name."""
     if topology not in TOPOLOGIES:
         raise ValueError(f"no HMM topology is called {topology!r}; there are {', '.join(TOPOLOGIES)}")
     return TOPOLOGIES[topology](labels, highest)
 
 
 def compose(left: kaldifst.StdVectorFst, right: kaldifst.StdVectorFst) -> kaldifst.StdVectorFst:
-    """What reads as `left` reads and writes as `right` writes; sorts the arcs of `left`."""
+    """The composition, which reads as `left` does and writes as `right` does; sorts the arcs of `left`."""
     kaldifst.arcsort(left, "olabel")
-    # Must name the side that is sorted: with the other one, compose loses arcs and says nothing.
+    # `match_side` must be the sorted side: with the other one, compose silently loses arcs.
     return kaldifst.compose(left, right, match_side="left")

@@ -1,11 +1,11 @@
-"""The model directory: all that `train` writes, and `evaluate` and `transcribe` read; checked file by file.
+"""The model directory: `train` writes it, `evaluate` and `transcribe` read it, and every file in it is checked.
 
     MODEL/model.json      what it is: the network's configuration, search options, where it came from
           params.npz      the network's parameters; stats.json its features' mean and variance; priors.npy
           tree.txt  lexicon.txt  lm.arpa  graph/     the language that it decodes with
           checkpoints/  tensorboard/  run.json       the training, which can go on from there
 
-It can be moved to another machine; only the last line is needed for training alone.
+The directory can be moved to another machine. Only training needs the files of the last line.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Language:
-    """What words are made of: pronunciations, CDPhones, and the graph of the n-gram model; shared by many models.
+    """Pronunciations, CDPhones and the graph of the n-gram model, which many models can share.
 
-    It lies in `directory`, from where processes that decode read the graph.
+    `directory` is where it is stored: processes that decode read the graph from there.
     """
 
     lexicon: Lexicon
@@ -55,7 +55,7 @@ class Language:
     directory: Path
 
     def write(self, directory: Path) -> None:
-        """Write it to `directory`, the graph last."""
+        """Write everything to `directory`, the graph last."""
         directory.mkdir(parents=True, exist_ok=True)
         self.lexicon.write(directory / "lexicon.txt")
         self.tree.write(directory / "tree.txt")
@@ -64,15 +64,15 @@ class Language:
 
     @classmethod
     def read(cls, directory: Path) -> Language:
-        """Read what `write` wrote; raises ValueError naming a file that is not the one that the graph was made of."""
+        """Read what `write` wrote; raises ValueError naming a file that the graph was not made of."""
         lexicon, tree = Lexicon.read(directory / "lexicon.txt"), Tree.read(directory / "tree.txt")
         graph, arpa = Graph.read(directory / "graph"), read_text(directory / "lm.arpa", N_GRAMS, "utf-8")
-        found = graph_ingredients(lexicon, arpa, tree, graph.words)
-        for name, named in graph.made_of.items():
-            if found.get(name) != named:
+        ingredients = graph_ingredients(lexicon, arpa, tree, graph.words)
+        for name, expected in graph.made_of.items():
+            if ingredients.get(name) != expected:
                 raise ValueError(
-                    f"{directory / name} is not the one that {directory / 'graph'} was made of: put that one back, or "
-                    f"make the graph anew (`mdasr graph {directory}`)"
+                    f"{directory / name} is not the file that {directory / 'graph'} was made of: put that file back, "
+                    f"or build the graph again (`mdasr graph {directory}`)"
                 )
         return cls(lexicon, tree, graph, arpa, directory)
 
@@ -85,10 +85,10 @@ def compose_language(
     cache: Path | None = None,
     topology: str = "one-state",
 ) -> Language:
-    """Compose the graph of the n-gram model `arpa` (a Path, or the text itself) and write all to `directory`.
+    """Compose the graph of the n-gram model `arpa` (a Path, or the text itself) and write everything to `directory`.
 
-    Finished stages lie in `cache` if that is given; otherwise in `directory`, from where a call that comes after one
-    that was killed goes on, until all is written. Raises ValueError as `build_graph` does.
+    Finished stages are kept in `cache`, or else in `directory` until everything is written. A call after one that was
+    killed goes on from them. Raises ValueError as `build_graph` does.
     """
     stages = cache or directory / "stages"
     graph = build_graph(lexicon, arpa, tree, cache=stages, topology=topology)
@@ -102,9 +102,9 @@ def compose_language(
 
 @dataclass(frozen=True, eq=False)
 class Recognizer:
-    """A trained model with all that it needs to turn waveforms into words; `facts` say where it came from.
+    """A trained model with everything that it needs to turn waveforms into words; `facts` say where it came from.
 
-    With `domain` the network is told that it hears that one.
+    With a `domain`, the network is told that it hears this domain.
     """
 
     config: ModelConfig
@@ -126,7 +126,7 @@ class Recognizer:
 
     @property
     def score_offsets(self) -> Float32[np.ndarray, " outputs"]:
-        """What the search's scores are less than log posteriors: log priors, or nothing, as the criterion says."""
+        """Log posteriors minus the scores of the search: log priors, or zero, depending on the criterion."""
         return self.log_priors if self.config.criterion.outputs.subtracts_priors else np.zeros_like(self.log_priors)
 
     @property
@@ -134,11 +134,11 @@ class Recognizer:
         return self.language.graph
 
     def told(self, domain: str) -> Recognizer:
-        """The recogniser of that domain alone; itself where the network has no parameters of the domain's own."""
+        """The recogniser with a network that is told `domain`; unchanged where it has no parameters for that domain."""
         return dataclasses.replace(self, domain=domain) if domain in self.config.domains else self
 
     def write(self, directory: Path) -> None:
-        """Write everything, `model.json` last: a directory that has one is complete."""
+        """Write everything, `model.json` last, so that a directory with a `model.json` is complete."""
         if self.language.directory != directory:
             self.language.write(directory)
         self.stats.write(directory / "stats.json")
@@ -148,7 +148,7 @@ class Recognizer:
         self.describe(directory)
 
     def describe(self, directory: Path) -> None:
-        """Write `model.json` alone, as when nothing but the search or the facts has changed."""
+        """Write `model.json` alone, for when only the search or the facts have changed."""
         described = {
             "format": FORMAT,
             "network": dataclasses.asdict(self.config),
@@ -159,11 +159,11 @@ class Recognizer:
 
     @classmethod
     def read(cls, directory: Path | str) -> Recognizer:
-        """Read a model directory; raises FileNotFoundError or ValueError naming what is wrong with which file."""
+        """Read a model directory; raises FileNotFoundError or ValueError naming the file and its fault."""
         directory = Path(directory)
         path = directory / "model.json"
         if not path.exists():
-            raise FileNotFoundError(f"{directory} is not a model: it has no model.json; `mdasr train` writes one last")
+            raise FileNotFoundError(f"{directory} is not a model: it has no model.json (`mdasr train` writes it last)")
         facts = read_json(path, "description of a model")
         check_format(path, facts)
         config = _field(path, facts, "network", read_config)
@@ -172,8 +172,8 @@ class Recognizer:
         check_tree(directory, language.tree, facts)
         if config.num_outputs != language.graph.num_outputs:
             raise ValueError(
-                f"{path}: a network of {config.num_outputs} outputs, but {directory / 'graph'} is for "
-                f"{language.graph.num_outputs}; put the files of one training together again"
+                f"{path}: the network has {config.num_outputs} outputs, but {directory / 'graph'} is for "
+                f"{language.graph.num_outputs}; copy all files of the model again"
             )
         check_topology(directory, config, language)
         params = read_params(directory / "params.npz", config)
@@ -183,7 +183,7 @@ class Recognizer:
 
 
 def check_format(path: Path, described: dict[str, Any]) -> None:
-    """Take the format out of a model.json; ValueError where this version cannot read it."""
+    """Remove the format from the contents of a model.json; raises ValueError where this version cannot read it."""
     if (number := described.pop("format", None)) != FORMAT:
         raise ValueError(
             f"{path}: a model of format {number!r}, and this version reads format {FORMAT}. Train it again; a model of "
@@ -192,7 +192,7 @@ def check_format(path: Path, described: dict[str, Any]) -> None:
 
 
 def _field(path: Path, facts: dict[str, Any], name: str, reader: Callable[[Any, str], T]) -> T:
-    """Take a field of model.json out of its facts, as `reader` reads it; ValueError names what is wrong with it."""
+    """Remove a field from the contents of a model.json and read it; raises ValueError where it is wrong."""
     try:
         return reader(facts.pop(name, None), f"field {name}")
     except ValueError as error:
@@ -206,36 +206,38 @@ def _completed(kind: type[T], value: Any, where: str) -> T:
 def _read_priors(path: Path, num_outputs: int) -> Float32[np.ndarray, " outputs"]:
     priors = read_array(path, "log priors of a model's outputs (training writes them)")
     if priors.shape != (num_outputs,) or priors.dtype != np.float32 or not np.isfinite(priors).all():
-        raise ValueError(f"{path}: not {num_outputs} finite float32 numbers, a prior an output; copy the model again")
+        raise ValueError(f"{path}: not {num_outputs} finite float32 numbers, one an output; copy the model again")
     return priors
 
 
 def check_tree(directory: Path, tree: Tree, described: Mapping[str, Any]) -> None:
-    """ValueError where `tree`, that of a model directory, is not the one that its model.json names."""
+    """Check the `tree` of a model directory; raises ValueError where model.json names another one."""
     if described.get("tree", trained := digest(tree)) != trained:
-        raise ValueError(f"{directory / 'tree.txt'} is not the tree that the network was trained with; put that back")
+        raise ValueError(
+            f"{directory / 'tree.txt'} is not the tree that the network was trained with; put that one back"
+        )
 
 
 def check_topology(directory: Path, config: ModelConfig, language: Language) -> None:
-    """ValueError where a graph is not made for what the network's outputs stand for."""
+    """Check that a graph was made for outputs of the network's kind; raises ValueError where it was not."""
     if (wanted := config.criterion.outputs.topology) != language.graph.topology:
         raise ValueError(
             f"{directory / 'graph'}: HMMs of {language.graph.topology!r}, but a network trained by "
-            f"{config.criterion.name!r} needs {wanted!r}; make the graph anew (`mdasr graph {directory}`)"
+            f"{config.criterion.name!r} needs {wanted!r}; build the graph again (`mdasr graph {directory}`)"
         )
 
 
 def read_params(path: Path, config: ModelConfig) -> dict:
-    """Parameters from an .npz, compared with the shapes that `config` asks for; raises ValueError at a difference."""
+    """Read parameters from an .npz; raises ValueError where names, shapes or types do not fit `config`."""
     flat = read_arrays(path, "parameters of a network (training writes them)")
     wanted = traverse_util.flatten_dict(jax.eval_shape(lambda: init_params(config, 0)), sep="/")
     for name in sorted({*flat, *wanted}):
-        found = flat[name].shape if name in flat else "missing"
-        asked = wanted[name].shape if name in wanted else "nothing of that name"
-        if found != asked:
+        shape = flat[name].shape if name in flat else "missing"
+        expected = wanted[name].shape if name in wanted else "nothing of that name"
+        if shape != expected:
             raise ValueError(
-                f"{path}: {name} is {found}, but model.json asks for {asked}; this is a checkpoint of another "
-                "configuration. Put the two files of one training together again."
+                f"{path}: {name} is {shape}, but model.json asks for {expected}: the files are of different models. "
+                "Copy both from the same model again."
             )
         if flat[name].dtype != wanted[name].dtype or not np.isfinite(flat[name]).all():
             raise ValueError(f"{path}: {name} does not hold finite {wanted[name].dtype} numbers; copy the model again")
@@ -243,9 +245,9 @@ def read_params(path: Path, config: ModelConfig) -> dict:
 
 
 def params_digest(params: Any) -> str:
-    """Twelve hex digits that name a network's parameters."""
+    """A name for a network's parameters: twelve hex digits that depend on names and values."""
     flat = traverse_util.flatten_dict(dict(params), sep="/")
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name in sorted(flat):
-        found.update(name.encode() + np.ascontiguousarray(flat[name]).tobytes())
-    return found.hexdigest()[:12]
+        sha256.update(name.encode() + np.ascontiguousarray(flat[name]).tobytes())
+    return sha256.hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Another language for a trained model: the same network and tree, new words, n-grams and graph (§3.6)."""
+"""Give a trained model another language: the same network and tree, with new words, n-grams and graph (§3.6)."""
 
 from __future__ import annotations
 
@@ -16,40 +16,42 @@ from mdasr.language.lexicon import LEXICON, Lexicon, listed, origins, parsed
 from mdasr.language.text import is_normal
 from mdasr.model.directory import FORMAT, Language, check_format, check_tree, compose_language
 
-NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same whatever the language
+NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same for any language
 
 
 def regraph(
     model: Path, out: Path, arpa: Path | None = None, lexicon: Path | None = None, cache: Path | None = None
 ) -> Language:
-    """Compose the graph of a model directory anew, with the n-gram model `arpa` or its own, and write all to `out`.
+    """Build the graph of a model directory again, with the n-gram model `arpa` or its own, and write all to `out`.
 
-    Words that `lexicon` (CMUdict's format) has are said as it says, others as the model's own lexicon has it, the rest
-    by eSpeak's rules where that is installed. `out` may be `model`; training's checkpoints are not copied. `cache`
-    keeps the stages for another graph of the same words. Raises FileNotFoundError where `model` is none,
-    FileExistsError where `out` is another, and ValueError for what `build_graph` refuses, words of `arpa` that no
-    normalised transcript can have, words without pronunciation, and pronunciations in phones that the tree lacks.
+    Pronunciations come from `lexicon` (CMUdict's format), then from the model's own lexicon, then from eSpeak where
+    that is installed. `out` may be `model`; training's checkpoints are not copied. `cache` keeps the stages for another
+    graph of the same words.
+
+    Raises FileNotFoundError where `model` is not a model, and FileExistsError where `out` is another model. Raises
+    ValueError as `build_graph` does, for words that a normalised transcript cannot contain, and for words without
+    pronunciation or with phones that the tree lacks.
     """
     if not (model / "model.json").exists():
-        raise FileNotFoundError(f"{model} is not a model: it has no model.json; `mdasr train` writes one last")
+        raise FileNotFoundError(f"{model} is not a model: it has no model.json (`mdasr train` writes it last)")
     elsewhere = out.resolve() != model.resolve()
     if elsewhere and (out / "model.json").exists():
         raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
     described = read_json(model / "model.json", "description of a model")
     check_format(model / "model.json", described)
     if arpa or lexicon:
-        # What was found with another language; scale, penalty and beam still serve.
-        for found in ("dev_wer", "tuned_on"):
-            described.pop(found, None)
-        for found in ("confidence_slope", "confidence_offset"):
-            described.get("search", {}).pop(found, None)
+        # These were measured with another language; scale, penalty and beam can stay.
+        for name in ("dev_wer", "tuned_on"):
+            described.pop(name, None)
+        for name in ("confidence_slope", "confidence_offset"):
+            described.get("search", {}).pop(name, None)
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
     check_tree(model, tree, described)
     words = announced(arpa or model / "lm.arpa").words
     if arpa and (strange := [word for word in words if not is_normal(word)]):
         raise ValueError(
-            f"{arpa}: {len(strange)} of {len(words)} words are not written as transcripts are: {listed(strange)}. "
-            "Lower-case them, without digits, signs and hyphens and with plain apostrophes, or make the model anew "
+            f"{arpa}: {len(strange)} of {len(words)} words are not written as in transcripts: {listed(strange)}. Use "
+            "lower case and plain apostrophes, without digits, signs and hyphens, or make the language model again "
             "with `mdasr lm train`"
         )
     given = _given(lexicon, {*words}, tree) if lexicon else Lexicon({})
@@ -68,7 +70,10 @@ def regraph(
 
 
 def _given(path: Path, words: set[str], tree: Tree) -> Lexicon:
-    """What `path` says of `words`; ValueError with the line of a pronunciation in phones that the tree lacks."""
+    """The pronunciations of `words` in the file `path`.
+
+    Raises ValueError, with the line, for a pronunciation with phones that the tree lacks.
+    """
     entries = {word: variants for word, variants in Lexicon.read(path).entries.items() if word in words}
     for word, variants in entries.items():
         for phones, _ in variants:
@@ -81,6 +86,6 @@ def _given(path: Path, words: set[str], tree: Tree) -> Lexicon:
 
 
 def _line(path: Path, word: str, phone: str) -> int:
-    """The first line that says `word` with `phone`."""
+    """The first line of `path` that has `phone` in a pronunciation of `word`."""
     rows = enumerate(map(parsed, read_text(path, LEXICON).split("\n")), start=1)
     return next(number for number, row in rows if row and row[0] == word and phone in row[2])

@@ -1,11 +1,11 @@
-"""A model as one function that a program without Flax, or without Python, can run: samples in, scores out.
+"""Export a model as one function, from samples to scores, that a program without Flax or without Python can run.
 
     DIR/model.stablehlo   the function, as `jax.export` serialises it (FlatBuffers around StableHLO): front end,
                           network, priors and parameters, for CPU, CUDA and TPU and for any number of streams
         serve.json        what goes in and comes out, and how to search; written last
         graph/  lexicon.txt  tree.txt    the words
 
-The function is (samples, heard, state) -> (scores, state). `mdasr.recognize.serve` reads it, and says how it is called.
+The function is (samples, heard, state) -> (scores, state). `mdasr.recognize.serve` reads it and explains its use.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 class StateLayout(NamedTuple):
-    """How the state of a network, a tree of arrays, lies in one array [batch, size]."""
+    """The layout of a network's state, a tree of arrays, in one array [batch, size]."""
 
-    leaves: tuple[jax.ShapeDtypeStruct, ...]  # of one stream
+    leaves: tuple[jax.ShapeDtypeStruct, ...]  # those of one stream
     tree: Any
-    axis: int  # of the batch in each leaf: behind that of an ensemble's members
+    axis: int  # the batch axis of each leaf, which comes after that of an ensemble's members
 
     @classmethod
     def of(cls, recognizer: Recognizer) -> StateLayout:
@@ -75,14 +75,14 @@ class StateLayout(NamedTuple):
 
 
 def streaming_step(recognizer: Recognizer) -> Callable:
-    """The function that is exported; see `serve.Served.answers` for its arguments and results."""
+    """The function that is exported; `serve.Served.answers` describes its arguments and results."""
     config, stats, layout = recognizer.config, recognizer.stats, StateLayout.of(recognizer)
     kind, subsampling = frontend.feature_kind(config.features), recognizer.subsampling
-    # As arrays of jax: a custom_vjp under vmap does not take numpy's as constants.
+    # The parameters are jax arrays, because a custom_vjp under vmap does not accept numpy arrays as constants.
     params = jax.tree.map(jnp.asarray, dict(recognizer.params))
 
     def frames(samples: Float[Array, " window"], heard: Int[Array, " 2"]) -> tuple[Array, Array]:
-        """Normalised frames of a window, zeros where no step is whole, and 1 where one is."""
+        """Normalised frames of a window, and 1 for each frame of a whole step; the other frames are zero."""
         mel = accelerated.log_mel(samples)
         wide = frontend.frames_between(mel, kind, heard[0], heard[1], jnp)
         normal = (wide[kind.margin : len(wide) - kind.margin] - stats.mean) / stats.std
@@ -100,7 +100,7 @@ def streaming_step(recognizer: Recognizer) -> Callable:
 
 
 def export_model(recognizer: Recognizer, directory: Path) -> None:
-    """Write the artefact of a model to `directory`, `serve.json` last."""
+    """Write the exported form of a model to `directory`, `serve.json` last."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "serve.json").unlink(missing_ok=True)
     window, size = window_samples(Streamed(recognizer)), StateLayout.of(recognizer).size
@@ -144,7 +144,7 @@ def export_model(recognizer: Recognizer, directory: Path) -> None:
 
 
 def same_words(recognizer: Recognizer, directory: Path, waves: Sequence[Float[np.ndarray, " _"]]) -> int:
-    """In how many recordings the artefact, streamed, hears the words that the model hears in the whole."""
+    """The number of recordings in which the streamed export hears the same words as the model in the whole."""
     served = Served.read(directory)
     streamed = [
         [word for heard in listen(served, [wave], pause_s=np.inf) if heard.final for word in heard.words]

@@ -1,4 +1,4 @@
-"""What the network says of speech: the scores of every output at every step, of whole recordings and of streams."""
+"""The network's scores of every output at every step, for whole recordings and for streams."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mdasr.decode.search import SearchOptions
 from mdasr.frontend import Subsampling
 from mdasr.model.directory import Recognizer
 
-ROWS, STEPS = 16, 64  # utterances are scored so many at once, padded to a multiple of so many steps
-MOST_STEPS = ROWS * 1024  # of all rows together: beyond 31 s there are fewer of them, lest memory grow with the longest
-AT_ONCE_S = 600.0  # of speech that features and scores are held of
+ROWS, STEPS = 16, 64  # utterances that are scored together, padded to a multiple of so many steps
+MOST_STEPS = ROWS * 1024  # limit for all rows together: with utterances above 31 s, fewer rows save memory
+AT_ONCE_S = 600.0  # seconds of speech whose features and scores are held in memory
 CHUNK = 4  # steps of a stream that the network answers at once: 120 ms of the paper's
 
 
 @lru_cache(maxsize=8)
 def _forward(config: ModelConfig, domain: str):
-    """Jitted log posteriors of packed rows, with the state that they leave."""
+    """Jitted log posteriors of packed rows, with the state after them."""
     return jax.jit(partial(log_posteriors, config, domain=domain))
 
 
@@ -42,7 +42,7 @@ def scores(
 ) -> list[Float32[np.ndarray, "_ outputs"]]:
     """The score of every output at every step, for each utterance's frames.
 
-    Scores are log posteriors, less log priors where the model's criterion says so.
+    Scores are log posteriors, minus log priors where the model's criterion says so.
     """
     results: list[Any] = [None] * len(features)
     delay, subsampling = recognizer.output_delay, recognizer.subsampling
@@ -51,8 +51,8 @@ def scores(
         padded = np.zeros((rows, subsampling.num_frames(steps), recognizer.config.width), np.float32)
         segments = np.zeros(padded.shape[:2], np.int32)
         for row, i in enumerate(group):
-            heard = subsampling.num_frames(counts[i])
-            padded[row, :heard], segments[row, :heard] = features[i][:heard], 1
+            length = subsampling.num_frames(counts[i])
+            padded[row, :length], segments[row, :length] = features[i][:length], 1
         forward = _forward(recognizer.config, recognizer.domain)
         output = np.asarray(forward(recognizer.params, PackedFrames(padded, segments))[0])
         for row, i in enumerate(group):
@@ -61,7 +61,7 @@ def scores(
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
-    """Which utterances of so many steps are scored together, in how many rows of how many steps."""
+    """Groups of utterances to score together: their indices, the number of rows, and the steps of each row."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     while order:
         rows = ROWS
@@ -69,7 +69,7 @@ def _groups(lengths: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
             rows //= 2
         group = [i for i in order[:rows] if rows * _padded(lengths[i]) <= MOST_STEPS] or order[:1]
         order = order[len(group) :]
-        # Short groups are filled up to ROWS, for one compilation a length; long ones seldom have a length in common.
+        # Short groups are filled up to ROWS, so that each length compiles once; long ones seldom share a length.
         yield group, ROWS if rows == ROWS else len(group), _padded(lengths[group[-1]])
 
 
@@ -80,7 +80,10 @@ def _padded(steps: int) -> int:
 def score_blocks(
     recognizer: Recognizer, waves: Iterable[Float[np.ndarray, " _"]]
 ) -> Iterator[list[Float32[np.ndarray, "_ outputs"]]]:
-    """`scores` of 16 kHz waveforms, those of `AT_ONCE_S` of them at a time, so that a corpus need not fit in memory."""
+    """The `scores` of 16 kHz waveforms, in blocks of about `AT_ONCE_S` seconds.
+
+    A corpus need not fit in memory.
+    """
     block: list[Float[np.ndarray, "_ width"]] = []
     seconds = 0.0
     for wave in waves:
@@ -123,7 +126,7 @@ class Streamed:
     def answer(
         self, samples: Float[np.ndarray, " window"], heard: tuple[int, int], state: Any = None
     ) -> tuple[Float[np.ndarray, "chunk outputs"], Any]:
-        """Scores of the next `chunk` steps of a stream (`recognize.streaming.Network`)."""
+        """Scores of the next `chunk` steps of a stream, as `recognize.streaming.Network` describes them."""
         recognizer, kind = self.recognizer, frontend.feature_kind(self.recognizer.config.features)
         frames = frontend.frames_between(frontend.log_mel(samples), kind, *heard, np)
         frames = frames[kind.margin : len(frames) - kind.margin]

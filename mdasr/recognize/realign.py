@@ -1,4 +1,4 @@
-"""Forced alignment by a trained network: for speech of a new domain, of which there may be too little to start flat."""
+"""Forced alignment by a trained network, for speech of a new domain that may be too little for a flat start."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from mdasr.recognize.network_scores import score_blocks
 
 VERSION = 2
 SILENCE_PROBABILITY = 0.5
-# Nats a step. Right transcripts of speech that the network knows come to 0.1 in the median and 1.5 at most, those of
-# other utterances of that length to 5. Of a channel that it does not know, right ones come to as much (at 8 kHz, of
-# "six" only the vowel is heard), so that then robust standard deviations above the corpus' median count.
+# Misfits in nats a step. For speech that the network knows, right transcripts come to 0.1 in the median, 1.5 at most.
+# Transcripts of other utterances of that length come to 5. On an unknown channel, right ones come to 5, too: at 8 kHz,
+# only the vowel of "six" is heard. So a misfit must also lie so many robust deviations above the corpus' median.
 MOST_MISFIT = 3.0
 DEVIATIONS = 8.0
 
 
 def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
-    """Align a corpus by the network's phones and write the sidecar; returns its name, which stands for all of that.
+    """Align a corpus by the network's phones, write the sidecar, and return its name, which depends on all of this.
 
-    Boundaries are those of steps (30 ms). An utterance that cannot be aligned, or whose `misfit` is above `MOST_MISFIT`
-    and lies `DEVIATIONS` above what is usual in its corpus, gets an empty alignment with the reason; they are printed.
-    Raises ValueError for phones of the lexicon that the network does not know.
+    Boundaries are those of steps (30 ms). An utterance that cannot be aligned gets an empty alignment with the reason.
+    The same is true where `misfit` is above `MOST_MISFIT` and lies `DEVIATIONS` above what is usual in the corpus.
+    These utterances are printed. Raises ValueError for phones of the lexicon that the network does not know.
     """
     if strange := sorted({*lexicon.phones} - {*recognizer.language.tree.phones}):
         raise ValueError(f"the model does not know the phones {listed(strange)}; give a lexicon in its own phones")
@@ -55,7 +55,7 @@ def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
 def phone_scores(
     tree: Tree, log_posteriors: Float[np.ndarray, "steps outputs"], log_priors: Float[np.ndarray, " outputs"]
 ) -> Float[np.ndarray, "steps phones"]:
-    """Log posterior less log prior of every phone: those of its CDPhones added up."""
+    """Log posterior minus log prior of every phone, from the sums over its CDPhones."""
     columns = []
     for root in tree.roots:
         leaves = [*leaves_below(root)]
@@ -66,16 +66,16 @@ def phone_scores(
 
 def _alignments(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> Iterator[Alignment]:
     outputs = {phone: i for i, phone in enumerate(recognizer.language.tree.phones)}
-    found: list[tuple[Alignment, float]] = []
+    aligned: list[tuple[Alignment, float]] = []
     heard = itertools.chain.from_iterable(score_blocks(recognizer, (utterance.samples for utterance in corpus)))
-    # Read a second time, as that costs less than to hold a block of them.
+    # The utterances are read a second time, which costs less than to hold a block of them.
     for utterance, of_outputs in zip(tqdm(corpus, desc="aligning", unit="utt", delay=2), heard):
         log_posteriors = of_outputs + recognizer.score_offsets
         of_phones = phone_scores(recognizer.language.tree, log_posteriors, recognizer.log_priors)
-        found.append(_alignment(utterance, of_phones, lexicon, outputs, recognizer.subsampling))
-    misfits = np.array([short for alignment, short in found if alignment.phones])
+        aligned.append(_alignment(utterance, of_phones, lexicon, outputs, recognizer.subsampling))
+    misfits = np.array([short for alignment, short in aligned if alignment.phones])
     limit = max(MOST_MISFIT, outlier(misfits, DEVIATIONS)) if len(misfits) else MOST_MISFIT
-    for alignment, short in found:
+    for alignment, short in aligned:
         if short > limit:
             reason = f"the words do not fit the sound: misfit {short:.1f}, at most {limit:.1f}; correct the transcript"
             alignment = Alignment(alignment.id, (), (), reason=reason)
@@ -88,10 +88,10 @@ def misfit(
     path: Int[np.ndarray, " steps"],
     silence: int,
 ) -> float:
-    """By how many nats a step the phones of `path` fall short of the likeliest ones.
+    """The mean difference, in nats a step, between the likeliest phones and the phones of `path`.
 
-    Steps that are silence, the phone numbered `silence`, in both do not count: neither words that nobody says nor
-    speech that no word is for can hide among them.
+    Steps that are silence in both (the phone numbered `silence`) do not count. Otherwise words that nobody says, or
+    speech that has no words, could hide among them.
     """
     shortfall = of_phones.max(axis=1) - of_phones[np.arange(len(path)), graph.outputs[path]]
     speech = (graph.outputs[path] != silence) | (of_phones.argmax(axis=1) != silence)

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 def wer_cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
-    """Word error rate of a test set with its 95% interval, and the counts behind it, over one or more training runs.
+    """Word error rate of a test set with its 95% interval and its counts, over one or more training runs.
 
-    The interval is over speakers (and runs); over utterances where there is a single speaker, which "ci95_over" says.
-    Of a single utterance there is no interval, and both are None.
+    The interval is over speakers (and runs), or over utterances where there is a single speaker; "ci95_over" says
+    which. For a single utterance there is no interval, and both are None.
     """
     scored = [s for run in runs for s in run]
     errors = [s.errors for s in scored]
@@ -57,29 +57,29 @@ def wer_cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
 
 
 def _enough(errors: Sequence[Errors], groups: Sequence[str]) -> bool:
-    """Whether more than one group has reference words, as an interval needs."""
+    """Whether more than one group has reference words, which an interval needs."""
     return len({group for group, e in zip(groups, errors) if e.ref_words}) > 1
 
 
 def wer_text(found: Mapping[str, Any]) -> str:
-    """A cell as "12.3 [11.8, 12.9]", or "12.3" where there is no interval."""
+    """Write a cell as "12.3 [11.8, 12.9]", or as "12.3" where there is no interval."""
     wer = f"{found['wer']:.1f}"
     return f"{wer} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]" if found["ci95"] else wer
 
 
 def same_utterances(earlier: Mapping[str, Any], references: Mapping[str, str]) -> bool:
-    """Whether an earlier result is that of the utterances with these `references`, by id."""
-    return {each["id"]: each["reference"] for each in earlier["utterances"]} == references
+    """Whether an earlier result is for the utterances with these `references`, by id."""
+    return {old["id"]: old["reference"] for old in earlier["utterances"]} == references
 
 
 def compared(earlier: Mapping[str, Any], scored: Sequence[Scored]) -> str:
-    """How `scored` differs from an earlier result of `mdasr evaluate --json` on the same utterances, in a sentence.
+    """The change from an earlier result of `mdasr evaluate --json` to `scored`, in a sentence.
 
-    ValueError where the utterances or their references are others.
+    Raises ValueError where the utterances or their references are different.
     """
     if not same_utterances(earlier, {s.id: s.reference for s in scored}):
-        raise ValueError("the earlier result is that of other utterances; evaluate both models on the same corpus")
-    before = {each["id"]: each for each in earlier["utterances"]}
+        raise ValueError("the earlier result is for other utterances; evaluate both models on the same corpus")
+    before = {utterance["id"]: utterance for utterance in earlier["utterances"]}
     references = [s.reference.split() for s in scored]
     theirs, ours = [before[s.id]["hypothesis"].split() for s in scored], [s.hypothesis.split() for s in scored]
     old = [count_errors(*pair) for pair in zip(references, theirs)]
@@ -97,7 +97,7 @@ def compared(earlier: Mapping[str, Any], scored: Sequence[Scored]) -> str:
 
 
 def oracle(lattices: Sequence[Lattice], scored: Sequence[Scored]) -> dict[str, float]:
-    """The WER in percent of the words in each lattice that come nearest to the reference, and the lattices' density."""
+    """The lowest WER in percent among the word sequences of each lattice, and the lattices' arcs for each word."""
     references = [s.reference.split() for s in scored]
     words = sum(map(len, references))
     errors = sum(oracle_errors(lattice, reference) for lattice, reference in zip(lattices, references, strict=True))
@@ -106,7 +106,7 @@ def oracle(lattices: Sequence[Lattice], scored: Sequence[Scored]) -> dict[str, f
 
 
 def trials_text(trials: Sequence[Trial], chosen: Trial) -> str:
-    """What each beam came to as a table, the chosen one marked, and the options that all share."""
+    """A table of the result of each beam, with the chosen one marked, and the options that all share."""
     options = chosen.options
     rows = [["beam", "WER %", "CPU s per s of audio", ""]]
     for trial in trials:
@@ -117,22 +117,22 @@ def trials_text(trials: Sequence[Trial], chosen: Trial) -> str:
 
 
 def corpus_labels(corpora: Sequence[Corpus]) -> list[str]:
-    """What sets corpora apart for a reader: "name (domain)", or the directory where several have both alike."""
+    """A label for each corpus: "name (domain)", or its directory where several corpora share name and domain."""
     names = [f"{corpus.info['corpus']} ({corpus.domain})" for corpus in corpora]
     times = Counter(names)
-    return [each if times[each] == 1 else str(corpus.directory) for each, corpus in zip(names, corpora)]
+    return [name if times[name] == 1 else str(corpus.directory) for name, corpus in zip(names, corpora)]
 
 
 def matrix_text(cells: Sequence[Mapping[str, Any]]) -> str:
     """Word error rates of corpora (rows) in conditions (columns), with their intervals, as aligned text."""
-    found = {(cell["label"], cell["condition"]): wer_text(cell) for cell in cells}
-    rows, columns = dict.fromkeys(row for row, _ in found), dict.fromkeys(column for _, column in found)
-    return aligned([["WER in %", *columns], *([row, *(found[row, column] for column in columns)] for row in rows)])
+    texts = {(cell["label"], cell["condition"]): wer_text(cell) for cell in cells}
+    rows, columns = dict.fromkeys(row for row, _ in texts), dict.fromkeys(column for _, column in texts)
+    return aligned([["WER in %", *columns], *([row, *(texts[row, column] for column in columns)] for row in rows)])
 
 
 def most_confused(scored: Sequence[Scored], count: int) -> list[str]:
-    """The most frequent word errors, a line each."""
-    found = confusions((s.reference.split(), s.hypothesis.split()) for s in scored)
+    """The `count` most frequent word errors, a line each."""
+    counts = confusions((s.reference.split(), s.hypothesis.split()) for s in scored)
 
     def line(pair: tuple[str, str], times: int) -> str:
         said, heard = pair
@@ -140,4 +140,4 @@ def most_confused(scored: Sequence[Scored], count: int) -> list[str]:
             return f"{times:5d}  {heard} put in"
         return f"{times:5d}  {said} " + ("lost" if heard == GAP else f"heard as {heard}")
 
-    return [line(pair, times) for pair, times in sorted(found.items(), key=lambda item: (-item[1], item[0]))[:count]]
+    return [line(pair, times) for pair, times in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count]]

@@ -1,7 +1,7 @@
-"""Recognition while somebody speaks: samples in, words out, the network's state carried from chunk to chunk.
+"""Recognition while somebody speaks: from samples to words, with the network's state carried from chunk to chunk.
 
-A network looks at nothing that comes later than its output delay, so the words at the end of a sentence are those that
-`words.recognize` finds in the whole of it.
+A network does not look ahead further than its output delay. So the words at the end of a sentence are those that
+`words.recognize` finds in the whole sentence.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from mdasr.decode.lattice import word_times
 from mdasr.decode.search import Hypothesis, Search, SearchOptions
 from mdasr.frontend import Subsampling
 
-PAUSE_S = 0.6  # silence after which a sentence is taken to be over
-LONGEST_SILENCE_S = 10.0  # after which the search begins anew, lest it remember hours of nothing
-LONGEST_SENTENCE_S = 30.0  # after which one without a pause ends between words, lest each look at it cost ever more
-UNSURE_S = 1.0  # what was heard so lately may yet be taken for something else
+PAUSE_S = 0.6  # a sentence ends with so much silence
+LONGEST_SILENCE_S = 10.0  # then the search begins again, so that it does not remember hours of silence
+LONGEST_SENTENCE_S = 30.0  # a sentence without a pause then ends between words, as the cost of `best` grows with it
+UNSURE_S = 1.0  # words that end this recently may still change
 
 
 @runtime_checkable
 class Network(Protocol):
-    """What a listener asks of a model: `recognizer.Recognizer` is one, and `serve.Served` another, without Flax."""
+    """The interface of a model for a listener: `network_scores.Streamed` has it, and `serve.Served`, without Flax."""
 
     @property
     def chunk(self) -> int: ...
@@ -41,7 +41,7 @@ class Network(Protocol):
 
     @property
     def margin(self) -> int:
-        """Frames before and after a step's own that its features are made of."""
+        """The number of frames before and after a step's own that its features are made of."""
         ...
 
     @property
@@ -55,19 +55,19 @@ class Network(Protocol):
     ) -> tuple[Float[np.ndarray, "chunk outputs"], Any]:
         """Scores of the next `chunk` steps of a stream, and the state to go on with (None: nothing was heard before).
 
-        `samples` [`window_samples`] hold the frames of the steps, with `margin` more on either side. Of these frames,
-        those from `heard[0]` up to `heard[1]` are of the sentence. Steps that are not whole in it hear zeros.
+        `samples` [`window_samples`] hold the frames of the steps, with `margin` more on either side. The frames from
+        `heard[0]` up to `heard[1]` belong to the sentence. Steps that do not lie in it as a whole hear zeros.
         """
         ...
 
 
 def window_samples(network: Network) -> int:
-    """How many samples at 16 kHz a network is given at a time."""
+    """The number of samples at 16 kHz that a network takes at a time."""
     return frontend.num_samples(network.subsampling.num_frames(network.chunk) + 2 * network.margin)
 
 
 class Heard(NamedTuple):
-    """What is known at `time_s` of the stream: words so far of the sentence that goes on, or, `final`, all of one."""
+    """The words known at `time_s` of the stream: those so far of an unfinished sentence or, if `final`, all of one."""
 
     time_s: float
     words: tuple[str, ...]
@@ -76,40 +76,40 @@ class Heard(NamedTuple):
 
 
 class Listener:
-    """One stream of 16 kHz samples, sentence after sentence.
+    """A listener to one stream of 16 kHz samples, sentence after sentence.
 
-    A sentence ends with a pause of `pause_s`, or after `LONGEST_SENTENCE_S`. With `pause_s` infinite everything up to
-    `finish` is one sentence.
+    A sentence ends with a pause of `pause_s` seconds, or after `LONGEST_SENTENCE_S`. With an infinite `pause_s`,
+    everything up to `finish` is one sentence.
     """
 
     def __init__(self, network: Network, pause_s: float = PAUSE_S) -> None:
         self.network, self.pause_s = network, pause_s
         self._step_s = network.subsampling.step_samples / RATE_HZ
         self._samples = np.zeros(0, np.float32)
-        self._before = 0  # frames of the sentence at the beginning of `_samples` that were heard already
-        self._taken = 0  # samples of the stream that lie before `_samples`
+        self._before = 0  # frames at the beginning of `_samples` that were heard already
+        self._taken = 0  # samples of the stream before `_samples`
         self._begin()
 
     def _begin(self) -> None:
         """Start a sentence: nothing heard, nothing remembered."""
         self._search = Search(self.network.graph, self.network.search)
         self._state: Any = None
-        self._unanswered = self.network.output_delay  # steps that the network's first answers are too early by
-        self._steps = 0  # of this sentence, given to the network
+        self._unanswered = self.network.output_delay  # answers to drop, because they are for steps before the sentence
+        self._steps = 0  # steps of this sentence that the network has been given
         self._start = self._taken
         self._samples, self._before = self._samples[frontend.HOP * self._before :], 0
 
     def accept(self, samples: Float[np.ndarray, " _"]) -> list[Heard]:
-        """Hear more, of any length: what is new after each chunk, the last of it being the latest."""
+        """Hear more samples, any number of them; returns the words after each chunk, the latest last."""
         self._samples = np.concatenate([self._samples, samples.astype(np.float32, copy=False)])
-        found: list[Heard] = []
+        results: list[Heard] = []
         enough = self.network.subsampling.num_frames(self.network.chunk) + self.network.margin
         while frontend.num_frames(len(self._samples)) >= self._before + enough:
-            found += self._hear()
-        return found
+            results += self._hear()
+        return results
 
     def finish(self) -> list[Heard]:
-        """The stream has ended: the words of the sentence that was going on, if there are any steps of it."""
+        """End the stream; returns the words of the last sentence, if it has any steps."""
         left = self.network.subsampling.num_steps(frontend.num_frames(len(self._samples)) - self._before)
         return self._end(left) if left or self._steps else []
 
@@ -129,29 +129,29 @@ class Listener:
         return [Heard(self._taken / RATE_HZ, best.words, final=False)]
 
     def _cut(self, best: Hypothesis) -> list[Heard]:
-        """End a sentence before its words do, or drop a silence but for what may be the beginning of a word.
+        """End a sentence before its words do, or drop a silence except for a possible beginning of a word.
 
-        The network goes on as it is, and the search begins anew with what came after that.
+        The network goes on as it is, and the search begins again with the steps after the cut.
         """
         sure = self._search.steps - round(UNSURE_S / self._step_s)
         count = last_gap(best, sure)
-        said = dataclasses.replace(best, words=best.words[:count], starts=best.starts[:count], ends=best.ends[:count])
-        found = [self._final(said)] if count else []
-        step = said.ends[-1] if count else sure
+        done = dataclasses.replace(best, words=best.words[:count], starts=best.starts[:count], ends=best.ends[:count])
+        results = [self._final(done)] if count else []
+        step = done.ends[-1] if count else sure
         self._search, self._steps = self._search.since(step), self._steps - step
         self._start += self.network.subsampling.step_samples * step
-        return found
+        return results
 
     def _end(self, left: int) -> list[Heard]:
-        """End the sentence after `left` steps more, with zeros for what the network still wanted to hear."""
+        """End the sentence after `left` more steps, with zeros for the steps that the network still needs to hear."""
         due = left + self.network.output_delay
         while due > 0:
             steps = min(left, self.network.chunk)
             self._answer(steps, min(self.network.chunk, due))
             due, left = due - self.network.chunk, left - steps
-        found = self._final(self._search.finish())
+        result = self._final(self._search.finish())
         self._begin()
-        return [found]
+        return [result]
 
     def _final(self, best: Hypothesis) -> Heard:
         offset_s = self._start / RATE_HZ
@@ -161,9 +161,9 @@ class Listener:
         return Heard(self._taken / RATE_HZ, best.words, final=True, times=times)
 
     def _answer(self, steps: int, wanted: int) -> None:
-        """Have the next `steps` heard, which the stream has then gone past, and search the first `wanted` answers.
+        """Let the network hear the next `steps`, go past them in the stream, and search the first `wanted` answers.
 
-        The first answers of a sentence are to what came before it, and are not searched.
+        The first answers in a sentence are for steps before it, and are not searched.
         """
         window, first = np.zeros(window_samples(self.network), np.float32), self.network.margin - self._before
         near = self._samples[: len(window) - frontend.HOP * first] if steps else self._samples[:0]
@@ -176,7 +176,7 @@ class Listener:
         self._search.accept(scores[early:wanted])
 
     def _go_on(self, frames: int) -> None:
-        """Go past so many frames, but keep what the features of the next ones are made of."""
+        """Go past so many frames, but keep those that the features of the next ones need."""
         before = min(self.network.margin, self._before + frames)
         dropped = frontend.HOP * (self._before + frames - before)
         self._samples, self._before = self._samples[dropped:], before
@@ -185,9 +185,9 @@ class Listener:
 
 
 def last_gap(best: Hypothesis, sure: int) -> int:
-    """How many words come before the latest silence that follows one, of those words that end by the step `sure`.
+    """The number of words before the last silence that follows a word, among words that end by the step `sure`.
 
-    Without a silence, all of those words; without such words, all.
+    Without such a silence, all words that end by then; without such words, all words.
     """
     known = [i for i, end in enumerate(best.ends, start=1) if end <= sure]
     gaps = [i for i in known if i == len(best.words) or best.ends[i - 1] < best.starts[i]]
@@ -195,7 +195,7 @@ def last_gap(best: Hypothesis, sure: int) -> int:
 
 
 def listen(network: Network, chunks: Iterable[Float[np.ndarray, " _"]], pause_s: float = PAUSE_S) -> Iterator[Heard]:
-    """What is heard in a stream of chunks, as it becomes known."""
+    """Recognise a stream of chunks; yields the words as they become known."""
     listener = Listener(network, pause_s)
     for chunk in chunks:
         yield from listener.accept(chunk)

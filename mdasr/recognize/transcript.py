@@ -22,13 +22,13 @@ from mdasr.model.directory import Recognizer
 from mdasr.recognize.network_scores import ROWS
 from mdasr.recognize.words import recognize, recognize_lattices
 
-SHORTEST_S, LONGEST_S = 10.0, 20.0  # of a piece, the last of a recording apart
+SHORTEST_S, LONGEST_S = 10.0, 20.0  # limits for a piece, except for the last one of a recording
 SUBTITLE_WORDS = 12
-_QUIET_S = 0.2  # how long a moment is that a cut is made in the middle of
+_QUIET_S = 0.2  # length of the quiet moments; a cut lies in the middle of one
 
 
 class Word(NamedTuple):
-    """A word, from when to when it was said in the recording, and how probable it is (if that was asked for)."""
+    """A word, when it starts and ends in the recording, and the probability that it is right (if requested)."""
 
     word: str
     start_s: float
@@ -37,7 +37,7 @@ class Word(NamedTuple):
 
 
 class Alternative(NamedTuple):
-    """Words that may have been said, and their cost: -log p up to a constant, so differences are what counts."""
+    """Words that may have been said, and their cost: -log p up to a constant, so that only differences count."""
 
     text: str
     cost: float
@@ -45,7 +45,7 @@ class Alternative(NamedTuple):
 
 @dataclass(frozen=True)
 class Passage:
-    """What was said between two moments of a recording, in seconds, and what else may have been, the best first."""
+    """The words between two moments of a recording, in seconds, and the alternatives to them, the best first."""
 
     start_s: float
     end_s: float
@@ -59,10 +59,10 @@ class Passage:
 
 @dataclass(frozen=True)
 class Depth:
-    """What to look for beside the best words: `confidences`, the `nbest` word sequences, another model's opinion.
+    """The results to compute beside the best words: `confidences`, the `nbest` word sequences, and rescoring.
 
-    Each needs a lattice, for which the search takes several times as long. `rescore_with` is an ARPA file, whose model
-    then chooses the words.
+    Each needs a lattice, which makes the search several times slower. `rescore_with` is an ARPA file, whose model then
+    chooses the words.
     """
 
     confidences: bool = False
@@ -75,15 +75,15 @@ class Depth:
 
 
 def quiet_cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
-    """Samples at which to cut: 0, the quietest moments 10 to 20 s after each other, and the end."""
+    """The samples at which to cut: 0, the quietest moments 10 to 20 s after each other, and the end."""
     power = np.concatenate([[0], np.cumsum(np.square(wave, dtype=np.float64))])
     length = round(_QUIET_S * RATE_HZ)
-    found = [0]
-    while len(wave) - found[-1] > LONGEST_S * RATE_HZ:
-        first, last = (found[-1] + round(seconds * RATE_HZ) for seconds in (SHORTEST_S, LONGEST_S))
+    cuts = [0]
+    while len(wave) - cuts[-1] > LONGEST_S * RATE_HZ:
+        first, last = (cuts[-1] + round(seconds * RATE_HZ) for seconds in (SHORTEST_S, LONGEST_S))
         moments = np.arange(first, last - length, RATE_HZ // 100)
-        found.append(int(moments[(power[moments + length] - power[moments]).argmin()]) + length // 2)
-    return [*found, len(wave)]
+        cuts.append(int(moments[(power[moments + length] - power[moments]).argmin()]) + length // 2)
+    return [*cuts, len(wave)]
 
 
 def transcribe(
@@ -92,12 +92,12 @@ def transcribe(
     pool: Executor | None = None,
     depth: Depth = Depth(),
 ) -> Iterator[Passage]:
-    """What is said in a recording of any length, piece by piece; pieces too short to hold speech have no words."""
+    """Recognise a recording of any length, piece by piece; pieces too short to hold speech have no words."""
     pairs, subsampling = [*itertools.pairwise(quiet_cuts(wave))], recognizer.subsampling
-    for start in range(0, len(pairs), ROWS):  # so many the network hears together
+    for start in range(0, len(pairs), ROWS):  # the network hears ROWS pieces together
         edges = pairs[start : start + ROWS]
         waves = [wave[first:last] for first, last in edges if subsampling.steps_in(last - first)]
-        found: Iterator[tuple[Hypothesis, Lattice | None]] = (
+        results: Iterator[tuple[Hypothesis, Lattice | None]] = (
             iter(recognize_lattices(recognizer, waves, pool, depth.rescore_with))
             if depth.needs_lattice
             else ((best, None) for best in recognize(recognizer, waves, pool))
@@ -105,7 +105,7 @@ def transcribe(
         for first, last in edges:
             start_s, end_s = first / RATE_HZ, last / RATE_HZ
             if subsampling.steps_in(last - first):
-                yield _piece(start_s, end_s, *next(found), depth, recognizer)
+                yield _piece(start_s, end_s, *next(results), depth, recognizer)
             else:
                 yield Passage(start_s, end_s, ())
 
@@ -113,7 +113,7 @@ def transcribe(
 def _piece(
     start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, recognizer: Recognizer
 ) -> Passage:
-    """One piece, with as much depth as is asked for."""
+    """One piece, with as much depth as is requested."""
     sure: Sequence[float | None] = ()
     ranked: list[Hypothesis] = []
     if lattice:
@@ -123,26 +123,26 @@ def _piece(
         Word(word, start + start_s, end + start_s, value)
         for (word, start, end), value in itertools.zip_longest(word_times(best, recognizer.subsampling), sure)
     )
-    return Passage(start_s, end_s, words, tuple(Alternative(each.text, round(each.cost, 3)) for each in ranked))
+    return Passage(start_s, end_s, words, tuple(Alternative(other.text, round(other.cost, 3)) for other in ranked))
 
 
 def alternatives(pieces: Sequence[Passage], count: int) -> list[Alternative]:
-    """The `count` likeliest word sequences of a whole recording, out of those of its pieces, the best first.
+    """The `count` likeliest word sequences of a whole recording, made of those of its pieces, the best first.
 
-    Each stands there once, however its words may be divided among the pieces.
+    Each sequence occurs once, even where its words can be divided among the pieces in several ways.
     """
     whole = [Alternative("", 0.0)]
     for piece in pieces:
         if piece.alternatives:
-            # Cheapest first, so of a text that comes about in several ways the first is kept. Of each piece `count` are
-            # enough, and of what stands before it: one beyond them has so many cheaper ones, of other texts, beside it.
-            longer = heapq.merge(*(_followed(each, piece) for each in whole), key=lambda each: each.cost)
-            found: dict[str, Alternative] = {}
-            for each in longer:
-                found.setdefault(each.text, each)
-                if len(found) == count:
+            # The cheapest come first, so the first of several with the same text is kept. `count` of each piece, and of
+            # the pieces before it, are enough: any other one has at least `count` cheaper ones with other texts.
+            longer = heapq.merge(*(_followed(before, piece) for before in whole), key=lambda joined: joined.cost)
+            best: dict[str, Alternative] = {}
+            for joined in longer:
+                best.setdefault(joined.text, joined)
+                if len(best) == count:
                     break
-            whole = [*found.values()]
+            whole = [*best.values()]
     return whole
 
 
@@ -157,7 +157,7 @@ def as_text(name: str, pieces: Sequence[Passage]) -> str:
 
 
 def ctm_name(name: str) -> str:
-    """What a recording is called in a CTM: blanks, which part columns, become underscores."""
+    """The name of a recording in a CTM: blanks become underscores, because blanks separate columns."""
     return "_".join(name.split())
 
 
@@ -175,7 +175,7 @@ def as_ctm(name: str, pieces: Sequence[Passage]) -> str:
 
 
 def as_srt(name: str, pieces: Sequence[Passage]) -> str:
-    """Subtitles, of at most `SUBTITLE_WORDS` words each."""
+    """Subtitles of at most `SUBTITLE_WORDS` words each."""
     count = SUBTITLE_WORDS
     spoken = [piece.words[i : i + count] for piece in pieces for i in range(0, len(piece.words), count)]
     blocks = [

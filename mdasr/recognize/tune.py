@@ -1,4 +1,4 @@
-"""The search's options, chosen on development speech: acoustic scale, insertion penalty, and the beam (§3.6)."""
+"""Choose the search's options on development speech: acoustic scale, insertion penalty, and the beam (§3.6)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Dev = Sequence[tuple[list[str], Float[np.ndarray, "_ outputs"]]]
 
 @dataclass(frozen=True)
 class Trial:
-    """What a setting of the search came to: WER in percent, and CPU seconds of decoding per second of audio."""
+    """The result of one setting of the search: WER in percent, and CPU seconds of decoding per second of audio."""
 
     options: SearchOptions
     wer: float
@@ -44,18 +44,18 @@ class Trial:
 
 
 def dev_scores(recognizer: Recognizer, dev: Sequence[Utterance]) -> Dev:
-    """What the network says of development utterances; ValueError where their transcripts hold no word."""
+    """The words and the network's scores of development utterances; raises ValueError where there are no words."""
     if not any(u.text.split() for u in dev):
         raise ValueError("the development utterances hold no words, so there is nothing to tune on")
-    found = itertools.chain.from_iterable(score_blocks(recognizer, (u.samples for u in dev)))
-    return [(u.text.split(), each) for u, each in zip(dev, found)]
+    scores = itertools.chain.from_iterable(score_blocks(recognizer, (u.samples for u in dev)))
+    return [(u.text.split(), of_utterance) for u, of_utterance in zip(dev, scores)]
 
 
 def tune(recognizer: Recognizer, dev: Sequence[Utterance]) -> tuple[SearchOptions, float]:
-    """Choose acoustic scale, then insertion penalty, on a development set; returns them with the WER that they reach.
+    """Choose acoustic scale, then insertion penalty, on a development set; returns them with their WER.
 
-    Each is moved along its grid for as long as that helps. Of a long development set, utterances spread evenly over it
-    serve, with `TUNING_WORDS` words or up to twice as many; the WER returned is that of all.
+    Each moves along its grid for as long as that helps. In a long development set, this uses only some utterances,
+    spread evenly over it, with `TUNING_WORDS` words or up to twice as many. The returned WER is that of the whole set.
     """
     pairs = dev_scores(recognizer, dev)
     best = climb(recognizer.search, wer_on(recognizer.language.graph, _thinned(pairs)))
@@ -68,7 +68,7 @@ def wer_with(options: SearchOptions, recognizer: Recognizer, dev: Sequence[Utter
 
 
 def climb(start: SearchOptions, wer: Callable[[SearchOptions], float]) -> SearchOptions:
-    """Move each option along its grid (which a `start` off it joins) for as long as `wer` falls."""
+    """Move each option along its grid, which includes the value in `start`, for as long as `wer` falls."""
     best, wer = start, cache(wer)
     for field, values in GRIDS.items():
         grid = sorted({*values, getattr(start, field)})
@@ -83,36 +83,36 @@ def climb(start: SearchOptions, wer: Callable[[SearchOptions], float]) -> Search
 
 
 def wer_on(graph: Graph, pairs: Dev) -> Callable[[SearchOptions], float]:
-    """The word error rate in percent that options come to."""
+    """A function from options to the word error rate in percent."""
 
     def wer(options: SearchOptions) -> float:
-        return sum((count_errors(words, decode(graph, each, options).words) for words, each in pairs), Errors()).wer
+        return sum((count_errors(words, decode(graph, scores, options).words) for words, scores in pairs), Errors()).wer
 
     return wer
 
 
 def calibrate(graph: Graph, pairs: Dev, options: SearchOptions) -> SearchOptions:
-    """Options with confidences that are frequencies on `pairs`: of words with 0.8, four in five are right there.
+    """Calibrate confidences on `pairs`, so that four in five of the words with 0.8 are right there.
 
-    A word is right or not as errors are counted. Where nothing is heard, options stay as they are.
+    A word is right or wrong as in the count of errors. Where no words are recognised, options stay as they are.
     """
-    found: list[float] = []
+    shares_of_words: list[float] = []
     right: list[bool] = []
-    for words, each in pairs:
-        best, lattice = search_lattice(graph, each, options)
-        found += shares(lattice, best)
-        right += [said == heard for said, heard in align_words(words, best.words) if heard != GAP]
-    if not found:
+    for words, scores in pairs:
+        best, lattice = search_lattice(graph, scores, options)
+        shares_of_words += shares(lattice, best)
+        right += [word == result for word, result in align_words(words, best.words) if result != GAP]
+    if not shares_of_words:
         return options
-    slope, offset = fit_odds(log_odds(np.array(found)), np.array(right))
+    slope, offset = fit_odds(log_odds(np.array(shares_of_words)), np.array(right))
     return dataclasses.replace(options, confidence_slope=slope, confidence_offset=offset)
 
 
 def fit_odds(odds: Float[np.ndarray, " words"], right: Bool[np.ndarray, " words"]) -> tuple[float, float]:
-    """Slope (0 or more) and offset of the line over log odds that makes what was right, and wrong, the most probable.
+    """Slope (0 or more) and offset of the line over log odds under which right and wrong words are the most probable.
 
-    As in Platt (1999), of n right words each counts as (n + 1) / (n + 2) right, and of n wrong ones as 1 / (n + 2), so
-    that a few words, or none wrong, make nothing certain.
+    As in Platt (1999), each of n right words counts as (n + 1) / (n + 2) right, and each of n wrong words as 1 / (n +
+    2) right. Then a few words, or words without a wrong one, make nothing certain.
     """
     target = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
 
@@ -131,10 +131,10 @@ def _thinned(pairs: Dev) -> Dev:
 def sweep(
     graph: Graph, pairs: Dev, options: SearchOptions, step_samples: int, beams: Sequence[float] = BEAMS
 ) -> list[Trial]:
-    """Word errors and time at each beam, from the narrowest; retries, which widen it, cost their time."""
-    audio_s = sum(len(each) for _, each in pairs) * step_samples / RATE_HZ
+    """Word errors and time at each beam, from the narrowest; retries, which widen the beam, count in the time."""
+    audio_s = sum(len(scores) for _, scores in pairs) * step_samples / RATE_HZ
     wer, trials = wer_on(graph, pairs), []
-    decode(graph, pairs[0][1], options)  # what is prepared once, such as a graph with penalties, is no part of the time
+    decode(graph, pairs[0][1], options)  # things made only once, such as a graph with penalties, are not timed
     for beam in tqdm(sorted(beams), desc="beams", unit="beam"):
         changed, begin = dataclasses.replace(options, beam=beam), process_time()
         rate = wer(changed)
@@ -143,7 +143,7 @@ def sweep(
 
 
 def narrowest(trials: Sequence[Trial], tolerance: float = TOLERANCE) -> Trial:
-    """The trial of the smallest beam from which on none is worse than the widest by more than `tolerance` points."""
+    """The smallest beam from which on no trial is worse than the widest one by more than `tolerance` points."""
     by_beam = sorted(trials, key=lambda trial: trial.options.beam)
     good = [trial.wer <= by_beam[-1].wer + tolerance for trial in by_beam]
     return next(trial for i, trial in enumerate(by_beam) if all(good[i:]))

@@ -1,4 +1,4 @@
-"""From waveforms to words: recognition of many recordings, with lattices or without, and the errors in them."""
+"""From waveforms to words: recognition of many recordings, with or without lattices, and the count of errors."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ T = TypeVar("T")
 def recognize(
     recognizer: Recognizer, waves: Iterable[Float[np.ndarray, " _"]], pool: Executor | None = None
 ) -> list[Hypothesis]:
-    """The most likely words of each 16 kHz waveform, in one pass of beam search; `waves` may be made as they are asked.
+    """The likeliest words of each 16 kHz waveform, in one pass of beam search; `waves` may be a generator.
 
-    A `pool` of processes shares the search, which holds the interpreter's lock: the words are the same.
+    With a `pool` of processes, the search is divided among them, because it holds the interpreter's lock. The words are
+    the same.
     """
     job = partial(_decode_here, recognizer.language.graph, recognizer.search)
     if pool:
@@ -46,7 +47,7 @@ def _each(
     blocks: Iterable[list[Float32[np.ndarray, "_ outputs"]]],
     pool: Executor | None,
 ) -> list[T]:
-    """`job` of all that is in the blocks; a block is over before the next is made."""
+    """Apply `job` to all items of the blocks; a block is finished before the next one is made."""
     shared = partial(pool.map, chunksize=8) if pool else map
     return [result for block in blocks for result in shared(job, block)]
 
@@ -56,12 +57,12 @@ def _read_graph(directory: Path) -> Graph:
     return Graph.read(directory)
 
 
-def _decode_here(graph: Graph, search: SearchOptions, found: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
-    return decode(graph, found, search)
+def _decode_here(graph: Graph, search: SearchOptions, scores: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
+    return decode(graph, scores, search)
 
 
-def _decode_elsewhere(graph: Path, search: SearchOptions, found: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
-    return decode(_read_graph(graph), found, search)
+def _decode_elsewhere(graph: Path, search: SearchOptions, scores: Float32[np.ndarray, "steps outputs"]) -> Hypothesis:
+    return decode(_read_graph(graph), scores, search)
 
 
 def recognize_lattices(
@@ -70,10 +71,11 @@ def recognize_lattices(
     pool: Executor | None = None,
     rescore_with: Path | None = None,
 ) -> list[tuple[Hypothesis, Lattice]]:
-    """The most likely words of each 16 kHz waveform, and a lattice of all that may have been said; `pool` as above.
+    """The likeliest words of each 16 kHz waveform, and a lattice of everything that may have been said.
 
-    The words are those of `recognize`. With `rescore_with`, an n-gram model's ARPA file, that model's costs take the
-    place of those of the recogniser's own in the lattice, and the words are the likeliest there.
+    The words are those of `recognize`, and so is `pool`. With `rescore_with`, the ARPA file of an n-gram model, the
+    costs of that model replace those of the recogniser's own in the lattice. The words are then the likeliest ones
+    there.
     """
     directory, search = recognizer.language.directory, recognizer.search
     job = partial(_lattice, recognizer.language.graph, directory, search, rescore_with)
@@ -88,12 +90,12 @@ def _read_grammar(arpa: Path) -> GrammarCosts:
 
 
 def check_rescoring(recognizer: Recognizer, arpa: Path) -> None:
-    """ValueError where the n-gram model to rescore with is broken, or cannot say words that the recogniser hears."""
+    """Check the n-gram model to rescore with; raises ValueError where it is broken or lacks words of the recogniser."""
     words = recognizer.graph.words
     if strange := _read_grammar(arpa).unsayable(words):
         raise ValueError(
-            f"{arpa}: lacks {len(strange)} of the model's {len(words)} words: {listed(strange)}. Lower-case it, or "
-            "make it anew with `mdasr lm train` of text that has them, or with <unk> in its --vocabulary"
+            f"{arpa}: lacks {len(strange)} of the model's {len(words)} words: {listed(strange)}. Write it in lower "
+            "case, or make it again with `mdasr lm train` from text that has them, or with <unk> in its --vocabulary"
         )
 
 
@@ -102,9 +104,9 @@ def _lattice(
     directory: Path,
     search: SearchOptions,
     rescore_with: Path | None,
-    found: Float32[np.ndarray, "steps outputs"],
+    scores: Float32[np.ndarray, "steps outputs"],
 ) -> tuple[Hypothesis, Lattice]:
-    best, lattice = search_lattice(graph, found, search)
+    best, lattice = search_lattice(graph, scores, search)
     if rescore_with is None:
         return best, lattice
     lattice = rescore(lattice, _read_grammar(directory / "lm.arpa"), _read_grammar(rescore_with), LATTICE_BEAM)
@@ -112,15 +114,15 @@ def _lattice(
 
 
 def _lattice_elsewhere(
-    directory: Path, search: SearchOptions, rescore_with: Path | None, found: Float32[np.ndarray, "steps outputs"]
+    directory: Path, search: SearchOptions, rescore_with: Path | None, scores: Float32[np.ndarray, "steps outputs"]
 ) -> tuple[Hypothesis, Lattice]:
-    return _lattice(_read_graph(directory / "graph"), directory, search, rescore_with, found)
+    return _lattice(_read_graph(directory / "graph"), directory, search, rescore_with, scores)
 
 
 def heard(
     utterances: Iterable[Utterance], policy: Policy, noises: Sounds, seed: int, measured: Sounds | None = None
 ) -> Iterator[np.ndarray]:
-    """The waveforms of a test set in the condition that `policy` fixes: the same ones whichever model is tested."""
+    """The waveforms of a test set in the condition that `policy` fixes: the same ones for every model."""
     for utterance in utterances:
         yield perturb(utterance.samples, draw(policy, seed, utterance.key, 0), noises, measured)
 
@@ -128,12 +130,12 @@ def heard(
 def evaluate(
     recognizer: Recognizer, utterances: Iterable[Utterance], waves: Iterable[np.ndarray], pool: Executor | None = None
 ) -> list[Scored]:
-    """Recognise `waves`, which are those of `utterances` in whatever condition, and count the errors."""
+    """Recognise `waves`, the waveforms of `utterances` in any condition, and count the errors."""
     return scored_as(utterances, recognize(recognizer, waves, pool))
 
 
 def scored_as(utterances: Iterable[Utterance], found: Sequence[Hypothesis]) -> list[Scored]:
-    """Count the errors of what was found in each utterance."""
+    """Count the errors of the hypothesis `found` for each utterance."""
     return [
         Scored(u.id, u.speaker, u.text, " ".join(h.words), count_errors(u.text.split(), h.words))
         for u, h in zip(utterances, found, strict=True)

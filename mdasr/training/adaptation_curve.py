@@ -1,4 +1,4 @@
-"""What would some hours of a new domain's speech buy? The adaptation curve of §4.4, for anybody's model and domain."""
+"""The adaptation curve (§4.4), for any model and domain: the effect of more speech of a new domain on the WER."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ def adaptation_curve(
     shares: Sequence[float] = SHARES,
     workers: int = 1,
 ) -> dict[str, Any]:
-    """WER on every test corpus before adaptation, and after adaptation to shares of the data or training on them alone.
+    """WER on every test corpus before adaptation, after adaptation, and after training on the new speech alone.
 
-    Models lie in `directory`; what is there is not trained again. The points, the least data first, are
-    {"start", "share", "seconds" of audio, "wer": {corpus: cell}}.
+    Adaptation and training use each of the `shares` of the data. Models are stored in `directory`, and those that exist
+    there are not trained again. The points, the least data first, are {"start", "share", "seconds" of audio, "wer":
+    {corpus: cell}}.
     """
     model = Recognizer.read(parent)
     points = [_point(BEFORE, 0.0, 0.0, model, tests)]
@@ -50,7 +51,7 @@ def _point(start: str, share: float, seconds: float, recognizer: Recognizer, tes
 
 
 def curve_text(curve: dict[str, Any]) -> str:
-    """The curve as a table, and what more data would buy if the fall went on."""
+    """The curve as a table, and the WER that more data would give if the trend continued."""
     tests = [*curve["points"][0]["wer"]]
     rows = [
         [f"{p['start']} {duration(p['seconds']) if p['seconds'] else ''}", *(wer_text(p["wer"][t]) for t in tests)]
@@ -62,15 +63,18 @@ def curve_text(curve: dict[str, Any]) -> str:
         most = max(p["seconds"] for p in curve["points"])
         lines += [
             "",
-            f"Every doubling of the data took {100 * (1 - 2**exponent):.0f}% off the WER on {tests[0]}. Were that to "
-            "go on (an extrapolation, not a measurement):",
+            f"Every doubling of the data reduced the WER on {tests[0]} by {100 * (1 - 2**exponent):.0f}%. If that "
+            "continued (an extrapolation, not a measurement):",
             *(f"  {duration(k * most)}: {scale * (k * most) ** exponent:.1f} %" for k in (2, 4, 8)),
         ]
     return "\n".join(lines)
 
 
 def power_law(curve: dict[str, Any], test: str) -> tuple[float, float] | None:
-    """(scale, exponent) of WER = scale seconds^exponent by least squares in logarithms; None where it does not fall."""
+    """The (scale, exponent) of WER = scale seconds^exponent; None where the WER does not fall, or with too few points.
+
+    It is fitted by least squares in logarithms.
+    """
     points = [(p["seconds"], p["wer"][test]["wer"]) for p in curve["points"] if p["start"] == ADAPTED]
     if len(points) < 3 or not all(wer > 0 for _, wer in points):
         return None
@@ -80,7 +84,7 @@ def power_law(curve: dict[str, Any], test: str) -> tuple[float, float] | None:
 
 
 def duration(seconds: float) -> str:
-    """ "38 s", "12 min" or "3.5 h"."""
+    """Write a duration as "38 s", "12 min" or "3.5 h"."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""All that a model is made of, described completely before anything is trained; its digest names the training."""
+"""The complete description of a model's training, made before anything is trained; its digest names the training."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ from mdasr.training.scales import NETWORK, Scale
 from mdasr.training.speech_split import AlignmentOf, DomainSpeech
 from mdasr.training.word_models import Shared, Wording, flat_alignment
 
-TRAINING_VERSION = 3  # to be raised with every change after which the same ingredients give another model
+TRAINING_VERSION = 3  # raise it with every change after which the same ingredients give another model
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a model is made of: speech, distortions, words, scale, seed, and what it starts from.
+    """The ingredients of a model: speech, distortions, words, scale, seed, and the model that it starts from.
 
-    It trains on a `share` of the speech that is not held out. The domains of `noise_on` get rooms and noise (§4.3.4
-    leaves some out), all of them `codecs` or other vocal tracts (`warp`) where these are asked for. `words` are made of
-    this speech, or shared with other trainings. With a `parent` the training is a fine-tuning (§4.4), and `regime` says
-    how it departs from the paper's. ValueError for noise, or a tree, on domains of which there is no speech.
+    - `share`: the part of the speech to train on, of all that is not held out.
+    - `noise_on`: the domains with rooms and noise (§4.3.4 leaves some out).
+    - `codecs` and `warp` (other vocal tracts), if true, are for all domains.
+    - `words` are made of this speech, or shared with other trainings.
+    - With a `parent` the training is a fine-tuning (§4.4).
+    - `regime` says how the training differs from the paper's.
+
+    Raises ValueError for noise, or a tree, on domains that have no speech here.
     """
 
     speech: tuple[DomainSpeech, ...]
@@ -57,7 +61,7 @@ class Training:
                 raise ValueError(f"{what} on {', '.join(strange)}: the corpora's domains are {known}")
 
     def policy(self, domain: str) -> Policy:
-        """What may happen to an utterance of `domain` in training."""
+        """The possible distortions of an utterance of `domain` in training."""
         noisy = domain in self.noise_on
         return Policy(
             noise_probability=self.scale.noise_probability if noisy else 0.0,
@@ -70,7 +74,7 @@ class Training:
         )
 
     def made_of(self) -> dict[str, Any]:
-        """Every ingredient by name, as JSON has it; no corpus is made for it, and nothing aligned."""
+        """Every ingredient by name, in the form of JSON; it needs no corpus to be made and nothing to be aligned."""
         ingredients = {
             "training_version": TRAINING_VERSION,
             **self.speech_made_of(),
@@ -98,14 +102,14 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Twelve hex digits that stand for all ingredients."""
+        """Twelve hex digits that depend on all ingredients."""
         return digest(self.made_of())
 
     def corpora(self) -> list[Corpus]:
         return [corpus for speech in self.speech for corpus in speech.corpora()]
 
     def to_train_on(self, alignment_of: AlignmentOf) -> tuple[Source, ...]:
-        """The share of the speech, each domain as often as the regime has it."""
+        """The share of the speech to train on, with each domain repeated as the regime says."""
         whole = [speech.to_train_on(alignment_of, self.policy(speech.domain)) for speech in self.speech]
         return tuple(balanced([subset(source, self.share) for source in whole], self.regime.sampling_exponent))
 
@@ -118,21 +122,21 @@ class Training:
 
 
 def starting_from(model: Recognizer) -> Named[Recognizer]:
-    """A model that is there, as the parent of a training: its network and its words tell it from others."""
+    """An existing model as the parent of a training; its network and its words identify it."""
     made_of = {"params": params_digest(model.params), "words": digest(dict(model.graph.made_of))}
     return Named(made_of, lambda: model)
 
 
 def adapting(training: Training, model: Recognizer) -> Training:
-    """The same training as a fine-tuning of `model`, whose network it keeps."""
+    """The same training as a fine-tuning of `model`, with the network of that model."""
     kept = {name: getattr(model.config, name) for name in NETWORK}
     return replace(training, parent=starting_from(model), scale=replace(training.scale, **kept))
 
 
 def share_words(training: Training, root: Path) -> Shared:
-    """The words of a training for others, too, made where they are not there yet.
+    """The words of a training, for other trainings, too; they are made where they do not exist yet.
 
-    They lie in a folder of `root` that is named by what they are made of.
+    They are stored in a folder of `root` whose name depends on what they are made of.
     """
     words, scale = training.words, training.scale
     assert isinstance(words, Wording)

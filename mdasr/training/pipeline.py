@@ -1,4 +1,4 @@
-"""From a training's description to a model directory: alignment, tree, language, network, priors, tuning."""
+"""From the description of a training to a model directory: alignment, tree, language, network, priors, tuning."""
 
 from __future__ import annotations
 
@@ -26,20 +26,23 @@ from mdasr.training.word_models import Shared, adapt_words, joined_lexicon
 
 
 def check_parent(directory: Path, parent: Recognizer, tree: Tree, training: Training) -> None:
-    """ValueError for a model to start from that has other CDPhones or another network, or a regime of its own."""
+    """Check the model to start from; raises ValueError for other CDPhones, another network, or an unsuitable regime."""
     if digest(parent.language.tree) != digest(tree):
-        raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; adapt with its own")
+        raise ValueError(f"{directory}: the model to start from has another tree of CDPhones; use its own tree")
     for name in NETWORK:
         if (was := getattr(parent.config, name)) != (now := getattr(training.scale, name)):
             raise ValueError(
-                f"{directory}: the model to start from has {name} {was}, and {now} is asked for; keep its own"
+                f"{directory}: the model to start from has {name} {was}, not {now}; keep the model's own setting"
             )
     if training.regime not in (AS_PUBLISHED, OWN_ALONE):
-        raise ValueError(f"{directory}: a model that starts from another is fine-tuned, and takes no such regime")
+        raise ValueError(f"{directory}: this regime is for training from scratch, not for a model to start from")
 
 
 def done(directory: Path, made_of: Mapping[str, Any]) -> Recognizer | None:
-    """The finished model of a directory; ValueError where that, or what was begun there, is made of something else."""
+    """The finished model of a directory, if there is one.
+
+    Raises ValueError where that model, or a training that was begun there, has other ingredients.
+    """
     for path in (directory / "model.json", directory / "run.json"):
         before = read_json(path, "description of a training").get("made_of", {}) if path.exists() else made_of
         for name in (*made_of, *before):
@@ -52,9 +55,9 @@ def done(directory: Path, made_of: Mapping[str, Any]) -> Recognizer | None:
 
 
 def gather(training: Training, directory: Path, parent: Recognizer | None) -> tuple[Pool, Language]:
-    """Align the speech of a training where needed, hold some out, and make its words, which `directory` gets.
+    """Align the speech of a training where needed, hold some out, and make the words, which are written to `directory`.
 
-    Raises ValueError for words without pronunciation, and ImportError where a codec is asked for and missing.
+    Raises ValueError for words without pronunciation, and ImportError where a codec is needed and missing.
     """
     require(codec for speech in training.speech for codec in training.policy(speech.domain).codecs)
     words = training.words
@@ -74,14 +77,16 @@ def gather(training: Training, directory: Path, parent: Recognizer | None) -> tu
 
 
 def train_recognizer(training: Training, directory: Path, *, workers: int = 1, label: str = "train") -> Recognizer:
-    """Make a training's pool and words, train, tune the search on what is held out, and write the model directory.
+    """Make a training's pool and words, train, tune the search on held-out speech, and write the model directory.
 
-    Returns at once what is there. With a parent all its layers are fine-tuned (§4.4), or, under `OWN_ALONE`, parameters
-    of the domain's own that are added to it; other regimes are for training from scratch. Killed, it goes on from its
-    last checkpoint. Several hosts train together, and the primary one tunes and writes (`mdasr.core.hosts`). Raises as
-    `gather` does, and ValueError where `directory` holds another training, where the parent has other CDPhones or is
-    given with another regime, and where features are to be made on the accelerator and a policy asks for what it cannot
-    do.
+    A finished model in `directory` is returned at once, and a training that was killed goes on from its last
+    checkpoint. With a parent, all its layers are fine-tuned (§4.4). Under `OWN_ALONE` only the domain's own parameters
+    are, which are added to it. Other regimes are for training from scratch. Several hosts train together, and the
+    primary one tunes and writes (`mdasr.core.hosts`).
+
+    Raises errors as `gather` does. Raises ValueError where `directory` holds another training, and where the parent has
+    other CDPhones or is given with another regime. It also raises ValueError where the accelerator cannot make the
+    features that a policy needs.
     """
     made_of = training.made_of()
     if finished := done(directory, made_of):
@@ -116,7 +121,7 @@ def train_recognizer(training: Training, directory: Path, *, workers: int = 1, l
 
 
 def planned(training: Training, pool: Pool, tree: Tree, parent: Recognizer | None) -> Plan:
-    """How the network is trained on its pool, from scratch or from a parent."""
+    """The plan for training the network on its pool, from scratch or from a parent."""
     scale, seed, regime = training.scale, training.seed, training.regime
     pieces = ROW_PIECES if training.features_on == "accelerator" else 0
     if parent:
@@ -125,7 +130,10 @@ def planned(training: Training, pool: Pool, tree: Tree, parent: Recognizer | Non
 
 
 def tuned(untuned: Recognizer, pool: Pool, kept: SearchOptions | None) -> Recognizer:
-    """With the search tuned on what the pool holds out, or `kept` as other domains know it; with the WER there."""
+    """The model with its search tuned on the held-out speech, or with the options `kept`, and with the WER there.
+
+    `kept` are the parent's options, which its other domains use.
+    """
     if kept:
         search, dev_wer = kept, wer_with(kept, untuned.told(*pool.domains()), pool.dev_utterances())
     else:

@@ -1,4 +1,4 @@
-"""How a network is trained on a pool: its sizes, its steps, its rows, where it starts and when it stops."""
+"""The plan of a training on a pool: sizes, steps, rows, the start, and when to stop."""
 
 from __future__ import annotations
 
@@ -28,30 +28,32 @@ from mdasr.training.regimes import OWN_ALONE, Regime
 from mdasr.training.scales import Scale
 
 FeaturesOn = Literal["host", "accelerator"]
-OWN_RATE = 3.0  # times that of training: parameters of a domain's own are few, and begin at no change
-DEV_ROWS = 128  # of the development set go through the network at once
+OWN_RATE = 3.0  # factor on the learning rate for a domain's own parameters, which are few and start at no change
+DEV_ROWS = 128  # rows of the development set that go through the network at once
 ROW_PIECES = 4  # utterances that a row of packed waves may hold
-# Training hears the encoders' fast search, two to six times as fast; test sets hear FFmpeg's default.
+# Training uses the encoders' fast search, which is two to six times as fast; test sets use FFmpeg's default.
 FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
 
 
 def room_ranges(scale: Scale) -> RoomRanges:
+    """The ranges of rooms in a scale."""
     return RoomRanges(snr_db=scale.snr_db, rt60_s=scale.rt60_s, distance_m=scale.distance_m)
 
 
 def model_config(scale: Scale, num_outputs: int) -> ModelConfig:
+    """The configuration of a scale's network with `num_outputs` outputs."""
     return ModelConfig(
         scale.encoder, num_outputs, scale.features, scale.criterion, scale.dropout, scale.compute_dtype, scale.members
     )
 
 
 def row_options(scale: Scale, encoder: Encoder, pieces: int = 0) -> RowOptions:
-    """Rows of the scale's length for an encoder, of `pieces` utterances at most (0: any number)."""
+    """Rows of the scale's length for an encoder, of at most `pieces` utterances (0: any number)."""
     return RowOptions(scale.row_steps, encoder.output_delay, encoder.forget_steps, encoder.subsampling, pieces)
 
 
 def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> TrainOptions:
-    """Steps from the scale's epochs (more with noise, which makes the task harder), within its bounds."""
+    """Steps from the scale's epochs, within its bounds; noise makes the task harder, so it adds epochs."""
     epochs = scale.epochs * (scale.noise_factor if noisy else 1)
     steps = math.ceil(epochs * rows_in_epoch / scale.batch)
     factor = scale.noise_factor if noisy else 1
@@ -60,12 +62,12 @@ def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> T
 
 
 def adapt_options(scale: Scale, seed: int) -> TrainOptions:
-    """Fine-tuning: a lower rate, and a look at the development set every 20 steps (§4.4)."""
+    """Fine-tuning: a lower rate, and a check on the development set every 20 steps (§4.4)."""
     return TrainOptions(scale.adapt_steps, scale.batch, scale.adapt_rate, seed=seed, checkpoint_every=20)
 
 
 def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
-    """What the criterion watches, a frame in the mean over an epoch of `maker`'s rows, as a function of parameters."""
+    """The criterion's watched loss as a function of parameters: its mean a frame over an epoch of `maker`'s rows."""
     count = RowPlan(maker.sources, maker.options, maker.seed).rows_in_epoch()
     rows = [maker.map(row) for row in range(count)]
     parts = [rows[first : first + DEV_ROWS] for first in range(0, count, DEV_ROWS)]
@@ -82,7 +84,7 @@ def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a network is trained: sizes, steps, rows, the features' statistics, its start, and when to stop early."""
+    """The plan of a network's training: sizes, steps, rows, feature statistics, start, and early stopping."""
 
     config: ModelConfig
     options: TrainOptions
@@ -93,7 +95,7 @@ class Plan:
 
 
 def plan_training(pool: Pool, tree: Tree, scale: Scale, seed: int, regime: Regime, pieces: int = 0) -> Plan:
-    """From scratch, as the scale and the regime say."""
+    """Plan a training from scratch, as the scale and the regime say."""
     rows = row_options(scale, scale.encoder, pieces)
     noisy = any(source.policy.noise_probability > 0 for source in pool.sources)
     options = train_options(scale, RowPlan(pool.sources, rows, seed).rows_in_epoch(), noisy, seed)
@@ -111,16 +113,17 @@ def plan_training(pool: Pool, tree: Tree, scale: Scale, seed: int, regime: Regim
 
 
 def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, seed: int, regime: Regime, pieces: int = 0) -> Plan:
-    """From a parent, whose sizes and statistics are kept, until the frames held out say stop (§4.4).
+    """Plan a fine-tuning of a parent, until the loss on held-out frames stops it (§4.4).
 
-    All of its parameters are fine-tuned, or those of the new domains' own alone, which are added to it.
+    The parent's sizes and statistics are kept. All of its parameters are trained, or only the own parameters of the new
+    domain, which are added to it. Raises ValueError for own parameters of several domains at once.
     """
     config, params, options = parent.config, parent.params, adapt_options(scale, seed)
     rows = row_options(scale, config.encoder, pieces)
     if regime == OWN_ALONE:
         if len(pool.domains()) > 1:
             raise ValueError(
-                f"{', '.join(pool.domains())}: adapt to one domain at a time, which gets its own parameters"
+                f"{', '.join(pool.domains())}: adapt to one domain at a time; each gets its own parameters"
             )
         wider = tuple(dict.fromkeys((*config.domains, *pool.domains())))
         config = dataclasses.replace(config, domains=wider)
@@ -135,7 +138,10 @@ def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, seed: int, reg
 def make_rows(
     pool: Pool, tree: Tree, plan: Plan, seed: int, features_on: FeaturesOn
 ) -> tuple[RowMaker, Featurize | None]:
-    """What makes rows in the loader's workers, and what makes their features on the accelerator, if that does."""
+    """The maker of rows in the loader's workers, and the function that makes features on the accelerator.
+
+    The function is None where features are made on the host.
+    """
     if features_on == "host":
         features = plan.config.features
         return RowMaker(pool.sources, tree, features, plan.stats, pool.noises, plan.rows, seed, pool.measured), None

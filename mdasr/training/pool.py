@@ -1,4 +1,4 @@
-"""The speech that a model trains on, the speech that it is tuned on, and the sounds that distort the first."""
+"""The speech that a model trains on, the speech that tunes it, and the sounds that distort the first."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def log_priors(sources: Sequence[Source], tree: Tree, subsampling: Subsampling) 
 
 @dataclass(frozen=True)
 class Pool:
-    """What a model is made of: utterances to train on, utterances held out, and the sounds that distort the first."""
+    """The data of a training: utterances to train on, held-out utterances, and the sounds that distort the first."""
 
     sources: tuple[Source, ...]
     dev: tuple[Source, ...]
@@ -48,7 +48,7 @@ class Pool:
 
 
 def artefacts(pool: Pool, tree: Tree) -> dict[str, Any]:
-    """What came of a training's ingredients and of how much speech, as run.json and model.json have it."""
+    """The facts about a training's data for run.json and model.json: corpora, seconds, alignments, tree."""
     return {
         "domains": [source.corpus.domain for source in pool.sources],
         "data": [source.corpus.info["sha256"] for source in pool.sources],
@@ -61,7 +61,7 @@ def artefacts(pool: Pool, tree: Tree) -> dict[str, Any]:
 
 
 def check_hosts(pool: Pool) -> None:
-    """ValueError where there are more hosts than utterances to train on: what some of them do could help nobody."""
+    """Check the number of hosts; raises ValueError where there are more hosts than utterances to train on."""
     utterances = sum(len(source.usable()) for source in pool.sources)
     if (count := jax.process_count()) > utterances:
         raise ValueError(
@@ -70,6 +70,6 @@ def check_hosts(pool: Pool) -> None:
 
 
 def check_corpora(pool: Pool) -> None:
-    """ValueError where a corpus of the pool is no longer the one that was opened."""
+    """Check the pool's corpora; raises ValueError where one has changed since it was opened."""
     for source in (*pool.sources, *pool.dev):
         source.corpus.require_unchanged()

@@ -1,4 +1,4 @@
-"""How a training may depart from the paper's."""
+"""The ways in which a training may differ from the paper's."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Regime:
-    """How a training departs from the paper's, which pools and distorts everything alike; as it stands, not at all.
+    """The differences of a training from the paper's, which pools and distorts all speech alike; by default none.
 
-    `sampling_exponent`: a domain's share of an epoch goes as its hours to that power (1: as they are; 0: all alike).
-    `curriculum`: over so much of the training, noise and codecs rise from never to as often as they then come.
-    `clean_share`: of the visits to an utterance, so many leave it as it was recorded. `adversary`: the weight of the
-    reversed gradient of a classifier of domains. `adapters`: each domain has scales and biases of its own in the
-    network, which is told nothing on an `untold_share` of visits, so that it can do without. `longer`: so many
-    times the steps that the scale asks for. Fine-tuning knows the regimes `AS_PUBLISHED` and `OWN_ALONE`.
+    - `sampling_exponent`: a domain's share of an epoch is proportional to its hours to this power. With 1 the shares
+      stay as they are; with 0 all are equal.
+    - `curriculum`: noise and codecs rise from 0 to their probabilities over this share of the training.
+    - `clean_share`: this share of the visits to an utterance leaves it as it was recorded.
+    - `adversary`: the weight of the reversed gradient of a classifier of domains.
+    - `adapters`: each domain has its own scales and biases in the network. On an `untold_share` of the visits the
+      network is not told the domain, so that it also works without.
+    - `longer`: a factor on the number of steps of the scale.
+
+    Fine-tuning accepts only the regimes `AS_PUBLISHED` and `OWN_ALONE`.
     """
 
     sampling_exponent: float = 1.0
@@ -37,4 +41,4 @@ class Regime:
 
 
 AS_PUBLISHED = Regime()
-OWN_ALONE = Regime(adapters=True, untold_share=0.0)  # of fine-tuning: what other domains hear stays as it was
+OWN_ALONE = Regime(adapters=True, untold_share=0.0)  # for fine-tuning that changes nothing for other domains

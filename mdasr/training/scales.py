@@ -1,6 +1,6 @@
-"""The sizes at which everything runs (§3.5): `mini` on a laptop, `base` on one GPU, `paper` on a pod.
+"""The sizes of experiments (§3.5): `mini` for a laptop, `base` for one GPU, `paper` for a pod.
 
-`small` is for an hour or so of one's own recordings on two CPU cores, where learning more from little counts.
+`small` is for about an hour of one's own recordings on two CPU cores, where it helps to learn more from little speech.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from mdasr.frontend import FEATURES
 
 @dataclass(frozen=True)
 class Scale:
-    """How large an experiment is: the network, the targets, the training, and the embedded corpus' share.
+    """The size of an experiment: the network, the targets, the training, and the share of the embedded corpus.
 
     A network is an `encoder` over a kind of `features`, trained by a `criterion`; `members` of them answer together
     (`acoustic.network.ModelConfig`). A model trains for `epochs` over its data, times `noise_factor` where noise is
-    simulated, within `min_steps` and `max_steps`. The rooms' ranges serve training and noisy test sets alike. `batch`
-    is the global batch, in rows of `row_steps` output steps.
-    Adaptation (§4.4) has a lower learning rate of its own, and stops early, at the latest after `adapt_steps`.
+    simulated, within `min_steps` and `max_steps`. Training and noisy test sets use the same ranges of rooms. `batch` is
+    the global batch, in rows of `row_steps` output steps.
+
+    Adaptation (§4.4) has its own lower learning rate, and stops early, at the latest after `adapt_steps`.
     """
 
     name: str
@@ -65,7 +66,7 @@ MINI = Scale(
     batch=8,
     row_steps=200,
     members=1,
-    compute_dtype="float32",  # which bfloat16 does not outrun on a CPU
+    compute_dtype="float32",  # bfloat16 is not faster on a CPU
     dropout=0.15,
     learning_rate=6e-3,
     epochs=8.0,
@@ -73,7 +74,7 @@ MINI = Scale(
     min_steps=600,
     max_steps=3000,
     noise_probability=0.5,
-    # Gentler than §3.1's 0-30 dB, 0-900 ms and 1-10 m, which a network of this size cannot learn in minutes.
+    # §3.1 has 0-30 dB, 0-900 ms and 1-10 m, which a network of this size cannot learn in minutes.
     snr_db=(15.0, 30.0),
     rt60_s=(0.0, 0.3),
     distance_m=(1.0, 2.5),
@@ -133,7 +134,7 @@ CHOICES: dict[str, Mapping[str, Any]] = {"encoder": ENCODERS, "criterion": CRITE
 
 
 def find_scale(name: str) -> Scale:
-    """The scale that is called so; ValueError names those that there are."""
+    """The scale of this name; raises ValueError, with the names that exist, where there is none."""
     if name not in SCALES:
         raise ValueError(f"no scale is called {name!r}; there are {', '.join(SCALES)}")
     return SCALES[name]
@@ -142,7 +143,7 @@ def find_scale(name: str) -> Scale:
 def override(scale: Scale, settings: Iterable[str]) -> Scale:
     """Apply settings such as "learning_rate=1e-3", "encoder=tdnn" and "encoder.output_delay=6".
 
-    Raises ValueError naming what there is to set, or to choose from.
+    Raises ValueError with the names that can be set, or the values to choose from.
     """
     changes: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}  # changes of the encoder and the criterion, which are made together
@@ -167,13 +168,13 @@ def override(scale: Scale, settings: Iterable[str]) -> Scale:
 
 
 def _settings(holder: Any) -> dict[str, Any]:
-    """What can be set of a scale, an encoder or a criterion; nothing of any other value."""
+    """The settings of a scale, an encoder or a criterion, by name; none for any other value."""
     fields = dataclasses.fields(holder) if dataclasses.is_dataclass(holder) else ()
     return {field.name: getattr(holder, field.name) for field in fields if field.name != "name"}
 
 
 def _value(name: str, settings: Mapping[str, Any], text: str) -> Any:
-    """What `text` says of the setting `name`, of the kind that it is now."""
+    """Read the value of the setting `name` from `text`; it has the type of the present value."""
     if name not in settings or not text:
         raise ValueError(f"not of the form NAME=VALUE with a NAME among {', '.join(settings) or 'none'}")
     if name in CHOICES:
@@ -184,4 +185,4 @@ def _value(name: str, settings: Mapping[str, Any], text: str) -> Any:
     try:
         return tuple(type(old[0])(part) for part in text.split(",")) if isinstance(old, tuple) else type(old)(text)
     except ValueError:
-        raise ValueError(f"{name} wants a value like {old!r}") from None
+        raise ValueError(f"{name} needs a value like {old!r}") from None

@@ -15,11 +15,11 @@ from mdasr.core.digests import Named
 from mdasr.corpus.records import Corpus
 from mdasr.perturb import Policy
 
-HELD_OUT = 0.06  # the share of each corpus' utterances, by whole speakers where it can be, that the search is tuned on
+HELD_OUT = 0.06  # share of each corpus' utterances that tunes the search; whole speakers where possible
 MOST_HELD_OUT = 0.15
-FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too much of the data
+FEWEST_SPEAKERS = 8  # with fewer, single utterances are held out: a speaker would be too large a part of the data
 
-STILL = Policy(narrowband_probability=0.0)  # nothing happens to an utterance
+STILL = Policy(narrowband_probability=0.0)  # utterances stay as they were recorded
 
 AlignmentOf: TypeAlias = Callable[[Corpus], str]
 """The name of a corpus' alignment."""
@@ -30,9 +30,9 @@ Indices: TypeAlias = tuple[int, ...] | None
 
 @dataclass(frozen=True)
 class DomainSpeech:
-    """A domain's corpus to train on, and another that tunes the search; without that, some of the first is held out.
+    """A domain's corpus to train on, and a corpus to tune the search on; without that, a part of the first is held out.
 
-    `seed` draws what is held out.
+    `seed` draws the held-out part.
     """
 
     domain: str
@@ -42,12 +42,12 @@ class DomainSpeech:
 
     @classmethod
     def of(cls, corpus: Corpus, seed: int = 0) -> DomainSpeech:
-        """A corpus that is there, some of it held out."""
+        """The speech of an existing corpus, a part of it held out."""
         return cls(corpus.domain, Named(corpus.info["sha256"], lambda: corpus), None, seed)
 
     @property
     def held_out(self) -> Any:
-        """What the held-out utterances are, in words that JSON can hold."""
+        """A description of the held-out utterances that JSON can hold."""
         return self.dev.made_of if self.dev else [self.seed, HELD_OUT, MOST_HELD_OUT, FEWEST_SPEAKERS]
 
     def corpora(self) -> list[Corpus]:
@@ -55,7 +55,7 @@ class DomainSpeech:
 
     @cached_property
     def chosen(self) -> tuple[Indices, Indices]:
-        """Which utterances of their corpora are to train on, and which are held out."""
+        """The utterances of their corpora to train on, and those that are held out."""
         if self.dev:
             return None, None
         held = held_out(self.train.get(), self.seed)
@@ -75,10 +75,10 @@ def _numbers(chosen: Bool[np.ndarray, " utterances"]) -> tuple[int, ...]:
 
 
 def held_out(corpus: Corpus, seed: int) -> Bool[np.ndarray, " utterances"]:
-    """Which utterances to keep from training: whole speakers, drawn until they have `HELD_OUT` of the utterances.
+    """Draw the utterances to keep from training: whole speakers, until they have `HELD_OUT` of the utterances.
 
-    A speaker who would make it more than `MOST_HELD_OUT` is passed over. Where speakers are too few for that, or those
-    who are left too large, single utterances are drawn.
+    A speaker who would raise the share above `MOST_HELD_OUT` is skipped. Single utterances are drawn where there are
+    fewer than `FEWEST_SPEAKERS`, or where the remaining speakers are too large.
     """
     speakers = [utterance.speaker for utterance in corpus]
     if len(set(speakers)) >= FEWEST_SPEAKERS:
@@ -89,7 +89,10 @@ def held_out(corpus: Corpus, seed: int) -> Bool[np.ndarray, " utterances"]:
 
 
 def _drawn(groups: Sequence[str], seed: int, most: int | float) -> Bool[np.ndarray, " utterances"]:
-    """Whole groups until they have `HELD_OUT` of the utterances, without those who would make it more than `most`."""
+    """Draw whole groups until they have `HELD_OUT` of the utterances.
+
+    Groups that would raise the number of utterances above `most` are skipped.
+    """
     names, sizes = np.unique(groups, return_counts=True)
     chosen: list[str] = []
     held = 0

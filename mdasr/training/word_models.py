@@ -1,4 +1,4 @@
-"""What a model's words are made of: alignment, pronunciations, the tree of CDPhones, the n-gram model, the graph."""
+"""The ingredients of a model's words: alignment, pronunciations, tree of CDPhones, n-gram model, graph."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks bet
 
 @dataclass(frozen=True)
 class Wording:
-    """How the words of a training are made from its speech.
+    """The way in which the words of a training are made from its speech.
 
-    `lexicon` is a file whose pronunciations replace eSpeak's, or a whole lexicon; `phones` are the tree's, by default
-    the lexicon's. The tree grows on the domains of `tree_on`, or on all (§3.5 takes some), with the phonetic questions
-    of the file `questions`, or such as the data suggest. The n-gram model is of `text`, or of the transcripts.
-    Without an `alignment`, speech is aligned from a flat start, or by the parent where there is one.
+    - `lexicon`: a file whose pronunciations replace eSpeak's, or a whole lexicon.
+    - `phones`: those of the tree; by default those of the lexicon.
+    - `questions`: a file with phonetic questions; by default they are derived from the data.
+    - `tree_on`: the domains that the tree grows on; by default all (§3.5 takes some).
+    - `text`: the text for the n-gram model; by default the transcripts.
+    - `alignment`: by default, speech is aligned by the parent, or from a flat start where there is none.
     """
 
     lexicon: Path | Named[Lexicon] | None = None
@@ -51,7 +53,7 @@ class Wording:
     alignment: Named[str] | None = None
 
     def made_of(self, adapts: bool) -> dict[str, Any]:
-        """What tells these words from others made of the same speech, in words that JSON can hold."""
+        """The facts that distinguish these words from others made of the same speech, in a form that JSON can hold."""
         by_default = (
             f"by the parent: version {realign.VERSION}"
             if adapts
@@ -70,11 +72,11 @@ class Wording:
         }
 
     def pronunciations(self, corpora: Sequence[Corpus]) -> Lexicon:
-        """Those of all words of the corpora; ValueError for words that have none."""
+        """The pronunciations of all words of the corpora; raises ValueError for words that have none."""
         return self.lexicon.get() if isinstance(self.lexicon, Named) else covering_lexicon(corpora, self.lexicon)
 
     def align(self, corpora: Sequence[Corpus], lexicon: Lexicon, parent: Recognizer | None) -> AlignmentOf:
-        """Align corpora where they are not; ValueError for an alignment with phones that the lexicon has not."""
+        """Align corpora that are not aligned yet; raises ValueError for an alignment with phones not in the lexicon."""
         if self.alignment:
             check_phones(corpora, name := self.alignment.get(), lexicon)
             return lambda _: name
@@ -99,7 +101,7 @@ class Wording:
 
 @dataclass(frozen=True)
 class Shared:
-    """The words and the alignment of several models, made once: what they are made of, and how to get at them."""
+    """The words and the alignment of several models, made once: the ingredients, and functions that return both."""
 
     made_of: dict[str, Any]
     alignment_of: AlignmentOf
@@ -107,7 +109,7 @@ class Shared:
 
 
 def flat_alignment(corpora: Sequence[Corpus], lexicon: Lexicon) -> str:
-    """The name of an alignment from a flat start; where it is made now, standard error has its report."""
+    """The name of an alignment from a flat start; if it is made now, its report goes to standard error."""
     report = flat_start.align(corpora, lexicon)
     if report.log_likelihoods:
         print(report, file=sys.stderr)
@@ -117,9 +119,10 @@ def flat_alignment(corpora: Sequence[Corpus], lexicon: Lexicon) -> str:
 def adapt_words(
     parent: Recognizer, sources: Sequence[Source], dev: Sequence[Source], own: Lexicon, directory: Path
 ) -> Language:
-    """The parent's words and those of `sources`, pronounced as the parent or else `own` has it; its CDPhones stay.
+    """Add the words of `sources` to those of the parent, whose CDPhones stay.
 
-    The n-gram model is interpolated with that of the transcripts, the weights fitted on `dev` (§4.4).
+    Pronunciations are the parent's or, for words that it lacks, those of `own`. The n-gram model is interpolated with
+    that of the transcripts; the weights are fitted on `dev` (§4.4).
     """
     before = read_arpa(parent.language.directory / "lm.arpa")
     models = widen([before, train_ngram(transcripts(sources), before.order, heard_in([*sources, *dev], own))])
@@ -133,16 +136,17 @@ def adapt_words(
 
 
 def joined_lexicon(own: Lexicon, parent: Recognizer) -> Lexicon:
-    """A model's pronunciations, and others of words that it does not know."""
+    """The parent's pronunciations, and those of `own` for words that it does not know."""
     return Lexicon({**own.entries, **parent.language.lexicon.entries})
 
 
 def transcripts(sources: Iterable[Source]) -> list[str]:
+    """The transcripts of all chosen utterances of some sources."""
     return [utterance.text for source in sources for utterance in source]
 
 
 def heard_in(sources: Iterable[Source], lexicon: Lexicon) -> Lexicon:
-    """The words of some speech alone: what a share of the data does not have is not known."""
+    """The part of the lexicon for the words of some speech; a share of the data does not know the other words."""
     words = {word for text in transcripts(sources) for word in text.split()}
     return Lexicon({word: lexicon.entries[word] for word in sorted(words)})
 
@@ -153,9 +157,9 @@ def train_ngram(sentences: Iterable[str], order: int, lexicon: Lexicon) -> NGram
 
 
 def make_language(directory: Path, lexicon: Lexicon, tree: Tree, model: NGram, topology: str = "one-state") -> Language:
-    """Compose the graph of an n-gram model over the lexicon's words, and write all to `directory`.
+    """Compose the graph of an n-gram model over the lexicon's words, and write everything to `directory`.
 
-    A graph that is there and made of the same is taken, so that a training that was killed need not compose it again.
+    An existing graph of the same ingredients is used, so that a training that was killed need not compose it again.
     """
     arpa = model.to_arpa()
     if (directory / "graph" / "graph.json").exists():
@@ -171,9 +175,9 @@ def grow_tree(
     leaves: int,
     questions: Sequence[Sequence[str]] | None = None,
 ) -> Tree:
-    """A state-tying tree from the cepstra of what sources have to train on (§3.5).
+    """A state-tying tree from the cepstra of the training part of sources (§3.5).
 
-    Questions are derived from the data where none are given.
+    Without `questions`, they are derived from the data.
     """
 
     def utterances() -> Iterator[tuple[Sequence[str], np.ndarray, np.ndarray]]:
@@ -190,7 +194,7 @@ def grow_tree(
 def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
     """Pronunciations of all words of the corpora: those of a file, and eSpeak's for words that it lacks.
 
-    Where there is a file, standard error tells how many came from which. Raises ValueError for words that neither has.
+    With a file, a line on standard error says how many came from which. Raises ValueError for words that neither has.
     """
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
     given = {w: v for w, v in Lexicon.read(path).entries.items() if w in words} if path else {}
@@ -201,7 +205,10 @@ def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
 
 
 def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:
-    """Phonetic questions: a set of phones a line, with blanks between; ValueError with the line of a strange phone."""
+    """Read phonetic questions: a set of phones a line, with blanks between.
+
+    Raises ValueError with the line of an unknown phone, and for a file without questions.
+    """
     known, questions = {*phones}, []
     content = read_text(path, QUESTIONS)
     for number, line in enumerate(content.split("\n"), start=1):
@@ -210,15 +217,18 @@ def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:
             raise ValueError(f"{path}, line {number}: the lexicon has no phone {strange[0]!r}; it has {having}")
         questions += [tuple(line.split())] if line.split() else []
     if not questions:
-        raise ValueError(f"{path}: no questions; write a set of phones a line")
+        raise ValueError(f"{path}: no questions; write one set of phones on each line")
     return questions
 
 
 def check_phones(corpora: Iterable[Corpus], name: str, lexicon: Lexicon) -> None:
-    """ValueError where an alignment has phones that no word of the lexicon has: its tree could not answer for words."""
+    """Check an alignment; raises ValueError where it has phones that no word of the lexicon has.
+
+    Its tree could not be used for the words.
+    """
     aligned = {phone for corpus in corpora for alignment in corpus.alignments(name) for phone in alignment.phones}
     if strange := sorted(aligned - set(lexicon.phones)):
         raise ValueError(
-            f"alignment {name!r} has the phones {', '.join(strange[:10])}, which the lexicon has not: give the lexicon "
+            f"alignment {name!r} has the phones {', '.join(strange[:10])}, which the lexicon lacks: give the lexicon "
             "that it was made with (--lexicon)"
         )

@@ -1,4 +1,4 @@
-"""Training criteria (§3.7): what a network is trained to minimise. One file each, and one line here."""
+"""Training criteria (§3.7): the losses that training minimises. Each has a file, and a line here."""
 
 from __future__ import annotations
 
@@ -13,5 +13,8 @@ CRITERIA: dict[str, type[Any]] = {"cross_entropy": CrossEntropy, "label_smoothin
 
 
 def read_criterion(value: Any, where: str) -> Criterion:
-    """A criterion's settings from parsed JSON, as `dataclasses.asdict` gives them; ValueError as `schema.choose`."""
+    """Read a criterion's settings from parsed JSON, as `dataclasses.asdict` writes them.
+
+    Raises ValueError as `schema.choose` does.
+    """
     return schema.choose(CRITERIA, value, where)

@@ -22,7 +22,7 @@ class CrossEntropy:
     outputs: ClassVar[Outputs] = Outputs()
 
     def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Loss:
-        """As `Criterion.loss`."""
+        """The loss, as `Criterion.loss` describes it."""
         total, right = frame_errors(logits, batch["labels"], batch["weights"])
         return Loss(total, {"loss": total, "right": right})
 
@@ -36,7 +36,7 @@ def frame_errors(
     labels: Int[AnyArray, "batch steps"],
     weights: Float[AnyArray, "batch steps"],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Summed cross-entropy and number of right frames, where `weights` is 1; sums over members, too."""
+    """Summed cross-entropy and the number of right frames, over members and over frames whose `weights` is 1."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.broadcast_to(labels, logits.shape[:-1]))
     right = (jnp.argmax(logits, -1) == labels) * weights
     return (losses * weights).sum(), right.sum()

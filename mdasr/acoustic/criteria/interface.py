@@ -1,4 +1,4 @@
-"""What the rest of the project knows of a training criterion: its loss, what is watched, what decoding must know."""
+"""The interface of a training criterion: its loss, the sum that early stopping watches, and its use in decoding."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ AnyArray = Array | np.ndarray
 
 
 class Outputs(NamedTuple):
-    """What the network's outputs mean to a decoder.
+    """The meaning of the network's outputs for a decoder.
 
     `topology` names the HMM of an output (`decode.transducers.TOPOLOGIES`). With `subtracts_priors`, scores are log
-    posteriors less log priors. Tuning begins at `acoustic_scale`.
+    posteriors minus log priors. Tuning begins at `acoustic_scale`.
     """
 
     topology: str = "one-state"
@@ -24,7 +24,7 @@ class Outputs(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Sums over a batch: the `total` that is minimised, and sums to report by name, each over the batch's frames."""
+    """Sums over the frames of a batch: the `total` to minimise, and the sums to report, by name."""
 
     total: Array
     sums: dict[str, Array]
@@ -32,13 +32,14 @@ class Loss(NamedTuple):
 
 @runtime_checkable
 class Criterion(Protocol):
-    """A frozen dataclass: its fields are the criterion's settings, `name` the one that it is listed under.
+    """A frozen dataclass with the criterion's settings; `name` is its name in the list of criteria.
 
-    A batch has `labels` and `weights` [batch, steps] (weight 0: the step does not count), and `segments`
-    [batch, frames], which say where utterances begin and end (`encoders.interface.PackedFrames`). An ensemble's logits
-    have a leading axis for its members, each of which is trained as if it were alone: sums are over them, too. Of
-    several devices each has some of the rows: a loss is a sum, which training divides by the weights of the global
-    batch.
+    A batch has `labels` and `weights` [batch, steps]; a step of weight 0 does not count. Its `segments` [batch, frames]
+    say where utterances begin and end (`encoders.interface.PackedFrames`).
+
+    The logits of an ensemble have a leading axis for its members. Each member is trained as if it were alone, so sums
+    go over members, too. Each device has only some of the rows, so a loss is a sum: training divides it by the weights
+    of the global batch.
     """
 
     @property
@@ -48,7 +49,7 @@ class Criterion(Protocol):
     def outputs(self) -> Outputs: ...
 
     def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Loss:
-        """What training minimises, with the sums "loss" and "right" (frames) among those to report."""
+        """The loss to minimise; the sums to report include "loss" and "right" (frames)."""
         ...
 
     def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Array:

@@ -16,7 +16,10 @@ from mdasr.core.schema import require_within
 
 @dataclass(frozen=True)
 class LabelSmoothing:
-    """Cross-entropy with labels of which a `share` is spread evenly over all outputs; watched without it."""
+    """Cross-entropy with a `share` of each label spread evenly over all outputs.
+
+    Early stopping watches the cross-entropy without smoothing.
+    """
 
     share: float = 0.1
     name: Literal["label_smoothing"] = "label_smoothing"
@@ -27,12 +30,12 @@ class LabelSmoothing:
         require_within("share", self.share, 0, 1)
 
     def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Loss:
-        """As `Criterion.loss`; the sum "loss" is what is minimised."""
+        """The loss, as `Criterion.loss` describes it; the sum "loss" is the smoothed one."""
         total, right = frame_errors(logits, batch["labels"], batch["weights"])
         spread = -(jax.nn.log_softmax(logits).mean(-1) * batch["weights"]).sum()
         smoothed = (1 - self.share) * total + self.share * spread
         return Loss(smoothed, {"loss": smoothed, "right": right})
 
     def watched(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Array:
-        """Cross-entropy with the labels as they are."""
+        """Cross-entropy with the original labels."""
         return frame_errors(logits, batch["labels"], batch["weights"])[0]

@@ -1,4 +1,4 @@
-"""Encoders (§3.5): from frames of features to a vector at every output step. One file each, and one line here."""
+"""Encoders (§3.5): from frames of features to a vector at every output step. Each has a file, and a line here."""
 
 from __future__ import annotations
 
@@ -13,5 +13,8 @@ ENCODERS: dict[str, type[Any]] = {"lstm": LSTM, "tdnn": TDNN}
 
 
 def read_encoder(value: Any, where: str) -> Encoder:
-    """An encoder's configuration from parsed JSON, as `dataclasses.asdict` gives it; ValueError as `schema.choose`."""
+    """Read an encoder's configuration from parsed JSON, as `dataclasses.asdict` writes it.
+
+    Raises ValueError as `schema.choose` does.
+    """
     return schema.choose(ENCODERS, value, where)

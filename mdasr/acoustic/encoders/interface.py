@@ -1,4 +1,4 @@
-"""What the rest of the project knows of an encoder: where its steps lie, what it takes, gives and carries on."""
+"""The interface of an encoder: where its steps lie, its input and output, and the state that it carries on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ AnyArray = Array | np.ndarray
 Encoded = tuple[Float[Array, "steps batch width"], Any]
 """Hidden vectors at every output step, and the state to carry on with."""
 LayerEnd = Callable[[Array, int], Array]
-"""What happens to the output [steps, batch, units] of layer number so and so: adapters, and dropout in training."""
+"""A function of a layer's output [steps, batch, units] and its number: adapters, and dropout in training."""
 
 
 class PackedFrames(NamedTuple):
     """Rows of frames at 100 Hz, in which utterances stand one after another.
 
-    `segments` numbers the utterances of a row from 1; a frame that belongs to none is 0. `forget`, where it is given,
-    is true at output steps before which a state is to be made to forget, beside those at which an utterance begins.
+    `segments` numbers the utterances of a row from 1; 0 is a frame of none. `forget`, if given, is true at output steps
+    before which a state is forgotten, in addition to those at which an utterance begins.
     """
 
     frames: Float[AnyArray, "batch frames width"]
@@ -32,11 +32,14 @@ class PackedFrames(NamedTuple):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A frozen dataclass: its fields are the encoder's configuration, `name` the one that it is listed under.
+    """A frozen dataclass with the encoder's configuration; `name` is its name in the list of encoders.
 
-    Output step t answers for the input step t - `output_delay`, which takes the frames that `subsampling` says: an
-    encoder looks ahead by answering late, and sees nothing that comes after. `width` is the size of its output. In
-    training its state forgets at random moments, on average `forget_steps` apart; 0 is never.
+    - `subsampling` says which frames each input step takes.
+    - `output_delay`: output step t is the answer to input step t - `output_delay`. An encoder looks ahead only by
+      answering late, and sees nothing after that.
+    - `width` is the size of its output.
+    - `forget_steps`: in training its state is forgotten at random moments, on average that many steps apart; 0 is
+      never.
     """
 
     @property
@@ -55,18 +58,19 @@ class Encoder(Protocol):
     def forget_steps(self) -> int: ...
 
     def encode(self, rows: PackedFrames, state: Any, layer_end: LayerEnd) -> Encoded:
-        """Hidden vectors at every output step, and the state to carry on with; called inside a compact Flax module.
+        """Hidden vectors at every output step, and the state to carry on with; call it inside a compact Flax module.
 
-        The state is a tree of arrays whose first axis is the batch. None and zeros are the state before anything was
-        heard. Every layer's output goes through `layer_end`. Computed in the dtype of the frames.
+        The state is a tree of arrays whose first axis is the batch. None and zeros both mean that nothing has been
+        heard yet. The output of every layer goes through `layer_end`. Everything is computed in the dtype of the
+        frames.
         """
         ...
 
 
 def steps_of(rows: PackedFrames, subsampling: Subsampling) -> tuple[Float[Array, "batch steps stacked"], Array]:
-    """The frames of every step side by side, and at which steps [batch, steps] an utterance begins.
+    """The frames of every step side by side, and whether an utterance begins there [batch, steps].
 
-    A step whose frames are not all of one utterance hears nothing: zeros.
+    A step whose frames do not all belong to one utterance is zero.
     """
     stride, window = subsampling.stride, subsampling.window
     steps = 1 + (rows.frames.shape[1] - window) // stride

@@ -1,8 +1,8 @@
 """The paper's encoder (§3.5): unidirectional LSTM layers at 33 Hz.
 
-The recurrence is a `lax.scan` whose input products are hoisted out of it, with a backward pass of its own: one scan
-backwards for the gates' gradients, then the recurrent weights' gradient as a single product over all steps. Computed in
-bfloat16, products are still added up, and cells kept, in float32.
+The recurrence is a `lax.scan`; the products of inputs and weights are computed before it. The backward pass is written
+by hand: one scan for the gates' gradients, then a single product over all steps for the recurrent weights' gradient.
+With bfloat16, products are still summed, and cells kept, in float32.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from mdasr.acoustic.encoders.interface import AnyArray, Encoded, LayerEnd, Packe
 from mdasr.core.schema import require_within
 from mdasr.frontend import LARGEST_DELAY, PAPER_STEPS, Subsampling
 
-LARGEST = 1 << 20  # cells of a layer: far above what anybody trains
+LARGEST = 1 << 20  # cells of a layer: far more than anybody trains
 LARGEST_UNROLL = 1000  # steps
 PAPER_CELLS = (1024, 1024, 1024, 1024, 768)
 
 
 @dataclass(frozen=True)
 class LSTM:
-    """Layers of so many `cells`; `unroll` steps of the recurrence are compiled as one, which changes its speed alone.
+    """LSTM layers with so many `cells` each; `unroll` steps are compiled as one, which changes the speed alone.
 
-    With `forget_steps`, the state forgets in training at random moments, so that the network does not learn the few
+    With `forget_steps`, the state is forgotten at random moments in training. Then the network does not learn the few
     sentences of a small corpus by heart.
     """
 
@@ -44,7 +44,7 @@ class LSTM:
 
     def __post_init__(self) -> None:
         if not self.cells:
-            raise ValueError("an LSTM needs a layer with cells")
+            raise ValueError("cells is empty; an LSTM needs at least one layer")
         for cells in self.cells:
             require_within("cells", cells, 1, LARGEST)
         require_within("output_delay", self.output_delay, 0, LARGEST_DELAY)
@@ -56,7 +56,7 @@ class LSTM:
         return self.cells[-1]
 
     def encode(self, rows: PackedFrames, state: Any, layer_end: LayerEnd) -> Encoded:
-        """As `Encoder.encode`; the state is a pair (hidden state, cells) a layer, each [batch, cells]."""
+        """Encode rows as `Encoder.encode` says; a layer's state is a pair (hidden state, cells) of [batch, cells]."""
         stacked, begins = steps_of(rows, self.subsampling)
         forgets = begins if rows.forget is None else begins | rows.forget
         keep = 1 - forgets.swapaxes(0, 1).astype(stacked.dtype)
@@ -71,7 +71,7 @@ class LSTM:
 
 
 def _cell(gates: Float[AnyArray, "batch gates"], c: Float[AnyArray, "batch cells"]) -> tuple[Array, Array, Array]:
-    """One LSTM step from its pre-activations, in the order input, forget, candidate, output (as PyTorch's)."""
+    """One LSTM step from its pre-activations, in PyTorch's order: input, forget, candidate, output."""
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
     c = f * c + i * g
@@ -89,9 +89,9 @@ def recurrence(
 ) -> tuple[Float[AnyArray, "steps batch cells"], Float[AnyArray, "batch cells"]]:
     """Run an LSTM layer whose input products (and biases) are already in `inputs`.
 
-    `keep` is 0 where a new utterance starts, so that the state before that step is forgotten, and 1 elsewhere. Returns
-    the hidden state of every step and the last cell state. `keep` gets no gradient. All are of one dtype but the cell
-    states, which are float32: they add up over hundreds of steps.
+    `keep` is 0 where a new utterance starts, so that the state before that step is forgotten, and 1 elsewhere; it gets
+    no gradient. Returns the hidden state of every step and the last cell state. All arrays have one dtype, but the cell
+    states are float32, because they add up over hundreds of steps.
     """
     outputs, _ = _recurrence_forward(inputs, weights, keep, h0, c0, unroll)
     return outputs
@@ -124,7 +124,7 @@ def _recurrence_backward(unroll, saved, gradients):
     def step(carry, now):
         d_h, d_c = carry
         d_h_out, k, *state = now
-        c, c_in, gates = (each.astype(jnp.float32) for each in state)
+        c, c_in, gates = (array.astype(jnp.float32) for array in state)
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         d_h = d_h + d_h_out
         tanh_c = jnp.tanh(c)
@@ -151,14 +151,14 @@ recurrence.defvjp(_recurrence_forward, _recurrence_backward)
 
 
 def _recurrent_init(key: Array, shape: tuple[int, int], dtype=jnp.float32) -> Array:
-    """An orthogonal block a gate, so that the state neither fades nor grows at the start."""
+    """An orthogonal block for each gate, so that the state neither fades nor grows at the start."""
     cells = shape[0]
     blocks = [nn.initializers.orthogonal()(k, (cells, cells), dtype) for k in jax.random.split(key, shape[1] // cells)]
     return jnp.concatenate(blocks, axis=1)
 
 
 def _bias_init(key: Array, shape: tuple[int], dtype=jnp.float32) -> Array:
-    """Zero, and one for the forget gate, so that gradients reach far back from the first step on."""
+    """Zero, but one for the forget gate, so that gradients reach far back from the first step on."""
     return jnp.zeros(shape, dtype).at[shape[0] // 4 : shape[0] // 2].set(1)
 
 
@@ -166,7 +166,7 @@ LayerState = tuple[Float[AnyArray, "batch _"], Float[AnyArray, "batch _"]]
 
 
 class LSTMLayer(nn.Module):
-    """A unidirectional LSTM layer over [steps, batch, width] with one bias a gate."""
+    """A unidirectional LSTM layer over [steps, batch, width], with one bias for each gate."""
 
     cells: int
     unroll: int = 1
@@ -185,6 +185,6 @@ class LSTMLayer(nn.Module):
         if state is None:
             zeros = jnp.zeros((x.shape[1], self.cells))
             state = (zeros.astype(x.dtype), zeros)
-        # The bias is added in float32, so that its gradient, a sum over all steps and rows, is one, too.
+        # The bias is added in float32, so that its gradient, a sum over all steps and rows, is float32, too.
         hs, last_c = recurrence((_dot(x, wx) + bias).astype(x.dtype), wh, keep, *state, self.unroll)
         return hs, (hs[-1], last_c)

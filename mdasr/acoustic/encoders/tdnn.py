@@ -1,7 +1,7 @@
 """A time-delay network (Waibel et al., 1989; Peddinti et al., 2015): dilated convolutions over time at 33 Hz.
 
-Every layer looks back alone, and the whole network looks ahead by its output delay, as an LSTM does: so it streams.
-Layers are normalised over their units (Ba et al., 2016), not over a batch, so that devices agree with each other.
+Every layer looks back only. The whole network looks ahead by its output delay, as an LSTM does, so it can stream.
+Layers are normalised over their units (Ba et al., 2016) and not over a batch, so that all devices compute the same.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from mdasr.acoustic.encoders.interface import Encoded, LayerEnd, PackedFrames, s
 from mdasr.core.schema import require_within
 from mdasr.frontend import LARGEST_DELAY, PAPER_STEPS, Subsampling
 
-LARGEST = 1 << 20  # units, far above what anybody trains
-TAPS = 3  # steps that a layer takes together
-NEVER = -(1 << 30)  # the step of a beginning that lies before all steps at hand
+LARGEST = 1 << 20  # units of a layer: far more than anybody trains
+TAPS = 3  # steps that a layer combines
+NEVER = -(1 << 30)  # stands for an utterance that began before all steps at hand
 
 
 @dataclass(frozen=True)
 class TDNN:
-    """Layers of so many rectified `units`, whose three taps lie `dilations` steps apart.
+    """Layers of rectified `units`; the three taps of each layer lie `dilations` steps apart.
 
-    The network sees twice the sum of the dilations, in steps of 30 ms. With an output delay of half of that it sees as
+    The network sees twice the sum of the dilations, in steps of 30 ms. With an output delay of half of that, it sees as
     far ahead as back.
     """
 
@@ -37,7 +37,7 @@ class TDNN:
     name: Literal["tdnn"] = "tdnn"
 
     subsampling: ClassVar[Subsampling] = PAPER_STEPS
-    forget_steps: ClassVar[int] = 0  # what it can remember is bounded by its layers
+    forget_steps: ClassVar[int] = 0  # its layers limit what it can remember
 
     def __post_init__(self) -> None:
         if not self.units or len(self.units) != len(self.dilations):
@@ -52,16 +52,16 @@ class TDNN:
         return self.units[-1]
 
     def encode(self, rows: PackedFrames, state: Any, layer_end: LayerEnd) -> Encoded:
-        """As `Encoder.encode`; the state is the past input of every layer, each [batch, steps, width]."""
+        """Encode rows as `Encoder.encode` says; the state of each layer is its past input [batch, steps, width]."""
         stacked, begins = steps_of(rows, self.subsampling)
         x, begins = stacked.swapaxes(0, 1), begins.swapaxes(0, 1)
         steps = jnp.arange(len(x))[:, None]
-        began = lax.cummax(jnp.where(begins, steps, NEVER))  # at which step the utterance of each step began
+        began = lax.cummax(jnp.where(begins, steps, NEVER))  # the step at which the utterance of each step began
         last = []
         for layer, (units, dilation) in enumerate(zip(self.units, self.dilations)):
-            heard = _joined(state[layer].swapaxes(0, 1).astype(x.dtype) if state else None, x, dilation)
-            taps = [_delayed(heard, dilation * tap, steps, began) for tap in range(TAPS)]
-            last.append(_remembered(heard, len(heard) - len(x), began[-1]))
+            inputs = _joined(state[layer].swapaxes(0, 1).astype(x.dtype) if state else None, x, dilation)
+            taps = [_delayed(inputs, dilation * tap, steps, began) for tap in range(TAPS)]
+            last.append(_remembered(inputs, len(inputs) - len(x), began[-1]))
             x = nn.Dense(units, dtype=x.dtype, name=f"tdnn_{layer}")(jnp.concatenate(taps, axis=-1))
             x = nn.relu(nn.LayerNorm(dtype=x.dtype, name=f"norm_{layer}")(x))
             x = layer_end(x, layer)
@@ -71,19 +71,19 @@ class TDNN:
 def _joined(
     past: Float[Array, "past batch width"] | None, x: Float[Array, "steps batch width"], dilation: int
 ) -> Float[Array, "all batch width"]:
-    """A layer's input with what came before it: zeros at the beginning of a stream."""
+    """A layer's input after its past input, which is zero at the beginning of a stream."""
     return jnp.concatenate([jnp.zeros((dilation * (TAPS - 1), *x.shape[1:]), x.dtype) if past is None else past, x])
 
 
 def _delayed(
-    heard: Float[Array, "all batch width"], delay: int, steps: Array, began: Array
+    inputs: Float[Array, "all batch width"], delay: int, steps: Array, began: Array
 ) -> Float[Array, "steps batch width"]:
-    """The input so many steps ago; zeros where that was another utterance's."""
-    first = len(heard) - len(steps) - delay
-    return jnp.where((steps - delay >= began)[..., None], heard[first : first + len(steps)], 0)
+    """The input `delay` steps ago; zero where that belonged to another utterance."""
+    first = len(inputs) - len(steps) - delay
+    return jnp.where((steps - delay >= began)[..., None], inputs[first : first + len(steps)], 0)
 
 
-def _remembered(heard: Float[Array, "all batch width"], past: int, began: Array) -> Float[Array, "batch past width"]:
-    """The last steps of a layer's input, without those of utterances that are over."""
-    steps = jnp.arange(len(heard) - past, len(heard))[:, None] - past
-    return jnp.where((steps >= began)[..., None], heard[len(heard) - past :], 0).swapaxes(0, 1)
+def _remembered(inputs: Float[Array, "all batch width"], past: int, began: Array) -> Float[Array, "batch past width"]:
+    """The last steps of a layer's input, with zeros for utterances that have ended."""
+    steps = jnp.arange(len(inputs) - past, len(inputs))[:, None] - past
+    return jnp.where((steps >= began)[..., None], inputs[len(inputs) - past :], 0).swapaxes(0, 1)
