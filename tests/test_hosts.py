@@ -219,7 +219,11 @@ def come(place: Place, wait_s: float) -> str:
 
 @pytest.mark.parametrize(
     ("coming", "outcome"),
-    [((0, 1, 2, 3), "all there"), ((0, 2), "process 1, 3 of 4 did not reach"), ((1, 3), "process 0 of 4 did not reach")],
+    [
+        ((0, 1, 2, 3), "all there"),
+        ((0, 2), "process 1, 3 of 4 did not reach"),
+        ((1, 3), "process 0 of 4 did not reach"),
+    ],
 )
 def test_those_who_do_not_come_are_named_by_all_who_do(coming, outcome):
     coordinator = f"localhost:{free_port()}"
