@@ -1,7 +1,7 @@
-"""§3.4: features at 100 Hz, global normalisation, and which frames a step of the network takes.
+"""§3.4: features at 100 Hz, global normalisation, and the frames of each step of the network.
 
 Frame i covers samples [160 i, 160 i + 512); nothing is padded. "10 msec overlap between neighboring frames" is read as
-a hop of 10 ms. The paper's steps take four frames, and begin at every third: three hops make its 30 ms.
+a hop of 10 ms. A step of the paper takes four frames and begins at every third frame: three hops are its 30 ms.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from mdasr.core.waveforms import RATE_HZ, checked
 
 WINDOW = 512  # samples: 32 ms
 HOP = 160  # samples: 10 ms
-FFT_SIZE = 1024  # with 512 points one of the 128 filters would be empty
+FFT_SIZE = 1024  # with 512 points, one of the 128 filters would be empty
 BANDS = 128
 LOW_HZ, HIGH_HZ = 125.0, 7500.0
-FLOOR = 1e-6  # added to a band's power; rounding to 16 bits leaves about 1e-7 there
+FLOOR = 1e-6  # added to a band's power; rounding to 16 bits adds about 1e-7 to it
 CEPSTRA = 20
-LARGEST_DELAY = 1000  # steps by which a network's output may lag
+LARGEST_DELAY = 1000  # the most steps by which a network's output may be late
 
 _BLOCK = 64  # frames transformed at once: they stay in a core's cache, which doubles the speed
-Count = TypeVar("Count")  # of samples, frames or steps: a whole number, or an array of them by numpy or jax
+Count = TypeVar("Count")  # of samples, frames or steps: a whole number, or an array of them (numpy or jax)
 
 
 def num_frames(samples: Count) -> Count:
-    """Number of whole 32 ms frames in a waveform of `samples` at 16 kHz."""
+    """The number of whole 32 ms frames in a waveform of `samples` at 16 kHz."""
     return _positive(1 + (samples - WINDOW) // HOP)  # type: ignore[operator]
 
 
@@ -46,9 +46,9 @@ def _positive(count: Any) -> Any:
 
 @dataclass(frozen=True)
 class Subsampling:
-    """Which frames a network's step takes: step t takes frames [`stride` t, `stride` t + `window`).
+    """The frames of each step of a network: step t takes frames [`stride` t, `stride` t + `window`).
 
-    Its label is what is said at the centre of frame `stride` t + `label_frame`.
+    The label of step t is the phone at the centre of frame `stride` t + `label_frame`.
     """
 
     stride: int = 3
@@ -61,19 +61,19 @@ class Subsampling:
         return self.stride * HOP
 
     def num_steps(self, frames: Count) -> Count:
-        """Whole steps in so many frames."""
+        """The number of whole steps in `frames` frames."""
         return _positive(1 + (frames - self.window) // self.stride)  # type: ignore[operator]
 
     def num_frames(self, steps: Count) -> Count:
-        """Fewest frames that hold so many steps."""
+        """The smallest number of frames that hold `steps` steps."""
         return (self.stride * (steps - 1) + self.window) * (steps > 0)  # type: ignore[operator, return-value]
 
     def steps_in(self, samples: Count) -> Count:
-        """Whole steps in a waveform of so many samples at 16 kHz."""
+        """The number of whole steps in a waveform of `samples` at 16 kHz."""
         return self.num_steps(num_frames(samples))
 
     def label_centres(self, steps: int) -> Int[np.ndarray, " steps"]:
-        """Sample at the centre of each step's label frame."""
+        """The sample at the centre of each step's label frame."""
         return HOP * (self.stride * np.arange(steps) + self.label_frame) + WINDOW // 2
 
 
@@ -81,25 +81,25 @@ PAPER_STEPS = Subsampling()  # §3.4: four frames stacked, every third position 
 
 
 def num_samples(frames: int) -> int:
-    """Fewest samples at 16 kHz that hold so many frames (1 or more)."""
+    """The smallest number of samples at 16 kHz that hold `frames` frames (1 or more)."""
     return HOP * (frames - 1) + WINDOW
 
 
 @cache
 def hann() -> Float[np.ndarray, " 512"]:
-    """The periodic window of a frame, float32."""
+    """The periodic Hann window of a frame, float32."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
 
 
 def powers(spectrum: Any) -> Any:
-    """The squares of a complex spectrum's magnitudes [frames, 513], in numpy or in jax.numpy."""
+    """The squared magnitudes of a complex spectrum [frames, 513], in numpy or in jax.numpy."""
     power = spectrum.real**2
     power += spectrum.imag**2
     return power
 
 
 def log_powers(bands: Any, xp: ModuleType = np) -> Any:
-    """Natural logarithm of the powers in bands [frames, 128], above `FLOOR`; `xp` is numpy or jax.numpy."""
+    """The natural logarithm of the powers in bands [frames, 128] plus `FLOOR`. `xp` is numpy or jax.numpy."""
     return xp.log(bands + np.float32(FLOOR))
 
 
@@ -107,8 +107,8 @@ def log_powers(bands: Any, xp: ModuleType = np) -> Any:
 def mel_filters(warp: float = 1.0) -> Float[np.ndarray, "513 128"]:
     """Triangular filters of height 1, equally spaced on the scale 2595 log10(1 + f/700) (O'Shaughnessy).
 
-    Their edges are multiplied by `warp` up to 4.8 kHz and meet the unwarped ones again at 8 kHz: above 1, what is
-    heard seems to come from a longer vocal tract (Jaitly and Hinton, 2013).
+    Up to 4.8 kHz, their edges are multiplied by `warp`; from there to 8 kHz they return to the unwarped edges. With a
+    `warp` above 1, speech seems to come from a longer vocal tract (Jaitly and Hinton, 2013).
     """
     low_mel, high_mel = (2595 * np.log10(1 + hz / 700) for hz in (LOW_HZ, HIGH_HZ))
     edges_mel = np.linspace(low_mel, high_mel, BANDS + 2)
@@ -122,15 +122,15 @@ def mel_filters(warp: float = 1.0) -> Float[np.ndarray, "513 128"]:
 
 @cache
 def _sparse_filters(warp: float) -> scipy.sparse.csr_array:
-    """[128, 513]: a bin lies in two filters at most, and a dense product would start threads in every worker."""
+    """The filters as a sparse array [128, 513]. A dense product would be slower, and start threads in every worker."""
     return scipy.sparse.csr_array(mel_filters(warp).T)
 
 
 def log_mel(wave: Float[np.ndarray, " samples"], warp: float = 1.0) -> Float[np.ndarray, "frames 128"]:
-    """Natural logarithm of the power in 128 mel bands, float32, for a 16 kHz waveform in [-1, 1).
+    """The natural logarithm of the power in 128 mel bands, float32, for a 16 kHz waveform in [-1, 1).
 
-    Periodic Hann window, 1024-point transform; `warp` as in `mel_filters`. A waveform shorter than one
-    window has no frames. ValueError as `waveforms.checked` says.
+    It uses a periodic Hann window and a 1024-point transform; `warp` is as in `mel_filters`. A waveform shorter than
+    one window has no frames. Raises ValueError as `waveforms.checked`.
     """
     wave = checked(wave)
     frames = num_frames(len(wave))
@@ -150,24 +150,24 @@ def log_mel(wave: Float[np.ndarray, " samples"], warp: float = 1.0) -> Float[np.
 
 @dataclass(frozen=True, eq=False)
 class FeatureStats:
-    """Mean and standard deviation of every band over a training set: what "globally normalized" refers to."""
+    """The mean and standard deviation of every band over a training set, for the paper's "globally normalized"."""
 
     mean: Float[np.ndarray, " bands"]
     std: Float[np.ndarray, " bands"]
 
     def write(self, path: Path) -> None:
-        """Write both as JSON; read back, every float32 is the same."""
+        """Write both as JSON. `read` gives the same float32 values."""
         fields = {"mean": self.mean.tolist(), "std": self.std.tolist()}
         path.write_text(json.dumps(fields, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path, width: int) -> FeatureStats:
-        """Read what `write` wrote of so many bands; ValueError where a field is missing or of another length."""
+        """Read a file of `write` with `width` bands. Raises ValueError for a missing field or one of another length."""
         try:
             fields = read_json(path, "feature statistics (training writes them)")
             stats = cls(*(np.asarray(fields[name], np.float32) for name in ("mean", "std")))
         except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise ValueError(f"{path}: not feature statistics ({error!r}); they are written by training") from error
+            raise ValueError(f"{path}: not feature statistics ({error!r}); training writes them") from error
         finite = np.isfinite([*stats.mean.ravel(), *stats.std.ravel()]).all()
         if stats.mean.shape != (width,) or stats.std.shape != (width,) or not (finite and np.all(stats.std > 0)):
             raise ValueError(f"{path}: fields mean and std must be {width} numbers each, std above 0; train again")
@@ -175,10 +175,10 @@ class FeatureStats:
 
 
 def feature_stats(features: Iterable[Float[np.ndarray, "_ bands"]]) -> FeatureStats:
-    """Statistics over the frames of all the arrays [frames, bands] of an iterable; it is read once.
+    """Compute the statistics over the frames of all arrays [frames, bands] of an iterable, which is read once.
 
-    Sums are kept in float64. A band that never changes gets a standard deviation of 1.
-    ValueError without any frame.
+    Sums are kept in float64. A band that never changes gets a standard deviation of 1. Raises ValueError where there is
+    no frame.
     """
     count, total, squares = 0, np.zeros(1), np.zeros(1)
     for array in features:
@@ -200,17 +200,17 @@ def normalize(features: Float[np.ndarray, "frames bands"], stats: FeatureStats) 
 
 
 def cepstra(features: Float[np.ndarray, "frames bands"], count: int = 13) -> Float[np.ndarray, "frames count"]:
-    """The first `count` coefficients of the orthonormal DCT-II of log-mel frames: what the aligner models."""
+    """The first `count` coefficients of the orthonormal DCT-II of log-mel frames. The aligner models these."""
     return scipy.fft.dct(features, type=2, norm="ortho", axis=1)[:, :count]
 
 
 def add_deltas(
     features: Float[np.ndarray, "frames dim"], order: int = 2, reach: int = 2
 ) -> Float[np.ndarray, "frames dims"]:
-    """Features with their time derivatives up to `order` beside them: [frames, dim * (order + 1)].
+    """Append the time derivatives up to `order` to the features: [frames, dim * (order + 1)].
 
-    Each derivative is the slope of a line fitted to 2 * `reach` + 1 frames (as in the HTK Book);
-    beyond the edges the first and the last frame are repeated.
+    Each derivative is the slope of a line fitted to 2 * `reach` + 1 frames (as in the HTK Book). Before the first frame
+    and after the last one, these two are repeated.
     """
     if not len(features):
         return np.empty((0, features.shape[1] * (order + 1)), np.float32)
@@ -226,9 +226,9 @@ def add_deltas(
 
 @dataclass(frozen=True)
 class FeatureKind:
-    """What a frame of features is: `width` numbers, made of the log-mel frames up to `margin` before and after it.
+    """A kind of features: a frame has `width` numbers, made from log-mel frames up to `margin` before and after it.
 
-    `make` takes log-mel frames [frames + 2 `margin`, 128], and numpy or jax.numpy, whose arrays they are.
+    `make` takes log-mel frames [frames + 2 `margin`, 128], and the module of these arrays, numpy or jax.numpy.
     """
 
     width: int
@@ -242,13 +242,13 @@ def _as_they_are(mel: Any, xp: Any) -> Any:
 
 @cache
 def _cosines() -> Float[np.ndarray, "bands cepstra"]:
-    """The orthonormal DCT-II that leads from log-mel bands to cepstra, as a matrix."""
+    """The matrix of the orthonormal DCT-II from log-mel bands to cepstra."""
     return scipy.fft.dct(np.eye(BANDS, dtype=np.float32), type=2, norm="ortho", axis=1)[:, :CEPSTRA]
 
 
 def _with_slopes(mel: Any, xp: Any) -> Any:
     """Cepstra with first and second derivatives, each the slope of a line over five frames (the HTK Book, §5.9)."""
-    # On a CPU not as a product, which would start threads in every worker.
+    # On a CPU, a matrix product would start threads in every worker.
     parts = [cepstra(mel, CEPSTRA) if xp is np else xp.dot(mel, _cosines(), precision="highest")]
     for _ in range(2):
         before = parts[-1]
@@ -264,22 +264,22 @@ FEATURES = {
 
 
 def feature_kind(name: str) -> FeatureKind:
-    """The kind of features that is called so; ValueError names those that there are."""
+    """Return the kind of features called `name`. Raises ValueError, which lists the known names."""
     if name not in FEATURES:
-        raise ValueError(f"no features are called {name!r}; there are {', '.join(FEATURES)}")
+        raise ValueError(f"there are no features called {name!r}; choose one of {', '.join(FEATURES)}")
     return FEATURES[name]
 
 
 def frames_of(mel: Float[np.ndarray, "frames 128"], name: str) -> Float[np.ndarray, "frames width"]:
-    """Features of the kind called `name`, from the log-mel frames of a whole utterance."""
+    """Make features of the kind called `name` from the log-mel frames of a whole utterance."""
     kind = feature_kind(name)
     return frames_between(mel, kind, 0, len(mel), np) if len(mel) else np.zeros((0, kind.width), np.float32)
 
 
 def frames_between(mel: Any, kind: FeatureKind, first: Any, end: Any, xp: Any) -> Any:
-    """Features [frames, width] from log-mel frames, of which an utterance has those from `first` up to `end`.
+    """Make features [frames, width] from log-mel frames, where an utterance has the frames [`first`, `end`).
 
-    Beyond its ends the first and the last are repeated. `xp` is the module of the arrays, numpy or jax.numpy.
+    Outside the utterance, its first and last frames are repeated. `xp` is the module of the arrays, numpy or jax.numpy.
     """
     if not kind.margin:
         return kind.make(mel, xp)

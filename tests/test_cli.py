@@ -131,7 +131,7 @@ def test_import_tells_what_it_set_aside(recording, tmp_path, capsys):
         ("tree show no b-ae+t", "no: no such tree of CDPhones (`mdasr train` writes a model's tree.txt)"),
         ("tree show model b-ae+t", "the tree has no phone 'B'; it has AA S SIL"),
         ("perturb no out.wav", "no: no such file; a recording should be there (WAV,"),
-        ("perturb words.txt out.wav", "words.txt: damaged, or no audio that libsndfile or FFmpeg knows"),
+        ("perturb words.txt out.wav", "words.txt: damaged, or not a format that libsndfile or FFmpeg knows"),
         ("perturb in.wav out.what", "out.what: no format is called WHAT; write .wav or .flac"),
         ("perturb in.wav out.wav --noises no", "no: not a folder; give one that holds noise recordings"),
         ("evaluate model toy --against no", "no: no such result of `mdasr evaluate --json`"),
@@ -165,7 +165,7 @@ def test_transcribe_goes_on_after_what_is_no_recording(things, monkeypatch, caps
     printed = capsys.readouterr()
     missing, other = (line for line in printed.err.splitlines() if line.startswith("mdasr transcribe: "))
     assert "no.wav: no such file; a recording should be there" in missing
-    assert "words.txt: damaged, or no audio that libsndfile or FFmpeg knows" in other
+    assert "words.txt: damaged, or not a format that libsndfile or FFmpeg knows" in other
     assert printed.out.startswith("in.wav\t")
 
 

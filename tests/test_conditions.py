@@ -48,8 +48,8 @@ def test_a_codec_by_name_and_rate():
     ("text", "message"),
     [
         ("loud", "write clean, 8khz, noise:SNR_DB"),
-        ("noise", "'' is no number"),
-        ("mp3:fast", "'fast' is no number"),
+        ("noise", "'' is not a number"),
+        ("mp3:fast", "'fast' is not a number"),
         ("mp3:1", "kbps"),
         ("noise:10", "noises"),
     ],

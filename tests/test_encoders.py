@@ -215,7 +215,7 @@ def test_what_is_not_there_is_named(encoder):
         read_encoder({"name": "conformer"}, "field encoder")
     with pytest.raises(ValueError, match=r"needs the fields .*'dilations'.* but has .*'cells'"):
         read_encoder({"name": "tdnn", "cells": [8]}, "field encoder")
-    with pytest.raises(ValueError, match="no features are called 'mfcc'; there are log_mel, cepstra"):
+    with pytest.raises(ValueError, match="there are no features called 'mfcc'; choose one of log_mel, cepstra"):
         ModelConfig(encoder, 5, features="mfcc")
     with pytest.raises(ValueError, match="no encoder called 'conformer'; there are lstm, tdnn"):
         override(MINI, ["encoder=conformer"])

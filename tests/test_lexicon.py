@@ -124,15 +124,18 @@ def test_long_lists_are_cut():
     [
         ("a AH\nb\n", r"lexicon\.txt:2: 'b' has no phones"),
         ("a AH\n\nb SIL B\n", r"lexicon\.txt:3: 'b' has SIL among its phones"),
-        ("a\t0.99\t0.15\t1.42\t0.89\tEY\n", r"lexicon\.txt:1: '0.99' is no phone; of Montreal Forced Aligner"),
-        ("a\tmany\tAH\n", r"lexicon\.txt:1: 'many' is no probability"),
+        (
+            "a\t0.99\t0.15\t1.42\t0.89\tEY\n",
+            r"lexicon\.txt:1: '0.99' is not a phone; convert dictionaries",
+        ),
+        ("a\tmany\tAH\n", r"lexicon\.txt:1: 'many' is not a probability"),
         ("a\t0\tAH\n", r"lexicon\.txt:1: 'a' has the probability 0; it must be above 0"),
         ("a\tnan\tAH\n", r"lexicon\.txt:1: 'a' has the probability nan"),
         ("a\t0.5\tAH\na\t0.2\tAH\n", r"lexicon\.txt:2: 'a' has the same pronunciation"),
         ("a\t0.5\tAH\na  EY\n", r"lexicon\.txt:2: 'a' has a probability on one line and none on another"),
         ("a\t0.9\tAH\na\t0.9\tEY\n", r"lexicon\.txt: .*'a' add up to more than 1"),
-        ("#0 AH\n", r"lexicon\.txt:1: '#0' is no word"),
-        ("two words\t1\tAH\n", r"lexicon\.txt:1: 'two words' is no word: it is empty or has white space"),
+        ("#0 AH\n", r"lexicon\.txt:1: '#0' is not a word"),
+        ("two words\t1\tAH\n", r"lexicon\.txt:1: 'two words' is not a word: it is empty or has white space"),
         ("a #AH\n", r"lexicon\.txt:1: 'a' has no phones"),
         (";;; nothing\n", r"lexicon\.txt: no pronunciations"),
     ],
@@ -160,8 +163,8 @@ def test_other_encodings_are_refused(tmp_path):
     [
         ({"a": ()}, "'a' has no pronunciation"),
         ({"a": ((("AH",), 0.5), (("AH",), 0.5))}, "same pronunciation twice"),
-        ({"": ((("AH",), 1.0),)}, "is no word"),
-        ({"a": ((("A H",), 1.0),)}, "no name for a phone"),
+        ({"": ((("AH",), 1.0),)}, "is not a word"),
+        ({"a": ((("A H",), 1.0),)}, "cannot be the name of a phone"),
     ],
 )
 def test_bad_entries_are_refused(entries, message):

@@ -116,7 +116,7 @@ def test_a_vocabulary_file_closes_or_opens_the_vocabulary(tmp_path, capsys):
     assert main(["lm", "perplexity", str(arpa), text]) == 0
     assert "4 words in 2 sentences, 1 as <unk>" in capsys.readouterr().out
     for content, message in (
-        ("a\nB\n", "words:2: 'B' would be written 'b'"),
+        ("a\nB\n", "words:2: 'B' is 'b' in normalised text"),
         ("a\n4\n", "words:2: digits"),
         ("\n", "no words"),
     ):

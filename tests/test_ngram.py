@@ -323,9 +323,9 @@ def test_kaldilm_reads_the_arpa_and_gives_the_same_probabilities(tmp_path):
         ("\tb </s>", "\tb </s>\t1e99", 16, "1e99 is not finite"),
         ("\tb </s>", "\tb </s>\tb", 16, "'b' is not a number"),
         ("\t<s>\t", "\ta\t", 10, "the 1-grams lack <s>"),
-        ("\ta\t", "\tb\t", 9, "this 1-gram stands on an earlier line already"),
+        ("\ta\t", "\tb\t", 9, "this 1-gram is on an earlier line, too"),
         ("\tb </s>", "\t</s> b", None, None),
-        ("\tb </s>", "\ta c", 16, "stands on an earlier line"),
+        ("\tb </s>", "\ta c", 16, "is on an earlier line"),
         ("-99.0\t", "minus\t", 6, "'minus' is not a number"),
         ("-99.0\t", "nan\t", 6, "nan is not finite"),
         ("-99.0\t", "0.5\t", 6, "0.5 is above 0"),
@@ -352,7 +352,7 @@ def test_an_ngram_without_its_history_is_refused(tmp_path):
     lines = train_ngrams(SMALL, 3).to_arpa().splitlines()
     orphaned = [line for line in lines if "\ta b" not in line or line.endswith("</s>")]
     path.write_text("\n".join(orphaned).replace("ngram 2=5", "ngram 2=4") + "\n")
-    with pytest.raises(ValueError, match=r"the first 2 words of this 3-gram are no 2-gram here"):
+    with pytest.raises(ValueError, match=r"the file has no 2-gram of the first 2 words of this 3-gram"):
         read_arpa(path)
 
 

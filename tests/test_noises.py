@@ -113,7 +113,7 @@ def test_what_is_used_of_several_channels_must_be_sound(tmp_path):
     tone = np.sin(np.arange(4800) / 7).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", np.stack([0 * tone, tone], axis=1), 16_000)
     assert len(read_noises(tmp_path)["a.wav"]) == 4800
-    with pytest.raises(ValueError, match=r"a\.wav: is digital silence in what is used"):
+    with pytest.raises(ValueError, match=r"a\.wav: is digital silence \(in the channels that are used"):
         read_responses(tmp_path)
     soundfile.write(tmp_path / "a.wav", np.stack([tone, -tone], axis=1), 48_000)
     assert len(read_responses(tmp_path)["a.wav"]) == 1600

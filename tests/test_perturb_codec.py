@@ -208,7 +208,7 @@ def test_samples_beyond_full_scale_are_clipped_not_wrapped():
         (("speex", 13), "name 'speex' must be one of mp3, aac, opus, sbc"),
         (("mp3", 0), "kbps 0 of mp3 must be a whole number from 8 to 160"),
         (("amr", 12), "kbps 12 of amr must be 4.75 or 5.15"),
-        (("mp3", 32, "default", PacketLoss(0.1)), "only opus has"),
+        (("mp3", 32, "default", PacketLoss(0.1)), "only opus can"),
         (("sbc", 55), "bitpool"),
     ],
 )

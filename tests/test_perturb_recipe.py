@@ -193,7 +193,7 @@ def test_evaluation_rooms_are_apart_from_training_rooms():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 3}, "version 3, but this release replays version 2 alone"),
+        ({"version": 3}, "version 3, but this release replays only version 2"),
         ({"version": None}, "version None, but"),
         ({"narrowband": "yes"}, "narrowband must be true or false, not 'yes'"),
         ({"pitch": 1}, "needs the fields"),
@@ -231,7 +231,7 @@ def test_a_recipe_that_cannot_be_replayed_names_the_field(change, message):
 def test_text_that_is_no_recipe_is_refused():
     with pytest.raises(ValueError, match="recipe: not JSON"):
         Recipe.from_json("{")
-    with pytest.raises(ValueError, match="a JSON object is needed, not list"):
+    with pytest.raises(ValueError, match="must be a JSON object, not list"):
         Recipe.from_json("[]")
 
 
@@ -243,7 +243,7 @@ def test_text_that_is_no_recipe_is_refused():
         ({"codecs": ()}, "codecs is empty"),
         ({"warp": (1.1, 0.9)}, "warp .* must run from low to high"),
         ({"room_indices": (5, 5)}, "room_indices"),
-        ({"noise_probability": 0.5}, "need noises"),
+        ({"noise_probability": 0.5}, "noises is empty"),
     ],
 )
 def test_an_impossible_policy_is_refused(fields, message):

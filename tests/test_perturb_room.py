@@ -247,7 +247,7 @@ def test_measured_rooms_are_drawn_from_seed_and_index():
     assert drawn[7] == draw_measured_room(7, 0, ("a", "b", "c"), SNIPPETS) != draw_measured_room(7, 1, "abc", SNIPPETS)
     assert {r.response for r in drawn} == set("abc") and {len(r.sources) for r in drawn} == set(range(5))
     assert all(0 <= r.snr_db <= 30 for r in drawn)
-    with pytest.raises(ValueError, match="no responses"):
+    with pytest.raises(ValueError, match="needs measured responses"):
         draw_measured_room(0, 0, (), SNIPPETS)
     with pytest.raises(ValueError, match="no noise snippets"):
         draw_measured_room(0, 0, ("a",), (), RoomRanges(sources=(1, 1)))

@@ -226,7 +226,7 @@ def test_a_corpus_that_changes_under_a_training_is_named(corpus, tmp_path):
     with pytest.raises(ValueError, match=r"toy: the corpus changed while it was in use: .*is not a corpus"):
         check_corpora(pool)
     toy_corpus(tmp_path / "toy", [0.8, 1.1])
-    with pytest.raises(ValueError, match=r"toy: the corpus changed while it was in use .*put the corpus back"):
+    with pytest.raises(ValueError, match=r"toy: the corpus changed while it was in use .*restore the corpus"):
         check_corpora(pool)
 
 

@@ -260,7 +260,7 @@ def test_a_shard_that_fails_says_which_and_why(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RuntimeError, match=r"(?s)Dictation dev, shard 0 of 1.*NotADirectoryError"):
         embedded.make(tmp_path / "file" / "below", "Dictation", "dev", words=10, workers=1)
-    with pytest.raises(ValueError, match="no split 'valid'"):
+    with pytest.raises(ValueError, match="there is no split 'valid'"):
         embedded.make(tmp_path / "corpus", "Dictation", "valid")
     with pytest.raises(ValueError, match="no domain 'Radio'"):
         embedded.make(tmp_path / "corpus", "Radio", "train")

@@ -1,7 +1,7 @@
-"""Phones with times for recordings that have nothing but transcripts, and how good such times are (§3.5).
+"""Alignment of recordings that have only transcripts, and the accuracy of such alignments (§3.5).
 
-Alignments become a sidecar of each corpus. They are made on unperturbed speech; perturbations keep time, so
-that the labels stay valid.
+The alignments are a sidecar of each corpus. They are made on unperturbed speech. Perturbations do not shift times, so
+the labels stay valid.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Alignments, Corpus, Utterance, write_alignments
 from mdasr.language.lexicon import SILENCE, Lexicon
 
-VERSION = 1  # raise it where the same options would give other alignments
-_BOUNDARY = (frontend.WINDOW - frontend.HOP) // 2  # from a frame's start to halfway from the centre before to its own
+VERSION = 1  # raise it with a change after which the same options give other alignments
+_BOUNDARY = (frontend.WINDOW - frontend.HOP) // 2  # from a frame's start to halfway between the last centre and its own
 
 Features: TypeAlias = Callable[[Utterance], Float32[np.ndarray, "frames dim"]]
 
 
 @dataclass(frozen=True)
 class AlignReport:
-    """What `align` did; `name` is the sidecar's, `failed` holds (utterance's key, reason).
+    """The result of `align`. `name` is the sidecar's name, and `failed` holds (utterance's key, reason).
 
-    `log_likelihoods` are those of the best paths a frame, one an iteration of the training; empty where the
-    sidecars were there already.
+    `log_likelihoods` has one value for each iteration of the training: that of the best paths, for each frame. It is
+    empty where the sidecars existed before.
     """
 
     name: str
@@ -49,12 +49,12 @@ class AlignReport:
 
 
 def align(corpora: Sequence[Corpus], lexicon: Lexicon, options: AlignerOptions | None = None) -> AlignReport:
-    """Train an aligner on `corpora` together and write each corpus' sidecar, named `AlignReport.name`.
+    """Train one aligner on all `corpora` and write each corpus' sidecar, named `AlignReport.name`.
 
-    The name stands for the corpora, the options and the words' pronunciations; sidecars of that name are not
-    made again. An utterance that cannot be aligned gets an empty alignment with the reason: words without
-    pronunciation, too few frames, words that do not fit the sound. The same call gives the same bits.
-    Raises ValueError where nothing can be aligned at all.
+    The name is a digest of the corpora, the options and the words' pronunciations. Existing sidecars of that name are
+    not made again. An utterance that cannot be aligned gets an empty alignment with the reason. Reasons are words
+    without pronunciation, too few frames, and words that do not fit the sound. The same call gives the same bits.
+    Raises ValueError where no utterance at all can be aligned.
     """
     options = options or AlignerOptions()
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
@@ -74,10 +74,10 @@ def align(corpora: Sequence[Corpus], lexicon: Lexicon, options: AlignerOptions |
 
 
 def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Features:
-    """The aligner's features of an utterance, as a function: cepstra normalised by speaker, and derivatives.
+    """Return a function from an utterance to the aligner's features: cepstra normalised by speaker, and derivatives.
 
-    Bands above what the narrowest recording holds are left out of all of them, so that one model can align 8
-    and 16 kHz recordings. Reads every recording once, for the speakers' means and deviations.
+    All recordings use only the bands that the narrowest recording has, so that one model can align 8 and 16 kHz
+    recordings. Every recording is read once here, for the speakers' means and deviations.
     """
     narrowest_hz = min(utterance.source_rate_hz for corpus in corpora for utterance in corpus)
     bands = usable_bands(narrowest_hz)
@@ -104,7 +104,7 @@ def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Feature
 
 
 def usable_bands(rate_hz: int) -> int:
-    """How many mel bands, from the lowest, lie wholly within what a recording at `rate_hz` can hold."""
+    """The number of mel bands, from the lowest, that are completely below the limit of recordings at `rate_hz`."""
     highest_bin = 0.45 * rate_hz * frontend.FFT_SIZE / RATE_HZ
     reach = frontend.FFT_SIZE // 2 - np.argmax(frontend.mel_filters()[::-1] > 0, axis=0)
     return int((reach <= highest_bin).sum())
@@ -122,7 +122,7 @@ def _training_set(
 
 
 def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Alignment:
-    """Align one utterance; where that fails, no phones and the reason."""
+    """Align one utterance. If that fails, the result has no phones but the reason."""
     try:
         graph = transcript_graph(utterance.text, aligner.lexicon, aligner.options)
         path, _ = aligner.best_path(x := features(utterance), graph)
@@ -137,7 +137,7 @@ def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Ali
 def alignment_of_path(
     path: Int[np.ndarray, " frames"], graph: UtteranceGraph, utterance: Utterance, begins: Int[np.ndarray, " frames"]
 ) -> Alignment:
-    """The phones along a path, whose frames begin at samples `begins`: halfway between the centres around that."""
+    """The phones along a path. Its frames begin at samples `begins`, halfway between the centres of two frames."""
     of_frame = graph.segment_of[path]
     starts = np.flatnonzero(np.diff(of_frame, prepend=-1))
     chosen = [graph.segments[i] for i in of_frame[starts]]
@@ -153,10 +153,10 @@ def alignment_of_path(
 
 
 def boundary_errors(reference: Alignment, hypothesis: Alignment) -> Float[np.ndarray, " boundaries"]:
-    """Seconds by which the hypothesis' boundaries come later, one for each boundary of the reference.
+    """The errors of the hypothesis' boundaries in seconds (later is positive), for each boundary of the reference.
 
-    Boundaries are the starts of all phones but silence, and the ends of those before a silence. Phones are
-    paired by edit distance, silences apart; a boundary of a phone without partner is infinitely wrong.
+    Boundaries are the starts of all phones but silence, and the ends of phones before a silence. Phones without
+    silences are paired by edit distance. A boundary of a phone without a partner has an infinite error.
     """
     ours, theirs = _spoken(reference), _spoken(hypothesis)
     pairs = kaldialign.align([p for p, *_ in ours], [p for p, *_ in theirs], "")
@@ -176,14 +176,14 @@ def agreement(
     hypotheses: Iterable[Alignment],
     tolerances_s: Sequence[float] = (0.02, 0.05),
 ) -> tuple[float, ...]:
-    """The share of the references' boundaries that the hypotheses have within each tolerance."""
+    """The share of the references' boundaries at which the hypotheses are within each tolerance."""
     pairs = zip(references, hypotheses, strict=True)
     errors = np.abs(np.concatenate([boundary_errors(*pair) for pair in pairs]))
     return tuple(float((errors <= tolerance).mean()) for tolerance in tolerances_s)
 
 
 def _spoken(alignment: Alignment) -> list[tuple[str, float, float, bool]]:
-    """(phone, start, end, whether silence follows) of every phone but silence."""
+    """The (phone, start, end, whether silence follows) of every phone but silence."""
     starts, following = (0.0, *alignment.ends_s), (*alignment.phones[1:], SILENCE)
     rows = zip(alignment.phones, starts, alignment.ends_s, following)
     return [(p, start, end, after == SILENCE) for p, start, end, after in rows if p != SILENCE]
@@ -195,7 +195,7 @@ def alignment_report(
     sidecars: Sequence[Alignments],
     log_likelihoods: tuple[float, ...] = (),
 ) -> AlignReport:
-    """What the corpora's sidecars hold, and whose alignment failed, with the reason."""
+    """Report the number of alignments in the corpora's sidecars, and the failed ones with their reasons."""
     failed = [
         (corpus[int(i)].key, sidecar[int(i)].reason)
         for corpus, sidecar in zip(corpora, sidecars)

@@ -1,8 +1,8 @@
-"""Mixtures of Gaussians with diagonal covariances, one mixture an output: the aligner's acoustic model.
+"""The aligner's acoustic model: a mixture of Gaussians with diagonal covariances for each output.
 
-The loops are compiled by numba instead of handed to BLAS: matrices this small, on a machine that others use
-too, cost BLAS' threads thirty times more in waiting for each other than in work; and sums have one order, so
-that results are the same bits everywhere.
+numba compiles the loops; BLAS is not used. The matrices are so small that, on a shared machine, the threads of BLAS
+wait for each other thirty times longer than they work. Also, sums have a fixed order, so that results are the same bits
+everywhere.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numba
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-_SHIFT = 0.2  # of a standard deviation, by which the halves of a split Gaussian move apart
-_LEAST_SHARE = 1e-3  # of a frame: less is not worth its time
+_SHIFT = 0.2  # the shift of the halves of a split Gaussian, as a share of the standard deviation
+_LEAST_SHARE = 1e-3  # of a frame: smaller shares are left out to save time
 _NEGLIGIBLE = 16.0  # nats below the best component: too little to change a float32 sum
 
 
 @dataclass(frozen=True, eq=False)
 class Mixtures:
-    """A mixture for each output; `log_weights` is -inf for the components that an output lacks."""
+    """A mixture for each output. `log_weights` is -inf for components that an output does not have."""
 
     log_weights: Float32[np.ndarray, "outputs components"]
     means: Float32[np.ndarray, "outputs components dim"]
@@ -33,7 +33,7 @@ class Mixtures:
     def linear(
         self,
     ) -> tuple[Float32[np.ndarray, "two_dim outputs components"], Float32[np.ndarray, "outputs components"]]:
-        """Log of weight times density as a linear function of [x, x*x]: factors and constant."""
+        """The log of weight times density as a linear function of [x, x*x]: its factors and its constant."""
         means, precisions = self.means.astype(np.float64), 1 / self.variances.astype(np.float64)
         constant = (np.log(2 * np.pi) - np.log(precisions) + means**2 * precisions).sum(axis=2)
         factors = np.concatenate([means * precisions, -0.5 * precisions], axis=2)
@@ -43,7 +43,7 @@ class Mixtures:
     def log_likelihood(
         self, features: Float32[np.ndarray, "frames dim"], outputs: Int[np.ndarray, " chosen"]
     ) -> Float32[np.ndarray, "frames chosen"]:
-        """Log density of every frame in the mixture of each of `outputs`."""
+        """The log density of every frame in the mixture of each of `outputs`."""
         factors, constant = self.linear
         chosen = factors[:, outputs].reshape(len(factors), -1)
         result = np.empty((len(features), len(outputs)), np.float32)
@@ -52,7 +52,7 @@ class Mixtures:
 
 
 def one_gaussian_each(features: Float32[np.ndarray, "frames dim"], outputs: int) -> Mixtures:
-    """The same Gaussian for every output: mean and variance of all frames."""
+    """Give every output the same Gaussian, with the mean and variance of all frames."""
     shape = (outputs, 1, features.shape[1])
     return Mixtures(
         np.zeros((outputs, 1), np.float32),
@@ -68,10 +68,10 @@ def reestimate(
     variance_floor: Float32[np.ndarray, " dim"],
     fewest_frames: int = 10,
 ) -> Mixtures:
-    """One EM step for every output on the frames that `labels` gives it.
+    """Do one EM step for every output, on the frames with its label.
 
-    A component with fewer than `fewest_frames` frames is dropped; an output that would lose its last one
-    stays as it was.
+    A component with fewer than `fewest_frames` frames is dropped. An output that would lose its last component stays as
+    it was.
     """
     moments = _no_moments(mixtures)
     _accumulate(features, labels.astype(np.int32), *mixtures.linear, *moments)
@@ -84,7 +84,10 @@ def reestimate_softly(
     variance_floor: Float32[np.ndarray, " dim"],
     fewest_frames: int = 10,
 ) -> Mixtures:
-    """`reestimate` with frames shared out: examples of features, outputs [chosen], shares [frames, chosen]."""
+    """Do the EM step of `reestimate` with shares of frames.
+
+    The examples are tuples of features, outputs [chosen], and shares [frames, chosen].
+    """
     moments = _no_moments(mixtures)
     for features, outputs, shares in examples:
         _accumulate_shares(features, outputs.astype(np.int32), shares, *mixtures.linear, *moments)
@@ -92,7 +95,7 @@ def reestimate_softly(
 
 
 def _no_moments(mixtures: Mixtures) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Occupancy, sums and sums of squares in float64, for the kernels to add to."""
+    """Occupancy, sums and sums of squares, all zero and in float64. The kernels add to them."""
     return np.zeros(mixtures.log_weights.shape), np.zeros(mixtures.means.shape), np.zeros(mixtures.means.shape)
 
 
@@ -122,7 +125,7 @@ def _maximised(
 def split(
     mixtures: Mixtures, frames: Int[np.ndarray, " outputs"], components: int, frames_per_component: int
 ) -> Mixtures:
-    """Split the heaviest components until an output has `components`, or as many as its frames feed."""
+    """Split the heaviest components until each output has `components`, or as many as its frames allow."""
     room = ((0, 0), (0, max(0, components - mixtures.log_weights.shape[1])))
     log_weights = np.pad(mixtures.log_weights, room, constant_values=-np.inf)
     means = np.pad(mixtures.means, (*room, (0, 0)))

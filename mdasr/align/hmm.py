@@ -1,4 +1,4 @@
-"""Hidden Markov models of utterances: left-to-right graphs of states, and the best path through one."""
+"""Hidden Markov models of utterances: left-to-right graphs of states, their best paths, and state probabilities."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from jaxtyping import Float, Int
 
 from mdasr.language.lexicon import SILENCE, Lexicon
 
-_NEGLIGIBLE = 36.0  # nats: less than float64 can add
-SILENT = -1  # the place in the transcript of a segment that belongs to no word
+_NEGLIGIBLE = 36.0  # nats: a difference at which the smaller number does not change a float64 sum
+SILENT = -1  # in place of a word's place in the transcript: the segment belongs to no word
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One phone where the graph has it; `word` is the word's place in the transcript, SILENT for a pause."""
+    """One phone of the graph. `word` is the place of its word in the transcript; it is `SILENT` for a pause."""
 
     phone: str
     word: int
@@ -27,11 +27,11 @@ class Segment:
 
 @dataclass(frozen=True, eq=False)
 class UtteranceGraph:
-    """States in topological order, each with a loop, and arcs that lead to later states alone.
+    """States in topological order, each with a loop, and arcs that lead only to later states.
 
-    State s emits by column `outputs[s]` of the scores and belongs to `segments[segment_of[s]]`. Arcs lead to
-    it from `sources[first_arc[s]:first_arc[s + 1]]`, with the log probabilities `weights`; `entry` and
-    `final` [states] are the log probabilities of starting and ending there.
+    State s has the scores of column `outputs[s]`, and belongs to `segments[segment_of[s]]`. Arcs lead to it from
+    `sources[first_arc[s]:first_arc[s + 1]]`, with the log probabilities `weights`. `entry` and `final` [states] are the
+    log probabilities to start and to end in a state.
     """
 
     outputs: Int[np.ndarray, " states"]
@@ -45,7 +45,7 @@ class UtteranceGraph:
 
     @cached_property
     def fewest_frames(self) -> int:
-        """Length in frames of the shortest path from an entry to a final state."""
+        """The length in frames of the shortest path from an entry to a final state."""
         steps = np.where(np.isfinite(self.entry), 1, len(self.outputs) + 1)
         for s in range(len(steps)):
             before = steps[self.sources[self.first_arc[s] : self.first_arc[s + 1]]]
@@ -60,10 +60,9 @@ def utterance_graph(
     states_per_phone: int,
     silence_probability: float,
 ) -> UtteranceGraph:
-    """Every way to say `words`: variants side by side, a pause or none between words and at the edges.
+    """Make the graph of all pronunciations of `words`, with an optional pause between words and at both ends.
 
-    State k of a phone has the output `first_output[phone] + k`. Raises KeyError for a word without
-    pronunciation.
+    State k of a phone has the output `first_output[phone] + k`. Raises KeyError for a word without pronunciation.
     """
     outputs: list[int] = []
     segment_of: list[int] = []
@@ -72,7 +71,7 @@ def utterance_graph(
     entry: dict[int, float] = {}
 
     def add_phone(phone: str, word: int, arrivals: Mapping[int | None, float]) -> int:
-        """A chain of states that is reached from `arrivals` (None: the start); returns its last state."""
+        """Add a chain of states with arcs from `arrivals` (None is the start), and return its last state."""
         for k in range(states_per_phone):
             state = len(outputs)
             outputs.append(first_output[phone] + k)
@@ -132,11 +131,11 @@ def viterbi(
     graph: UtteranceGraph,
     stay: Float[np.ndarray, " outputs"] | None = None,
 ) -> tuple[Int[np.ndarray, " frames"], float]:
-    """The best path, as the state in every frame, and its log likelihood.
+    """Find the best path. Return the state in every frame, and the path's log likelihood.
 
-    `stay` is the probability of each output's loop (without it, loops and arcs cost nothing). Of equally good
-    ways into a state staying wins, then the first arc. Raises ValueError where there are fewer frames than
-    the shortest path has states.
+    `stay` is the probability of each output's loop; without it, loops and arcs cost nothing. If several ways into a
+    state are equally good, the loop wins, then the first arc. Raises ValueError where there are fewer frames than
+    states in the shortest path.
     """
     path = np.empty(len(log_likelihood), np.int32)
     score = _best_path(*_kernel_arguments(log_likelihood, graph, stay), path)
@@ -148,9 +147,9 @@ def state_posteriors(
     graph: UtteranceGraph,
     stay: Float[np.ndarray, " outputs"] | None = None,
 ) -> Float[np.ndarray, "frames states"]:
-    """The probability of being in each state in each frame, over all paths (the forward-backward algorithm).
+    """The probability of each state in each frame, over all paths (the forward-backward algorithm).
 
-    Each frame's add up to 1. `stay` and errors are those of `viterbi`.
+    The probabilities of a frame add up to 1. `stay` and the errors are as in `viterbi`.
     """
     result = np.zeros((len(log_likelihood), len(graph.outputs)))
     _forward_backward(*_kernel_arguments(log_likelihood, graph, stay), result)

@@ -1,7 +1,7 @@
-"""Monophones trained from nothing but features and transcripts: flat start, then Viterbi training (§3.5).
+"""Monophones trained only from features and transcripts: flat start, then Viterbi training (§3.5).
 
-Each phone is a chain of a few states with a mixture of Gaussians each, so that recordings which nobody has
-aligned can be. The alignment of such models is what context-dependent ones are then made from.
+Each phone is a chain of a few states, with a mixture of Gaussians for each state. They align recordings that have no
+alignment. Context-dependent models are then made from this alignment.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from mdasr.align.hmm import SILENT, UtteranceGraph, state_posteriors, utterance_
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
 
 _VARIANCE_FLOOR = 0.01  # of the variance of all frames
-_LEAST_DEVIATION = 0.1  # nats a frame: so that utterances which are all alike do not make outliers of each other
+_LEAST_DEVIATION = 0.1  # nats a frame: without it, very similar utterances would make outliers of each other
 
 
 @dataclass(frozen=True)
 class AlignerOptions:
-    """How to train the aligner.
+    """The settings of the aligner's training.
 
-    `silence_probability` is that of a pause wherever there may be one. The first `soft_iterations` re-estimate
-    single Gaussians over all paths, with the scores multiplied by `flattest` at first and by 1 at last, so that
-    boundaries do not stay where the flat start put them (deterministic annealing: Ueda and Nakano, 1998). Then
-    `iterations` follow the best paths; every `grow_every` of them mixtures may double, up to `components`, as far
-    as `frames_per_component` allow. No more than `train_hours` of speech, spread evenly over the corpora, are
-    trained on; everything is aligned. An utterance whose `misfit` lies `worst_misfit` robust standard deviations
-    above the median is not taken for aligned.
+    `silence_probability` is the probability of a pause at each place where one is possible. The first `soft_iterations`
+    re-estimate single Gaussians over all paths. They multiply scores by `flattest` at first, and by 1 at the end. So
+    boundaries can move away from the flat start (deterministic annealing: Ueda and Nakano, 1998).
+
+    Then `iterations` use the best paths. After every `grow_every` of them, mixtures may double, up to `components`, if
+    each component has `frames_per_component`. Training uses at most about `train_hours` of speech, spread evenly over
+    the corpora; everything is aligned. An utterance counts as failed if its `misfit` is `worst_misfit` robust standard
+    deviations above the median.
     """
 
     states_per_phone: int = 3
@@ -50,7 +51,7 @@ class AlignerOptions:
 
 @dataclass(frozen=True, eq=False)
 class Aligner:
-    """Trained monophones; `stay` [outputs] is the probability of each state's loop."""
+    """Trained monophones. `stay` [outputs] is the probability of each state's loop."""
 
     options: AlignerOptions
     lexicon: Lexicon
@@ -61,7 +62,7 @@ class Aligner:
     def best_path(
         self, features: Float32[np.ndarray, "frames dim"], graph: UtteranceGraph
     ) -> tuple[Int[np.ndarray, " frames"], float]:
-        """The best path through `graph` and its log likelihood; ValueError where the frames are too few."""
+        """Find the best path through `graph` and its log likelihood. Raises ValueError if there are too few frames."""
         used, columns = np.unique(graph.outputs, return_inverse=True)
         scores = self.mixtures.log_likelihood(features, used)
         return viterbi(scores, replace(graph, outputs=columns), self.stay[used])
@@ -69,7 +70,7 @@ class Aligner:
     def soft_labels(
         self, features: Float32[np.ndarray, "frames dim"], graph: UtteranceGraph, scale: float
     ) -> tuple[Int[np.ndarray, " used"], Float[np.ndarray, "frames used"]]:
-        """The graph's outputs, and each frame's probabilities of them where scores count `scale` times."""
+        """The graph's outputs, and their probabilities in each frame, with scores multiplied by `scale`."""
         used, columns = np.unique(graph.outputs, return_inverse=True)
         scores = scale * self.mixtures.log_likelihood(features, used)
         of_states = state_posteriors(scores, replace(graph, outputs=columns), self.stay[used])
@@ -83,9 +84,9 @@ class Aligner:
         graph: UtteranceGraph,
         path: Int[np.ndarray, " frames"],
     ) -> float:
-        """By how many nats a frame of speech the states of `path` fall short of the best state of any phone.
+        """The mean difference between the best state of any phone and the state of `path`, in nats a frame of speech.
 
-        About 1 where the transcript is what was said, about 10 where it is that of another recording.
+        It is about 1 if the transcript is right, and about 10 if it belongs to another recording.
         """
         scores = self.mixtures.log_likelihood(features, np.arange(len(self.stay)))
         shortfall = scores.max(axis=1) - scores[np.arange(len(path)), graph.outputs[path]]
@@ -94,12 +95,12 @@ class Aligner:
 
 
 def first_outputs(lexicon: Lexicon, options: AlignerOptions) -> dict[str, int]:
-    """The output of each phone's first state; the others follow it."""
+    """The output of each phone's first state. The outputs of its other states follow."""
     return {phone: options.states_per_phone * i for i, phone in enumerate(lexicon.phones)}
 
 
 def transcript_graph(text: str, lexicon: Lexicon, options: AlignerOptions) -> UtteranceGraph:
-    """Every way to say a transcript; raises ValueError for words without pronunciation."""
+    """Make the graph of all pronunciations of a transcript. Raises ValueError for words without pronunciation."""
     words = text.split()
     if unknown := [word for word in dict.fromkeys(words) if word not in lexicon]:
         raise ValueError(f"no pronunciation for {listed(unknown)}; add it to the lexicon")
@@ -112,12 +113,12 @@ def train_monophones(
     lexicon: Lexicon,
     options: AlignerOptions,
 ) -> tuple[Aligner, tuple[float, ...]]:
-    """Monophones from a flat start: (features, transcript) to an aligner, and log likelihoods a frame.
+    """Train an aligner from a flat start on pairs (features, transcript). Return also log likelihoods for each frame.
 
-    Every state starts with the Gaussian of all frames; the first labels divide each utterance's loud part
-    equally among its states. Then paths and re-estimation in turn, as the options say; the log
-    likelihoods are those of the best paths. Utterances that cannot be aligned are left out.
-    Raises ValueError where that leaves none.
+    Every state starts with the Gaussian of all frames, and the first labels divide each utterance's loud part equally
+    among its states. Then re-estimation and paths alternate, as the options say. The log likelihoods are those of the
+    best paths, one for each iteration. Utterances that cannot be aligned are left out. Raises ValueError where none is
+    left.
     """
     examples, labels, reasons = [], [], []
     for features, text in utterances:
@@ -154,10 +155,10 @@ def train_monophones(
 def flat_labels(
     features: Float32[np.ndarray, "frames dim"], text: str, lexicon: Lexicon, options: AlignerOptions
 ) -> Int[np.ndarray, " frames"]:
-    """An output for every frame: the likeliest pronunciations' states in equal shares, silence around them.
+    """An output for every frame: equal shares for the states of the most likely pronunciations, between silences.
 
-    The first feature, the energy, tells where speech begins and ends: it passes the middle between its 5th
-    and 95th percentile. Raises ValueError where there are more states than frames.
+    Speech begins and ends where the first feature, the energy, passes the middle between its 5th and 95th percentiles.
+    Raises ValueError where there are more states than frames.
     """
     outputs, k = first_outputs(lexicon, options), np.arange(options.states_per_phone)
     phones = [phone for word in text.split() for phone in lexicon.entries[word][0][0]]
@@ -175,7 +176,7 @@ def flat_labels(
 
 
 def outlier(values: Float[np.ndarray, " utterances"], deviations: float) -> float:
-    """So many standard deviations above the median, estimated from the median absolute deviation."""
+    """The value `deviations` standard deviations above the median, estimated by the median absolute deviation."""
     median = float(np.median(values))
     deviation = 1.4826 * float(np.median(np.abs(values - median)))
     return median + deviations * max(deviation, _LEAST_DEVIATION)
@@ -187,7 +188,7 @@ def _softly_improved(
     floor: Float32[np.ndarray, " dim"],
     iteration: int,
 ) -> Aligner:
-    """Re-estimation over all paths; `iteration` counts from -soft_iterations to -1."""
+    """Re-estimate over all paths. `iteration` counts from -soft_iterations to -1."""
     options = aligner.options
     scales = np.linspace(options.flattest, 1.0, options.soft_iterations)
     shared = ((x, *aligner.soft_labels(x, graph, float(scales[iteration]))) for x, graph in examples)
@@ -201,7 +202,7 @@ def _improved(
     floor: Float32[np.ndarray, " dim"],
     iteration: int,
 ) -> Aligner:
-    """One iteration's re-estimation; where it is time, components are split first."""
+    """Re-estimate for one iteration. In every `grow_every`-th iteration, split components first."""
     options, mixtures = aligner.options, aligner.mixtures
     if iteration % options.grow_every == 0:
         most = min(options.components, 2 ** (iteration // options.grow_every + 1))
@@ -213,7 +214,7 @@ def _improved(
 def _stay(
     paths: Sequence[Int[np.ndarray, " _"]], labels: Sequence[Int[np.ndarray, " _"]], outputs: int
 ) -> Float[np.ndarray, " outputs"]:
-    """Relative frequency of the loops, one visit of two frames added to each state's."""
+    """The relative frequency of the loops, after one visit of two frames is added to each state."""
     frames, visits = np.full(outputs, 2.0), np.ones(outputs)
     for path, label in zip(paths, labels):
         frames += np.bincount(label, minlength=outputs)

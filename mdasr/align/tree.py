@@ -1,9 +1,8 @@
 """CDPhones: triphones tied by a decision tree over phonetic questions (§3.5).
 
-A CDPhone is an integer below `tree.num_leaves`. The tree has one root a phone; each split asks whether the
-left or the right neighbour belongs to a set of phones, so that a triphone never seen gets a leaf too (Young,
-Odell and Woodland, 1994). Silence stands also for the edge of an utterance, and is itself one leaf whatever
-its neighbours are.
+A CDPhone is an integer below `tree.num_leaves`. The tree has one root for each phone. Each split asks whether the left
+or the right neighbour belongs to a set of phones. So a triphone without any data gets a leaf, too (Young, Odell and
+Woodland, 1994). Silence also stands for the edge of an utterance. It is one leaf, whatever its neighbours are.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ HEADER = "mdasr-tree 1"
 
 @dataclass(frozen=True)
 class Branch:
-    """A node that asks whether the phone on `side` is in question number `question`."""
+    """A node that asks whether the neighbour on `side` is in the set of question number `question`."""
 
     side: Literal["left", "right"]
     question: int
@@ -39,10 +38,10 @@ Node = Branch | int
 
 @dataclass(frozen=True)
 class Tree:
-    """Which CDPhone each triphone is.
+    """The map from triphones to CDPhones.
 
-    `questions` are sets of phones, `roots` the node of each of `phones`, in that order. Leaves are numbered
-    from 0 without gaps. Raises ValueError where that is not so, or where silence is missing or split.
+    `questions` are sets of phones. `roots` are the nodes of the `phones`, in the same order. Leaves are numbered from 0
+    without gaps. Raises ValueError where this does not hold, or where silence is missing or split.
     """
 
     phones: tuple[str, ...]
@@ -89,7 +88,7 @@ class Tree:
             raise ValueError(_unknown(error.args[0], self.phones)) from None
 
     def leaves(self, phones: Sequence[str]) -> Int[np.ndarray, " phones"]:
-        """The CDPhones of an utterance's phones, in order; beyond both ends lies silence.
+        """The CDPhones of an utterance's phones, in order. Before the first and after the last phone is silence.
 
         Raises ValueError for a phone that the tree does not know.
         """
@@ -100,7 +99,10 @@ class Tree:
         return self.table[ids[:-2], ids[1:-1], ids[2:]]
 
     def walk(self, left: str, centre: str, right: str) -> Iterator[str]:
-        """The way from a triphone's root to its leaf, a line a question, in words; ValueError for an unknown phone."""
+        """Yield the path from a triphone's root to its leaf, with one line of text for each question.
+
+        Raises ValueError for an unknown phone.
+        """
         for phone in (left, centre, right):
             if phone not in self._index:
                 raise ValueError(f"the tree has no phone {phone!r}; it has {' '.join(self.phones)}")
@@ -113,7 +115,7 @@ class Tree:
         yield f"CDPhone {node}"
 
     def write(self, path: Path | str) -> None:
-        """Write text that can be walked by eye: a node a line, the yes branch before the no branch."""
+        """Write the tree as readable text: one line for each node, the yes branch before the no branch."""
         lines = [HEADER, " ".join(("phones", *self.phones))]
         lines += [" ".join((f"question {i}", *question)) for i, question in enumerate(self.questions)]
         for phone, root in zip(self.phones, self.roots):
@@ -122,23 +124,23 @@ class Tree:
 
     @classmethod
     def read(cls, path: Path | str) -> Tree:
-        """Read what `write` wrote; raises ValueError naming file and line for anything else."""
+        """Read a file of `write`. Raises ValueError, which names the file and the line, for anything else."""
         path = Path(path)
         content = read_text(path, "tree of CDPhones (`mdasr train` writes a model's tree.txt)")
         try:
             return _parse(content.splitlines())
         except ValueError as error:
-            raise ValueError(f"{path}:{error}; write the tree again, or grow it anew") from None
+            raise ValueError(f"{path}:{error}; write the tree again, or grow a new one") from None
         except RecursionError:
-            raise ValueError(f"{path}: questions nested too deeply; write the tree again, or grow it anew") from None
+            raise ValueError(f"{path}: questions nested too deeply; write the tree again, or grow a new one") from None
 
     def __getstate__(self) -> dict:
-        # What is cached is cheap to make again and dear to send to a loader's workers.
+        # Cached values are cheap to make again, and expensive to send to a loader's workers.
         return {"phones": self.phones, "questions": self.questions, "roots": self.roots}
 
 
 def check_phone_set(phones: Sequence[str]) -> None:
-    """Raise ValueError unless `phones` are distinct, free of white space and hold silence."""
+    """Raise ValueError unless `phones` are distinct, have no white space and include silence."""
     if len(set(phones)) != len(phones):
         raise ValueError(f"phone set: {sorted({p for p in phones if phones.count(p) > 1})} occur twice")
     if any(not phone or phone.split() != [phone] for phone in phones):
@@ -148,7 +150,7 @@ def check_phone_set(phones: Sequence[str]) -> None:
 
 
 def leaves_below(node: Node) -> Iterator[int]:
-    """The leaves under `node`, the yes branch first."""
+    """Yield the leaves under `node`, the yes branch first."""
     if isinstance(node, int):
         yield node
     else:
@@ -157,11 +159,11 @@ def leaves_below(node: Node) -> Iterator[int]:
 
 
 def _parse(lines: Sequence[str]) -> Tree:
-    """The tree that `lines` spell; raises ValueError that begins with a line's number."""
+    """Read a tree from the lines of its file. Raises ValueError that begins with a line's number."""
     phones: tuple[str, ...] = ()
     questions: list[tuple[str, ...]] = []
     roots: dict[str, Node] = {}
-    rest = iter(enumerate((*lines, ""), start=1))  # the empty line stands for the end of the file
+    rest = iter(enumerate((*lines, ""), start=1))  # the empty line means the end of the file
     if next(rest, (1, ""))[1] != HEADER:
         raise ValueError(f"1: not a tree of this version, which begins with {HEADER!r}")
     for number, line in rest:
@@ -205,7 +207,7 @@ def _node_lines(node: Node, depth: int) -> Iterator[str]:
 
 
 def membership(questions: Sequence[Sequence[str]], phones: Sequence[str]) -> Bool[np.ndarray, "questions phones"]:
-    """Which phones each question holds; raises ValueError for one that is not among `phones`."""
+    """Whether each question includes each phone. Raises ValueError for a question with a phone not in `phones`."""
     index = {phone: i for i, phone in enumerate(phones)}
     members = np.zeros((len(questions), len(phones)), bool)
     for row, question in zip(members, questions):
@@ -223,7 +225,7 @@ def _fill(
     left: Bool[np.ndarray, " left"],
     right: Bool[np.ndarray, " right"],
 ) -> None:
-    """Write the leaves under `node` where the `left` and `right` neighbours that lead to it meet."""
+    """Write the leaves under `node` to the cells of the `left` and `right` neighbours that lead to it."""
     if isinstance(node, int):
         table[np.ix_(left, right)] = node
     elif node.side == "left":

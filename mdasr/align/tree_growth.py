@@ -1,9 +1,9 @@
-"""Growing the tree of CDPhones from aligned speech (§3.5).
+"""Growth of the tree of CDPhones from aligned speech (§3.5).
 
-Every triphone is summed up as a Gaussian with a diagonal covariance. A tree starts as one leaf a phone, and
-the split that raises the likelihood of the data most comes next, wherever it is, until there are enough
-leaves (Young, Odell and Woodland, 1994, with the best split first). No frame is looked at twice: counts, sums
-and sums of squares hold all that is needed.
+Every triphone is represented by a Gaussian with a diagonal covariance. A tree starts with one leaf for each phone. Each
+step makes the split, anywhere in the tree, that raises the likelihood of the data most, until there are enough leaves.
+This is the method of Young, Odell and Woodland (1994), with the best split first. Frames are read only once: counts,
+sums and sums of squares are sufficient.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.frontend import HOP, WINDOW
 from mdasr.language.lexicon import SILENCE
 
-VERSION = 1  # to be raised with every change after which the same statistics grow another tree
-VARIANCE_FLOOR = 0.01  # as a share of the variance of all data: a triphone of a few frames has next to none
-COMPACT_AT = 20_000  # segments held before they are added up by triphone
+VERSION = 1  # raise it with every change after which the same statistics grow another tree
+VARIANCE_FLOOR = 0.01  # as a share of the variance of all data: a triphone with a few frames has almost none
+COMPACT_AT = 20_000  # the number of segments held before they are added up by triphone
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class TriphoneStatistics:
-    """Counts, sums and sums of squares of the frames of each triphone seen.
+    """The counts, sums and sums of squares of the frames of each observed triphone.
 
-    `triphones` are indices into `phones`: left neighbour, centre, right neighbour. `moments` holds the number
-    of frames, then the sum of each feature, then the sum of its squares.
+    `triphones` are indices into `phones`: left neighbour, centre, right neighbour. `moments` holds the number of
+    frames, then the sum of each feature, then the sum of its squares.
     """
 
     phones: tuple[str, ...]
@@ -52,11 +52,11 @@ def accumulate(
     utterances: Iterable[tuple[Sequence[str], Int[np.ndarray, " _"], Float[np.ndarray, "_ dims"]]],
     phones: Sequence[str],
 ) -> TriphoneStatistics:
-    """Sum up aligned utterances, each given as its phones, their ends in frames and its features.
+    """Add up the statistics of aligned utterances, each given as its phones, their ends in frames and its features.
 
-    What lies past the last end is left out, and a phone without a frame is a neighbour only. `phones` is the
-    whole phone set. Raises ValueError for a phone outside it, ends that do not rise or lie past the features,
-    features that are not finite, and no utterances.
+    Frames after the last end are left out. A phone without a frame counts only as a neighbour. `phones` is the whole
+    phone set. Raises ValueError for a phone outside it, and for ends that fall or lie after the features. Raises it,
+    too, for features that are not finite, and where there are no aligned frames.
     """
     check_phone_set(phones)
     index = {phone: i for i, phone in enumerate(phones)}
@@ -81,7 +81,7 @@ def accumulate(
 def _segments(
     ids: list[int], ends: Int[np.ndarray, " phones"], features: Float[np.ndarray, "frames dims"]
 ) -> tuple[Int[np.ndarray, "segments 3"], Float[np.ndarray, "segments moments"]]:
-    """The triphone and the moments of every phone that has a frame; `ids` include both edges."""
+    """The triphone and the moments of every phone that has a frame. `ids` include the silence at both edges."""
     if len(ends) != len(ids) - 2:
         raise ValueError(f"{len(ids) - 2} phones but {len(ends)} ends")
     starts = np.concatenate([[0], ends])[:-1]
@@ -99,7 +99,7 @@ def _segments(
 
 
 def add_up(parts: Sequence[TriphoneStatistics]) -> TriphoneStatistics:
-    """The statistics of all parts' utterances together; raises ValueError where their phone sets differ."""
+    """Add up the statistics of all parts. Raises ValueError where their phone sets differ."""
     phones = parts[0].phones
     if any(part.phones != phones for part in parts):
         raise ValueError("statistics over different phone sets cannot be added up")
@@ -118,17 +118,17 @@ def grow(
     min_count: float = 100.0,
     questions: Sequence[Sequence[str]] | None = None,
 ) -> Tree:
-    """Grow a tree of `num_leaves` leaves, none below `min_count` frames unless its whole phone is.
+    """Grow a tree of `num_leaves` leaves. Each has at least `min_count` frames, unless its whole phone has fewer.
 
-    Where no split is left that `min_count` and the questions allow, the tree has fewer leaves, and a warning
-    is logged. `questions` are sets of phones; without any they are derived from the data. Raises ValueError
-    for fewer leaves than phones, or a question about an unknown phone.
+    If `min_count` and the questions allow no further split, the tree has fewer leaves, and a warning is logged.
+    `questions` are sets of phones; by default they are derived from the data. Raises ValueError for fewer leaves than
+    phones, or a question with an unknown phone.
     """
     if num_leaves < len(statistics.phones):
         raise ValueError(f"{num_leaves} leaves for {len(statistics.phones)} phones: each needs at least one")
-    asked = tuple(map(tuple, derive_questions(statistics) if questions is None else questions))
+    used = tuple(map(tuple, derive_questions(statistics) if questions is None else questions))
     moments, floor = _centred(statistics.moments)
-    search = _Search(statistics.triphones, moments, floor, membership(asked, statistics.phones), min_count)
+    search = _Search(statistics.triphones, moments, floor, membership(used, statistics.phones), min_count)
     rows = [np.flatnonzero(statistics.triphones[:, 1] == i) for i in range(len(statistics.phones))]
     splits: dict[int, tuple[_Candidate, int, int]] = {}
     queue: list[tuple[float, int, _Candidate]] = []
@@ -138,12 +138,12 @@ def grow(
     while queue and len(statistics.phones) + len(splits) < num_leaves:
         _, parent, split = heapq.heappop(queue)
         splits[parent] = (split, len(rows), len(rows) + 1)
-        asks = search.answers(rows[parent], split)
-        for child in (rows[parent][asks], rows[parent][~asks]):
+        yes = search.answers(rows[parent], split)
+        for child in (rows[parent][yes], rows[parent][~yes]):
             rows.append(child)
             if candidate := search.best(child):
                 heapq.heappush(queue, (-candidate.gain, len(rows) - 1, candidate))
-    tree = _numbered(statistics.phones, asked, splits)
+    tree = _numbered(statistics.phones, used, splits)
     if tree.num_leaves < num_leaves:
         _log.warning(
             "the tree has %d leaves, not %d: no other split leaves %g frames on both sides",
@@ -161,7 +161,7 @@ class _Candidate:
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """What the search for a node's best split looks at."""
+    """The data for the search for a node's best split."""
 
     triphones: Int[np.ndarray, "triphones 3"]
     moments: Float[np.ndarray, "triphones moments"]
@@ -173,12 +173,12 @@ class _Search:
         return self.members[split.question, self.triphones[rows, 2 if split.on_right else 0]]
 
     def best(self, rows: Int[np.ndarray, " rows"]) -> _Candidate | None:
-        """The split that raises the likelihood most; ties go to the left, and to the first question."""
+        """Find the split that raises the likelihood most. Ties go to the left neighbour, and to the first question."""
         total = self.moments[rows].sum(axis=0)
         if total[0] < 2 * self.min_count:
             return None
         before = log_likelihood(total[None], self.floor)
-        found = None
+        chosen = None
         for on_right in (False, True):
             neighbours = self.triphones[rows, 2 if on_right else 0]
             member = neighbours == np.arange(self.members.shape[1])[:, None]
@@ -188,12 +188,12 @@ class _Search:
             if not len(allowed):
                 continue
             after = log_likelihood(yes[allowed], self.floor) + log_likelihood(no[allowed], self.floor)
-            # Questions that split these rows alike differ by rounding only, which must not choose among them.
+            # Questions that split these rows in the same way differ only by rounding, which must not decide.
             gains = np.round(after - before, 6)
             top = int(gains.argmax())
-            if gains[top] > (found.gain if found else 0):
-                found = _Candidate(float(gains[top]), on_right, int(allowed[top]))
-        return found
+            if gains[top] > (chosen.gain if chosen else 0):
+                chosen = _Candidate(float(gains[top]), on_right, int(allowed[top]))
+        return chosen
 
 
 def _numbered(
@@ -214,10 +214,10 @@ def _numbered(
 
 
 def derive_questions(statistics: TriphoneStatistics) -> tuple[tuple[str, ...], ...]:
-    """Sets of phones that sound alike: every phone seen, and every cluster on the way to a single one.
+    """Derive sets of phones that sound alike: each observed phone, and each cluster of the merging.
 
-    The phones' Gaussians are merged two by two, always the pair that costs the least likelihood. What comes
-    out plays the part of a phonetician's classes, for any phone set.
+    The phones' Gaussians are merged in pairs, always the pair that costs the least likelihood. The sets replace the
+    classes of a phonetician, for any phone set.
     """
     moments, floor = _centred(statistics.moments)
     size = len(statistics.phones)
@@ -231,7 +231,7 @@ def derive_questions(statistics: TriphoneStatistics) -> tuple[tuple[str, ...], .
     for i in range(len(seen)):
         cost[i, :i] = _merging_cost(pooled[i], pooled[:i], floor)
     alive = np.ones(len(seen), bool)
-    for _ in range(len(seen) - 2):  # the last merger would hold every phone, and ask nothing
+    for _ in range(len(seen) - 2):  # the last cluster would hold every phone, and be no question
         i, j = divmod(int(np.round(cost, 6).argmin()), len(seen))
         clusters[i] = sorted(clusters[i] + clusters[j])
         questions.append(clusters[i])
@@ -255,10 +255,10 @@ def _merging_cost(
 def log_likelihood(
     moments: Float[np.ndarray, "sets moments"], floor: Float[np.ndarray, " dims"]
 ) -> Float[np.ndarray, " sets"]:
-    """Log likelihood of sets of frames, each under the diagonal Gaussian fitted to it; 0 for an empty one.
+    """The log likelihood of sets of frames, each under the diagonal Gaussian fitted to it; 0 for an empty set.
 
-    Without the terms that any partition of the same frames has in common: -n/2 sum(log variance). Variances
-    are kept above `floor`.
+    It is -n/2 sum(log variance), without the terms that are equal for all partitions of the same frames. Variances are
+    at least `floor`.
     """
     count = np.maximum(moments[..., :1], 1e-9)
     sums, squares = np.split(moments[..., 1:], 2, axis=-1)
@@ -269,11 +269,11 @@ def log_likelihood(
 def _centred(
     moments: Float[np.ndarray, "triphones moments"],
 ) -> tuple[Float[np.ndarray, "triphones moments"], Float[np.ndarray, " dims"]]:
-    """Moments about the mean of all data, which keeps variances exact, and the floor of variances."""
+    """Return moments about the mean of all data, which keeps variances exact, and the floor of variances."""
     counts = moments[:, :1]
     sums, squares = np.split(moments[:, 1:], 2, axis=1)
     mean = sums.sum(axis=0) / counts.sum()
     squares = squares - 2 * mean * sums + counts * mean**2
     floor = VARIANCE_FLOOR * squares.sum(axis=0) / counts.sum()
-    # A feature that never varies says nothing; any floor keeps its logarithm finite.
+    # A constant feature carries no information; any floor keeps its logarithm finite.
     return np.concatenate([counts, sums - counts * mean, squares], axis=1), np.where(floor > 0, floor, 1.0)

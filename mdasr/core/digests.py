@@ -1,4 +1,4 @@
-"""Names of values, also of those that are not there yet: equal values, equal names."""
+"""Names for values, even for values that are not made yet. Equal values have equal names."""
 
 from __future__ import annotations
 
@@ -13,22 +13,26 @@ T = TypeVar("T", covariant=True)
 
 @dataclass(frozen=True)
 class Named(Generic[T]):
-    """A value that can be named before it is there: `made_of` (JSON) tells it from others, `get` makes or reads it."""
+    """A value that has a name before it exists: `made_of` (JSON) identifies it, and `get` makes or reads it."""
 
     made_of: Any
     get: Callable[[], T] = field(compare=False, repr=False)
 
 
 def digest(value: object) -> str:
-    """Twelve hex digits that name a value made of dataclasses and what JSON can hold: equal values, equal names."""
+    """The name of a value, 12 hex digits: equal values have equal names.
+
+    The value consists of dataclasses and of anything that JSON can hold.
+    """
     text = json.dumps(value, sort_keys=True, default=lambda part: asdict(part))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def flat(value: object, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The parts of nested dictionaries and dataclasses, under names such as "scale.encoder.cells".
+    """Yield the parts of nested dictionaries and dataclasses as pairs of a name and a value.
 
-    A dataclass is itself a part, whose value is its class' name: two that have the same fields are told apart.
+    A name is a path such as "scale.encoder.cells". A dataclass is also a part itself, with its class name as value:
+    so two classes with the same fields differ.
     """
     if is_dataclass(value):
         yield name, type(value).__name__

@@ -1,4 +1,7 @@
-"""Files: read whole or refused with what they should be and how to come by it; written whole or not at all."""
+"""Reading and writing of whole files.
+
+Errors of a reader say what the file should be and how to get it. A writer replaces a file in one step or not at all.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ import numpy as np
 
 
 def existing(path: Path | str, what: str) -> Path:
-    """`path` where a file lies there; FileNotFoundError tells `what` should."""
+    """Return `path` if a file is there. Raises FileNotFoundError, which says with `what` what the file should be."""
     path = Path(path)
     if not path.exists() or path.is_dir():
         raise FileNotFoundError(f"{path}: no such {what}{'; it is a folder' if path.is_dir() else ''}")
@@ -24,10 +27,10 @@ def existing(path: Path | str, what: str) -> Path:
 
 
 def read_text(path: Path | str, what: str, encoding: str = "utf-8-sig") -> str:
-    """A text file in UTF-8, with a byte-order mark or not, gzipped where it is called so.
+    """Read a text file in UTF-8, with or without a byte-order mark. A name that ends in `.gz` means that it is gzipped.
 
-    `what` says what the file should be, and in brackets behind that how to come by one. Raises OSError where it is not
-    there, and ValueError where it is not UTF-8 or damaged.
+    `what` says what the file should be and, in brackets after that, how to get one. Raises OSError where the file is
+    missing, and ValueError where it is damaged or not UTF-8.
     """
     path = existing(path, what)
     try:
@@ -40,55 +43,56 @@ def read_text(path: Path | str, what: str, encoding: str = "utf-8-sig") -> str:
 
 
 def read_json(path: Path | str, what: str) -> dict[str, Any]:
-    """The JSON object that a file holds; raises as `read_text`, and ValueError where it holds anything else."""
+    """Read a file that holds a JSON object. Raises as `read_text`, and ValueError where it holds anything else."""
     text = read_text(path, what)
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply for the {what}") from None
     except ValueError as error:
         why = error if text.strip() else "it is empty"
         raise ValueError(f"{path}: not JSON ({why}); is this the {what.split(' (')[0]}?") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: a {type(found).__name__} where a JSON object should be: the {what}")
-    return found
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}, not a JSON object; it should be the {what}")
+    return content
 
 
 def read_array(path: Path | str, what: str, mapped: bool = False) -> np.ndarray:
-    """The array of an .npy file, mapped to memory if asked for; raises OSError, and ValueError where it is damaged."""
+    """Read the array of an .npy file, memory-mapped if `mapped`. Raises OSError, and ValueError where it is damaged."""
     return _loaded(path, what, "r" if mapped else None)
 
 
 def read_arrays(path: Path | str, what: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name; raises OSError, and ValueError where it is damaged."""
+    """Read the arrays of an .npz file, by name. Raises OSError, and ValueError where it is damaged."""
     return _loaded(path, what, None, dict)
 
 
 def _loaded(path: Path | str, what: str, mapped: Any, kind: type = np.ndarray) -> Any:
     path = existing(path, what)
     try:
-        found = np.load(path, mmap_mode=mapped, allow_pickle=False)
-        if isinstance(found, np.lib.npyio.NpzFile):
-            with found:
-                found = {name: found[name] for name in found.files}
-    except Exception as error:  # numpy, zipfile and zlib raise whatever comes out of a damaged file
+        loaded = np.load(path, mmap_mode=mapped, allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                loaded = {name: loaded[name] for name in loaded.files}
+    except Exception as error:  # a damaged file can make numpy, zipfile and zlib raise anything
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); it should be the {what}") from None
-    if not isinstance(found, kind):
-        raise ValueError(f"{path}: not a file of {'arrays' if kind is dict else 'an array'}; it should be the {what}")
-    return found
+    if not isinstance(loaded, kind):
+        raise ValueError(f"{path}: not an {'.npz' if kind is dict else '.npy'} file; it should be the {what}")
+    return loaded
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digits that stand for a file's bytes."""
+    """The SHA-256 digest of a file's bytes, in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write, beside `path`, which takes its place in one step when the block ends without an error.
+    """Yield the path of a temporary file beside `path`. It replaces `path` in one step when the block ends.
 
-    So a reader sees the old content or the new and never half. Makes the folder; an error removes the file.
+    So a reader sees either the old content or the new content. The folder is made where it is missing. If the block
+    raises an error, the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -101,7 +105,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace `path` in one step by `content`, as `replacing` does; text is written as UTF-8."""
+    """Replace the content of `path` in one step, as `replacing` does. Text is written as UTF-8."""
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 

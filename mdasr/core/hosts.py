@@ -1,7 +1,7 @@
-"""Several hosts at one job (§3.7): who does what must be done once, and barriers.
+"""Several hosts at one job (§3.7): the work of the primary host, and barriers.
 
-Every host runs the same command, on a directory that all of them see. What is made once is made by the primary host
-(`once`); what is made together is made by `acoustic.train`.
+Every host runs the same command, on a directory that all of them see. The primary host makes everything that must be
+made once (`once`). All hosts together do the training in `acoustic.train`.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ from mdasr.core.rendezvous import meet, place_of
 
 Made = TypeVar("Made")
 
-LONGEST_WAIT_S = 7 * 24 * 3600  # for what the primary host makes; a host that dies is noticed within two minutes
+LONGEST_WAIT_S = 7 * 24 * 3600  # for the work of the primary host; a host that dies is noticed within two minutes
 _barriers = itertools.count()
 
 
 def join(chosen: argparse.Namespace) -> None:
-    """Become one of several hosts if the command line says so; before anything else asks jax for its devices.
+    """Become one of several hosts if the command line says so. Call this before anything asks jax for its devices.
 
-    TimeoutError names the processes that have not come within `wait_s`.
+    Raises TimeoutError, which names the processes that did not arrive within `wait_s`.
     """
     place = place_of(chosen)
     if place is None:
         return
     meet(place, chosen.wait_s)
-    # With its detection jax gives a process of a SLURM job one device; a process here has all those of its host.
+    # jax's own detection gives each process of a SLURM job one device; here a process uses all devices of its host.
     jax.distributed.initialize(*place, initialization_timeout=int(chosen.wait_s), cluster_detection_method="deactivate")
 
 
 def primary() -> bool:
+    """Whether this process is the primary host (number 0)."""
     return jax.process_index() == 0
 
 
@@ -52,7 +53,7 @@ def barrier(name: str) -> None:
 
 @contextmanager
 def primary_first(name: str) -> Iterator[None]:
-    """The primary host goes through this block first, and the others when it has left it."""
+    """Let the primary host run this block first; the other hosts wait until it has finished."""
     if not primary():
         barrier(name)
     yield
@@ -61,28 +62,28 @@ def primary_first(name: str) -> Iterator[None]:
 
 
 def once(name: str, make: Callable[[], Made], read: Callable[[], Made]) -> Made:
-    """What the primary host makes, and the others then read."""
+    """Return a value that the primary host makes with `make`; the other hosts then `read` it."""
     with primary_first(name):
         return make() if primary() else read()
 
 
 def agreed(value: np.ndarray) -> np.ndarray:
-    """The primary host's value, on all hosts: what they decide by must be the same bits."""
+    """Return the primary host's value on all hosts, so that they decide by exactly the same bits."""
     return np.asarray(multihost_utils.broadcast_one_to_all(value))
 
 
 @contextmanager
 def asked_to_end(steps: int) -> Iterator[Callable[[int], bool]]:
-    """Yields what tells, after a step, whether SIGTERM has come; several hosts agree on the step."""
+    """Yield a function that says after a step whether SIGTERM has arrived. Several hosts agree on the step."""
     if jax.process_count() > 1:
         yield lambda done: done < steps and multihost.reached_preemption(done)
         return
-    came = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+    arrived = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield lambda done: False
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    before = signal.signal(signal.SIGTERM, lambda *_: arrived.set())
     try:
-        yield lambda done: done < steps and came.is_set()
+        yield lambda done: done < steps and arrived.is_set()
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,7 +1,7 @@
-"""Jobs side by side, each in a process whose XLA has one thread: on CPUs small networks get more done so than in turn.
+"""Jobs side by side, each in a process of its own whose XLA has one thread.
 
-Sums that are shared among threads depend on their number; a job's bits here depend neither on the machine's cores nor
-on how many run beside it.
+On CPUs, small networks train faster this way than one after the other. A sum that threads share depends on their
+number. With one thread, the bits of a job depend neither on the machine's cores nor on the other jobs.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 class Task(NamedTuple):
-    """What to run in another process (it is pickled), after those of some others that are still to run."""
+    """A job for another process: `run` is pickled, and starts when the jobs named in `after` have ended."""
 
     run: Callable[[], object]
     after: Sequence[Hashable] = ()
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def side_by_side(jobs: Mapping[Name, Task], processes: int, desc: str) -> None:
-    """Run jobs in so many processes, in their order where they do not wait for each other.
+    """Run jobs in a number of processes. They start in their order, unless one waits for another.
 
-    The first exception ends the other jobs, and so do SIGTERM (InterruptedError) and Ctrl-C: by SIGTERM, at which a
-    training saves what it has before it ends.
+    The first exception ends the other jobs; SIGTERM (as InterruptedError) and Ctrl-C do the same. The jobs get a
+    SIGTERM, at which a training saves its state before it ends.
     """
     context = multiprocessing.get_context("spawn")
     lines: SimpleQueue[int] = context.SimpleQueue()
@@ -62,9 +62,9 @@ def side_by_side(jobs: Mapping[Name, Task], processes: int, desc: str) -> None:
 
 
 def _done(jobs: Mapping[Name, Task], pool: ProcessPoolExecutor, processes: int) -> Iterator[Name]:
-    """Submit jobs as soon as what they come after is done; yields their names as they end.
+    """Submit each job when the jobs that it waits for have ended. Yield the names of jobs as they end.
 
-    Never more than run at once: what waits in the pool's queue would still be begun after SIGTERM.
+    No job waits in the pool's queue, since the pool would still start it after a SIGTERM.
     """
     waiting, running = dict(jobs), dict[Future, Name]()
     while waiting or running:
@@ -78,7 +78,7 @@ def _done(jobs: Mapping[Name, Task], pool: ProcessPoolExecutor, processes: int) 
 
 
 def _settle(lines: SimpleQueue[int], lock: RLock) -> None:
-    """Make this worker process one with a thread of XLA's and a line of the terminal."""
+    """Give this worker process one XLA thread and a line of the terminal."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the parent ends this one gently
     os.environ["NPROC"] = "1"  # what XLA takes for the number of cores when it is first used
@@ -88,7 +88,7 @@ def _settle(lines: SimpleQueue[int], lock: RLock) -> None:
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM becomes an InterruptedError, where signals can be handled."""
+    """Turn SIGTERM into an InterruptedError, in the main thread (only there signals can be handled)."""
 
     def ended(_number: int, _frame: FrameType | None) -> None:
         raise InterruptedError("asked to end (SIGTERM); trainings are saved, and the same command goes on from there")
@@ -104,7 +104,7 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 def die_with_parent() -> None:
-    """Let a worker process end where its parent was killed, instead of waiting for work for ever."""
+    """End this worker process if its parent is killed. Otherwise it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -1,4 +1,4 @@
-"""Random streams named by a key: what makes a draw independent of workers, devices and every other draw."""
+"""Random streams named by a key. They make a draw independent of workers, devices and every other draw."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def random_stream(*key: str | int | np.integer) -> np.random.Generator:
-    """A generator that depends on `key` alone: the same in every process and on every machine.
+    """Return a generator that depends on `key` alone: the same in every process and on every machine.
 
-    The key is hashed (BLAKE2b, 128 bits) into the key of a counter-based generator (Philox), so that
-    streams of different keys are independent of each other and none has to be stored.
+    The hash of the key (BLAKE2b, 128 bits) is the key of a counter-based generator (Philox). So streams of different
+    keys are independent, and no stream has to be stored.
     """
     # int() so that numpy's integers name the same stream as Python's.
     text = repr([part if isinstance(part, str) else int(part) for part in key])

@@ -1,4 +1,4 @@
-"""How several hosts find each other before one job (§3.7), and who of them is missing."""
+"""How several hosts meet before one job (§3.7), and how they learn which of them is missing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from typing import NamedTuple
 
-_GRACE_S = 15.0  # how much longer those who have come wait to be told who has not
+_GRACE_S = 15.0  # how much longer a process waits for the coordinator's answer
 
 
 class Place(NamedTuple):
-    """One process of a job: `process` of `processes`, which meet at `coordinator` ("HOST:PORT", of process 0)."""
+    """One process of a job: number `process` of `processes`. They meet at `coordinator`, "HOST:PORT" of process 0."""
 
     coordinator: str
     processes: int
@@ -21,13 +21,13 @@ class Place(NamedTuple):
 
 
 def place_of(chosen: argparse.Namespace) -> Place | None:
-    """Where the command line, or the cluster, puts this process; None where there is but one.
+    """Return the place of this process by the command line or the cluster; None if there is only one process.
 
-    With --distributed, a TPU pod, SLURM or Kubernetes are asked. ValueError where no cluster is found, or
-    --coordinator, --processes and --process are not all given or contradict each other.
+    With --distributed, the place comes from the TPU pod, SLURM or Kubernetes. Raises ValueError where no cluster is
+    found. Raises it, too, where --coordinator, --processes and --process are incomplete or contradict each other.
     """
     given = (chosen.coordinator, chosen.processes, chosen.process)
-    if any(each is not None for each in given):
+    if any(option is not None for option in given):
         if None in given:
             raise ValueError("give --coordinator HOST:PORT, --processes N and --process I, all three")
         place = Place(*given)
@@ -36,7 +36,7 @@ def place_of(chosen: argparse.Namespace) -> Place | None:
     else:
         return None
     if not 0 <= place.process < place.processes:
-        raise ValueError(f"--process {place.process}: {place.processes} processes are numbered from 0")
+        raise ValueError(f"--process {place.process}: must lie between 0 and {place.processes - 1} (--processes - 1)")
     host, colon, port = place.coordinator.rpartition(":")
     if not (host and colon and port.isdigit()):
         raise ValueError(f"--coordinator {place.coordinator}: not of the form HOST:PORT")
@@ -44,7 +44,7 @@ def place_of(chosen: argparse.Namespace) -> Place | None:
 
 
 def _detected(wait_s: float) -> Place:
-    # jax finds them too, but tells nobody, and its `initialize` aborts the process where a host is missing.
+    # jax's own `initialize` detects clusters, too, but shows nothing, and aborts the process where a host is missing.
     from jax._src.clusters import ClusterEnv
 
     address, processes, process, _ = ClusterEnv.auto_detect_unset_distributed_params(
@@ -52,27 +52,27 @@ def _detected(wait_s: float) -> Place:
     )
     if address is None or processes is None or process is None:
         raise ValueError(
-            "--distributed: neither a TPU pod, nor SLURM, nor Kubernetes (which needs the package kubernetes) is to be "
-            "seen here; start each process with --coordinator HOST:PORT --processes N --process I"
+            "--distributed: there is no TPU pod, SLURM or Kubernetes here (Kubernetes needs the package kubernetes); "
+            "start each process with --coordinator HOST:PORT --processes N --process I"
         )
     return Place(address, processes, process)
 
 
 def meet(place: Place, wait_s: float) -> None:
-    """Wait until every process is at the coordinator; TimeoutError, in all that are, names those that are not."""
+    """Wait until every process has reached the coordinator. Raises TimeoutError, which names the missing ones."""
     missing = _receive(place, wait_s) if place.process == 0 else _present(place, wait_s)
     if missing:
         raise TimeoutError(
-            f"process {missing} of {place.processes} has not come to {place.coordinator} within {wait_s:.0f} s; see "
-            "what became of it, and start all of them again"
+            f"process {missing} of {place.processes} did not reach {place.coordinator} within {wait_s:.0f} s; "
+            "find out why it failed, then start all processes again"
         )
 
 
 def _receive(place: Place, wait_s: float) -> str:
-    """The coordinator's part: hear every process say its number, then tell all who is missing ("" is nobody)."""
-    deadline, come = time.monotonic() + wait_s, dict[int, socket.socket]()
+    """The coordinator's part: receive the number of every process, then send to all which are missing ("": none)."""
+    deadline, present = time.monotonic() + wait_s, dict[int, socket.socket]()
     with socket.create_server(("", int(place.coordinator.rpartition(":")[2]))) as server:
-        while len(come) < place.processes - 1 and (left := deadline - time.monotonic()) > 0:
+        while len(present) < place.processes - 1 and (left := deadline - time.monotonic()) > 0:
             server.settimeout(left)
             try:
                 connection, _ = server.accept()
@@ -81,20 +81,20 @@ def _receive(place: Place, wait_s: float) -> str:
             except (TimeoutError, ValueError, ConnectionError):
                 continue
             if 0 < number < place.processes:
-                if number in come:  # and was started again since
-                    come[number].close()
-                come[number] = connection
+                if number in present:  # this process was started again
+                    present[number].close()
+                present[number] = connection
             else:
-                connection.close()  # a stranger
-        missing = ", ".join(str(i) for i in range(1, place.processes) if i not in come)
-        for connection in come.values():
+                connection.close()  # no process of this job
+        missing = ", ".join(str(i) for i in range(1, place.processes) if i not in present)
+        for connection in present.values():
             with connection, suppress(OSError):
                 connection.sendall(f"missing {missing}\n".encode())
     return missing
 
 
 def _present(place: Place, wait_s: float) -> str:
-    """The others' part: say one's number, and hear who is missing."""
+    """The part of every other process: send its number, and receive the numbers of the missing ones."""
     deadline, (host, _, port) = time.monotonic() + wait_s, place.coordinator.rpartition(":")
     while (left := deadline - time.monotonic()) > 0:
         try:
@@ -111,10 +111,10 @@ def _present(place: Place, wait_s: float) -> str:
 
 
 def host_options(sub: ArgumentParser) -> None:
-    """For commands that several hosts may carry out together (`mdasr.core.hosts`)."""
+    """Add the options of commands that several hosts can run together (`mdasr.core.hosts`)."""
     group = sub.add_argument_group("several hosts", "the same command on each, on directories that all of them see")
-    group.add_argument("--distributed", action="store_true", help="ask the TPU pod, SLURM or Kubernetes who takes part")
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="without such: where process 0 is to be found")
-    group.add_argument("--processes", type=int, metavar="N", help="how many there are")
-    group.add_argument("--process", type=int, metavar="I", help="which this is, from 0")
+    group.add_argument("--distributed", action="store_true", help="find the hosts by the TPU pod, SLURM or Kubernetes")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="without a cluster: the address of process 0")
+    group.add_argument("--processes", type=int, metavar="N", help="the number of processes")
+    group.add_argument("--process", type=int, metavar="I", help="the number of this process, from 0")
     group.add_argument("--wait-s", type=float, default=300.0, help="how long to wait for the others at the start")

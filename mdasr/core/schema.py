@@ -1,4 +1,7 @@
-"""Frozen dataclasses from JSON, and the JSON schema of what is taken: of numbers, texts, tuples and each other."""
+"""Frozen dataclasses from JSON, and their JSON schema.
+
+Their fields are numbers, texts, truth values, tuples, choices of these, or further dataclasses.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def read(kind: type[T], value: Any, where: str, readers: Mapping[str, Reader] | None = None) -> T:
-    """A dataclass from parsed JSON; ValueError names the field that is missing, unknown or of another type.
+    """Make a dataclass from parsed JSON; `readers` read the fields whose type alone does not say how.
 
-    `readers` read fields whose type alone does not tell how.
+    Raises ValueError, which names the field that is missing, unknown or of another type.
     """
     expected = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     if not isinstance(value, dict) or value.keys() != expected:
-        found = sorted(value) if isinstance(value, dict) else type(value).__name__
-        raise ValueError(f"{where}: needs the fields {sorted(expected)}, but has {found}")
+        actual = sorted(value) if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f"{where}: needs the fields {sorted(expected)}, but has {actual}")
     own = readers or {}
     hints = {name: hint for name, hint in _hints(kind).items() if name in expected}  # type: ignore[arg-type]
     values = {
@@ -40,7 +43,7 @@ def read(kind: type[T], value: Any, where: str, readers: Mapping[str, Reader] | 
 
 
 def completed(kind: Any, value: Any) -> Any:
-    """`value` with the defaults of fields that it lacks, as versions before those fields wrote it."""
+    """Add the defaults of missing fields to `value`. Older versions wrote it without those fields."""
     known = {
         f.name: [*f.default] if isinstance(f.default, tuple) else f.default
         for f in fields(kind)
@@ -50,7 +53,7 @@ def completed(kind: Any, value: Any) -> Any:
 
 
 def choose(kinds: Mapping[str, type[Any]], value: Any, where: str) -> Any:
-    """The dataclass that the field `name` of parsed JSON asks for; ValueError names those that there are."""
+    """Make the dataclass that the field `name` of parsed JSON names. Raises ValueError, which lists the known names."""
     name = value.get("name") if isinstance(value, dict) else None
     if not isinstance(name, str) or name not in kinds:
         raise ValueError(f"{where}: no {name!r}; there are {', '.join(kinds)}")
@@ -58,13 +61,13 @@ def choose(kinds: Mapping[str, type[Any]], value: Any, where: str) -> Any:
 
 
 def require_within(name: str, value: int | float, least: int | float, most: int | float) -> None:
-    """ValueError where a setting lies outside its bounds, or is no number."""
+    """Raise ValueError where a setting lies outside its bounds or is NaN."""
     if not least <= value <= most:
         raise ValueError(f"{name} is {value}; it must lie between {least} and {most}")
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint`, or ValueError."""
+    """Return `value` as the type `hint`, or raise ValueError."""
     if is_dataclass(hint):
         return read(hint, value, where)  # type: ignore[arg-type]
     origin, inner = get_origin(hint), get_args(hint)
@@ -80,7 +83,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} must be {' or '.join(map(repr, inner))}, not {value!r}")
         return value
     if hint is float:
-        # The bound keeps out whole numbers that no float holds, infinity and what is no number.
+        # The bound refuses NaN, infinity, and whole numbers that are too large for a float.
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
             raise ValueError(f"{where} must be a number, not {value!r}")
         return float(value)
@@ -90,7 +93,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 
 
 def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    """The first of several types that takes the value; of dataclasses the one that has its fields."""
+    """Return `value` as the first type that accepts it. Among dataclasses, choose the one with its fields."""
     if value is None and types.NoneType in kinds:
         return None
     kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
@@ -106,7 +109,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def schema(kind: Any) -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of what `read` takes for `kind`, ranges apart."""
+    """The JSON schema (draft 2020-12) of the values that `read` accepts for `kind`, without ranges of numbers."""
     origin, inner = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         properties = {name: schema(hint) for name, hint in _hints(kind).items()}  # type: ignore[arg-type]
@@ -119,11 +122,11 @@ def schema(kind: Any) -> dict[str, Any]:
             "additionalProperties": False,
         }
     if origin in (Union, types.UnionType):
-        return {"anyOf": [schema(each) for each in inner]}
+        return {"anyOf": [schema(option) for option in inner]}
     if origin is tuple:
         if inner[-1] is ...:
             return {"type": "array", "items": schema(inner[0])}
-        return {"type": "array", "prefixItems": [schema(each) for each in inner], "items": False}
+        return {"type": "array", "prefixItems": [schema(item) for item in inner], "items": False}
     if origin is Literal:
         return {"enum": list(inner)}
     if kind is types.NoneType:

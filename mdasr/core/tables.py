@@ -1,4 +1,4 @@
-"""Tables as text."""
+"""Markdown tables as text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as a Markdown table whose columns line up in a terminal, too."""
+    """Format rows of text as a Markdown table whose columns also line up in a terminal. The first row is the header."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def line(row: Sequence[str]) -> str:

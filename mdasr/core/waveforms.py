@@ -1,4 +1,4 @@
-"""What a waveform is everywhere here: one channel of float32 at 16 kHz, between -1 and 1."""
+"""The form of a waveform in this package: one channel of float32 at 16 kHz, between -1 and 1."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from jaxtyping import Float32
 
 
 def checked(wave: np.ndarray) -> Float32[np.ndarray, " samples"]:
-    """`wave` as float32; ValueError for whole numbers, several channels, or samples that are not finite numbers."""
+    """Return `wave` as float32.
+
+    Raises ValueError where it holds whole numbers, several channels, or samples that are not finite.
+    """
     if wave.dtype.kind != "f":
         raise ValueError(
             f"the wave holds {wave.dtype} samples; floats between -1 and 1 are needed: divide 16-bit samples by 32768"

@@ -1,4 +1,4 @@
-"""Alignments in the files of other tools: TextGrids (Montreal Forced Aligner's) and phone CTM (Kaldi's)."""
+"""Alignments in the files of other tools: TextGrids (of Montreal Forced Aligner) and phone CTM (of Kaldi)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mdasr.language.lexicon import ARPABET, SILENCE, without_stress
 
 WORDS, PHONES = "words", "phones"  # the tiers' names, as Montreal Forced Aligner has them
 _PAUSES = frozenset({"", "sil", "sp", "<eps>", "<sil>", SILENCE.lower()})
-_UNKNOWN = "spn"  # what Kaldi and Montreal Forced Aligner hear in words that their dictionaries lack
-_SLACK_S = 0.05  # by how much files may miss an utterance's end, and phones their neighbours
-_LEAST_COVERED = 0.5  # the share of a recording that an alignment of it reaches
+_UNKNOWN = "spn"  # the phone of Kaldi and Montreal Forced Aligner for words that their dictionaries lack
+_SLACK_S = 0.05  # the largest error at the end of an utterance, and the largest overlap of phones
+_LEAST_COVERED = 0.5  # the least share of a recording that its alignment must cover
 
 
 class Span(NamedTuple):
-    """Where a phone was heard, in seconds."""
+    """A phone with its start and end in seconds."""
 
     start_s: float
     end_s: float
@@ -31,7 +31,7 @@ class Span(NamedTuple):
 
 
 def write_textgrid(path: Path, alignment: Alignment, seconds: float) -> None:
-    """One alignment as a TextGrid with tiers "words" and "phones"; ValueError where there are no phones."""
+    """Write one alignment as a TextGrid with tiers "words" and "phones". Raises ValueError where it has no phones."""
     if not alignment.phones:
         raise ValueError(f"{alignment.id} is not aligned ({alignment.reason}), so there is nothing to write")
     starts = (0.0, *alignment.ends_s)
@@ -45,7 +45,7 @@ def write_textgrid(path: Path, alignment: Alignment, seconds: float) -> None:
 
 
 def read_textgrid(path: Path, utterance_id: str) -> Alignment:
-    """An alignment from tiers "words" and "phones"; ValueError names the file and what is wrong with it."""
+    """Read an alignment from tiers "words" and "phones". Raises ValueError, which names the file and its error."""
     existing(path, "TextGrid")
     try:
         grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=True, reportingMode="silence")
@@ -53,7 +53,7 @@ def read_textgrid(path: Path, utterance_id: str) -> Alignment:
         words = grid.getTier(WORDS).entries if WORDS in grid.tierNames else ()
         if not np.isfinite([(e.start, e.end) for e in (*grid.getTier(PHONES).entries, *words)]).all():
             raise ValueError("a time that is not finite")
-    except Exception as error:  # praatio raises whatever comes out of a damaged file
+    except Exception as error:  # a damaged file can make praatio raise anything
         raise ValueError(
             f'{path}: not a TextGrid with a tier "{PHONES}" ({error}); write one with both tiers'
         ) from None
@@ -68,12 +68,12 @@ def read_textgrid(path: Path, utterance_id: str) -> Alignment:
 
 
 def ctm_lines(alignment: Alignment) -> list[str]:
-    """A line a phone: utterance, channel, start and duration in s, phone.
+    """The CTM lines of an alignment, one for each phone: utterance, channel, start and duration in s, phone.
 
-    ValueError for an id with white space, which the format cannot hold.
+    Raises ValueError for an id with white space, which the format cannot hold.
     """
     if alignment.id.split() != [alignment.id]:
-        raise ValueError(f"utterance id {alignment.id!r}: CTM's fields are split at white space; write TextGrids")
+        raise ValueError(f"utterance id {alignment.id!r} has white space, which CTM cannot hold; write TextGrids")
     starts = (0.0, *alignment.ends_s)
     return [
         f"{alignment.id} 1 {start:.3f} {end - start:.3f} {phone}"
@@ -82,8 +82,8 @@ def ctm_lines(alignment: Alignment) -> list[str]:
 
 
 def read_ctm(path: Path) -> dict[str, list[Span]]:
-    """The phones of each utterance in a phone CTM; ValueError names the line that is wrong."""
-    found: dict[str, list[Span]] = {}
+    """Read the phones of each utterance from a phone CTM. Raises ValueError, which names the broken line."""
+    spans: dict[str, list[Span]] = {}
     for number, line in enumerate(read_text(path, "phone CTM").split("\n"), start=1):
         if not line.strip() or line.startswith(";;"):
             continue
@@ -92,18 +92,19 @@ def read_ctm(path: Path) -> dict[str, list[Span]]:
             span = Span(float(start), float(start) + float(duration), phone)
             if not np.isfinite(span[:2]).all():
                 raise ValueError
-            found.setdefault(utterance, []).append(span)
+            spans.setdefault(utterance, []).append(span)
         except ValueError:
             raise ValueError(
-                f"{path}: line {number}: {line!r} is not `utterance channel start duration phone`; mend or drop it"
+                f"{path}: line {number}: {line!r} is not `utterance channel start duration phone`; correct or remove it"
             ) from None
-    return found
+    return spans
 
 
 def joined(utterance_id: str, spans: Sequence[Span], where: str) -> Alignment:
-    """Phones from 0 on without gaps: a gap is silence, Kaldi's place in the word is dropped.
+    """Join spans into an alignment from 0 on, without gaps. A gap becomes silence; Kaldi's position suffix is removed.
 
-    ValueError, which says `where`, for phones that overlap, for none, and for a word that the aligner did not know.
+    Raises ValueError, which begins with `where`, for overlapping phones, no phones, and a word that the aligner did not
+    know.
     """
     phones: list[str] = []
     ends_s: list[float] = []
@@ -124,7 +125,7 @@ def joined(utterance_id: str, spans: Sequence[Span], where: str) -> Alignment:
 
 
 def _append(phones: list[str], ends_s: list[float], phone: str, end_s: float) -> None:
-    """One phone more; silence after silence makes it longer."""
+    """Append a phone. Silence after silence only makes that longer."""
     if phone == SILENCE and phones and phones[-1] == SILENCE:
         ends_s[-1] = end_s
     elif end_s > (ends_s[-1] if ends_s else 0):
@@ -133,15 +134,15 @@ def _append(phones: list[str], ends_s: list[float], phone: str, end_s: float) ->
 
 
 def import_alignments(corpus: Corpus, source: Path, name: str) -> Alignments:
-    """Write the sidecar `name` from a phone CTM, or from a folder with a TextGrid an utterance, called by its id.
+    """Write the sidecar `name` from a phone CTM, or from a folder with a TextGrid ID.TextGrid for each utterance.
 
-    An utterance without one, or with one that ends elsewhere than its recording or has a word of unknown phones, is set
-    aside with the reason. ARPAbet, where it is that, gets the names that lexicons have: upper case, no stress.
-    ValueError where none fits, before anything is written.
+    An utterance gets no phones, but a reason, where its alignment is missing or has a word of unknown phones. The same
+    holds where the alignment and the recording end at different times. ARPAbet phones get the names of lexicons: upper
+    case, no stress. Raises ValueError where no alignment fits; then nothing is written.
     """
     of_ctm = read_ctm(source) if source.is_file() else None
 
-    def found(utterance_id: str) -> Alignment:
+    def read(utterance_id: str) -> Alignment:
         if of_ctm is not None:
             if utterance_id not in of_ctm:
                 raise ValueError(f"{source} has no line for it")
@@ -155,7 +156,7 @@ def import_alignments(corpus: Corpus, source: Path, name: str) -> Alignments:
     for i in range(len(corpus)):
         utterance = corpus[i]
         try:
-            alignments.append(_fitting(found(utterance.id), utterance.seconds))
+            alignments.append(_fitting(read(utterance.id), utterance.seconds))
         except ValueError as error:
             alignments.append(Alignment(utterance.id, (), (), reason=str(error)))
     if not any(alignment.phones for alignment in alignments):
@@ -172,9 +173,9 @@ def _fitting(alignment: Alignment, seconds: float) -> Alignment:
 
 
 def _as_in_lexicons(alignments: Sequence[Alignment]) -> list[Alignment]:
-    """Phones in upper case and without stress, if every one of them is ARPAbet's then; elsewhere case may matter."""
+    """Write phones in upper case and without stress, if all are then ARPAbet. In other phone sets, case may matter."""
     labels = {label for alignment in alignments for label in alignment.phones}
     names = {label: without_stress(label.upper()) for label in labels}
     if not {*names.values()} <= {*ARPABET, SILENCE}:
         return [*alignments]
-    return [replace(each, phones=tuple(names[label] for label in each.phones)) for each in alignments]
+    return [replace(a, phones=tuple(names[label] for label in a.phones)) for a in alignments]

@@ -1,4 +1,4 @@
-"""Shards in ArrayRecord's format: written under a temporary name, and read as one sequence of records (§3.7)."""
+"""Shards in ArrayRecord's format (§3.7), written under a temporary name, and read as one sequence of records."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def shard_path(directory: Path, kind: str, index: int, count: int) -> Path:
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> int:
-    """Write one shard, which is there when it is whole; returns the number of records."""
+    """Write one shard, which gets its name only when it is complete. Return the number of records."""
     count = 0
     with replacing(path) as partial:
-        # Groups of one record: random access reads nothing that it does not need (16 was 8 times slower).
+        # With groups of one record, random access reads only what it needs (16 was 8 times slower).
         writer = ArrayRecordWriter(str(partial), "group_size:1")
         try:
             for record in records:
@@ -34,9 +34,9 @@ def write_shard(path: Path, records: Iterable[bytes]) -> int:
 
 
 class Shards:
-    """The records of several shards as one sequence; ValueError names a shard that is damaged.
+    """The records of several shards as one sequence. Raises ValueError, which names a damaged shard.
 
-    `count` is how many records there are to be, where that is known.
+    `count` is the expected number of records, if it is known.
     """
 
     def __init__(self, paths: Sequence[Path], count: int | None = None):
@@ -47,8 +47,8 @@ class Shards:
             raise self._damaged(error) from None
         if count not in (None, len(self._source)):
             raise ValueError(
-                f"{', '.join(self._paths[:3])}: {len(self._source)} records where {count} should be; copy the corpus "
-                "again, or import again"
+                f"{', '.join(self._paths[:3])}: {len(self._source)} records, but there should be {count}; copy the "
+                "corpus again, or import again"
             )
 
     def __len__(self) -> int:
@@ -58,16 +58,16 @@ class Shards:
         return self.decoded(index, bytes)
 
     def decoded(self, index: int, decode: Callable[[bytes], Decoded]) -> Decoded:
-        """What a record stands for; IndexError past the last."""
+        """Decode one record. Raises IndexError for an index outside the sequence."""
         if not 0 <= index < len(self._source):
-            raise IndexError(f"record {index} of {len(self._source)}")
+            raise IndexError(f"there is no record {index}; the shards have {len(self._source)}")
         try:
             return decode(self._source[index])
         except (RuntimeError, ValueError) as error:
             raise self._damaged(error, index) from None
 
     def _damaged(self, error: Exception, index: int | None = None) -> ValueError:
-        """What names the shard: that of a record, or the first one that cannot be opened."""
+        """The error that names the damaged shard: that of a record, or the first one that cannot be opened."""
         for path in self._paths:
             try:
                 size = len(ArrayRecordDataSource([path]))

@@ -17,9 +17,9 @@ from mdasr.core.files import existing
 from mdasr.core.waveforms import RATE_HZ
 
 _OF_LIBSNDFILE = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au")
-SLACK_S = 0.05  # frames of MP3 and the like: a file may be this much shorter than it says
-SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000  # a damaged header may say any rate, and a minute become a year at 16 kHz
-_LOUDEST = 1.5  # lossy decoders overshoot full scale a little; integers stored as floats overshoot a lot
+SLACK_S = 0.05  # a file may be this much shorter than its header says, since codecs such as MP3 have frames
+SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000  # a damaged header may give any rate: a minute could become a year at 16 kHz
+_LOUDEST = 1.5  # lossy decoders exceed full scale a little; integers stored as floats exceed it a lot
 _BLOCK = 1 << 20  # samples read at a time: some headers do not say how many there are
 _STREAMED = 0x7FFF0000  # a WAV header written before the length was known says this many bytes or more
 
@@ -27,12 +27,14 @@ _STREAMED = 0x7FFF0000  # a WAV header written before the length was known says 
 def read_audio(
     path: Path | str, channel: int | None = None, start_s: float | None = None, end_s: float | None = None
 ) -> tuple[Float32[np.ndarray, " samples"], int]:
-    """One channel of a recording, or of its part from start to end, at 16 kHz; and the file's own rate in Hz.
+    """Read one channel of a recording, or of its part from start to end, at 16 kHz. Return also the file's rate in Hz.
 
-    The samples lie in [-1, 1). libsndfile reads WAV, FLAC, OGG, MP3, SPHERE and more; PyAV, where installed,
-    the rest (AAC, M4A, ...). A recording of several channels needs `channel`, counted from 0.
-    Raises FileNotFoundError, ImportError where PyAV is needed, and ValueError, naming the file and the mend,
-    for what is empty, truncated, no audio, all zeros, not finite, or not there (a channel, a part).
+    The samples lie in [-1, 1). libsndfile reads WAV, FLAC, OGG, MP3, SPHERE and more. If PyAV is installed, it reads
+    other formats (AAC, M4A, ...). A recording with several channels needs `channel`, counted from 0.
+
+    Raises FileNotFoundError, and ImportError where PyAV is needed. Raises ValueError for audio that is empty,
+    truncated, all zeros or not finite, and for a file without audio. Raises it, too, for a channel or a part that the
+    file lacks. The message names the file and says what to do.
     """
     path = Path(path)
     existing(path, "file; a recording should be there (WAV, FLAC, MP3, Ogg, ...)")
@@ -46,7 +48,7 @@ def decode_audio(
     start_s: float | None = None,
     end_s: float | None = None,
 ) -> tuple[Float32[np.ndarray, " samples"], int]:
-    """As `read_audio`, of a file or of its bytes; errors call it `name`."""
+    """Decode a file or its bytes, as `read_audio` does. Errors call it `name`."""
     if not (len(content) if isinstance(content, bytes) else content.stat().st_size):
         raise ValueError(f"{name}: the file is empty (0 bytes); copy or download it again")
     first_s = 0.0 if start_s is None else start_s
@@ -87,7 +89,7 @@ def _checked(name: str, mono: Float32[np.ndarray, " samples"]) -> Float32[np.nda
 def _read_soundfile(
     content: Path | bytes, name: str, start_s: float, end_s: float | None
 ) -> tuple[Float32[np.ndarray, "samples channels"], int] | None:
-    """Samples and rate by libsndfile; None where it does not know the format."""
+    """Read samples and rate with libsndfile. Return None where it does not know the format."""
     try:
         file = soundfile.SoundFile(_opened(content))
     except soundfile.LibsndfileError as error:
@@ -110,10 +112,10 @@ def _read_soundfile(
                 f"{name}: truncated or damaged ({error.error_string.rstrip('.')}); copy or download it again"
             ) from None
         samples = np.concatenate([np.empty((0, file.channels), np.float32), *blocks])
-        # A stream whose header does not tell the length claims 2**63 - 1 samples.
+        # If the header of a stream has no length, libsndfile reports 2**63 - 1 samples.
         if total < 2**62 and len(samples) < min(last, total) - first - SLACK_S * rate_hz:
-            got, said = len(samples) / rate_hz, (min(last, total) - first) / rate_hz
-            raise ValueError(f"{name}: truncated: {got:.2f} s of {said:.2f} s; copy or download it again")
+            actual_s, stated_s = len(samples) / rate_hz, (min(last, total) - first) / rate_hz
+            raise ValueError(f"{name}: truncated: {actual_s:.2f} s of {stated_s:.2f} s; copy or download it again")
     return samples, rate_hz
 
 
@@ -131,35 +133,34 @@ def _blocks(file: soundfile.SoundFile, count: int) -> Iterator[Float32[np.ndarra
 
 
 def _check_log(name: str, info: str) -> None:
-    """Of a WAV or OGG that is cut off libsndfile reads what is there, and says so in its log alone."""
+    """Raise ValueError for a truncated WAV or OGG. libsndfile reads the rest of it and reports this only in its log."""
     if "Junk after the last page" in info or "File ended unexpectedly" in info:
         raise ValueError(f"{name}: truncated (its last page is missing); copy or download it again")
     if match := re.search(r"^data : (\d+) \(should be (\d+)\)", info, re.MULTILINE):
-        said, there = int(match[1]), int(match[2])
-        if there < said < _STREAMED:
-            raise ValueError(f"{name}: truncated: {there} bytes of {said}; copy or download it again")
+        stated, actual = int(match[1]), int(match[2])
+        if actual < stated < _STREAMED:
+            raise ValueError(f"{name}: truncated: {actual} bytes of {stated}; copy or download it again")
 
 
 def _read_av(
     content: Path | bytes, name: str, start_s: float, end_s: float | None
 ) -> tuple[Float32[np.ndarray, "samples channels"], int]:
-    """Samples and rate by FFmpeg, for what libsndfile does not know."""
+    """Read samples and rate with FFmpeg, for formats that libsndfile does not know."""
     try:
         import av
     except ImportError:
         if name.lower().endswith(_OF_LIBSNDFILE):
-            raise ValueError(f"{name}: damaged, or no audio at all: libsndfile cannot read it") from None
-        raise ImportError(f"{name}: reading this needs PyAV: pip install av; or is it no audio?") from None
+            raise ValueError(f"{name}: libsndfile cannot read it; it is damaged, or not an audio file") from None
+        raise ImportError(f"{name}: if this is an audio file, reading it needs PyAV: pip install av") from None
     try:
         with av.open(_opened(content)) as container:
             if not container.streams.audio:
-                raise ValueError(f"{name}: there is no sound in this file")
+                raise ValueError(f"{name}: this file has no audio stream; is it the right file?")
             samples, rate_hz = _decode(container, name)
     except (av.error.FFmpegError, UnicodeDecodeError, LookupError, AttributeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(
-            f"{name}: damaged, or no audio that libsndfile or FFmpeg knows ({why}); is it "
-            "something else under an audio file's name?"
+            f"{name}: damaged, or not a format that libsndfile or FFmpeg knows ({why}); is it really an audio file?"
         ) from None
     seconds = len(samples) / rate_hz
     if start_s >= max(seconds, SLACK_S) or (end_s or 0) > seconds + SLACK_S:
@@ -181,7 +182,9 @@ def _decode(container: Any, name: str) -> tuple[Float32[np.ndarray, "samples cha
 
 def _checked_rate(name: str, rate_hz: int) -> int:
     if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
-        raise ValueError(f"{name}: {rate_hz} samples a second, which no recording of speech has; export it again")
+        raise ValueError(
+            f"{name}: a rate of {rate_hz} Hz is not between {SLOWEST_HZ:,} and {FASTEST_HZ:,}; export it again"
+        )
     return rate_hz
 
 
@@ -191,5 +194,5 @@ def _beyond(name: str, start_s: float, end_s: float | None, seconds: float) -> V
 
 
 def to_int16(wave: Float32[np.ndarray, " samples"]) -> Int16[np.ndarray, " samples"]:
-    """A waveform in [-1, 1) as 16-bit samples, rounded; what was 16-bit before is so again, bit for bit."""
+    """Round a waveform in [-1, 1) to 16-bit samples. A waveform made from 16-bit samples gives the same samples."""
     return np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)

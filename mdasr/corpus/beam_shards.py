@@ -1,7 +1,7 @@
 """Shards written by an Apache Beam pipeline, for corpora that are too large for one machine (extra `beam`).
 
-Its workers call the same functions as local processes do, see the audio and the corpus' directory under the same paths
-(a shared file system), and have this package installed. A shard that Beam has written twice is the same twice.
+Its workers call the same functions as local processes. They need this package, and the audio and the corpus' directory
+under the same paths (a shared file system). If Beam writes a shard twice, both are the same.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from mdasr.corpus.shards import Part, Run, Write
 
 
 def in_pipeline(options: Sequence[str]) -> Run:
-    """What `import_corpus` takes as `run`, for Beam's options such as --runner; ImportError where there is no Beam."""
+    """Return the argument `run` of `import_corpus`, for Beam's options such as --runner.
+
+    Raises ImportError where Beam is not installed.
+    """
     try:
         import apache_beam  # noqa: F401
     except ImportError:
@@ -29,7 +32,7 @@ def in_pipeline(options: Sequence[str]) -> Run:
 def _run(write: Write, todo: Sequence[Part], options: list[str]) -> None:
     import apache_beam as beam
 
-    # The rows go by way of files: runners refuse pipelines that carry millions of them.
+    # The rows are passed in files: runners refuse pipelines that contain millions of rows.
     for rows, shard in todo:
         write_atomically(_beside(shard), json.dumps([asdict(row) for row in rows]))
     with beam.Pipeline(argv=options) as pipeline:

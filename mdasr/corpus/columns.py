@@ -1,4 +1,4 @@
-"""Tables of Arrow streams and Parquet files, read by pyarrow: plain columns in batches, and the audio of one row."""
+"""Reading of Arrow streams and Parquet files with pyarrow: plain columns in batches, and the audio of one row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORMATS = {".arrow": "Arrow stream", ".parquet": "Parquet file"}
 
 
 def require_pyarrow() -> None:
-    """Raise ImportError, which says what to install, where there is no pyarrow."""
+    """Raise ImportError, which says what to install, where pyarrow is missing."""
     try:
         import pyarrow  # noqa: F401
     except ImportError:
@@ -22,24 +22,24 @@ def require_pyarrow() -> None:
 
 
 def table_schema(path: Path) -> Any:
-    """The table's `pyarrow.Schema`; ValueError where the file is no table."""
+    """The table's `pyarrow.Schema`. Raises ValueError where the file is not a table."""
     return _stream(path).schema if path.suffix == ".arrow" else _parquet(path).schema_arrow
 
 
 def batches(path: Path, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """Some columns of a table as lists of rows, in order; ValueError where they are damaged."""
+    """Yield some columns of a table as lists of rows, in order. Raises ValueError where they are damaged."""
     with _explained(path):
         if path.suffix == ".arrow":
-            found = _stream(path).select(columns).to_batches()
+            record_batches = _stream(path).select(columns).to_batches()
         else:
-            found = _parquet(path).iter_batches(columns=columns)
-        for batch in found:
-            batch.validate(full=True)  # what is damaged would be followed to anywhere
+            record_batches = _parquet(path).iter_batches(columns=columns)
+        for batch in record_batches:
+            batch.validate(full=True)  # damaged offsets could point anywhere in memory
             yield batch.to_pylist()
 
 
 def audio_bytes(path: Path, column: str, row: int) -> bytes:
-    """The field `bytes` of a struct column in one row; ValueError where it is null."""
+    """Read the field `bytes` of a struct column in one row. Raises ValueError where it is null."""
     with _explained(path):
         if path.suffix == ".arrow":
             cell = _stream_column(path, column)[row]
@@ -50,7 +50,7 @@ def audio_bytes(path: Path, column: str, row: int) -> bytes:
             cell = _group_column(path, group, column)[within]
         content = cell["bytes"].as_py() if cell.is_valid else None
     if content is None:
-        raise ValueError(f"{path}: row {row} has no audio in it, at most a path; save the data set with its files")
+        raise ValueError(f"{path}: row {row} holds no audio, at most a path; save the data set with its audio files")
     return content
 
 
@@ -60,16 +60,16 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except ImportError:
         raise
-    except Exception as error:  # pyarrow raises whatever comes out of a damaged file
+    except Exception as error:  # a damaged file can make pyarrow raise anything
         if str(path) in str(error):
             raise
         why = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path}: no {_FORMATS[path.suffix]}, or damaged ({why}); copy it again") from None
+        raise ValueError(f"{path}: not a valid {_FORMATS[path.suffix]} ({why}); copy it again") from None
 
 
 @lru_cache(maxsize=2)
 def _stream(path: Path) -> Any:
-    """The whole table, mapped to memory and not read."""
+    """The whole table, mapped to memory but not read."""
     require_pyarrow()
     import pyarrow
 
@@ -88,13 +88,13 @@ def _parquet(path: Path) -> Any:
 
 @lru_cache(maxsize=2)
 def _stream_column(path: Path, column: str) -> Any:
-    found = _stream(path).column(column)
-    found.validate(full=True)
-    return found
+    chunks = _stream(path).column(column)
+    chunks.validate(full=True)
+    return chunks
 
 
 @lru_cache(maxsize=1)
 def _group_column(path: Path, group: int, column: str) -> Any:
-    found = _parquet(path).read_row_group(group, columns=[column]).column(column)
-    found.validate(full=True)
-    return found
+    chunks = _parquet(path).read_row_group(group, columns=[column]).column(column)
+    chunks.validate(full=True)
+    return chunks

@@ -1,8 +1,8 @@
-"""The entries of a corpus in any format, checked field by field before any audio is read.
+"""Checks of the entries of a corpus in any format, field by field, before any audio is read.
 
-An entry has `id`, `audio` (a path inside the manifest's folder), `text`, `speaker` and `domain`; it may have
-`sample_rate`, `duration_s` (both compared with the audio), `start_s`, `end_s` and `channel` (from 0). Other
-fields serve to choose lines and are not kept.
+An entry has `id`, `audio` (a path inside the manifest's folder), `text`, `speaker` and `domain`. It may have
+`sample_rate` and `duration_s`, which are compared with the audio, and `start_s`, `end_s` and `channel` (from 0). Other
+fields can be used to choose lines, and are not kept.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import TypeGuard
 from mdasr.corpus.listing import Entry, Listing
 from mdasr.language.text import normalize_text
 
-_LONGEST_S = 1e9  # thirty years: what is longer is no recording
+_LONGEST_S = 1e9  # thirty years: no recording is longer
 
 
 @dataclass(frozen=True)
 class Row:
-    """An entry, its fields checked, its text normalised; `audio` is relative to the listing's root."""
+    """An entry with checked fields and normalised text. `audio` is relative to the listing's root."""
 
     line: int
     id: str
@@ -40,10 +40,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which entries to take, and how to read their fields.
+    """The choice of entries, and how to read their fields.
 
-    `where`: only entries whose field equals the value. `fields`: take the field named first from the one named second.
-    `domain`: instead of the entries' own. `drop`: tokens of transcripts that stand for no words, such as "<COMMA>".
+    `where` keeps only entries with these values in these fields. `fields` maps a field of ours to the entry's field
+    that holds it. `domain` replaces the entries' own. `drop` holds tokens of transcripts that are not words, such as
+    "<COMMA>".
     """
 
     where: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +56,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class SetAside:
-    """A line that was not imported, and why; `id` and `audio` are empty where the line does not tell them."""
+    """A line that was not imported, and the reason. `id` and `audio` are empty where the line lacks them."""
 
     line: int
     id: str
@@ -64,10 +65,11 @@ class SetAside:
 
 
 def read_rows(listing: Listing, choice: Choice) -> tuple[list[Row], list[SetAside]]:
-    """The entries that `choice` takes, and those of them that are no good.
+    """Check the entries of `choice`: return the good ones, and those set aside.
 
-    A value that is no string is compared as JSON writes it. An entry without fields cannot be chosen, so it always is
-    set aside. Raises ValueError where nothing is chosen, or no entry has a domain and `choice` gives none.
+    A value that is not a string is compared in its JSON form. An entry without fields cannot be chosen, so it is always
+    set aside. Raises ValueError where no entry is chosen, where the chosen ones have several domains, and where neither
+    the entries nor `choice` give a domain.
     """
     rows, bad = [], []
     lines: dict[str, int] = {}
@@ -83,7 +85,7 @@ def read_rows(listing: Listing, choice: Choice) -> tuple[list[Row], list[SetAsid
         try:
             row = _row(entry, fields, listing.root, choice)
             if row.id in lines:
-                raise ValueError(f"field id: {row.id!r} is the id of line {lines[row.id]} too; make ids unique")
+                raise ValueError(f"field id: {row.id!r} is also the id of line {lines[row.id]}; make ids unique")
         except ValueError as error:
             bad.append(SetAside(entry.line, str(fields.get("id", "")), str(fields.get("audio", "")), str(error)))
         else:
@@ -91,15 +93,13 @@ def read_rows(listing: Listing, choice: Choice) -> tuple[list[Row], list[SetAsid
             rows.append(row)
     if not rows and not bad:
         seen = ", ".join(f"{value} ({count})" for value, count in values.most_common(10))
-        raise ValueError(
-            f"{listing.path}: no line is chosen by {dict(choice.where)}; there are {seen or 'no lines at all'}"
-        )
+        raise ValueError(f"{listing.path}: no line has {dict(choice.where)}; the file has {seen or 'no lines at all'}")
     _check_domains(listing, choice, rows)
     return rows, bad
 
 
 def _renamed(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str, object]:
-    """The fields with some of them taken from others; numbers become names there, such as those of speakers."""
+    """Take some fields from others, as `names` says. Whole numbers in these, such as speaker numbers, become texts."""
     taken = {name: fields.get(other) for name, other in names.items()}
     numbers = {name: str(value) for name, value in taken.items() if type(value) is int}
     return {**fields, **taken, **numbers}
@@ -107,12 +107,12 @@ def _renamed(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str
 
 def _check_domains(listing: Listing, choice: Choice, rows: list[Row]) -> None:
     if not choice.domain and not any("domain" in _renamed(e.fields, choice.fields) for e in listing.entries):
-        raise ValueError(f"{listing.path}: the domain is not told; give --domain NAME, or --field domain=FIELD")
+        raise ValueError(f"{listing.path}: no line has a domain; give --domain NAME, or --field domain=FIELD")
     domains = sorted({row.domain for row in rows})
     if len(domains) > 1:
         raise ValueError(
-            f"{listing.path}: field domain: the chosen lines are of {len(domains)} domains ({', '.join(domains)}), a "
-            f"corpus is of one; choose (--where domain={domains[0]}) or rename them (--domain NAME)"
+            f"{listing.path}: field domain: the chosen lines have {len(domains)} domains ({', '.join(domains)}), but a "
+            f"corpus has one; choose one (--where domain={domains[0]}) or rename them all (--domain NAME)"
         )
 
 
@@ -121,16 +121,16 @@ def _as_text(value: object) -> str:
 
 
 def _row(entry: Entry, fields: Mapping[str, object], root: Path, choice: Choice) -> Row:
-    """Check the fields of one entry; ValueError names the field and the mend."""
+    """Check the fields of one entry. Raises ValueError, which names the field and says what to do."""
     if entry.problem:
         raise ValueError(entry.problem)
-    said = _string(fields, "text")
+    transcript = _string(fields, "text")
     try:
-        text = normalize_text(" ".join(t for t in said.split() if t not in choice.drop), choice.spell_numbers)
+        text = normalize_text(" ".join(t for t in transcript.split() if t not in choice.drop), choice.spell_numbers)
     except ValueError as error:
         raise ValueError(f"field text: {error}") from None
     if not text:
-        raise ValueError(f"field text: there are no words in {said!r}; transcribe it, or drop the line")
+        raise ValueError(f"field text: there are no words in {transcript!r}; transcribe it, or drop the line")
     audio = _string(fields, "audio")
     if entry.kind != "command":
         _check_inside(root, audio)
@@ -151,25 +151,25 @@ def _row(entry: Entry, fields: Mapping[str, object], root: Path, choice: Choice)
 
 
 def _check_inside(folder: Path, audio: str) -> None:
-    """`audio`, which must stay inside the folder, links followed: a manifest may come from a stranger."""
+    """Check that `audio`, with links followed, is inside the folder: a manifest may come from a stranger."""
     if "\0" in audio:
-        raise ValueError(f"field audio: {audio!r} is no path; there is a null character in it")
+        raise ValueError(f"field audio: {audio!r} is not a path; there is a null character in it")
     if not (folder / audio).resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"field audio: {audio!r} leaves the manifest's folder; move it there, or give --root DIR")
+        raise ValueError(f"field audio: {audio!r} is outside the manifest's folder; move it there, or give --root DIR")
 
 
 def _identifier(fields: Mapping[str, object]) -> str:
-    """The id, which files will be called by (such as TextGrids): a path that leads nowhere else."""
+    """The id. Files such as TextGrids get it as a name, so as a path it must stay inside its folder."""
     name = _string(fields, "id")
     if "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ValueError(f"field id: {name!r} would lead elsewhere as the name of a file; call it otherwise")
+        raise ValueError(f"field id: {name!r} as a file name would leave its folder; give it another id")
     return name
 
 
 def _string(fields: Mapping[str, object], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"field {name}: {json.dumps(value)} where a text should be; give one")
+        raise ValueError(f"field {name}: must be a text, not {json.dumps(value)}")
     return value
 
 
@@ -178,7 +178,7 @@ def _number(fields: Mapping[str, object], name: str) -> float | None:
     if value is None:
         return None
     if not is_seconds(value):
-        raise ValueError(f"field {name}: {json.dumps(value)} where seconds (0 or more) should be")
+        raise ValueError(f"field {name}: must be a number of seconds, 0 or more, not {json.dumps(value)}")
     return float(value)
 
 
@@ -192,5 +192,5 @@ def _whole(fields: Mapping[str, object], name: str, least: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"field {name}: {json.dumps(value)} where a whole number of {least} or more should be")
+        raise ValueError(f"field {name}: must be a whole number, {least} or more, not {json.dumps(value)}")
     return value

@@ -1,4 +1,4 @@
-"""What the files of a corpus tell about its utterances, before any of it is checked: the same for every format."""
+"""Listings of the utterances of a corpus: unchecked, and in the same form for every format."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a corpus lies and in which format (`importers.FORMATS`).
+    """The place of a corpus and its format (`importers.FORMATS`).
 
-    Audio must lie inside `root`, which is the folder of `path` unless given, and relative paths start there.
-    `split` is the part of the corpus to read. Shell commands in the place of files run only where `allow_commands`.
+    Audio must be inside `root`, and relative paths start there; by default it is the folder of `path`. `split` is the
+    part of the corpus to read. Shell commands in place of files run only with `allow_commands`.
     """
 
     format: str
@@ -26,10 +26,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Entry:
-    """One utterance: the fields of a manifest's line (`mdasr.corpus.entries`), and the line or row that tells them.
+    """One utterance: the fields of a manifest's line (see `mdasr.corpus.entries`), and the number of its line or row.
 
-    `problem` says why it cannot be used. `kind` is what the field `audio` is: the path of a "file"; for a "record" the
-    path of an Arrow or Parquet file, a column and a row, parted by colons; a "command" for the shell that writes audio.
+    `problem` says why it cannot be used. `kind` says how to read the field `audio`. For a "file", it is a path. For a
+    "record", it is the path of an Arrow or Parquet file, a column and a row, separated by colons. For a "command", it
+    is a shell command that writes audio.
     """
 
     line: int
@@ -40,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """All entries of a source, the folder that their audio lies in, and a digest of what the files said."""
+    """All entries of a source, the folder of their audio, and a digest of the source's files or entries."""
 
     path: Path
     root: Path
@@ -49,7 +50,7 @@ class Listing:
 
 
 def list_entries(source: Origin, entries: Iterable[Entry]) -> Listing:
-    """A listing whose digest is that of its entries."""
+    """Make a listing with the digest of its entries, including the texts of their problems."""
     kept, digest = [], hashlib.sha256()
     for entry in entries:
         kept.append(entry)
@@ -59,13 +60,13 @@ def list_entries(source: Origin, entries: Iterable[Entry]) -> Listing:
 
 
 def json_objects(content: str) -> Iterator[tuple[int, dict[str, object] | str]]:
-    """The lines that are not blank, numbered from 1: a line's JSON object, or what is wrong with it."""
+    """Yield the number (from 1) of each line that is not blank, with its JSON object or the text of its error."""
     for number, line in enumerate(content.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             fields = json.loads(line)
-            if "\\ud" in line.lower():  # half of a pair of surrogates can be written in no file
+            if "\\ud" in line.lower():  # half of a surrogate pair cannot be written to a file
                 json.dumps(fields, ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             yield number, f"not JSON ({error.msg} at column {error.colno}); write one JSON object a line"
@@ -77,6 +78,6 @@ def json_objects(content: str) -> Iterator[tuple[int, dict[str, object] | str]]:
 
 
 def relative(audio: str, root: Path) -> str:
-    """`audio` as seen from `root` where it lies in it by its name, else as it is."""
+    """Return `audio` relative to `root` if its name lies inside it. Otherwise return it as it is."""
     path, root = Path(audio), root.absolute()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else audio

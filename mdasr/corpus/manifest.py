@@ -1,4 +1,4 @@
-"""Corpora as people have them, in any of `importers.FORMATS`, become sealed corpora (§4.1)."""
+"""Import of corpora in any of `importers.FORMATS` into sealed corpora (§4.1), and their export as a manifest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SET_ASIDE = "set_aside.jsonl"
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did: the corpus, how many utterances it holds, and the lines that it does not."""
+    """The result of an import: the corpus, its number of utterances, and the lines that were set aside."""
 
     corpus: Corpus
     kept: int
@@ -34,7 +34,7 @@ class ImportReport:
 
     @property
     def exit_status(self) -> int:
-        """For the shell: 0 where every line was kept, 3 where some were set aside."""
+        """The exit status for the shell: 0 if every line was kept, 3 if some were set aside."""
         return 3 if self.set_aside else 0
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class ImportReport:
         if len(self.set_aside) > 10:
             lines.append(f"  ... and {len(self.set_aside) - 10} more")
         if self.set_aside:
-            lines.append(f"  all of them with their reasons: {where / SET_ASIDE}")
+            lines.append(f"  all lines set aside, with their reasons: {where / SET_ASIDE}")
         return "\n".join(lines)
 
 
@@ -57,9 +57,9 @@ def import_manifest(
     spell_numbers: bool = False,
     workers: int = 1,
 ) -> ImportReport:
-    """Turn the lines of a manifest, or those `where` field equals value, into the sealed corpus `directory`.
+    """Import the lines of a manifest, or only those with the values of `where`, into the sealed corpus `directory`.
 
-    `domain` replaces the lines' own; otherwise as `import_corpus`.
+    `domain` replaces the lines' own. Everything else is as in `import_corpus`.
     """
     choice = Choice(dict(where or {}), domain=domain, spell_numbers=spell_numbers)
     return import_corpus(Origin("manifest", Path(path)), directory, corpus, choice, workers)
@@ -74,15 +74,16 @@ def import_corpus(
     rows_per_shard: int = ROWS_PER_SHARD,
     run: Run | None = None,
 ) -> ImportReport:
-    """Turn the utterances of a source, or those of `choice`, into the sealed corpus `directory`.
+    """Import the utterances of a source, or only those of `choice`, into the sealed corpus `directory`.
 
-    Lines and recordings that are no good are set aside with the reason, in the report and in `set_aside.jsonl`. Killed
-    at any moment, the same call goes on after the last whole shard, to the same bits; once done, it only reports.
-    What is written does not depend on `workers`, the number of processes, nor on `run`, which has the shards written
-    by something else (`mdasr.corpus.beam_shards`).
-    Raises FileNotFoundError, FileExistsError where `directory` holds another corpus, and ValueError where no
-    line is chosen, the chosen ones are of several domains, or none of them is any good. A shard holds the same
-    number of lines, whether they are good or not.
+    Unusable lines and recordings are set aside with the reason, in the report and in `set_aside.jsonl`. After a kill at
+    any moment, the same call continues after the last complete shard, and gives the same bits. If the import is
+    complete, it only reports. The written files do not depend on `workers`, the number of processes. Nor do they depend
+    on `run`, which can let something else write the shards (`mdasr.corpus.beam_shards`). Each shard gets the same
+    number of lines, usable or not.
+
+    Raises FileNotFoundError, and FileExistsError where `directory` holds another corpus. Raises ValueError where no
+    line is chosen, the chosen lines have several domains, or none of them is usable.
     """
     directory, choice = Path(directory), choice or Choice()
     listing = read_source(source)
@@ -98,8 +99,8 @@ def import_corpus(
     write_atomically(directory / SET_ASIDE, lines)
     if len(unread) == len(rows):
         raise ValueError(
-            f"{source.path}: none of the {len(bad)} chosen lines is any good; line {bad[0].line} ({bad[0].audio}): "
-            f"{bad[0].reason}. The others: {directory / SET_ASIDE}"
+            f"{source.path}: none of the {len(bad)} chosen lines is usable; line {bad[0].line} ({bad[0].audio}): "
+            f"{bad[0].reason}. For the other lines, see {directory / SET_ASIDE}"
         )
     sealed = seal_corpus(directory, corpus, rows[0].domain, made_by=made_by)
     tidy(directory)
@@ -107,7 +108,7 @@ def import_corpus(
 
 
 def _made_by(source: Origin, sha256: str, choice: Choice) -> dict[str, object]:
-    """What a corpus' records depend on; what is left at its default is left out."""
+    """The settings that a corpus' records depend on. Some are left out where they have their defaults."""
     further = {
         "format": "" if source.format == "manifest" else source.format,
         "split": source.split,
@@ -125,7 +126,7 @@ def _made_by(source: Origin, sha256: str, choice: Choice) -> dict[str, object]:
 
 
 def _elsewhere(source: Origin) -> str:
-    """Where the audio lies as seen from the source's folder, if not in it."""
+    """The path of the audio's folder relative to the source's folder; "" if they are the same."""
     folder = source.path if source.path.is_dir() else source.path.parent
     way = os.path.relpath((source.root or folder).resolve(), folder.resolve())
     return "" if way == "." else Path(way).as_posix()
@@ -142,15 +143,17 @@ def _already_done(directory: Path, corpus: str, domain: str | None, made_by: dic
 
 
 def export_manifest(corpora: Mapping[str, Corpus], folder: Path | str) -> Path:
-    """Write corpora by split as WAV files of 16 bits at 16 kHz and `manifest.jsonl`, last: what an import reads.
+    """Write corpora, by split, as 16-bit WAV files at 16 kHz with a `manifest.jsonl`, which an import can read.
 
-    Returns the manifest's path. Raises ValueError where two utterances have the same id.
+    The manifest is written last. Return its path. Raises ValueError where two utterances have the same id.
     """
     folder, lines = Path(folder), {}
     for split, corpus in corpora.items():
         for u in corpus:
             if u.id in lines:
-                raise ValueError(f"{corpus.directory}: {u.id!r} is the id of another utterance too; export them apart")
+                raise ValueError(
+                    f"{corpus.directory}: {u.id!r} is also the id of another utterance; export the corpora separately"
+                )
             (folder / f"{u.id}.wav").parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(folder / f"{u.id}.wav", u.wave, RATE_HZ)
             fields = {"id": u.id, "audio": f"{u.id}.wav", "text": u.text, "speaker": u.speaker, "domain": u.domain}

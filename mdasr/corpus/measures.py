@@ -1,4 +1,4 @@
-"""Measures of one utterance that need no model: bandwidth, clipping, silence (of what an import wrote, or would)."""
+"""Measures of one utterance that need no model: bandwidth, clipping, silence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _FRAME = 512
 
 @dataclass(frozen=True)
 class Measures:
-    """One utterance: `clipped` is a share of samples, `silent` of frames, `sha256` that of the samples."""
+    """The measures of one utterance. `clipped` is a share of samples, `silent` a share of frames.
+
+    `sha256` is the digest of the samples.
+    """
 
     key: str
     speaker: str
@@ -34,7 +37,7 @@ class Measures:
 
     @property
     def narrowed(self) -> bool:
-        """Whether something, such as MP3 or a telephone, took away bands that the file's rate could hold."""
+        """Whether the bandwidth is smaller than the file's rate allows, as after MP3 or a telephone."""
         return self.bandwidth_hz < 0.93 * min(self.rate_hz, RATE_HZ) / 2
 
 
@@ -55,10 +58,10 @@ def measure(spoken: Utterance) -> Measures:
 
 
 def bandwidth_hz(wave: Int16[np.ndarray, " samples"]) -> float:
-    """The highest frequency that is heard: within 60 dB of the strongest, in the loudest twentieth of the frames.
+    """The highest frequency within 60 dB of the strongest one, in the loudest twentieth of the frames.
 
-    On speech at 16 kHz this finds the cut-off of MP3 (5.8 kHz at 24 kbps, 7.3 above) and of telephones (3.9) to 0.1
-    kHz in every utterance that was tried; AAC at 64 kbps and more has none to find.
+    On speech at 16 kHz, this measures the cut-off of MP3 (5.8 kHz at 24 kbps, 7.3 above) and of telephones (3.9). It
+    was right to 0.1 kHz in every utterance that was tried. AAC at 64 kbps or more has no cut-off.
     """
     power = np.abs(np.fft.rfft(_frames(wave, _FRAME // 2) * np.hanning(_FRAME))) ** 2
     loud = np.convolve(np.quantile(power, 0.95, axis=0), np.full(5, 0.2), mode="same")
@@ -66,9 +69,9 @@ def bandwidth_hz(wave: Int16[np.ndarray, " samples"]) -> float:
 
 
 def clipped_share(wave: Int16[np.ndarray, " samples"]) -> float:
-    """The share of samples in runs of three or more within 1% of the highest, or of the lowest, of all.
+    """The share of samples in runs of three or more within 1% of the highest or of the lowest sample.
 
-    So audio that was clipped and made softer afterwards is found, too.
+    So it also detects audio that was made softer after it was clipped.
     """
     clipped = 0
     for peak, near in ((wave.max(), wave >= 0.99 * wave.max()), (wave.min(), wave <= 0.99 * wave.min())):

@@ -1,8 +1,8 @@
-"""Corpora on disk: ArrayRecord shards of waveforms with transcripts, alignments in sidecar shards (§3.7).
+"""Corpora on disk (§3.7): ArrayRecord shards of waveforms with transcripts, and alignments in sidecar shards.
 
-A corpus directory holds `audio-00000-of-00004.array_record`, ..., `lengths.npy`, `corpus.json` (written last: a
-directory that has one is complete) and any number of alignments `align-NAME-*.array_record`. A record is a JSON
-header and, for audio, 16-bit samples: nothing is pickled.
+A corpus directory holds `audio-00000-of-00004.array_record`, ..., `lengths.npy` and `corpus.json`. `corpus.json` is
+written last, so a directory with it is complete. There may be any number of alignments `align-NAME-*.array_record`. A
+record is a JSON header and, for audio, 16-bit samples. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Utterance:
-    """A recording with its transcript; `wave` is int16 [samples] at 16 kHz whatever `source_rate_hz` was."""
+    """A recording with its transcript. `wave` is int16 [samples], always at 16 kHz; the file had `source_rate_hz`."""
 
     id: str
     corpus: str
@@ -55,16 +55,17 @@ class Utterance:
 
     @property
     def key(self) -> str:
-        """What recipes and subsets are drawn from: unique over all corpora of a training set."""
+        """The key of the random draws of recipes and subsets. It is unique in all corpora of a training set."""
         return f"{self.corpus}/{self.id}"
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """The phones of one utterance, in order and without gaps; `phones` is empty where alignment failed.
+    """The phones of one utterance, in order and without gaps.
 
-    `ends_s` [phones] are the ends in seconds; each phone starts where the one before it ends, the first at 0.
-    `words` are (word, index of its first phone, index past its last).
+    `ends_s` [phones] are the ends in seconds. Each phone starts where the one before it ends, and the first at 0.
+    `words` are (word, index of its first phone, index after its last phone). If the alignment failed, `phones` is empty
+    and `reason` says why.
     """
 
     id: str
@@ -85,13 +86,13 @@ def encode_utterance(utterance: Utterance) -> bytes:
 
 
 def decode_utterance(record: bytes) -> Utterance:
-    """What `encode_utterance` wrote; ValueError for other bytes."""
+    """Decode a record of `encode_utterance`. Raises ValueError for other bytes."""
     size = int.from_bytes(record[:4], "little")
     try:
         header = json.loads(record[4 : 4 + size])
         return Utterance(**header, wave=np.frombuffer(record, "<i2", offset=4 + size))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"a record that is no utterance ({error})") from None
+        raise ValueError(f"a record is not an utterance ({error})") from None
 
 
 def encode_alignment(alignment: Alignment) -> bytes:
@@ -99,19 +100,20 @@ def encode_alignment(alignment: Alignment) -> bytes:
 
 
 def decode_alignment(record: bytes) -> Alignment:
-    """What `encode_alignment` wrote; ValueError for other bytes."""
+    """Decode a record of `encode_alignment`. Raises ValueError for other bytes."""
     try:
         fields = json.loads(record)
         fields["words"] = tuple((w, first, last) for w, first, last in fields["words"])
         return Alignment(**fields | {"phones": tuple(fields["phones"]), "ends_s": tuple(fields["ends_s"])})
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"a record that is no alignment ({error})") from None
+        raise ValueError(f"a record is not an alignment ({error})") from None
 
 
 def seal_corpus(directory: Path, corpus: str, domain: str, **facts: object) -> Corpus:
-    """Read back the shards that `write_shard` left in `directory`, index them and write `corpus.json`.
+    """Read the shards that `write_shard` wrote to `directory`, index them and write `corpus.json`.
 
-    `facts` are kept in it (who made the corpus, with which seed). Raises ValueError for duplicate ids, or no records.
+    `facts` are stored in it (such as the program that made the corpus, and its seed). Raises ValueError for duplicate
+    ids and where there are no records.
     """
     shards = sorted(path.name for path in directory.glob("audio-*.array_record"))
     source = Shards([directory / name for name in shards]) if shards else ()
@@ -151,7 +153,7 @@ _FACTS: dict[str, type | UnionType] = {
 
 
 def _checked_info(path: Path) -> dict[str, Any]:
-    """What corpus.json tells; ValueError names the field that is not as it should be."""
+    """Read and check corpus.json. Raises ValueError, which names the wrong field."""
     info = read_json(path, "description of a corpus (import again)")
     if info.get("format") != FORMAT:
         raise ValueError(f"{path}: format {info.get('format')!r}, but this version reads {FORMAT}; import again")
@@ -161,7 +163,7 @@ def _checked_info(path: Path) -> dict[str, Any]:
     if not 0 <= info["hours"] <= 1e9:
         raise ValueError(f"{path}: field hours is {info['hours']}; copy the corpus again, or import again")
     if info["utterances"] < 1 or not info["shards"]:
-        raise ValueError(f"{path}: fields utterances and shards: there are none; import again")
+        raise ValueError(f"{path}: fields utterances and shards: the corpus is empty; import again")
     if not all(isinstance(name, str) and name == Path(name).name and name.strip(".") for name in info["shards"]):
         raise ValueError(f"{path}: field shards: {info['shards']} must be names of files beside it; import again")
     return info
@@ -175,8 +177,8 @@ class Corpus:
         path = self.directory / "corpus.json"
         if not path.exists():
             raise FileNotFoundError(
-                f"{self.directory} is not a corpus: it has no corpus.json. Make one with `mdasr import`; a directory "
-                "whose import was interrupted is completed by running the same command again."
+                f"{self.directory} is not a corpus: it has no corpus.json. Make one with `mdasr import`. After an "
+                "interrupted import, run the same command again to complete it."
             )
         self.info = _checked_info(path)
         missing = [name for name in self.info["shards"] if not (self.directory / name).exists()]
@@ -195,7 +197,7 @@ class Corpus:
 
     @cached_property
     def num_samples(self) -> Int[np.ndarray, " utterances"]:
-        """Length of every utterance in samples at 16 kHz, without reading the audio."""
+        """The length of every utterance in samples at 16 kHz, without reading the audio."""
         path = self.directory / "lengths.npy"
         lengths = read_array(path, "lengths of a corpus' utterances (import again)", mapped=True)
         if lengths.shape != (len(self),) or lengths.dtype != np.int32 or not (lengths >= 0).all():
@@ -203,15 +205,15 @@ class Corpus:
         return lengths
 
     def require_unchanged(self) -> None:
-        """ValueError where the directory does not hold this corpus any more, as after another import."""
+        """Raise ValueError where the directory no longer holds this corpus, as after another import."""
         try:
             now = Corpus(self.directory).info
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.directory}: the corpus changed while it was in use: {error}") from None
         if now != self.info:
             raise ValueError(
-                f"{self.directory}: the corpus changed while it was in use (its corpus.json is another). What was "
-                "saved before stays: put the corpus back and start the same command again, or begin in another place"
+                f"{self.directory}: the corpus changed while it was in use (its corpus.json differs). Saved work is "
+                "kept: restore the corpus and start the same command again, or start in another directory"
             )
 
     def __len__(self) -> int:
@@ -231,12 +233,12 @@ class Corpus:
 
 
 def write_alignments(corpus: Corpus, name: str, alignments: Iterable[Alignment]) -> Alignments:
-    """Write the sidecar `name`: one alignment an utterance, in the corpus' order (failed ones with no phones).
+    """Write the sidecar `name` with one alignment for each utterance, in the corpus' order.
 
-    ValueError for a name that is more than letters, digits, `.`, `_` and `-`.
+    A failed alignment has no phones. Raises ValueError for a name with anything but letters, digits, `.`, `_` and `-`.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ValueError(f"an alignment named {name!r}: name it with letters, digits, dots, _ and - alone")
+        raise ValueError(f"alignment name {name!r}: use only letters, digits, dots, _ and -")
     kept = []
 
     def records() -> Iterator[bytes]:
@@ -259,7 +261,7 @@ class Alignments:
         self._mask = corpus.directory / f"align-{name}.npy"
         if not self._paths or not self._mask.exists():
             raise FileNotFoundError(
-                f"{corpus.directory}: no alignment named {name!r}; `mdasr train` makes what it needs"
+                f"{corpus.directory}: no alignment named {name!r}; `mdasr train` makes the alignments that it needs"
             )
 
     @cached_property
@@ -268,19 +270,19 @@ class Alignments:
 
     @cached_property
     def usable(self) -> Bool[np.ndarray, " utterances"]:
-        """Which utterances were aligned."""
-        usable = read_array(self._mask, "file that tells which utterances are aligned (align again)")
+        """Whether each utterance was aligned."""
+        usable = read_array(self._mask, "file that says which utterances are aligned (align again)")
         if usable.ndim != 1 or usable.dtype != bool:
             raise ValueError(f"{self._mask}: not one truth value an utterance; delete it and align again")
         return usable
 
     @cached_property
     def digest(self) -> str:
-        """Twelve hex digits that name what the files hold: equal alignments, equal names."""
-        found = hashlib.sha256()
+        """The digest of the files, 12 hex digits: equal alignments have equal digests."""
+        hasher = hashlib.sha256()
         for path in (*self._paths, self._mask):
-            found.update(path.read_bytes())
-        return found.hexdigest()[:12]
+            hasher.update(path.read_bytes())
+        return hasher.hexdigest()[:12]
 
     def __len__(self) -> int:
         return len(self.usable)

@@ -1,4 +1,4 @@
-"""From checked rows to shards of a corpus, a function a record; killed at any moment, the same call goes on (§3.7)."""
+"""Writing of checked rows as the shards of a corpus (§3.7). After a kill at any moment, the same call continues."""
 
 from __future__ import annotations
 
@@ -28,29 +28,31 @@ from mdasr.corpus.entries import Row, SetAside
 from mdasr.corpus.records import Utterance, encode_utterance, shard_path, write_shard
 from mdasr.frontend import PAPER_STEPS, num_samples
 
-Part: TypeAlias = tuple[Sequence[Row], Path]  # the rows of a shard, and where it shall lie
+Part: TypeAlias = tuple[Sequence[Row], Path]  # the rows of a shard, and its path
 Write: TypeAlias = Callable[[Sequence[Row], Path], int]
 Run: TypeAlias = Callable[[Write, Sequence[Part]], None]
 
 ROWS_PER_SHARD = 2000
-# By how much a declared duration may be wrong: the larger of the two.
+# The largest error of a declared duration: the larger of the two.
 TOLERANCE_S, TOLERANCE_SHARE = 0.1, 0.01
-_JOB = "import.job"  # which job the shards in a directory without corpus.json are of
+_JOB = "import.job"  # the file that names the job of the shards, as long as there is no corpus.json
 _SHORTEST_S = num_samples(PAPER_STEPS.window) / RATE_HZ
 
 
 def utterance(row: Row, root: Path, corpus: str) -> Utterance:
-    """Read the recording of a row; raises as `read_audio` does, and ValueError where the two disagree."""
+    """Read the recording of a row. Raises as `read_audio`, and ValueError where the row and the recording disagree."""
     wave, rate_hz = _read(row, root)
     name = root / row.audio if row.kind == "file" else row.audio
     seconds = len(wave) / RATE_HZ
     if row.sample_rate is not None and row.sample_rate != rate_hz:
-        raise ValueError(f"{name}: field sample_rate says {row.sample_rate} Hz, the file {rate_hz}; correct the row")
+        raise ValueError(
+            f"{name}: field sample_rate is {row.sample_rate} Hz, but the file has {rate_hz}; correct the row"
+        )
     tolerance_s = max(TOLERANCE_S, TOLERANCE_SHARE * seconds)
     if row.duration_s is not None and abs(row.duration_s - seconds) > tolerance_s:
         raise ValueError(
-            f"{name}: field duration_s says {row.duration_s:g} s, the audio lasts {seconds:.3f}; is it cut "
-            "off, or another file? Correct the row"
+            f"{name}: field duration_s is {row.duration_s:g} s, but the audio lasts {seconds:.3f}; is it truncated, or "
+            "another file? Correct the row"
         )
     if not PAPER_STEPS.steps_in(len(wave)):
         raise ValueError(f"{name}: lasts {seconds:.3f} s, less than one step ({_SHORTEST_S:.3f} s); drop the row")
@@ -58,7 +60,7 @@ def utterance(row: Row, root: Path, corpus: str) -> Utterance:
 
 
 def record(row: Row, root: Path, corpus: str) -> bytes | SetAside:
-    """The record of a row as it stands in a shard, or why there is none."""
+    """Encode a row as the record in a shard, or return the reason why this failed."""
     try:
         return encode_utterance(utterance(row, root, corpus))
     except (ValueError, OSError) as error:
@@ -74,10 +76,10 @@ def write_shards(
     run: Run,
     rows_per_shard: int = ROWS_PER_SHARD,
 ) -> list[SetAside]:
-    """Write the rows' recordings, so many a shard; returns the rows whose audio is no good.
+    """Write the rows' recordings, `rows_per_shard` in each shard. Return the rows that have unusable audio.
 
-    `job` tells what the rows depend on: shards that the same job left in `directory` are kept, those of another are
-    removed. What is written does not depend on `run`, which has them written here or elsewhere.
+    `job` names everything that the rows depend on. Shards of the same job in `directory` are kept, and those of another
+    job are removed. `run` writes the shards here or elsewhere; they do not depend on it.
     """
     count = max(1, math.ceil(len(rows) / rows_per_shard))
     parts = [rows[i * rows_per_shard : (i + 1) * rows_per_shard] for i in range(count)]
@@ -86,13 +88,13 @@ def write_shards(
     todo = [(part, path) for part, path in zip(parts, paths) if not path.exists()]
     if todo:
         run(partial(_write_one, root=root, corpus=corpus), todo)
-    # Not splitlines, which cuts at what a name may hold, too.
+    # Not splitlines, which also splits at characters that a name may contain.
     lines = [line for path in paths for line in _beside(path).read_text("utf-8").split("\n") if line]
     return [SetAside(**json.loads(line)) for line in lines]
 
 
 def in_processes(write: Write, todo: Sequence[Part], workers: int = 1) -> None:
-    """Have shards written by so many processes of this machine, or in this one; ChildProcessError where one dies."""
+    """Write shards in `workers` processes of this machine, or in this process. Raises ChildProcessError if one dies."""
     if workers == 1 or len(todo) < 2:
         for part, path in todo:
             write(part, path)
@@ -107,24 +109,24 @@ def in_processes(write: Write, todo: Sequence[Part], workers: int = 1) -> None:
                 bar.update(done)
         except BrokenProcessPool:
             raise ChildProcessError(
-                "a worker process died, for lack of memory, or in a decoder. The same command goes on after the last "
-                "whole shard; with --workers 1 it shows at which recording it dies: drop that one's line"
+                "a worker process died, for lack of memory or in a decoder. The same command continues after the last "
+                "complete shard. With --workers 1, it shows the recording at which it dies; drop the line of that one"
             ) from None
 
 
 def tidy(directory: Path) -> None:
-    """Take away what only served to go on after a kill; for a corpus that is sealed."""
+    """Remove the files of a sealed corpus that only an unfinished import needs."""
     for pattern in (_JOB, "audio-*.set_aside", "audio-*.rows", "audio-*.part"):
         for path in directory.glob(pattern):
             path.unlink(missing_ok=True)
 
 
 def _claim(directory: Path, job: str, shards: Sequence[Path]) -> None:
-    """Take the directory for a job: what another one left is removed, and so is what was half written."""
+    """Take the directory for a job: remove the files of another job, and files that are only partly written."""
     mark = directory / _JOB
     stale = not mark.exists() or mark.read_text("utf-8") != job
     ours = set() if stale else {path for shard in shards for path in (shard, _beside(shard))}
-    # A shard goes before the file beside it, so that every shard has one.
+    # A shard is removed before the file beside it, so that every shard has such a file.
     for pattern in ("audio-*.array_record", "audio-*.set_aside"):
         for path in set(directory.glob(pattern)) - ours:
             path.unlink()
@@ -134,7 +136,7 @@ def _claim(directory: Path, job: str, shards: Sequence[Path]) -> None:
 
 
 def _beside(shard: Path) -> Path:
-    """The file with the rows that a shard left out; it is whole before the shard has its name."""
+    """The file with the rows that are not in a shard. It is complete before the shard gets its name."""
     return shard.with_suffix(".set_aside")
 
 
@@ -170,9 +172,9 @@ def _read(row: Row, root: Path) -> tuple[Float32[np.ndarray, " samples"], int]:
 
 @lru_cache(maxsize=1)
 def _output(command: str, root: Path) -> bytes:
-    """What a shell command writes, run in `root`; kept for the next row, which often is of the same recording."""
+    """The output of a shell command, run in `root`. It is kept for the next row, often of the same recording."""
     done = subprocess.run(command, shell=True, cwd=root, capture_output=True)  # allowed: Source.allow_commands
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()[-300:]
-        raise ValueError(f"{command!r} ends with status {done.returncode}: {said or 'no message'}")
+        message = done.stderr.decode(errors="replace").strip()[-300:]
+        raise ValueError(f"{command!r} ends with status {done.returncode}: {message or 'no message'}")
     return done.stdout

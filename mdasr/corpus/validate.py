@@ -1,4 +1,4 @@
-"""What is in a corpus, measured utterance by utterance: durations, levels, bandwidth, transcripts, duplicates."""
+"""Validation of a corpus: durations, levels, bandwidth, transcripts and duplicates, measured for each utterance."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _QUANTILES = {
     "clipped": "share of samples clipped",
     "silent": "share of frames silent",
 }
-_PART = 200  # utterances that a worker process gets at a time
+_PART = 200  # the number of utterances that a worker process gets at a time
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a measure becomes a problem: characters a second, and shares of clipped samples and of silent frames."""
+    """The limits above which a measure is a problem. `clipped` is a share of samples, `silent` a share of frames."""
 
     chars_per_s: float = 30.0
     clipped: float = 0.01
@@ -46,7 +46,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Problem:
-    """An utterance that somebody should look at; `kind` is the same for all that have the same fault."""
+    """A problem of one utterance, for a person to look at. `kind` is the same for all with the same fault."""
 
     kind: str
     key: str
@@ -55,7 +55,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Validation:
-    """All measures and problems of what was validated under the name `what`."""
+    """All measures and problems of a validation. `what` is the name of the validated corpora or source."""
 
     what: str
     measures: Sequence[Measures]
@@ -63,7 +63,7 @@ class Validation:
 
     @property
     def exit_status(self) -> int:
-        """For the shell: 0 where nothing is wrong, 3 where there are problems."""
+        """The exit status for the shell: 0 if there are no problems, 3 if there are some."""
         return 3 if self.problems else 0
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ class Validation:
             lines.append(f"  {title:38}" + ", ".join(f"{value:g}" for value in facts[name]))
         for name, title in {"rates_hz": "rate in Hz", "bandwidths_khz": "bandwidth in kHz"}.items():
             lines.append(f"  {title:38}" + ", ".join(f"{value:g}: {count}" for value, count in facts[name].items()))
-        lines.append(f"  {facts['narrowed']} narrower than their rate allows: MP3, a telephone, another rate before?")
+        lines.append(f"  {facts['narrowed']} narrower than their rate allows: from MP3, a telephone, or a lower rate?")
         lines.append(f"  {'characters':38}" + " ".join(f"{c}:{count}" for c, count in facts["characters"].items()))
         for kind, count in facts["problems"].items():
             lines.append(f"problem: {kind}: {count}")
@@ -84,28 +84,31 @@ class Validation:
 
 
 def validate_corpora(directories: Sequence[Path], limits: Limits, workers: int = 1) -> Validation:
-    """Measure sealed corpora; audio that occurs in two of them is a problem as it is within one."""
+    """Measure sealed corpora. Audio that occurs in two of them is a problem, as it is within one."""
     corpora = [Corpus(directory) for directory in directories]
     parts = [
         (corpus, range(first, min(first + _PART, len(corpus))))
         for corpus in corpora
         for first in range(0, len(corpus), _PART)
     ]
-    found = _run(_measure_part, parts, sum(map(len, corpora)), workers)
-    return validation(", ".join(map(str, directories)), found, limits)
+    measures = _run(_measure_part, parts, sum(map(len, corpora)), workers)
+    return validation(", ".join(map(str, directories)), measures, limits)
 
 
 def validate_source(source: Origin, choice: Choice, limits: Limits, workers: int = 1) -> Validation:
-    """Measure what an import would take; what it would set aside is a problem. Raises as `import_corpus` does."""
+    """Measure the utterances that an import would take. Those that it would set aside are problems.
+
+    Raises as `import_corpus`.
+    """
     listing = read_source(source)
     rows, bad = read_rows(listing, choice)
     parts = [rows[first : first + _PART] for first in range(0, len(rows), _PART)]
-    found = _run(partial(_measure_rows, root=listing.root, name=source.path.stem), parts, len(rows), workers)
-    return validation(str(source.path), itertools.chain(bad, found), limits)
+    measures = _run(partial(_measure_rows, root=listing.root, name=source.path.stem), parts, len(rows), workers)
+    return validation(str(source.path), itertools.chain(bad, measures), limits)
 
 
 def validation(what: str, found: Iterable[Measures | SetAside], limits: Limits) -> Validation:
-    """Judge measures by limits, and by one another."""
+    """Compare measures with the limits, and with each other for duplicates."""
     measures, problems = [], []
     for one in found:
         if isinstance(one, SetAside):
@@ -118,8 +121,8 @@ def validation(what: str, found: Iterable[Measures | SetAside], limits: Limits) 
 
 def _faults(one: Measures, limits: Limits) -> Iterator[Problem]:
     if one.chars_per_s > limits.chars_per_s:
-        said = f"{len(one.text)} characters in {one.seconds:.2f} s are {one.chars_per_s:.0f} a second"
-        yield Problem("transcript too long for its audio", one.key, said)
+        reason = f"{len(one.text)} characters in {one.seconds:.2f} s are {one.chars_per_s:.0f} a second"
+        yield Problem("transcript too long for its audio", one.key, reason)
     if one.clipped > limits.clipped:
         yield Problem("clipped", one.key, f"{one.clipped:.1%} of samples")
     if one.silent > limits.silent:
@@ -159,7 +162,7 @@ def _measure_row(row: Row, root: Path, name: str) -> Measures | SetAside:
 def _run(
     job: Callable[[Part], list[Measures | SetAside]], parts: Sequence[Part], total: int, workers: int
 ) -> Iterator[Measures | SetAside]:
-    """The results of a job over parts, in their order."""
+    """Yield the results of a job for all parts, in their order."""
     with ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=total, desc="measuring", unit="utt", disable=None))
         results: Iterable[list[Measures | SetAside]] = map(job, parts)
@@ -196,6 +199,6 @@ def summary(found: Validation) -> dict[str, Any]:
 
 
 def validation_json(found: Validation) -> dict[str, Any]:
-    """All that a validation found, utterance by utterance, for other programs."""
+    """All results of a validation, for each utterance, as JSON for other programs."""
     problems = [asdict(problem) for problem in found.problems]
     return {"what": found.what, **summary(found), "all_problems": problems, "all": [asdict(m) for m in found.measures]}

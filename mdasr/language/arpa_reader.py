@@ -1,4 +1,4 @@
-"""Reading n-gram models from ARPA files, ours or another toolkit's (§3.6)."""
+"""Reading of n-gram models from ARPA files, written by this program or another toolkit (§3.6)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mdasr.language.ngram_arrays import SHIFT, Level
 from mdasr.language.vocabulary import BEGIN, END
 
 Lines = Iterator[tuple[int, list[str]]]
-"""The fields of each line that has any, with the line's number."""
+"""The number and the fields of each line that is not empty."""
 
 _BLOCK = 1 << 14
 N_GRAMS = "n-gram model (an ARPA file; `mdasr lm train` writes one)"
 
 
 def read_arpa(path: Path | str) -> NGram:
-    """Read an ARPA file of any order, whoever wrote it.
+    """Read an ARPA file of any order, from any toolkit.
 
-    Raises OSError where there is no file; and ValueError, naming the file and the line, for a line that is broken,
-    sections that are missing or out of order, counts that do not hold, an n-gram that stands twice, and one whose
-    history the file lacks.
+    Raises OSError where the file is missing. Raises ValueError, which names the file and the line, for broken lines,
+    missing sections, sections out of order, and wrong counts. Raises it, too, for an n-gram that occurs twice or has a
+    history that the file lacks.
     """
     path = existing(path, N_GRAMS)
     try:
@@ -53,14 +53,14 @@ def _fields(file: Iterable[bytes]) -> Lines:
 
 
 def _parse(lines: Lines) -> NGram:
-    """The model that an ARPA file spells; raises ValueError that begins with a line's number."""
+    """Read a model from the lines of an ARPA file. Raises ValueError that begins with a line's number."""
     counts = _parse_counts(lines)
     following = [*(f"\\{n}-grams:" for n in range(2, len(counts) + 1)), "\\end\\"]
     with tqdm(total=sum(counts), desc="reading", unit=" n-grams", unit_scale=True, delay=5) as progress:
-        found = _Numbers()
-        unigrams = _parse_section(lines, 1, counts[0], following[0], found.__getitem__, progress)
-        places = _vocabulary(found, unigrams)
-        unigrams.ids[:] = np.array([places[word] for word in found], np.int32)[unigrams.ids]
+        numbers = _Numbers()
+        unigrams = _parse_section(lines, 1, counts[0], following[0], numbers.__getitem__, progress)
+        places = _vocabulary(numbers, unigrams)
+        unigrams.ids[:] = np.array([places[word] for word in numbers], np.int32)[unigrams.ids]
         levels = [_level(unigrams, [])]
         for n, count in enumerate(counts[1:], start=2):
             rows = _parse_section(lines, n, count, following[n - 1], places.__getitem__, progress)
@@ -69,14 +69,14 @@ def _parse(lines: Lines) -> NGram:
 
 
 class _Numbers(dict):
-    """Words numbered as they come."""
+    """Words numbered in the order in which they are looked up first."""
 
     def __missing__(self, word: str) -> int:
         return self.setdefault(word, len(self))
 
 
 def _parse_counts(lines: Lines) -> list[int]:
-    """How many n-grams of each order there are to be; leaves `lines` at the first of them."""
+    """Read the announced number of n-grams of each order, up to the line before the first 1-gram."""
     if not any(fields == ["\\data\\"] for _, fields in lines):
         raise ValueError("1: no line \\data\\, so this is not a model in ARPA's format")
     counts: list[int] = []
@@ -104,7 +104,7 @@ class _Rows:
 def _parse_section(
     lines: Lines, n: int, count: int, following: str, place: Callable[[str], int], progress: tqdm
 ) -> _Rows:
-    """A section's lines, many at a time; only where something is amiss with them, one by one to say what."""
+    """Read a section's lines in blocks. A block with an error is read again line by line, to name the error."""
     blocks = [_columns([], n, place)]
     done, number = 0, 0
     while block := [*islice(lines, min(count - done, _BLOCK))]:
@@ -112,7 +112,7 @@ def _parse_section(
             blocks.append(_columns(block, n, place))
         except (ValueError, KeyError):
             for k, line in enumerate(block):
-                _complain(*line, n, place, f"after {done + k} {n}-grams, but \\data\\ announces {count}")
+                _check_line(*line, n, place, f"after {done + k} {n}-grams, but \\data\\ announces {count}")
             raise
         done, number = done + len(block), block[-1][0]
         progress.update(len(block))
@@ -120,27 +120,27 @@ def _parse_section(
     if not fields:
         raise ValueError(f"{number}: the file ends before {following}; was it cut off?")
     if fields != [following]:
-        found = " ".join(fields)
-        raise ValueError(f"{number}: {found!r} after {done} {n}-grams, but \\data\\ announces {count}")
-    each = ("numbers", "ids", "log10_probability", "log10_backoff")
-    return _Rows(*(np.concatenate([getattr(block, name) for block in blocks]) for name in each))
+        text = " ".join(fields)
+        raise ValueError(f"{number}: {text!r} after {done} {n}-grams, but \\data\\ announces {count}")
+    columns = ("numbers", "ids", "log10_probability", "log10_backoff")
+    return _Rows(*(np.concatenate([getattr(block, name) for block in blocks]) for name in columns))
 
 
 def _columns(block: Sequence[tuple[int, list[str]]], n: int, place: Callable[[str], int]) -> _Rows:
-    """Lines as columns; ValueError or KeyError where any of them is not as it should be."""
+    """Convert lines to columns. Raises ValueError or KeyError where a line is broken."""
     if not all(n + 1 <= len(fields) <= n + 2 for _, fields in block):
-        raise ValueError("another number of fields")
+        raise ValueError("a wrong number of fields")
     ids = np.array([place(word) for _, fields in block for word in fields[1 : n + 1]], np.int32)
     numbers = np.array([[float(f[0]), float(f[n + 1]) if len(f) > n + 1 else 0.0] for _, f in block]).reshape(-1, 2)
     with np.errstate(over="ignore"):
         probability, backoff = numbers.T.astype(np.float32)
     if not np.isfinite([probability, backoff]).all() or probability.max(initial=0) > 0:
-        raise ValueError("a number that is no weight")
+        raise ValueError("a number that is not a valid weight")
     return _Rows(np.array([number for number, _ in block], np.int64), ids.reshape(-1, n), probability, backoff)
 
 
-def _complain(number: int, fields: list[str], n: int, place: Callable[[str], int], where: str) -> None:
-    """Raise ValueError if a line is broken."""
+def _check_line(number: int, fields: list[str], n: int, place: Callable[[str], int], where: str) -> None:
+    """Raise ValueError where a line is broken."""
     if fields[0].startswith("\\"):
         raise ValueError(f"{number}: {' '.join(fields)!r} {where}")
     if not n + 1 <= len(fields) <= n + 2:
@@ -161,26 +161,26 @@ def _complain(number: int, fields: list[str], n: int, place: Callable[[str], int
             raise ValueError(f"{number}: {word!r}, a word of this {n}-gram, is not among the 1-grams") from None
 
 
-def _vocabulary(found: Mapping[str, int], unigrams: _Rows) -> dict[str, int]:
-    """The place of each word: the two marks first, then the words sorted."""
+def _vocabulary(words: Mapping[str, int], unigrams: _Rows) -> dict[str, int]:
+    """The place of each word: the two marks first, then the words, sorted."""
     for mark in (BEGIN, END):
-        if mark not in found:
+        if mark not in words:
             raise ValueError(f"{unigrams.numbers.max(initial=1)}: the 1-grams lack {mark}")
-    return {word: i for i, word in enumerate((BEGIN, END, *sorted(found.keys() - {BEGIN, END})))}
+    return {word: i for i, word in enumerate((BEGIN, END, *sorted(words.keys() - {BEGIN, END})))}
 
 
 def _level(rows: _Rows, shorter: Sequence[Level]) -> Level:
-    """The section's n-grams in the order of their keys."""
+    """The section's n-grams, sorted by key."""
     n = len(shorter) + 1
     history = rows.ids[:, 0].astype(np.int64) if shorter else np.zeros(len(rows.ids), np.int64)
     for k, level in enumerate(shorter[1:], start=1):
         history = level.find(history, rows.ids[:, k])
-    _refuse_first(history < 0, rows, f"the first {n - 1} words of this {n}-gram are no {n - 1}-gram here")
+    _refuse_first(history < 0, rows, f"the file has no {n - 1}-gram of the first {n - 1} words of this {n}-gram")
     keys = (history << SHIFT) | rows.ids[:, -1]
     order = np.argsort(keys, kind="stable")
     repeated = np.zeros(len(keys), bool)
     repeated[order[1:]] = np.diff(keys[order]) == 0
-    _refuse_first(repeated, rows, f"this {n}-gram stands on an earlier line already")
+    _refuse_first(repeated, rows, f"this {n}-gram is on an earlier line, too")
     return Level(keys[order], rows.log10_probability[order], rows.log10_backoff[order])
 
 

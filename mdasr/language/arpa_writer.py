@@ -1,7 +1,7 @@
-"""N-gram models written in ARPA's format, a block of lines at a time (§3.6).
+"""Writing of n-gram models in ARPA's format, a block of lines at a time (§3.6).
 
-NumPy's byte strings of one width hold a block's fields, and are joined to lines without a loop, which is several
-times as fast as one line after the other.
+The fields of a block are NumPy byte strings of one width. They are joined to lines without a loop, which is several
+times as fast as line by line.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _THREE_DIGITS = np.array([[*f"{i:03}".encode()] for i in range(1000)], np.uint8)
 
 
 def arpa_blocks(words: Sequence[str], levels: Sequence[Level]) -> Iterator[bytes]:
-    """The text of an ARPA file in pieces of many lines, n-grams in the order of their keys.
+    """Yield the text of an ARPA file in pieces of many lines. N-grams are in the order of their keys.
 
-    Numbers are the shortest decimals that read back as the same float32; a back-off weight of 0 is left out.
+    Numbers are the shortest decimals that read back as the same float32. A back-off weight of 0 is left out.
     """
     counts = "".join(f"ngram {n}={len(level.keys)}\n" for n, level in enumerate(levels, start=1))
     yield f"\\data\\\n{counts}".encode()
@@ -48,7 +48,7 @@ def arpa_blocks(words: Sequence[str], levels: Sequence[Level]) -> Iterator[bytes
 
 
 def decimals(values: Float32[np.ndarray, " values"]) -> Shaped[np.ndarray, " values"]:
-    """The shortest decimals that read back as the same float32, as byte strings."""
+    """Write numbers as the shortest decimals that read back as the same float32, in byte strings."""
     size = np.abs(values)
     exact, fixed = size.astype(np.float64), np.zeros(len(values), np.int64)  # the latter in units of the last place
     left = np.flatnonzero(size < 100)

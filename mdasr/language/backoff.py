@@ -1,4 +1,4 @@
-"""Back-off n-gram models over arrays: probabilities, perplexity, ARPA (§3.6)."""
+"""Back-off n-gram models in arrays: probabilities, perplexity, and writing of ARPA files (§3.6)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mdasr.language.arpa_writer import arpa_blocks
 from mdasr.language.ngram_arrays import Level
 from mdasr.language.vocabulary import closed, encode
 
-NEVER = -99.0  # ARPA's log10 probability of what is never predicted: the beginning of a sentence
+NEVER = -99.0  # ARPA's log10 probability of a word that is never predicted: <s>
 
 
 @dataclass(frozen=True, eq=False)
 class NGram:
-    """An n-gram model over `words`, of which <s> and </s> are the first; `levels[n-1]` is order n's."""
+    """An n-gram model over `words`, which begin with <s> and </s>. `levels[n-1]` holds the n-grams of order n."""
 
     words: tuple[str, ...]
     levels: tuple[Level, ...]
@@ -29,10 +29,10 @@ class NGram:
         return len(self.levels)
 
     def log10_probabilities(self, sentences: Iterable[Sequence[str]]) -> Float[np.ndarray, " predictions"]:
-        """The log10 probability of each word and each sentence's end, given what stands before it.
+        """The log10 probability of each word and each sentence end, given the words before it.
 
-        Empty sentences are passed over. A word outside the vocabulary counts as <unk> where the vocabulary
-        has that, and is an error (ValueError) where it has not.
+        Empty sentences are skipped. A word outside the vocabulary counts as <unk>. Raises ValueError for such a word
+        where the vocabulary has no <unk>.
         """
         tokens = encode(sentences, closed(self.words)).astype(np.int64)
         index = np.arange(len(tokens))
@@ -55,7 +55,7 @@ class NGram:
         return total[position > 0]
 
     def log10_conditional(self, ngrams: Int64[np.ndarray, "ngrams order"]) -> Float[np.ndarray, " ngrams"]:
-        """The log10 probability of the last word of each n-gram given those before it, by back-off where it has to."""
+        """The log10 probability of the last word of each n-gram, given the words before it, with back-off if needed."""
         length = ngrams.shape[1]
         total, unresolved = np.zeros(len(ngrams)), np.ones(len(ngrams), bool)
         for first in range(max(0, length - self.order), length):
@@ -71,11 +71,14 @@ class NGram:
         return total
 
     def log10_probability(self, sentence: Sequence[str]) -> float:
-        """The log10 probability of a sentence, its end included."""
+        """The log10 probability of a sentence, including its end."""
         return float(self.log10_probabilities([sentence]).sum())
 
     def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
-        """Ten to the mean negative log10 probability, sentence ends included; ValueError without any."""
+        """The perplexity of sentences: 10 to the power of the mean negative log10 probability, with sentence ends.
+
+        Raises ValueError where there is no sentence.
+        """
         values = self.log10_probabilities(sentences)
         if not len(values):
             raise ValueError("no sentences, so there is no perplexity")
@@ -86,6 +89,6 @@ class NGram:
         return b"".join(arpa_blocks(self.words, self.levels)).decode()
 
     def write_arpa(self, path: Path | str) -> None:
-        """Write the model in ARPA's format, replacing `path` in one step; `arpa_reader.read_arpa` reads it back."""
+        """Write the model in ARPA's format and replace `path` in one step. `arpa_reader.read_arpa` reads it back."""
         with replacing(Path(path)) as partial, partial.open("wb") as file:
             file.writelines(arpa_blocks(self.words, self.levels))

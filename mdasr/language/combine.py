@@ -1,7 +1,7 @@
-"""Combining n-gram models (Bayesian or linear interpolation) and pruning them by entropy (§3.6), on whole arrays.
+"""Interpolation of n-gram models (Bayesian or linear) and pruning by entropy (§3.6), on whole arrays.
 
-Both go through the levels from the shortest up, and need at each the probability of an n-gram's last word without
-the n-gram's first. That of a whole level is looked up in the level below, by the place of each n-gram's suffix there.
+Both process the levels from the shortest n-grams to the longest. At each level they need the probability of an n-gram's
+last word without its first word. They look it up in the level below, at the place of the n-gram's suffix.
 """
 
 from __future__ import annotations
@@ -21,22 +21,21 @@ from mdasr.language.vocabulary import BEGIN, END
 
 How = Literal["bayesian", "linear"]
 _LN10 = np.log(10)
-_NONE = 1e-12  # where every word is listed nothing is left to back off to; rounding must not make a weight of it
+_NONE = 1e-12  # the least rest of a probability: where every word is listed, only rounding is left for back-off
 
 
 def interpolate(models: Sequence[NGram], weights: Sequence[float], how: How = "bayesian") -> NGram:
-    """One back-off model of several over the same words: sum_i w_i(h) p_i(word | h) for every n-gram of any of them.
+    """Combine models over the same words: each n-gram of any of them gets sum_i w_i(h) p_i(word | h).
 
-    Linear interpolation has constant weights. In Bayesian interpolation (Allauzen and Riley, 2011) they are those of
-    the sources given the history, w_i(h) proportional to w_i p_i(h), so that a source counts where the text is its own.
-    Back-off weights are computed anew. Raises ValueError for other vocabularies (`widen` mends that), or weights that
-    are no distribution.
+    Linear interpolation has constant weights. In Bayesian interpolation (Allauzen and Riley, 2011), w_i(h) is
+    proportional to w_i p_i(h): a model counts most where the history is likely under it. Back-off weights are computed
+    again. Raises ValueError where the vocabularies differ (use `widen` first) or the weights are not a distribution.
     """
     shares = np.asarray(weights, np.float64)
     if len(models) != len(shares) or not len(models) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
-        raise ValueError(f"{len(models)} models need as many weights, none below 0 and 1 together, not {list(weights)}")
+        raise ValueError(f"{len(models)} models need {len(models)} weights >= 0 with the sum 1, not {list(weights)}")
     if any(model.words != models[0].words for model in models):
-        raise ValueError("models to interpolate need the same vocabulary: train each with all words of all of them")
+        raise ValueError("models to interpolate need the same vocabulary: train each with the words of all of them")
     with np.errstate(divide="ignore"):
         prior = np.log(shares)[:, None]
     words, keys = models[0].words, np.arange(len(models[0].words))
@@ -51,7 +50,8 @@ def interpolate(models: Sequence[NGram], weights: Sequence[float], how: How = "b
         keys = np.unique(np.concatenate(listed))
         history = keys >> SHIFT
         suffix = levels[-1].find(suffix[history], keys & WORD)
-        sources = [_longer(each, n, levels, keys, suffix, np.searchsorted(keys, k)) for each, k in zip(sources, listed)]
+        places = [np.searchsorted(keys, own_keys) for own_keys in listed]
+        sources = [_longer(source, n, levels, keys, suffix, at) for source, at in zip(sources, places)]
         own = np.stack([source.own for source in sources])
         probability = _mixed(own, prior + (joint[:, history] if how == "bayesian" else np.zeros_like(own)))
         joint = joint[:, history] + np.where(keys & WORD == 0, 0, own)
@@ -63,14 +63,14 @@ def interpolate(models: Sequence[NGram], weights: Sequence[float], how: How = "b
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A model beside a level of the union of several: where its n-grams are there, and ln p of all that are there."""
+    """A model at one level of the union: the `places` of its n-grams there, and its `own` ln p of all n-grams there."""
 
     model: NGram
     places: Int64[np.ndarray, " listed"]
     own: Float[np.ndarray, " ngrams"]
 
     def keys(self, n: int) -> Int64[np.ndarray, " listed"]:
-        """The keys that the model's n-grams, one longer, have in the union."""
+        """The keys in the union of the model's n-grams of order `n`, one above this level."""
         if n > self.model.order:
             return np.empty(0, np.int64)
         level = self.model.levels[n - 1]
@@ -85,7 +85,7 @@ def _longer(
     suffix: Int64[np.ndarray, " ngrams"],
     places: Int64[np.ndarray, " listed"],
 ) -> _Source:
-    """A source beside the union's next level: what it does not list, it has by back-off from its suffix."""
+    """The source at the next level of the union. N-grams that its model lacks get ln p by back-off from the suffix."""
     model = source.model
     backoff = np.zeros(len(source.own))
     if n <= model.order:
@@ -101,7 +101,7 @@ def _longer(
 def _mixed(
     own: Float[np.ndarray, "models ngrams"], evidence: Float[np.ndarray, "models ngrams"]
 ) -> Float[np.ndarray, " ngrams"]:
-    """Probabilities mixed by weights that are proportional to exp(evidence)."""
+    """Mix probabilities with weights that are proportional to exp(evidence)."""
     return np.exp(scipy.special.logsumexp(own + evidence, axis=0) - scipy.special.logsumexp(evidence, axis=0))
 
 
@@ -112,11 +112,14 @@ def _bare(keys: Int64[np.ndarray, " ngrams"], log10_probability: Float[np.ndarra
 def _shorter(
     model: NGram, keys: Int64[np.ndarray, " ngrams"], suffix: Int64[np.ndarray, " ngrams"]
 ) -> Float[np.ndarray, " ngrams"]:
-    """log10 p of the last word of n-grams one longer than the model, without their first; `suffix` is of `find`."""
-    found = model.levels[-1].log10_probability[suffix].astype(np.float64)
+    """The log10 p of the last word of n-grams, without their first word. The n-grams are one longer than the model.
+
+    `suffix` holds the places of the n-grams without their first word, as from `find`.
+    """
+    log10_p = model.levels[-1].log10_probability[suffix].astype(np.float64)
     if (lost := np.flatnonzero(suffix < 0)).size:
-        found[lost] = model.log10_conditional(ngram_words(model.levels, keys[lost])[:, 1:])
-    return found
+        log10_p[lost] = model.log10_conditional(ngram_words(model.levels, keys[lost])[:, 1:])
+    return log10_p
 
 
 def _with_backoff(
@@ -125,7 +128,7 @@ def _with_backoff(
     probability: Float[np.ndarray, " ngrams"],
     shorter: Float[np.ndarray, " ngrams"],
 ) -> Level:
-    """A level with the back-off weights that make sums 1, given what is listed one order above it."""
+    """The level with the back-off weights that make probabilities add up to 1, given the n-grams one order above."""
     size = len(level.keys)
     left = np.maximum(1 - np.bincount(history, probability, size), _NONE)
     below = np.maximum(1 - np.bincount(history, shorter, size), _NONE)
@@ -134,10 +137,10 @@ def _with_backoff(
 
 
 def fit_weights(models: Sequence[NGram], held_out: Iterable[Sequence[str]], how: How = "bayesian") -> list[float]:
-    """The weights that make held-out text likeliest; ValueError where there is none."""
+    """Fit the weights under which held-out text is most likely. Raises ValueError where there is no text."""
     sentences = [list(sentence) for sentence in held_out if len(sentence)]
     if not sentences:
-        raise ValueError("no held-out sentences to fit interpolation weights on")
+        raise ValueError("no held-out sentences to fit interpolation weights to; give some text")
     own = np.stack([model.log10_probabilities(sentences) * _LN10 for model in models])
     ends = np.cumsum([len(sentence) + 1 for sentence in sentences])
     order = max(model.order for model in models)
@@ -145,8 +148,8 @@ def fit_weights(models: Sequence[NGram], held_out: Iterable[Sequence[str]], how:
 
     def loss(free: np.ndarray) -> float:
         evidence = scipy.special.log_softmax(np.append(free, 0))[:, None] + before
-        found = scipy.special.logsumexp(own + evidence, axis=0) - scipy.special.logsumexp(evidence, axis=0)
-        return float(-found.mean())
+        ln_p = scipy.special.logsumexp(own + evidence, axis=0) - scipy.special.logsumexp(evidence, axis=0)
+        return float(-ln_p.mean())
 
     best = scipy.optimize.minimize(
         loss, np.zeros(len(models) - 1), method="L-BFGS-B", bounds=[(-12, 12)] * (len(models) - 1)
@@ -157,7 +160,7 @@ def fit_weights(models: Sequence[NGram], held_out: Iterable[Sequence[str]], how:
 def _history_probabilities(
     own: Float[np.ndarray, "models tokens"], ends: Int64[np.ndarray, " sentences"], order: int
 ) -> Float[np.ndarray, "models tokens"]:
-    """ln p_i of the up to order - 1 words before each token, each given what stands before it in its sentence."""
+    """The ln p_i of the (at most order - 1) words before each token, each word given those before it."""
     total = np.concatenate([np.zeros((len(own), 1)), np.cumsum(own, axis=1)], axis=1)
     index = np.arange(own.shape[1])
     starts = np.concatenate([[0], ends[:-1]])
@@ -166,10 +169,10 @@ def _history_probabilities(
 
 
 def prune(model: NGram, threshold: float) -> NGram:
-    """Leave out n-grams that change the model's perplexity by less than a share of `threshold` (Stolcke, 1998).
+    """Remove n-grams that change the model's perplexity by less than the share `threshold` (Stolcke, 1998).
 
-    From the highest order down; what a longer n-gram that is kept begins with is kept. Back-off weights are computed
-    anew. ValueError for a negative threshold.
+    Pruning starts at the highest order; the history of each n-gram that stays also stays. Back-off weights are computed
+    again. Raises ValueError for a negative threshold.
     """
     if not threshold >= 0:
         raise ValueError(f"threshold {threshold} must be 0 or more: a relative change of perplexity")
@@ -193,7 +196,7 @@ def prune(model: NGram, threshold: float) -> NGram:
 
 
 def _losses(model: NGram) -> Iterator[Float[np.ndarray, " ngrams"]]:
-    """By what share perplexity grows if each n-gram alone is left to back-off; for order 2, for order 3, and so on."""
+    """Yield for order 2, 3 and so on by what share perplexity grows if only one n-gram is removed, for each n-gram."""
     suffix = np.zeros(len(model.words), np.int64)
     joint = np.where(np.arange(len(model.words)) == 0, 0, model.levels[0].log10_probability * _LN10)
     for n, level in enumerate(model.levels[1:], start=2):
@@ -210,11 +213,11 @@ def _losses(model: NGram) -> Iterator[Float[np.ndarray, " ngrams"]]:
 
 
 def widen(models: Sequence[NGram]) -> list[NGram]:
-    """The models over all words of all of them; a word that a model lacks has probability 0 (10^-99) in it.
+    """Give all models the words of all of them. In a model, a word that it lacked has probability 0 (10^-99).
 
-    So do words that it would take for <unk>: that probability is of all other words together, and stays with <unk>.
-    Sums over the words remain 1, and in Bayesian interpolation a model has no say where the history has a word that
-    it lacks.
+    This holds for a model with <unk>, too: the probability of <unk> is that of all other words together, and stays with
+    <unk>. So the sums over the words stay 1. In Bayesian interpolation, a model has no weight where the history has a
+    word that it lacked.
     """
     words = (BEGIN, END, *sorted({word for model in models for word in model.words[2:]}))
     places = {word: i for i, word in enumerate(words)}
@@ -222,7 +225,7 @@ def widen(models: Sequence[NGram]) -> list[NGram]:
 
 
 def _widened(model: NGram, words: tuple[str, ...], place: Int64[np.ndarray, " words"]) -> NGram:
-    """A model over more words, of which its own are at `place`, in the same order: that of its n-grams holds, too."""
+    """Return the model over more words. Its own words, at `place`, keep their order, and so do its n-grams."""
     unigrams, *longer = model.levels
     probability, backoff = np.full(len(words), NEVER, np.float32), np.zeros(len(words), np.float32)
     probability[place], backoff[place] = unigrams.log10_probability, unigrams.log10_backoff

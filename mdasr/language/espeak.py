@@ -1,8 +1,8 @@
-"""Speech from text by eSpeak NG, with its events, and pronunciations of words that no lexicon has.
+"""Speech from text by eSpeak NG, with the times of phones and words, and pronunciations for words without a lexicon.
 
-eSpeak NG (GPL-3) is reached through the optional package espeakng_loader, by ctypes. Its C library keeps
-one voice for the whole process and is not thread-safe: use processes. The same text said twice in one
-process differs by some milliseconds; what a fresh process says, in the same order, does not.
+eSpeak NG (GPL-3) comes with the optional package espeakng_loader and is called by ctypes. Its C library keeps one voice
+for the whole process and is not thread-safe: use processes. The same text, spoken twice in one process, differs by some
+milliseconds. Fresh processes that speak the same texts in the same order make the same sound.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from mdasr.language.espeak_phones import to_arpabet
 from mdasr.language.lexicon import SILENCE
 
-VERSION = 1  # to be raised with every change after which a word is pronounced otherwise
+VERSION = 1  # raise it with every change that alters a pronunciation
 ESPEAK_RATE_HZ = 22_050
 ACCENTS = (
     *("gmw/en-US", "gmw/en-US-nyc", "gmw/en", "gmw/en-GB-x-rp", "gmw/en-GB-scotland"),
@@ -38,9 +38,9 @@ _ERRORS = {-1: "internal error", 1: "buffer full", 2: "not found"}
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks, and how: an accent, one of eSpeak's voice variants ("" for its own), words a minute, pitch.
+    """A voice: an accent, a voice variant of eSpeak ("" is the default), words a minute, and pitch.
 
-    `pitch` and `pitch_range` are eSpeak's 0-100, 50 being the variant's own.
+    `pitch` and `pitch_range` are eSpeak's, from 0 to 100; 50 is the variant's own.
     """
 
     language: str = "gmw/en-US"
@@ -52,10 +52,10 @@ class Voice:
 
 @dataclass(frozen=True)
 class Speech:
-    """What eSpeak said: float32 [samples] at 22,050 Hz.
+    """Speech by eSpeak: float32 [samples] at 22,050 Hz.
 
-    Phones are (mnemonic, first sample), words (index of the first character, index of the first phone);
-    words that it runs together ("out of") have one entry.
+    A phone is (mnemonic, first sample). A word is (index of the first character, index of the first phone). Words that
+    eSpeak joins ("out of") have one entry.
     """
 
     wave: Float[np.ndarray, " samples"]
@@ -68,13 +68,13 @@ def is_installed() -> bool:
 
 
 def require_espeak() -> None:
-    """Raises ImportError, with the way to mend it, where eSpeak NG is not installed."""
+    """Raise ImportError, which says how to install eSpeak NG, where it is missing."""
     if not is_installed():
         raise ImportError("speech synthesis needs eSpeak NG: pip install espeakng-loader")
 
 
 def speak(text: str, voice: Voice) -> Speech:
-    """Say `text`, with a pause at each comma.
+    """Speak `text`, with a pause at each comma.
 
     Raises ValueError for a voice that eSpeak lacks, and ImportError without eSpeak.
     """
@@ -91,10 +91,9 @@ def speak(text: str, voice: Voice) -> Speech:
 
 
 def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tuple[str, ...]]:
-    """ARPAbet of each word by eSpeak's rules and exceptions; a single letter is read as its name.
+    """The ARPAbet phones of each word by eSpeak's rules and exceptions. A single letter is read as its name.
 
-    Raises ValueError for words in which it finds nothing to say, or a sound that ARPAbet lacks, and
-    ImportError without eSpeak.
+    Raises ValueError for a word without any sound or with a sound that ARPAbet lacks, and ImportError without eSpeak.
     """
     library, _ = _library()
     _set_voice(language, "")
@@ -104,8 +103,8 @@ def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tu
         spoken = []
         while encoded.value:  # a clause a call
             # Mnemonics, with line feeds (10) between them.
-            found = library.espeak_TextToPhonemes(ctypes.byref(encoded), _UTF8, 10 << 8)
-            spoken += re.split(r"\s+", found.decode())
+            mnemonics = library.espeak_TextToPhonemes(ctypes.byref(encoded), _UTF8, 10 << 8)
+            spoken += re.split(r"\s+", mnemonics.decode())
         phones = [phone for group in to_arpabet(spoken, language) for phone in group if phone != SILENCE]
         if not phones:
             raise ValueError(f"eSpeak NG finds nothing to pronounce in {word!r}; drop it or add it to the lexicon")
@@ -134,7 +133,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class _Buffer:
-    """What the C library calls with each stretch of sound; kept alive as long as the library is."""
+    """A buffer with a callback that the C library calls with each piece of sound. It lives as long as the library."""
 
     def __init__(self) -> None:
         self.callback = _CALLBACK(self._receive)
@@ -181,9 +180,9 @@ def _library() -> tuple[ctypes.CDLL, _Buffer]:
 def _set_voice(language: str, variant: str) -> None:
     import espeakng_loader
 
-    # eSpeak takes an unknown variant in silence, and an alias such as en-gb for an error.
+    # eSpeak accepts an unknown variant without an error, and reports an alias such as en-gb as an error.
     if variant and not (Path(espeakng_loader.get_data_path()) / "voices" / "!v" / variant).is_file():
-        raise ValueError(f"eSpeak NG has no voice variant {variant!r}")
+        raise ValueError(f"eSpeak NG has no voice variant {variant!r}; its folder voices/!v lists them")
     library, _ = _library()
     name = f"{language}+{variant}" if variant else language
     _check(library.espeak_SetVoiceByName(name.encode()), f"voice {name!r}")

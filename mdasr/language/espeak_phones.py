@@ -1,7 +1,7 @@
 """eSpeak NG's phoneme mnemonics, of all its English accents, as ARPAbet.
 
-The names are those of eSpeak NG 1.52 (as listed in its compiled `phontab`); what each sounds like in which
-accent was measured (first three formants), so that a label means about the same sound in all of them.
+The names are those of eSpeak NG 1.52 (as listed in its compiled `phontab`). The sound of each in each accent was
+measured (first three formants), so that a label means about the same sound in all accents.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _ARPABET = {
     for mnemonic, phones in zip(_PLAIN.split()[::2], _PLAIN.split()[1::2], strict=True)
 }
 
-# Vowels that glide to schwa or, in a rhotic accent, to r: their first phone.
+# The first phone of vowels that glide to schwa or, in a rhotic accent, to r.
 _CENTRING = {"A@": "AA", "O@": "AO", "o@": "AO", "e@": "EH", "i@": "IH", "i@3": "IH", "U@": "UH"}
 _SOUNDED_R = {"r", "r-", "r/"}
 
-# What differs from accent to accent. Only en-US colours vowels by r (third formant below 2 kHz); in Scotland
-# the r is a phone of its own.
+# Differences between accents. Only en-US colours vowels by r (third formant below 2 kHz); in Scotland, the r is a phone
+# of its own.
 _RHOTIC = {"gmw/en-US"}
 _ACCENT: dict[str, dict[str, tuple[str, ...]]] = {
     "gmw/en-US": {"3": ("ER",), "aI3": ("AY", "ER")},
@@ -39,10 +39,10 @@ _ACCENT: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def to_arpabet(mnemonics: Sequence[str], language: str = "gmw/en-US") -> list[tuple[str, ...]]:
-    """The ARPAbet phones (or SIL) of each mnemonic; () for one that only prolongs the phone before it.
+    """The ARPAbet phones (or SIL) of each mnemonic; () for one that only lengthens the phone before it.
 
-    Stress marks are ignored. The whole word or utterance is wanted, because a vowel that glides to r has
-    no r of its own before a sounded one. Raises ValueError for a mnemonic that this table lacks.
+    Stress marks are ignored. Give a whole word or utterance: a vowel that glides to r gets no r of its own if a spoken
+    r follows. Raises ValueError for a mnemonic that this table lacks.
     """
     bare = [mnemonic.strip("',%=|!") for mnemonic in mnemonics]
     accent = _ACCENT.get(language, {})
@@ -60,7 +60,7 @@ def to_arpabet(mnemonics: Sequence[str], language: str = "gmw/en-US") -> list[tu
         else:
             raise ValueError(
                 f"eSpeak NG's phoneme {mnemonics[i]!r} (voice {language}, in {' '.join(mnemonics)}) has no "
-                "ARPAbet equivalent here; give the word a pronunciation in a lexicon of your own"
+                "ARPAbet equivalent here; add the word to a lexicon of your own"
             )
     return phones
 

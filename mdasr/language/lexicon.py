@@ -1,4 +1,4 @@
-"""Phones, words and how words are said: the pronunciation lexicon (§3.6)."""
+"""Phones, words, and the pronunciation lexicon (§3.6)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mdasr.language.text import folded
 
 Phones: TypeAlias = tuple[str, ...]
 Variants: TypeAlias = tuple[tuple[Phones, float], ...]
-"""The ways to say one word: (phones, probability given the word)."""
+"""The pronunciations of one word: (phones, probability given the word)."""
 
 LEXICON = "lexicon (in CMUdict's format: a word and its phones a line)"
 SILENCE = "SIL"
@@ -32,11 +32,11 @@ _VARIANT = re.compile(r"(.+)\(\d+\)")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """What each word sounds like: `entries[word]` is a tuple of (phones, probability), the likeliest first.
+    """The pronunciations of words: `entries[word]` is a tuple of (phones, probability), the most likely first.
 
-    A word's probabilities are conditional on the word. The phones may be any names without white space; SIL
-    is not among them, since pauses are the aligner's and the graph's business. Words and variants are kept
-    sorted. Raises ValueError for an entry that breaks this.
+    A word's probabilities are conditional on the word. The phones may be any names without white space. SIL is not
+    allowed, since the aligner and the graph add the pauses. Words and variants are kept sorted. Raises ValueError for
+    an entry that breaks these rules.
     """
 
     entries: Mapping[str, Variants]
@@ -76,7 +76,7 @@ class Lexicon:
 
     @property
     def text(self) -> str:
-        """What `write` stores, one "word TAB probability TAB phones" a line; hash it to name it."""
+        """The text that `write` stores, in lines of "word TAB probability TAB phones". Its hash can name a lexicon."""
         return "".join(
             f"{word}\t{probability:.6g}\t{' '.join(phones)}\n"
             for word, variants in self.entries.items()
@@ -84,39 +84,39 @@ class Lexicon:
         )
 
     def write(self, path: Path | str) -> None:
-        """Write `text` to `path`, replacing it in one step."""
+        """Write `text` to `path`, which is replaced in one step."""
         write_atomically(Path(path), self.text)
 
     @classmethod
     def read(cls, path: Path | str, phones: Iterable[str] | None = None) -> Lexicon:
-        """Read a lexicon in CMUdict's format or in that of `write`; words are folded as those of transcripts are.
+        """Read a lexicon in CMUdict's format or in that of `write`. Words are folded in the same way as transcripts.
 
-        CMUdict: "WORD  F OW1 N Z", further variants "WORD(2)", comments after ";;;" or " #", stress digits of
-        ARPAbet vowels dropped, and all variants of a word equally likely. Where `phones` is given, any other
-        phone is an error. Raises ValueError with file and line.
+        A line of CMUdict is "WORD  F OW1 N Z"; further variants are "WORD(2)", and comments begin with ";;;" or " #".
+        Stress digits of ARPAbet vowels are dropped, and all variants of a word are equally likely. If `phones` is
+        given, any other phone is an error. Raises ValueError, which names the file and the line.
         """
         path = Path(path)
         allowed = None if phones is None else frozenset(phones)
-        found: dict[str, dict[Phones, float | None]] = {}
+        entries: dict[str, dict[Phones, float | None]] = {}
         for number, line in enumerate(read_text(path, LEXICON).split("\n"), start=1):
             try:
                 if row := parsed(line):
-                    _add(found, *row, allowed)
+                    _add(entries, *row, allowed)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: {error}") from None
-        if not found:
+        if not entries:
             raise ValueError(f"{path}: no pronunciations in this file")
         try:
-            return cls({word: _equally_likely(variants) for word, variants in found.items()})
+            return cls({word: _equally_likely(variants) for word, variants in entries.items()})
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, Mapping[Phones, int]], min_share: float = 0.05) -> Lexicon:
-        """Relative frequencies of observed pronunciations.
+        """Make a lexicon from the relative frequencies of observed pronunciations.
 
-        `counts[word][phones]` says how often. A variant rarer than `min_share` of its word is dropped (never
-        the commonest one); the rest are scaled to add up to 1.
+        `counts[word][phones]` is the count of a pronunciation. A variant with less than `min_share` of its word's total
+        is dropped, but never the most common one. The shares of the others are scaled to add up to 1.
         """
         entries = {}
         for word, seen in counts.items():
@@ -132,49 +132,49 @@ class Lexicon:
         return cls(entries)
 
     def merged(self, other: Lexicon) -> Lexicon:
-        """The words of both; where both have a word, `other`'s pronunciations replace ours."""
+        """Merge two lexicons. Where both have a word, the pronunciations of `other` are used."""
         return Lexicon({**self.entries, **other.entries})
 
     def covering(
         self, words: Iterable[str], pronounce: Callable[[list[str]], Mapping[str, Phones]] | None = None
     ) -> Lexicon:
-        """This lexicon with an entry for each of `words`, missing ones said as `pronounce(missing)` says.
+        """This lexicon, with an entry for each of `words`. `pronounce` gives pronunciations for the missing words.
 
-        Raises ValueError that lists the words which still have no pronunciation, and the ways to mend it.
+        Raises ValueError, which lists the words that still have no pronunciation, and how to give them one.
         """
         missing = sorted({*words} - self.entries.keys())
-        said = pronounce(missing) if missing and pronounce else {}
-        unsaid = [word for word in missing if not said.get(word)]
-        if unsaid:
+        made = pronounce(missing) if missing and pronounce else {}
+        without = [word for word in missing if not made.get(word)]
+        if without:
             raise ValueError(
-                f"{len(unsaid)} words without pronunciation: {listed(unsaid)}. Give them in a lexicon "
+                f"{len(without)} words without pronunciation: {listed(without)}. Give them in a lexicon "
                 "(CMUdict format, --lexicon FILE), use eSpeak's (pip install espeakng-loader), or drop them"
             )
-        return Lexicon({**self.entries, **{word: ((tuple(said[word]), 1.0),) for word in missing}})
+        return Lexicon({**self.entries, **{word: ((tuple(made[word]), 1.0),) for word in missing}})
 
 
 def listed(words: Iterable[str], limit: int = 20) -> str:
-    """The first words for a message, and how many more there are."""
+    """List the first `limit` words for a message, and the number of the others."""
     words = [*words]
     more = f", … and {len(words) - limit} more" if len(words) > limit else ""
     return ", ".join(repr(word) for word in words[:limit]) + more
 
 
 def origins(counts: Mapping[str, int]) -> str:
-    """How many words' pronunciations came from where, to be told."""
-    each = ", ".join(f"{count:,} from {source}" for source, count in counts.items())
-    return f"pronunciations of {sum(counts.values()):,} words: {each}"
+    """A message with the number of pronunciations from each source."""
+    parts = ", ".join(f"{count:,} from {source}" for source, count in counts.items())
+    return f"pronunciations of {sum(counts.values()):,} words: {parts}"
 
 
 def without_stress(phone: str) -> str:
-    """An ARPAbet vowel without the digit of its stress; any other phone as it is."""
+    """Remove the stress digit of an ARPAbet vowel; any other phone stays as it is."""
     return match[1] if (match := _STRESSED.fullmatch(phone)) else phone
 
 
 def parsed(line: str) -> tuple[str, float | None, Phones] | None:
-    """One line as (word, probability or None, phones); None for a comment or an empty line.
+    """Parse one line into (word, probability or None, phones). A comment or an empty line gives None.
 
-    Raises ValueError for a line that is neither CMUdict's nor ours.
+    Raises ValueError for a line that is in neither of the formats of `Lexicon.read`.
     """
     if line.startswith(";;;") or not line.strip():
         return None
@@ -183,17 +183,17 @@ def parsed(line: str) -> tuple[str, float | None, Phones] | None:
         try:
             return folded(word.strip()), float(probability), tuple(phones.split())
         except ValueError:
-            raise ValueError(f"{probability!r} is no probability (word TAB probability TAB phones)") from None
-    word, *said = re.sub(r"\s(#|;;;).*$", "", line).split()
+            raise ValueError(f"{probability!r} is not a probability (word TAB probability TAB phones)") from None
+    word, *names = re.sub(r"\s(#|;;;).*$", "", line).split()
     if match := _VARIANT.fullmatch(word):
         word = match[1]
-    if said and _DECIMAL.fullmatch(said[0]):
-        raise ValueError(f"{said[0]!r} is no phone; of Montreal Forced Aligner's dictionaries keep `cut -f1,6`")
-    return folded(word), None, tuple(map(without_stress, said))
+    if names and _DECIMAL.fullmatch(names[0]):
+        raise ValueError(f"{names[0]!r} is not a phone; convert dictionaries of Montreal Forced Aligner by `cut -f1,6`")
+    return folded(word), None, tuple(map(without_stress, names))
 
 
 def _add(
-    found: dict[str, dict[Phones, float | None]],
+    entries: dict[str, dict[Phones, float | None]],
     word: str,
     probability: float | None,
     phones: Phones,
@@ -203,10 +203,10 @@ def _add(
     _check_pronunciation(word, phones, 1.0 if probability is None else probability)
     if allowed is not None and (unknown := sorted({*phones} - allowed)):
         raise ValueError(f"{word!r} has the unknown phone {unknown[0]!r}; known: {' '.join(sorted(allowed))}")
-    variants = found.setdefault(word, {})
+    variants = entries.setdefault(word, {})
     if variants and (probability is None) != (None in variants.values()):
         raise ValueError(f"{word!r} has a probability on one line and none on another")
-    # CMUdict's variants often differ in stress alone, which is dropped; in our own format it is a mistake.
+    # CMUdict's variants often differ only in stress, which is dropped. In our own format, a repetition is a mistake.
     if probability is not None and phones in variants:
         raise ValueError(f"{word!r} has the same pronunciation as on an earlier line")
     variants[phones] = probability
@@ -218,9 +218,9 @@ def _equally_likely(variants: dict[Phones, float | None]) -> Variants:
 
 def _check_word(word: str) -> None:
     if not word or any(letter.isspace() for letter in word):
-        raise ValueError(f"{word!r} is no word: it is empty or has white space in it")
+        raise ValueError(f"{word!r} is not a word: it is empty or has white space in it")
     if word[0] in "#<":
-        raise ValueError(f"{word!r} is no word: names that start with # or < are the graph's own symbols")
+        raise ValueError(f"{word!r} is not a word: names that start with # or < are the graph's own symbols")
 
 
 def _check_pronunciation(word: str, phones: Phones, probability: float) -> None:
@@ -228,8 +228,8 @@ def _check_pronunciation(word: str, phones: Phones, probability: float) -> None:
         raise ValueError(f"{word!r} has no phones")
     for phone in phones:
         if not phone or phone[0] in "#<" or any(letter.isspace() for letter in phone):
-            raise ValueError(f"{word!r} has {phone!r}, which is no name for a phone")
+            raise ValueError(f"{word!r} has {phone!r}, which cannot be the name of a phone")
     if SILENCE in phones:
-        raise ValueError(f"{word!r} has {SILENCE} among its phones; pauses between words are added by the graph")
+        raise ValueError(f"{word!r} has {SILENCE} among its phones; remove it, as the graph adds pauses between words")
     if not 0 < probability <= 1 + 1e-6:
         raise ValueError(f"{word!r} has the probability {probability:g}; it must be above 0 and at most 1")

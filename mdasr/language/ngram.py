@@ -1,8 +1,8 @@
-"""Training n-gram models by interpolated Kneser-Ney smoothing, modified or with one discount (§3.6).
+"""Training of n-gram models by interpolated Kneser-Ney smoothing, modified or with one discount (§3.6).
 
-Levels are made from the shortest up. A level's n-grams are found by sorting one 64-bit key for each token, and what
-the longer level needs of the shorter is one 32-bit place for each token, so that text of any size that fits memory
-will do: some 90 bytes a token at order 5.
+Levels are made from the shortest n-grams to the longest. Each level sorts one 64-bit key for each token to find its
+n-grams. From the level below it needs only one 32-bit place for each token. So a text needs some 90 bytes of memory a
+token at order 5.
 """
 
 from __future__ import annotations
@@ -31,23 +31,26 @@ def train_ngrams(
 ) -> NGram:
     """Train a model by interpolated Kneser-Ney smoothing (Chen and Goodman, 1998, section 4.1.6).
 
-    Sentences are sequences of words; empty ones are passed over. Where `vocabulary` is given, each of its
-    words gets a probability, in the text or not, and a word of the text outside it counts as <unk> if the
-    vocabulary has <unk>, and is an error if not. An order beyond the longest sentence adds nothing and is
-    lowered. An order's discounts are three, for counts of 1, 2 and more ("modified"), or one ("single": Ney,
-    Essen and Kneser, 1994, equation 41), estimated from its counts; a number is the discount of every order.
-    Raises ValueError for a word outside the vocabulary, for an order below 1, a discount that is not between
-    0 and 1, no sentences and words that ARPA's format cannot hold.
+    Sentences are sequences of words; empty ones are skipped. If `vocabulary` is given, each of its words gets a
+    probability, even if the text lacks it. Then a word outside it counts as <unk>, if the vocabulary has <unk>. An
+    order above the length of the longest sentence adds nothing and is lowered.
+
+    With "modified", each order has three discounts, for counts of 1, of 2 and of more. With "single", it has one (Ney,
+    Essen and Kneser, 1994, equation 41). Both are estimated from the counts of that order; a number is the discount of
+    every order.
+
+    Raises ValueError for a word outside a vocabulary without <unk>, an order below 1, or a discount outside (0, 1).
+    Raises it, too, where there are no sentences, and for words that ARPA's format cannot hold.
     """
     if order < 1:
-        raise ValueError(f"an n-gram model has an order of at least 1, not {order}")
+        raise ValueError(f"the order of an n-gram model must be at least 1, not {order}")
     if isinstance(discounting, float) and not 0 < discounting < 1:
-        raise ValueError(f"a discount lies between 0 and 1, unlike {discounting}")
+        raise ValueError(f"a discount must lie between 0 and 1, not {discounting}")
     words, tokens = numbered_text(sentences, vocabulary)
     if not len(tokens):
-        raise ValueError("no sentences to train an n-gram model on")
+        raise ValueError("no sentences to train an n-gram model on; give some text")
     levels: list[Level] = []
-    probability = np.full(1, 1 / (len(words) - 1))  # of the empty n-gram's words: all alike, <s> apart
+    probability = np.full(1, 1 / (len(words) - 1))  # of a word without any history: the same for all but <s>
     counted = pairwise(chain(_count(tokens, order, len(words)), [None]))
     for level, longer in tqdm(counted, total=order, desc="counting", unit="order", delay=5):
         assert level is not None
@@ -65,7 +68,7 @@ def train_ngrams(
 
 @dataclass(frozen=True, eq=False)
 class _Raw:
-    """The n-grams of one order as they stand in the text."""
+    """The n-grams of one order as they occur in the text."""
 
     keys: Int64[np.ndarray, " ngrams"]
     counts: Int32[np.ndarray, " ngrams"]
@@ -74,11 +77,11 @@ class _Raw:
 
 
 def _count(tokens: Int32[np.ndarray, " tokens"], order: int, num_words: int) -> Iterator[_Raw]:
-    """The levels from the 1-grams up, each counted when it is asked for."""
+    """Yield the levels from the 1-grams up; each is counted only when the caller takes it."""
     begins = np.arange(num_words) == 0
     counts = np.bincount(tokens, minlength=num_words).astype(np.int32)
     yield _Raw(np.arange(num_words), counts, np.zeros(num_words, np.int32), begins)
-    place = tokens  # the n-gram that ends at each token; -1 where its sentence is too young
+    place = tokens  # the n-gram that ends at each token; -1 where its sentence has too few words before
     for _ in range(2, order + 1):
         ends = (tokens[1:] != 0) & (place[:-1] >= 0)
         if not ends.any():
@@ -98,12 +101,12 @@ def _count(tokens: Int32[np.ndarray, " tokens"], order: int, num_words: int) -> 
         inverse[by_key] = np.cumsum(new, dtype=np.int32) - 1
         place = np.full(len(tokens), -1, np.int32)
         place[1:][ends] = inverse
-        del keys, by_key, new, first, inverse, ends  # gigabytes, while the caller works on this level
+        del keys, by_key, new, first, inverse, ends  # frees gigabytes while the caller works on this level
         yield level
 
 
 def _continuations(level: _Raw, longer: _Raw) -> Int32[np.ndarray, " ngrams"]:
-    """How many different words stand before each n-gram; for what begins with <s>, where none does, its count."""
+    """The number of different words before each n-gram; for an n-gram that begins with <s>, its count."""
     before = np.bincount(longer.suffix, minlength=len(level.counts)).astype(np.int32)
     return np.where(level.begins, level.counts, before)
 
@@ -114,7 +117,7 @@ def _smooth(
     shorter: Float[np.ndarray, " suffixes"],
     discounting: Discounting,
 ) -> tuple[Float[np.ndarray, " ngrams"], Float[np.ndarray, " histories"]]:
-    """Probabilities of one level, given those of the level below, and the back-off weights of that."""
+    """The probabilities of one level, given those of the level below, and the back-off weights of the level below."""
     size = len(shorter)
     discount = np.array([0.0, *_discounts(counts, discounting)])[np.minimum(counts, 3)]
     history = level.keys >> SHIFT
@@ -131,11 +134,11 @@ def _smooth(
 
 
 def _discounts(counts: Int32[np.ndarray, " ngrams"], discounting: Discounting) -> tuple[float, float, float]:
-    """What is taken from counts of 1, of 2 and of 3 and more (Chen and Goodman, 1998, equation 26).
+    """The discounts of counts of 1, of 2, and of 3 and more (Chen and Goodman, 1998, equation 26).
 
-    The formula for k needs n-grams seen once, twice, ... and k+1 times; small or made-up texts may lack some,
-    or give a value that is not above 0. Then k/2 stands in: below every count, and growing with k as the
-    formula's values do. A single discount is the formulas' common term.
+    The formula for k needs n-grams seen once, twice, ... and k+1 times. A small or made-up text may lack some of them,
+    or give a value that is not above 0. Then k/2 is used: it is below the count, and grows with k like the formula. A
+    single discount is the common term of the formulas.
     """
     if isinstance(discounting, float):
         return discounting, discounting, discounting

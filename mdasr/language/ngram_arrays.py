@@ -1,8 +1,8 @@
 """The n-grams of one order as sorted arrays (§3.6).
 
-A word is its place in the vocabulary; an n-gram is its place in its level, and its key there is the place of its
-history (its first n-1 words) in the level below, times 2^32, plus its last word. Keys are sorted, so that a
-look-up is a binary search, and looking up a whole text is one `searchsorted` a level.
+A word is stored as its place in the vocabulary, and an n-gram as its place in its level. The key of an n-gram is
+place * 2^32 + last word, with the place of its history (its first n-1 words) in the level below. Keys are sorted, so a
+look-up is a binary search. A whole text is looked up with one `searchsorted` a level.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WORD = (1 << SHIFT) - 1
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The n-grams of one order, sorted by key; `log10_backoff` is 0 where nothing longer begins with it."""
+    """The n-grams of one order, sorted by key. `log10_backoff` is 0 where no longer n-gram begins with this one."""
 
     keys: Int64[np.ndarray, " ngrams"]
     log10_probability: Float32[np.ndarray, " ngrams"]
@@ -36,7 +36,7 @@ class Level:
     def find(
         self, history: Int64[np.ndarray, " wanted"], word: Integer[np.ndarray, " wanted"]
     ) -> Int64[np.ndarray, " wanted"]:
-        """The places of n-grams; -1 for one that is not there, or whose `history` is -1."""
+        """The places of n-grams; -1 for an n-gram that the level lacks or that has a `history` of -1."""
         if not len(self.keys):
             return np.full(len(history), -1)
         wanted = (history << SHIFT) | word
@@ -45,7 +45,7 @@ class Level:
 
 
 def ngram_words(levels: Sequence[Level], keys: Int64[np.ndarray, " ngrams"]) -> Int64[np.ndarray, "ngrams order"]:
-    """The words, first to last, of n-grams that are one longer than `levels` has, given their keys."""
+    """The words, first to last, of n-grams one order above `levels`, given their keys."""
     columns = [keys & WORD]
     for level in reversed(levels):
         keys = level.keys[keys >> SHIFT]

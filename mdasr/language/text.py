@@ -1,4 +1,4 @@
-"""Transcripts as the rest of the program wants them: lower-case words with single spaces between them."""
+"""Normalisation of transcripts to lower-case words with single spaces between them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _ORDINALS = {
 
 
 def normalize_text(text: str, spell_numbers: bool = False) -> str:
-    """Lower-case words with single spaces between them; punctuation goes, apostrophes inside words stay.
+    """Normalise text to lower-case words with single spaces between them.
 
-    Hyphens and dashes part words. Typographic apostrophes become "'"; accents and letters of any script stay.
-    Raises ValueError where the words that were said cannot be known: digits, unless `spell_numbers` (see
-    `spell_number`); signs that are read aloud ("%", "&", "$"); mark-up in brackets ("[noise]", "<unk>").
+    Punctuation is removed; apostrophes inside words stay. Hyphens and dashes separate words. Typographic apostrophes
+    become "'"; accents and letters of any script stay. Raises ValueError where the spoken words are unknown: for
+    digits, unless `spell_numbers` (see `spell_number`), for signs that are read aloud ("%", "&", "$"), and for mark-up
+    ("[noise]", "<unk>").
     """
     text = folded(text)
     if spell_numbers:
@@ -43,7 +44,7 @@ def normalize_text(text: str, spell_numbers: bool = False) -> str:
 
 
 def is_normal(word: str) -> bool:
-    """Whether a word is written as those of normalised text are, so that it can be one of them."""
+    """Whether a word is in the form of `normalize_text`, so that it can occur in normalised text."""
     try:
         return normalize_text(word) == word
     except ValueError:
@@ -51,13 +52,13 @@ def is_normal(word: str) -> bool:
 
 
 def folded(text: str) -> str:
-    """Lower case, composed (NFC), typographic apostrophes plain: how words are matched, of whatever file they are."""
-    # Composed last: some letters have a composed form in lower case alone.
+    """Fold text to lower case, composed letters (NFC) and plain apostrophes. Words of all files are matched so."""
+    # Letters are composed last: some have a composed form only in lower case.
     return unicodedata.normalize("NFC", text.lower()).translate(_APOSTROPHES)
 
 
 def spell_number(number: int) -> str:
-    """A cardinal in English words, American style: 1994 is "one thousand nine hundred ninety four".
+    """Spell a cardinal in English words, American style: 1994 is "one thousand nine hundred ninety four".
 
     Raises ValueError outside 0 to 10**15 - 1.
     """
@@ -73,33 +74,33 @@ def spell_number(number: int) -> str:
 
 
 def _kept(character: str, text: str) -> str:
-    """What becomes of a character: itself, a space, nothing; ValueError where it stands for unknown words."""
+    """Return the character itself, a space or nothing. Raises ValueError where it stands for unknown words."""
     category = unicodedata.category(character)
     if category[0] in "LM":
         return character
     if character in "<>[]{}":
-        raise ValueError(f"mark-up ({character!r}) in {text!r}; take it out, or write what was said")
+        raise ValueError(f"mark-up ({character!r}) in {text!r}; remove it, or write the spoken words")
     if category[0] == "N":
         raise ValueError(f"digits ({character!r}) in {text!r}; write them in words, or use --spell-numbers (cardinals)")
     if category[0] == "S" or character in "%&@#*":
         raise ValueError(f"the sign {character!r} in {text!r}; write it as it was said")
-    if category == "Cf":  # soft hyphens, joiners, byte-order marks: not seen, not said
+    if category == "Cf":  # soft hyphens, joiners, byte-order marks: invisible and not spoken
         return ""
     if category[0] == "C" and not character.isspace():
-        raise ValueError(f"control character {character!r} in {text!r}; is this file text in UTF-8?")
+        raise ValueError(f"control character {character!r} in {text!r}; is this file a text in UTF-8?")
     return " "
 
 
 def _spelled_token(match: re.Match[str]) -> str:
-    """Spell a number, decimal or ordinal; ValueError for other tokens with digits, read in many ways."""
-    # A leading point is no punctuation: ".5" is no 5.
+    """Spell a number, decimal or ordinal. Raises ValueError for other tokens with digits, which have many readings."""
+    # A leading point is not punctuation: ".5" is not 5.
     token = match[0].lstrip(";:!?()\"'").rstrip(".,;:!?()\"'")
     if not (number := _NUMBER.fullmatch(token)):
         raise ValueError(f"{match[0]!r} can be read in several ways; write it in words")
     whole, decimals, ordinal = number[1].replace(",", ""), number[2], number[3]
     if decimals and ordinal:
-        raise ValueError(f"{match[0]!r} is no number; write it in words")
-    # "007" is no cardinal: people read it digit by digit.
+        raise ValueError(f"{match[0]!r} is not a number; write it in words")
+    # "007" is not a cardinal: people read it digit by digit.
     words = _digit_by_digit(whole) if whole[0] == "0" and len(whole) > 1 else spell_number(int(whole))
     if decimals:
         words = f"{words} point {_digit_by_digit(decimals)}"

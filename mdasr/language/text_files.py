@@ -1,4 +1,4 @@
-"""Text for language models: files with a line a sentence, normalised as transcripts are (§3.6)."""
+"""Text files for language models: a sentence a line, normalised in the same way as transcripts (§3.6)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mdasr.language.vocabulary import UNKNOWN
 def read_sentences(
     paths: Sequence[Path], set_aside: list[str], vocabulary: Container[str] | None = None, spell_numbers: bool = False
 ) -> Iterator[list[str]]:
-    """The words of each line that has any, normalised (`normalize_text`); a line that is no good joins `set_aside`.
+    """Yield the normalised words (`normalize_text`) of each line that is not empty.
 
-    No good are lines that are not UTF-8 or whose words cannot be known, and, where there is a vocabulary without
-    <unk>, lines with a word outside it. What joins `set_aside` names the file, the line and the reason.
+    A line is set aside if it is not UTF-8 or its spoken words are unknown. So is a line with a word outside a
+    vocabulary without <unk>. For each such line, a text with the file, the line and the reason is added to `set_aside`.
     """
-    said = lru_cache(1 << 20)(lambda token: tuple(normalize_text(token, spell_numbers).split()))
+    normalized = lru_cache(1 << 20)(lambda token: tuple(normalize_text(token, spell_numbers).split()))
     known = vocabulary if vocabulary is None or UNKNOWN not in vocabulary else None
     size = sum(existing(path, "text (a line a sentence)").stat().st_size for path in paths)
     with tqdm(total=size, desc="reading text", unit="B", unit_scale=True, delay=2) as progress:
@@ -30,8 +30,8 @@ def read_sentences(
                 for number, line in enumerate(file, start=1):
                     progress.update(len(line))
                     try:
-                        # Nothing that normalising does reaches across white space.
-                        words = [word for token in line.decode().split() for word in said(token)]
+                        # Tokens between white space can be normalised one by one.
+                        words = [word for token in line.decode().split() for word in normalized(token)]
                         if known is not None:
                             _refuse_unknown(words, known)
                     except UnicodeDecodeError:
@@ -44,13 +44,13 @@ def read_sentences(
 
 
 def read_vocabulary(path: Path) -> list[str]:
-    """The words of a file with a line a word, <unk> perhaps among them; ValueError for a line that is no word."""
+    """Read a file with a word a line, which may include <unk>. Raises ValueError for a line that is not a word."""
     words = []
     for number, line in enumerate(read_text(path, "vocabulary (a line a word)").split("\n"), start=1):
         word = line.strip()
         try:
             if word and word != UNKNOWN and normalize_text(word) != word:
-                raise ValueError(f"{word!r} would be written {normalize_text(word)!r} in text; write it so")
+                raise ValueError(f"{word!r} is {normalize_text(word)!r} in normalised text; write it so")
         except ValueError as error:
             raise ValueError(f"{path}:{number}: {error}") from None
         if word:

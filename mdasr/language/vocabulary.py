@@ -1,4 +1,4 @@
-"""Words as numbers: the vocabulary of an n-gram model, and text as one array over it (§3.6)."""
+"""Words as numbers: the vocabulary of an n-gram model, and text as one array of word numbers (§3.6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 
 
 class _Closed(dict):
-    """The places of words; that of <unk> for others, or ValueError where there is no <unk>."""
+    """The places of words. Other words have the place of <unk>; without <unk>, they raise ValueError."""
 
     def __missing__(self, word: str) -> int:
         if UNKNOWN not in self:
@@ -25,7 +25,7 @@ class _Closed(dict):
 
 
 def with_marks(vocabulary: Iterable[str]) -> tuple[str, ...]:
-    """<s>, </s> and the words, sorted; ValueError for what ARPA's format cannot hold."""
+    """Return <s>, </s> and then the sorted words. Raises ValueError for words that ARPA's format cannot hold."""
     words = sorted(set(vocabulary))
     for word in words:
         if word in (BEGIN, END) or word.split() != [word] or "\0" in word:
@@ -34,12 +34,18 @@ def with_marks(vocabulary: Iterable[str]) -> tuple[str, ...]:
 
 
 def closed(words: Sequence[str]) -> Callable[[str], int]:
-    """What gives the place of a word among `words` (marks apart), that of <unk> for others, or raises ValueError."""
+    """Return a function from a word to its place among `words`; <s> and </s> do not count as words.
+
+    It gives other words the place of <unk>, and raises ValueError where there is no <unk>.
+    """
     return _Closed((word, i) for i, word in enumerate(words) if word not in (BEGIN, END)).__getitem__
 
 
 def encode(sentences: Iterable[Sequence[str]], place: Callable[[str], int]) -> Int32[np.ndarray, " tokens"]:
-    """All sentences that have words one after the other, each between <s> (0) and </s> (1)."""
+    """Encode sentences one after the other, each between <s> (0) and </s> (1). Empty ones are skipped.
+
+    Raises TypeError for a sentence that is a string.
+    """
     tokens = array("i")
     for sentence in sentences:
         if isinstance(sentence, str):
@@ -54,12 +60,12 @@ def encode(sentences: Iterable[Sequence[str]], place: Callable[[str], int]) -> I
 def numbered_text(
     sentences: Iterable[Sequence[str]], vocabulary: Iterable[str] | None
 ) -> tuple[tuple[str, ...], Int32[np.ndarray, " tokens"]]:
-    """The words, those of the text where no vocabulary is given, and the text as places among them."""
+    """Return the words of the vocabulary (or else of the text), and the text as places among them."""
     if vocabulary is not None:
         words = with_marks(vocabulary)
         return words, encode(sentences, closed(words))
-    found: defaultdict[str, int] = defaultdict(lambda: len(found) + 2)
-    tokens = encode(sentences, found.__getitem__)
-    words = with_marks(found)
+    numbers: defaultdict[str, int] = defaultdict(lambda: len(numbers) + 2)
+    tokens = encode(sentences, numbers.__getitem__)
+    words = with_marks(numbers)
     place = {word: i for i, word in enumerate(words)}
-    return words, np.array([0, 1, *(place[word] for word in found)], np.int32)[tokens]
+    return words, np.array([0, 1, *(place[word] for word in numbers)], np.int32)[tokens]

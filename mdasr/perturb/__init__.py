@@ -1,4 +1,4 @@
-"""§3.1-3.3: room and noise, bandwidth, codec, as pure functions behind recipes; free of jax."""
+"""§3.1-3.3: room and noise, bandwidth, and codec, as pure functions. A recipe says which of them to use; no jax."""
 
 from mdasr.core.random_streams import random_stream
 from mdasr.perturb.bandwidth import narrowband, to_16_khz

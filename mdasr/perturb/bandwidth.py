@@ -1,4 +1,4 @@
-"""§3.2: 16 kHz speech as an 8 kHz recording would have kept it."""
+"""§3.2: 16 kHz speech reduced to the band of an 8 kHz recording."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ REACH = 1024  # samples on either side of the centre of `low_pass`
 
 
 def to_16_khz(wave: Float[np.ndarray, " samples"], rate_hz: int | float) -> Float[np.ndarray, " resampled"]:
-    """A wave of any rate at the 16 kHz that everything here works at, float32.
+    """Resample a wave of any rate to 16 kHz, float32.
 
-    ValueError for a rate that is none, and for a wave as `waveforms.checked` says.
+    Raises ValueError where `rate_hz` is not between 1,000 and 1,000,000, and as `waveforms.checked`.
     """
     if not 1_000 <= rate_hz <= 1_000_000:
         raise ValueError(f"rate_hz {rate_hz} must lie between 1,000 and 1,000,000; what rate was the wave sampled at?")
@@ -25,11 +25,11 @@ def to_16_khz(wave: Float[np.ndarray, " samples"], rate_hz: int | float) -> Floa
     return wave if rate_hz == RATE_HZ else soxr.resample(wave, rate_hz, RATE_HZ, quality="HQ")
 
 
-def narrowband(wave: Float[np.ndarray, " samples"], rate_hz: int | float = RATE_HZ) -> Float[np.ndarray, " heard"]:
-    """Down to 8 kHz and back to 16 kHz: float32, without delay, nothing left above 4 kHz.
+def narrowband(wave: Float[np.ndarray, " samples"], rate_hz: int | float = RATE_HZ) -> Float[np.ndarray, " resampled"]:
+    """Resample a wave to 8 kHz and back to 16 kHz: float32, without delay, with nothing above 4 kHz.
 
-    A wave of another rate than 16 kHz is brought to that first; one at 16 kHz keeps its length. soxr's "HQ" filters,
-    linear in phase: the band below 3.6 kHz stays as it was. ValueError as `to_16_khz`.
+    A wave of another rate is resampled to 16 kHz first; a wave at 16 kHz keeps its length. The filters are soxr's "HQ",
+    with linear phase; the band below 3.6 kHz does not change. Raises ValueError as `to_16_khz`.
     """
     wave = to_16_khz(wave, rate_hz)
     narrow = soxr.resample(wave, RATE_HZ, NARROW_RATE_HZ, quality="HQ")
@@ -40,7 +40,7 @@ def narrowband(wave: Float[np.ndarray, " samples"], rate_hz: int | float = RATE_
 
 @cache
 def low_pass() -> Float[np.ndarray, " taps"]:
-    """The FIR filter that `narrowband` amounts to: soxr's answer to an impulse, [2 * REACH + 1]."""
+    """The FIR filter that is equivalent to `narrowband`: its response to an impulse, [2 * `REACH` + 1]."""
     impulse = np.zeros(4 * REACH, np.float32)
     impulse[2 * REACH] = 1
     return narrowband(impulse)[REACH : 3 * REACH + 1]

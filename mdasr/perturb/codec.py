@@ -1,7 +1,7 @@
 """§3.3: encoding and decoding with lossy codecs, in memory.
 
-Two libraries code: FFmpeg's through PyAV, and libsndfile through soundfile. PyAV's wheels carry GPL code, so it is an
-optional dependency: `pip install av`.
+The codecs come from two libraries: FFmpeg, through PyAV, and libsndfile, through soundfile. PyAV's wheels contain GPL
+code, so PyAV is an optional dependency: `pip install av`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Search = Literal["default", "fast"]
 
 @dataclass(frozen=True)
 class PacketLoss:
-    """Packets of 20 ms that never arrive: the share of them, and the mean length of a burst of losses, in packets.
+    """Loss of packets of 20 ms: the `share` of lost packets, and the mean length of a `burst` of losses, in packets.
 
-    A two-state Markov chain (Gilbert, 1960) whose draws come from `seed`. ValueError for what no chain can do.
+    A two-state Markov chain (Gilbert, 1960), drawn from `seed`, decides which packets are lost. Raises ValueError for
+    values that no such chain can have.
     """
 
     share: float
@@ -44,7 +45,7 @@ class PacketLoss:
             )
 
     def lost(self, packets: int) -> Bool[np.ndarray, " packets"]:
-        """Which of the packets are lost."""
+        """Draw for each packet whether it is lost."""
         rng = random_stream("packet loss", self.seed)
         uniform = rng.random(packets)
         lost, now = np.zeros(packets, bool), bool(rng.random() < self.share)
@@ -56,12 +57,12 @@ class PacketLoss:
 
 @dataclass(frozen=True)
 class Codec:
-    """A codec and its bit rate: `name` is one of `CODERS`, `kbps` one of the rates that it has.
+    """A codec and its bit rate: `name` is one of `CODERS`, and `kbps` is one of its rates.
 
-    `search` "fast" makes MP3's and AAC's encoders choose less carefully, two to six times as fast; "default" is
-    FFmpeg's own choice. SBC has 16 blocks and 8 subbands, so that a bitpool b is 8 + 2 b kbps. Vorbis' rate is that
-    which libvorbis aims at on average; on speech it takes about two thirds of it. Opus alone can have packet `loss`,
-    which its decoder conceals. ValueError for any other value.
+    With `search` "fast", the encoders of MP3 and AAC choose less carefully and are two to six times as fast; "default"
+    is FFmpeg's own choice. SBC has 16 blocks and 8 subbands, so a bitpool b means 8 + 2 b kbps. Vorbis' rate is the
+    target of libvorbis; speech takes about two thirds of it. Only Opus can have packet `loss`, which its decoder
+    conceals. Raises ValueError for any other value.
     """
 
     name: str
@@ -74,18 +75,18 @@ class Codec:
             raise ValueError(f"codec: name {self.name!r} must be one of {', '.join(CODERS)}")
         rates = CODERS[self.name].kbps
         if self.kbps not in rates:
-            said = (
+            allowed = (
                 f"a whole number from {rates.start} to {rates.stop - 1}"
                 if isinstance(rates, range) and rates.step == 1
                 else f"8 + 2 bitpool, from {rates.start} to {rates.stop - 2}"
                 if isinstance(rates, range)
                 else " or ".join(f"{rate:g}" for rate in rates)
             )
-            raise ValueError(f"codec: kbps {self.kbps!r} of {self.name} must be {said}")
+            raise ValueError(f"codec: kbps {self.kbps!r} of {self.name} must be {allowed}")
         if self.search not in ("default", "fast"):
             raise ValueError(f"codec: search {self.search!r} must be 'default' or 'fast'")
         if self.loss is not None and self.name != "opus":
-            raise ValueError(f"codec: {self.name} has no packet loss here; only opus has")
+            raise ValueError(f"codec: {self.name} cannot have packet loss here; only opus can")
 
     def __str__(self) -> str:
         loss = f", {self.loss.share:.0%} lost" if self.loss else ""
@@ -93,33 +94,34 @@ class Codec:
 
 
 def encode_decode(wave: Float[np.ndarray, " samples"], codec: Codec) -> Float[np.ndarray, " samples"]:
-    """What is left of `wave` after `codec`: float32 at 16 kHz, of the same length, its delay taken out.
+    """Encode and decode `wave` with `codec`: float32 at 16 kHz, of the same length, with the codec's delay removed.
 
-    The encoder gets 16 bits a sample, as recordings have them, at its own rate. ImportError where its library is not
-    installed, ValueError where that lacks the codec (`require` says so beforehand), and as `waveforms.checked` says.
+    The encoder gets 16-bit samples, as in recordings, at its own rate. Raises ImportError where its library is not
+    installed. Raises ValueError where the library lacks the codec (`require` checks this in advance), and as
+    `waveforms.checked`.
     """
     wave = checked(wave)
     if not len(wave):
         return np.zeros(0, np.float32)
     coder = CODERS[codec.name]
-    sent = wave if coder.rate_hz == RATE_HZ else soxr.resample(wave, RATE_HZ, coder.rate_hz)
-    samples = np.rint(sent * 32768).clip(-32768, 32767).astype(np.int16)
-    # A codec takes whole frames and lags: silence after the wave lets its end come out.
+    resampled = wave if coder.rate_hz == RATE_HZ else soxr.resample(wave, RATE_HZ, coder.rate_hz)
+    samples = np.rint(resampled * 32768).clip(-32768, 32767).astype(np.int16)
+    # A codec takes whole frames and has a delay: silence after the wave brings out its end.
     padded = np.pad(samples, (0, coder.frame + -len(samples) % coder.frame))
     decoded, rate_hz = coder.run(padded, codec)
     if rate_hz != RATE_HZ:
         decoded = soxr.resample(decoded, rate_hz, RATE_HZ)
-    heard = decoded[coder.delay :]
-    return np.pad(heard, (0, max(0, len(wave) - len(heard))))[: len(wave)]
+    aligned = decoded[coder.delay :]
+    return np.pad(aligned, (0, max(0, len(wave) - len(aligned))))[: len(wave)]
 
 
 def available(codec: Codec) -> bool:
-    """Whether what is installed here can encode and decode `codec`; ImportError where its library is missing."""
+    """Whether this installation can encode and decode `codec`. Raises ImportError where its library is missing."""
     return CODERS[codec.name].available()
 
 
 def require(codecs: Iterable[Codec | None]) -> None:
-    """Check before a long job that every codec will work: ImportError names those that this machine lacks."""
+    """Check before a long job that every codec works here. Raises ImportError, which names those that do not."""
     lacking = sorted({str(codec) for codec in codecs if codec is not None and not available(codec)})
     if lacking:
         raise ImportError(
@@ -144,11 +146,11 @@ def _soundfile() -> ModuleType:
     return soundfile
 
 
-Coded = tuple[Float[np.ndarray, " _"], int]  # decoded samples, and the rate that they come at
+Coded = tuple[Float[np.ndarray, " _"], int]  # decoded samples, and their rate in Hz
 
 
 class FFmpeg(NamedTuple):
-    """How to run one codec in FFmpeg's libraries."""
+    """The settings of one codec in FFmpeg's libraries."""
 
     encoder: str
     decoder: str
@@ -180,7 +182,7 @@ class FFmpeg(NamedTuple):
     def encode(
         self, samples: Int16[np.ndarray, " samples"], codec: Codec, rate_hz: int
     ) -> tuple[list[Any], bytes | None]:
-        """Packets of the encoded samples, and what a decoder must know beforehand."""
+        """Encode the samples into packets. Return these, and the header that a decoder needs first (or None)."""
         av = _pyav()
         encoder = av.CodecContext.create(self.encoder, "w")
         encoder.sample_rate, encoder.layout, encoder.format = rate_hz, "mono", self.sample_format
@@ -203,7 +205,7 @@ class FFmpeg(NamedTuple):
 
 
 def _lose(packets: Sequence[Any], loss: PacketLoss) -> list[Any]:
-    """Opus packets, the lost ones cut to their first byte, which makes libopus conceal a loss (RFC 6716, §4.4)."""
+    """Cut each lost Opus packet to its first byte, which makes libopus conceal the loss (RFC 6716, §4.4)."""
     av, kept = _pyav(), []
     for packet, lost in zip(packets, loss.lost(len(packets))):
         if lost:
@@ -214,7 +216,7 @@ def _lose(packets: Sequence[Any], loss: PacketLoss) -> list[Any]:
 
 
 class Sndfile(NamedTuple):
-    """How to run one codec in libsndfile, as a file in memory."""
+    """The settings of one codec in libsndfile, which writes and reads a file in memory."""
 
     format: str
     subtype: str
@@ -231,15 +233,15 @@ class Sndfile(NamedTuple):
 
 
 def _vorbis_quality(kbps: int | float) -> float:
-    """libvorbis' quality for mono at 16 kHz from the rates that its tables name."""
+    """The quality setting of libvorbis for a rate, interpolated in its own table for mono at 16 kHz."""
     return float(np.interp(kbps, (28, 64, 100), (0.05, 0.5, 1.0)))
 
 
 class Coder(NamedTuple):
-    """A codec as this module runs it: its library, its rates, and by how many samples at 16 kHz it lags.
+    """A codec as this module runs it: its library, its rates, and its `delay` in samples at 16 kHz.
 
-    `frame` is what it takes at once, in samples at `rate_hz`. LAME, Opus and libvorbis say their delays, and the
-    libraries skip them.
+    `frame` is the length of its frames, in samples at `rate_hz`. The delay is 0 where the library itself skips it: for
+    LAME, Opus and libvorbis.
     """
 
     library: FFmpeg | Sndfile
@@ -262,7 +264,7 @@ CODERS = {
     "opus": Coder(FFmpeg("libopus", "libopus", "s16"), range(6, 257)),
     "sbc": Coder(FFmpeg("sbc", "sbc", "s16"), range(12, 265, 2), frame=128, delay=73),
     "vorbis": Coder(Sndfile("OGG", "VORBIS"), range(28, 101)),
-    # Telephones'
+    # Telephone codecs
     "mulaw": Coder(Sndfile("WAV", "ULAW"), (64,), 8000),
     "alaw": Coder(Sndfile("WAV", "ALAW"), (64,), 8000),
     "gsm": Coder(Sndfile("WAV", "GSM610"), (13,), 8000, frame=320),
@@ -276,8 +278,8 @@ CODERS = {
     "g722": Coder(FFmpeg("g722", "g722", "s16"), (64,), frame=320, delay=22),
 }
 
-# §3.3's seven conditions. What they become at 16 kHz: MP3 at 23 kbps is 24 (there is no 23), AAC at 128 and
-# at 64 comes to about 70 (128 is more than AAC takes at this rate).
+# §3.3's seven conditions. At 16 kHz, MP3 at 23 kbps becomes 24, since MP3 has no 23. AAC at 128 and at 64 kbps becomes
+# about 70, since 128 is more than AAC takes at this rate.
 TRAINING_CODECS: tuple[Codec | None, ...] = (
     None,
     Codec("mp3", 128),
@@ -289,7 +291,7 @@ TRAINING_CODECS: tuple[Codec | None, ...] = (
 )
 # §4.3.2's codecs not seen in training; this SBC has a bitpool of 24.
 UNSEEN_CODECS = (Codec("mp3", 64), Codec("opus", 24), Codec("sbc", 56))
-# Beyond the paper: what a telephone, a conference or a game leaves of speech.
+# Beyond the paper: codecs of telephones, conferences and games.
 FURTHER_CODECS = (
     Codec("mulaw", 64),
     Codec("alaw", 64),

@@ -1,4 +1,4 @@
-"""Conditions to test in, each as a policy that leaves nothing to chance but rooms and noises."""
+"""Test conditions as policies in which only rooms and noises are random."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FORMS = "clean, 8khz, noise:SNR_DB, room:SNR_DB, or CODEC:KBPS such as mp3:23"
 
 
 def condition(text: str, snippets: Iterable[str] = (), measured: Iterable[str] = ()) -> Policy:
-    """The policy of a condition in words: one of `FORMS`.
+    """Make the policy of a test condition, which is given as text in one of `FORMS`.
 
-    "noise:10" adds one noise of `snippets` at 10 dB where talker and microphone are a metre apart and nothing
-    reverberates; "room:10" does it in one of §3.1's rooms that training never uses, or with one of the `measured`
-    responses. ValueError for any other words.
+    "noise:10" adds one noise of `snippets` at 10 dB. The talker is a metre from the microphone, without reverberation.
+    "room:10" does the same in one of §3.1's rooms that training never uses, or with one of the `measured` responses.
+    Raises ValueError for any other text.
     """
     name, _, amount = text.partition(":")
     snippets, measured = tuple(sorted(snippets)), tuple(sorted(measured))
@@ -48,4 +48,4 @@ def _number(text: str, amount: str) -> int | float:
     try:
         return int(amount) if amount.lstrip("-").isdigit() else float(amount)
     except ValueError:
-        raise ValueError(f"condition {text!r}: {amount!r} is no number; write {FORMS}") from None
+        raise ValueError(f"condition {text!r}: {amount!r} is not a number; write {FORMS}") from None

@@ -1,4 +1,4 @@
-"""How loud speech and noise are, and the gains that make them so (§3.1): `xp` is numpy, or jax.numpy under jit."""
+"""The loudness of speech and noise, and gains that set it (§3.1). `xp` is numpy, or jax.numpy under jit."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-FRAME = 320  # samples: 20 ms, over which speech is told from pauses
+FRAME = 320  # samples: 20 ms, the frames that are counted as speech or pause
 LOUDEST = 0.999  # louder mixtures are scaled down to this
 
 
 def active_power(wave: Float[np.ndarray, " samples"]) -> float:
-    """Mean power where somebody speaks: over the 20 ms frames within 30 dB of the loudest; 0 for silence."""
+    """The mean power where somebody speaks: in 20 ms frames within 30 dB of the loudest one. It is 0 for silence."""
     frame = min(FRAME, max(len(wave), 1))
     frames = wave[: len(wave) // frame * frame].reshape(-1, frame)
     return float(mean_of_loud(np.einsum("ij,ij->i", frames, frames) / frame))
 
 
 def mean_of_loud(powers: Any, xp: ModuleType = np) -> Any:
-    """The mean of those powers [frames] that lie within 30 dB of the largest; 0 where all are 0."""
+    """The mean of the powers [frames] that lie within 30 dB of the largest; 0 if all are 0."""
     loud = powers > 1e-3 * powers.max(initial=0)
-    # In numpy `float` has 64 bits. They hold the sum of so similar 32-bit numbers exactly, in whatever order.
+    # In numpy `float` has 64 bits. That holds the sum of such similar 32-bit numbers exactly, in any order.
     return (powers * loud).sum(dtype=float) / xp.maximum(loud.sum(), 1)
 
 

@@ -1,7 +1,7 @@
 """Noise snippets for §3.1: made by code, or read from a user's own folder.
 
-The paper's come "from a collection of YouTube, cafeteria, and real-life noises", which nobody outside can
-have. These are made: each is a pure function of (seed, id), and the splits' ids differ, so none is in two.
+The paper's noises come "from a collection of YouTube, cafeteria, and real-life noises", which is not public. The
+snippets here are made: each is a pure function of (seed, id). The ids of the splits differ, so no snippet is in two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.perturb.bandwidth import to_16_khz
 from mdasr.perturb.room import Sounds
 
-VERSION = 1  # of the snippets that are made: raised where the same id would name another sound
+VERSION = 1  # of the made snippets: raise it with a change that gives an id another sound
 SECONDS = 10
 PER_KIND = {"train": 8, "dev": 3, "test": 4}  # snippets of each kind in each split
 AUDIO_SUFFIXES = (".flac", ".ogg", ".wav")
@@ -32,10 +32,10 @@ _SOFTEST = 1 / 32768  # of a recording's peak: one step of 16 bits
 
 
 def make_noises(split: str, seed: int = 0) -> dict[str, Float[np.ndarray, " samples"]]:
-    """The snippets of `split` ("train", "dev" or "test"): id to float32 samples, 10 s at 16 kHz.
+    """Make the snippets of `split` ("train", "dev" or "test"): float32 samples by id, 10 s each at 16 kHz.
 
-    RMS at most 0.1. An id is "kind-split-number", the kinds being those of `KINDS`. The 72 for training take
-    about 4 s to make. ValueError for any other split.
+    Their RMS is at most 0.1. An id is "kind-split-number", with a kind of `KINDS`. The 72 snippets for training take
+    about 4 s to make. Raises ValueError for any other split.
     """
     if split not in PER_KIND:
         raise ValueError(f"noise split {split!r}: use one of {', '.join(PER_KIND)}")
@@ -43,23 +43,23 @@ def make_noises(split: str, seed: int = 0) -> dict[str, Float[np.ndarray, " samp
 
 
 def _ids(split: str) -> Iterator[tuple[str, str]]:
-    """The kind and the id of every snippet of a split."""
+    """Yield the kind and the id of every snippet of a split."""
     return ((kind, f"{kind}-{split}-{i:02d}") for kind in KINDS for i in range(PER_KIND[split]))
 
 
 def read_noises(directory: Path | str) -> dict[str, Float[np.ndarray, " samples"]]:
-    """Every WAV, FLAC or Ogg file under `directory`: its path relative to it, to float32 samples at 16 kHz.
+    """Read every WAV, FLAC or Ogg file under `directory`: float32 samples at 16 kHz, by path relative to `directory`.
 
-    Channels are averaged and other rates resampled. ValueError names the file that is unreadable, empty,
-    silent (so as channels may be that cancel each other out) or holds samples that are not numbers; a folder without
-    audio is an error too.
+    Channels are averaged, and other rates are resampled. Raises ValueError, which names the file, where one is
+    unreadable, empty, silent or not finite. The mean of channels that cancel each other out is silent, too. Raises
+    ValueError also for a folder without audio.
     """
     paths = _audio_files(Path(directory), "noise recordings")
     return {name: _read(path, lambda channels: channels.mean(axis=1)) for name, path in paths.items()}
 
 
 def read_responses(directory: Path | str) -> dict[str, Float[np.ndarray, " taps"]]:
-    """Every measured room response under `directory`, as `read_noises` reads noises, of several channels the first."""
+    """Read every measured room response under `directory`, as `read_noises`, but use only the first channel."""
     paths = _audio_files(Path(directory), "room responses")
     return {name: _read(path, lambda channels: channels[:, 0].copy()) for name, path in paths.items()}
 
@@ -74,7 +74,7 @@ def _audio_files(root: Path, what: str) -> dict[str, Path]:
 
 
 def _read(path: Path, one_of: Callable[[np.ndarray], np.ndarray]) -> Float[np.ndarray, " samples"]:
-    """The channel that `one_of` makes of a file's channels, at 16 kHz."""
+    """Read a file as one channel at 16 kHz; `one_of` makes it from the file's channels."""
     try:
         channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
@@ -85,19 +85,19 @@ def _read(path: Path, one_of: Callable[[np.ndarray], np.ndarray]) -> Float[np.nd
     if not len(wave):
         raise ValueError(f"{path}: has no samples; remove it")
     if np.abs(wave).max() < _SOFTEST:
-        raise ValueError(f"{path}: is digital silence in what is used of it, which no SNR can be set with; remove it")
+        raise ValueError(f"{path}: is digital silence (in the channels that are used), so no SNR can be set; remove it")
     return wave
 
 
 def _level(wave: np.ndarray) -> Float[np.ndarray, " samples"]:
-    """Bring to an RMS of 0.1, or less where the peak would pass 0.99."""
+    """Scale a wave to an RMS of 0.1, or to less where its peak would be above 0.99."""
     wave = wave - wave.mean()
     gain = min(_RMS / np.sqrt(np.mean(wave**2)), 0.99 / np.abs(wave).max())
     return (gain * wave).astype(np.float32)
 
 
 def _coloured(rng: np.random.Generator, slope_db: float, low_hz: float = 20.0, high_hz: float = 8000.0) -> np.ndarray:
-    """Noise of RMS 1 whose power falls by `slope_db` an octave between two edges; it loops without a seam."""
+    """Noise of RMS 1 with power that falls by `slope_db` an octave between two edges. It loops without a seam."""
     hz = np.fft.rfftfreq(_SAMPLES, 1 / RATE_HZ)
     hz[0] = hz[1]
     gain = (hz / 1000) ** (-slope_db / (20 * np.log10(2)))
@@ -114,7 +114,7 @@ def _drift(rng: np.random.Generator, rate_per_s: float) -> np.ndarray:
 
 
 def _strikes(rng: np.random.Generator, per_s: float, ring_hz: tuple[float, float], decay_s: float) -> np.ndarray:
-    """Blows at random times, each some resonances within `ring_hz` that die away: dishes, keys, drops."""
+    """Strikes at random times, such as dishes, keys or drops: each is four resonances in `ring_hz` that decay."""
     wave = np.zeros(_SAMPLES)
     time_s = np.arange(int(6 * decay_s * RATE_HZ)) / RATE_HZ
     for start in rng.integers(0, _SAMPLES - len(time_s), rng.poisson(per_s * SECONDS) + 1):
@@ -126,7 +126,7 @@ def _strikes(rng: np.random.Generator, per_s: float, ring_hz: tuple[float, float
 
 
 def _voice(rng: np.random.Generator) -> np.ndarray:
-    """One talker without words: a buzz with drifting pitch through drifting vowels, hisses in between."""
+    """One talker without words: a buzz with changing pitch through changing vowels, with hisses between them."""
     pitch_hz = np.exp(rng.uniform(np.log(85), np.log(240)) + 0.12 * _drift(rng, 3.0))
     phase = np.cumsum(pitch_hz) / RATE_HZ
     buzz = 2 * (phase % 1) - 1
@@ -156,7 +156,7 @@ def cafeteria(rng: np.random.Generator) -> np.ndarray:
 
 
 def fan(rng: np.random.Generator) -> np.ndarray:
-    """Steady air with the tone of the blades."""
+    """A steady flow of air with the tone of the fan's blades."""
     blade_hz = rng.uniform(60, 300)
     time_s = np.arange(_SAMPLES) / RATE_HZ
     tones = sum(np.sin(2 * np.pi * k * blade_hz * time_s + rng.uniform(0, 6.28)) / k for k in range(1, 6))
@@ -195,7 +195,7 @@ def music(rng: np.random.Generator) -> np.ndarray:
 
 
 def rain(rng: np.random.Generator) -> np.ndarray:
-    """Broad hiss with drops."""
+    """Broadband hiss with drops."""
     drops = _strikes(rng, rng.uniform(5, 30), (800.0, 6000.0), 0.008)
     return _coloured(rng, rng.uniform(-1, 2), low_hz=300.0) + rng.uniform(0, 0.5) * drops
 
@@ -211,7 +211,7 @@ def traffic(rng: np.random.Generator) -> np.ndarray:
 
 
 def typing(rng: np.random.Generator) -> np.ndarray:
-    """Keys struck in bursts over a quiet room."""
+    """Keys struck in bursts in a quiet room."""
     keys = _strikes(rng, rng.uniform(4, 12), (700.0, 6500.0), 0.012) * (_drift(rng, 1.0) > -0.7)
     return keys + rng.uniform(0.02, 0.15) * _coloured(rng, rng.uniform(3, 6))
 
@@ -228,18 +228,18 @@ KINDS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 
 
 def sounds_digest(sounds: Sounds) -> str:
-    """Hex digits that stand for the names and samples of noises or responses."""
-    found = hashlib.sha256()
+    """The digest of the names and samples of noises or responses: 12 hex digits."""
+    hasher = hashlib.sha256()
     for name in sorted(sounds):
-        found.update(name.encode() + np.ascontiguousarray(sounds[name]).tobytes())
-    return found.hexdigest()[:12]
+        hasher.update(name.encode() + np.ascontiguousarray(sounds[name]).tobytes())
+    return hasher.hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class SoundSource:
-    """Where noises and room responses come from: folders of recordings, or snippets that code makes and no responses.
+    """The source of noises and room responses: folders of recordings, or made snippets and no responses.
 
-    `split` and `seed` are those of the snippets (`make_noises`). ValueError for folders as `read_noises` has it.
+    `split` and `seed` are those of `make_noises`. Raises ValueError as `read_noises`, when a folder is read.
     """
 
     noise_folder: Path | None = None
@@ -256,12 +256,12 @@ class SoundSource:
         return read_responses(self.response_folder) if self.response_folder else {}
 
     def noise_ids(self) -> tuple[str, ...]:
-        """Sorted; of snippets that code makes, none is made for that."""
+        """The sorted ids of the noises. This makes no snippets."""
         return tuple(sorted(self.noises if self.noise_folder else (name for _, name in _ids(self.split))))
 
     @cached_property
     def made_of(self) -> dict[str, str]:
-        """What the sounds are, in words that JSON can hold; snippets that code makes are not made for that."""
+        """A description of the sounds that JSON can hold. This makes no snippets."""
         made = f"made: version {VERSION}, split {self.split}, seed {self.seed}"
         return {
             "noises": sounds_digest(self.noises) if self.noise_folder else made,

@@ -1,6 +1,7 @@
-"""Waves and recipes as arrays of fixed shape: what a host sends to an accelerator that distorts them itself.
+"""Waves and recipes as arrays of fixed shape. A host sends them to an accelerator, which perturbs the waves itself.
 
-`mdasr.acoustic.accelerated` holds the other side. This one is free of jax, so that a loader's workers can pack.
+`mdasr.acoustic.accelerated` holds the accelerator's side. This module does not use jax, so that a loader's workers can
+use it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ AnyArray = Any  # numpy's on the host, jax's on the accelerator
 
 @dataclass(frozen=True)
 class Shapes:
-    """What is fixed beforehand: samples of a wave, taps of a response, noise sources, and how far images are sought.
+    """The sizes of the arrays: samples of a wave, taps of a response, noise sources, and the extent of the images.
 
-    `early` is the length in which images are laid out, `mirrors` the number of reflections at a pair of walls.
+    `early` is the number of samples that images are placed in, `mirrors` the number of reflections at a pair of walls.
     """
 
     samples: int
@@ -34,8 +35,8 @@ class Shapes:
 
     @classmethod
     def of(cls, samples: int, ranges: RoomRanges) -> Shapes:
-        """Shapes that hold every wave of up to `samples` and every room drawn from `ranges`."""
-        far_m = ranges.distance_m[1] + 1.3  # `draw_room` makes a room as large as the distance asks for
+        """Return shapes that hold every wave of up to `samples` and every room drawn from `ranges`."""
+        far_m = ranges.distance_m[1] + 1.3  # `draw_room` makes a room large enough for the distance
         floor_m, height_m = max(ranges.floor_m[1], far_m), max(ranges.height_m[1], far_m)
         diagonal_m = (2 * floor_m**2 + height_m**2) ** 0.5
         reach_m = float(images_reach((floor_m, floor_m, height_m), diagonal_m))
@@ -45,7 +46,7 @@ class Shapes:
 
 
 class Packed(NamedTuple):
-    """A batch of waves with their recipes, as it is sent: rooms[i] counts where `reverberant[i]`."""
+    """A batch of waves with their recipes, as it is sent. The room of wave i is used where `reverberant[i]`."""
 
     waves: Int16[AnyArray, "batch samples"]
     lengths: Int32[AnyArray, " batch"]
@@ -63,9 +64,9 @@ class Packed(NamedTuple):
 
 
 def pack(waves: Sequence[Int16[np.ndarray, " _"]], recipes: Sequence[Recipe], noises: Sounds, shapes: Shapes) -> Packed:
-    """What the host sends for these waves; ValueError for a recipe that the accelerator cannot carry out."""
+    """Pack waves and their recipes. Raises ValueError for a recipe that the accelerator cannot carry out."""
     batch, places = len(waves), 1 + shapes.sources
-    found = Packed(
+    packed = Packed(
         waves=np.zeros((batch, shapes.samples), np.int16),
         lengths=np.array([len(wave) for wave in waves], np.int32),
         narrowband=np.array([recipe.narrowband for recipe in recipes], bool),
@@ -82,25 +83,26 @@ def pack(waves: Sequence[Int16[np.ndarray, " _"]], recipes: Sequence[Recipe], no
     )
     for i, (wave, recipe) in enumerate(zip(waves, recipes, strict=True)):
         if recipe.codec is not None or recipe.warp != 1 or not isinstance(recipe.room, Room | None):
-            raise ValueError("features on the accelerator: codecs, warps and measured rooms need the host's")
+            raise ValueError("features on the accelerator: codecs, warps and measured rooms need features on the host")
         if len(wave) > shapes.samples:
-            raise ValueError(f"a wave of {len(wave)} samples does not fit the {shapes.samples} that were planned for")
-        found.waves[i, : len(wave)] = wave
+            raise ValueError(f"a wave of {len(wave)} samples is longer than the planned {shapes.samples}")
+        packed.waves[i, : len(wave)] = wave
         if recipe.room is not None:
-            _pack_room(found, i, recipe.room, noises, shapes)
-    return found
+            _pack_room(packed, i, recipe.room, noises, shapes)
+    return packed
 
 
-def _pack_room(found: Packed, i: int, room: Room, noises: Sounds, shapes: Shapes) -> None:
+def _pack_room(packed: Packed, i: int, room: Room, noises: Sounds, shapes: Shapes) -> None:
     if room.tail_cut_db is not None or len(room.sources) > shapes.sources:
         raise ValueError(
-            "features on the accelerator: rooms with tail_cut_db, or more sources than planned, need the host"
+            "features on the accelerator: rooms with tail_cut_db, or more sources than planned, need features on the "
+            "host"
         )
-    found.size_m[i], found.rt60_s[i], found.microphone_m[i] = room.size_m, room.rt60_s, room.microphone_m
-    found.snr_db[i], found.tail_seed[i] = room.snr_db, room.tail_seed
-    found.places_m[i, 0], found.present[i, : 1 + len(room.sources)] = room.target_m, True
+    packed.size_m[i], packed.rt60_s[i], packed.microphone_m[i] = room.size_m, room.rt60_s, room.microphone_m
+    packed.snr_db[i], packed.tail_seed[i] = room.snr_db, room.tail_seed
+    packed.places_m[i, 0], packed.present[i, : 1 + len(room.sources)] = room.target_m, True
     for k, source in enumerate(room.sources):
-        found.places_m[i, 1 + k] = source.position_m
+        packed.places_m[i, 1 + k] = source.position_m
         playing = excerpt(noises, source, shapes.taps, shapes.samples)
-        found.loudness[i, k] = max(float(np.abs(playing).max()), 1e-9) / 32767
-        found.noises[i, k] = np.rint(playing / found.loudness[i, k])
+        packed.loudness[i, k] = max(float(np.abs(playing).max()), 1e-9) / 32767
+        packed.noises[i, k] = np.rint(playing / packed.loudness[i, k])

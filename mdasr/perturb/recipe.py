@@ -1,4 +1,4 @@
-"""Recipes: what happens to one utterance, drawn once, printed, stored and replayed (§3, Fig. 1)."""
+"""Recipes: all perturbations of one utterance, drawn once, then printed, stored and replayed (§3, Fig. 1)."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from mdasr.perturb.room import (
     draw_room,
 )
 
-LEAST_WARP, LARGEST_WARP = 0.8, 1.5  # beyond, filters of the front end have no bin of the spectrum to themselves
-VERSION = 2  # of recipes: raised when the same recipe would no longer give the same samples
+LEAST_WARP, LARGEST_WARP = 0.8, 1.5  # beyond these, some filters of the front end have no bin of their own
+VERSION = 2  # of recipes: raise it with a change after which a recipe gives other samples
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that is done to one utterance, in this order: room and noise, bandwidth, codec, and then `warp`.
+    """All perturbations of one utterance, in this order: room and noise, bandwidth, codec, and then `warp`.
 
-    The last is the front end's (`frontend.log_mel`): it stretches the spectrum as another speaker's vocal tract would,
-    which the paper does not do; 1 leaves it alone.
+    The front end applies `warp` (`frontend.log_mel`): it stretches the spectrum as another speaker's vocal tract would.
+    The paper does not do this. A warp of 1 changes nothing.
     """
 
     room: Room | MeasuredRoom | None = None
@@ -51,44 +51,43 @@ class Recipe:
             raise ValueError(f"recipe: warp must lie between {LEAST_WARP} and {LARGEST_WARP}, not {self.warp!r}")
 
     def to_json(self) -> str:
-        """One line of JSON, from which `from_json` makes an equal recipe."""
+        """Write the recipe as one line of JSON, from which `from_json` makes an equal recipe."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Read what `to_json` wrote; ValueError names the field that is missing, unknown or wrong."""
+        """Read a recipe from the JSON of `to_json`. Raises ValueError, which names a missing, unknown or bad field."""
         try:
             given = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"recipe: not JSON ({error})") from error
         if not isinstance(given, dict):
-            raise ValueError(f"recipe: a JSON object is needed, not {type(given).__name__}")
+            raise ValueError(f"recipe: must be a JSON object, not {type(given).__name__}")
         if given.get("version") != VERSION:
-            said = f"version {given['version']!r}" if "version" in given else "no version"
+            version = f"has version {given['version']!r}" if "version" in given else "has no version"
             raise ValueError(
-                f"recipe: {said}, but this release replays version {VERSION} alone, lest the samples be others: use "
-                "the release that wrote it, or draw the recipe anew"
+                f"recipe: {version}, but this release replays only version {VERSION}, as other versions give other "
+                "samples; use the release that wrote it, or draw the recipe again"
             )
         return schema.read(cls, given, "recipe")
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """The JSON schema (draft 2020-12) of recipes, for those who write or check them elsewhere."""
-        found = schema.schema(cls)
-        found["properties"]["version"] = {"const": VERSION}
-        return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mdasr recipe", **found}
+        """The JSON schema (draft 2020-12) of recipes, for other programs that write or check them."""
+        described = schema.schema(cls)
+        described["properties"]["version"] = {"const": VERSION}
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "mdasr recipe", **described}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What may happen to the utterances of one domain, and how often: recipes are drawn from it.
+    """The perturbations of one domain and their probabilities. `draw` draws recipes from it.
 
-    `noises` are ids of snippets, `room_indices` the range [first, last) of the collection `room_seed` that
-    rooms come from (§3.1); each of `codecs` is as likely as the others, None being no codec (§3.3). Where ids of
-    `measured` responses are given, rooms are made of those instead of being simulated. With `clean_probability` nothing
-    at all happens, and a codec that was drawn is used with `codec_probability`; the paper has neither.
-    ValueError for a probability outside [0, 1], no codec condition at all, or noise sources without
-    snippets.
+    `noises` are ids of snippets. `room_indices` is the range [first, last) of rooms in the collection `room_seed`
+    (§3.1). All `codecs` are equally likely, and None means no codec (§3.3). With ids of `measured` responses, rooms are
+    made of these instead of simulated. With `clean_probability` nothing is changed at all, and with `codec_probability`
+    the drawn codec is used; the paper has neither. Raises ValueError for a probability outside [0, 1], for empty
+    `codecs`, and for noise sources without snippets.
     """
 
     noise_probability: float = 0.0
@@ -112,24 +111,24 @@ class Policy:
         if not self.codecs:
             raise ValueError("policy: codecs is empty; write (None,) for no codec")
         if not 0 <= self.room_indices[0] < self.room_indices[1]:
-            raise ValueError(f"policy: room_indices {self.room_indices} must be (first, past the last)")
+            raise ValueError(f"policy: room_indices {self.room_indices} must be (first, last + 1), 0 <= first <= last")
         if self.noise_probability and self.rooms.sources[1] and not self.noises:
-            raise ValueError("policy: rooms with noise sources need noises; give the ids of the snippets")
+            raise ValueError("policy: noises is empty, but rooms have noise sources; give the ids of noise snippets")
 
 
 Perturbation = Literal["room", "bandwidth", "codec", "warp", "clean"]
 
 
 def substream(seed: int, utterance_key: str, visit: int, name: Perturbation) -> np.random.Generator:
-    """The stream that one perturbation of one visit to one utterance ("corpus/id") is drawn from."""
+    """The random stream for one perturbation of one visit to one utterance ("corpus/id")."""
     return random_stream("recipe", seed, utterance_key, visit, name)
 
 
 def draw(policy: Policy, seed: int, utterance_key: str, visit: int) -> Recipe:
-    """The recipe of a visit to an utterance: a pure function, whoever calls it and in whatever order.
+    """Draw the recipe of one visit to an utterance. It depends on the arguments only, not on earlier draws.
 
-    Each perturbation has a stream of its own: allowing one of them, or adding a corpus, changes no other
-    draw.
+    Each perturbation has a random stream of its own. So to allow one more perturbation, or to add a corpus, changes no
+    other draw.
     """
     if policy.clean_probability > substream(seed, utterance_key, visit, "clean").random():
         return Recipe()
@@ -151,9 +150,9 @@ def draw(policy: Policy, seed: int, utterance_key: str, visit: int) -> Recipe:
 
 
 def eased(policy: Policy, strength: float) -> Policy:
-    """A policy by which noise and codecs are `strength` (0 to 1) times as likely: a step of a curriculum.
+    """Return a policy with noise and codecs `strength` (0 to 1) times as likely: one step of a curriculum.
 
-    What is distorted at one strength is distorted alike at every higher one.
+    A perturbation that is drawn at one strength is drawn in the same way at every higher one.
     """
     return dataclasses.replace(
         policy,
@@ -171,10 +170,10 @@ def _draw_room(policy: Policy, index: int) -> Room | MeasuredRoom:
 def perturb(
     wave: Float[np.ndarray, " samples"], recipe: Recipe, noises: Sounds, measured: Sounds | None = None
 ) -> Float[np.ndarray, " samples"]:
-    """Carry out a recipe on a 16 kHz waveform: float32 in [-1, 1), as long, and aligned within a sample.
+    """Perturb a 16 kHz waveform as a recipe says: float32 in [-1, 1), of the same length, aligned within a sample.
 
-    `noises` holds at least the snippets that the recipe names, and `measured` the room responses. ValueError as
-    `waveforms.checked`, `add_room` and `encode_decode` say.
+    `noises` must hold the snippets that the recipe names, and `measured` the room responses. The front end applies the
+    recipe's warp, not this function. Raises ValueError as `waveforms.checked`, `add_room` and `encode_decode`.
     """
     wave = checked(wave)
     if recipe.room is not None:

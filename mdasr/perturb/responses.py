@@ -1,9 +1,9 @@
-"""Impulse responses of rooms (§3.1): simulated, by a reference implementation, or measured.
+"""Impulse responses of rooms (§3.1): simulated, made by a reference implementation, or measured.
 
-The simulator makes the early part by the image method (Allen and Berkley, 1979), exact in time and gain; past some
-hundred images a response is noise that decays exponentially with the energy that the images would have had on
-average. In every response here the direct path is at sample `LEAD`. A function with an argument `xp` takes numpy's
-arrays, or jax.numpy's: `mdasr.acoustic.accelerated` calls it under jit.
+The simulator makes the early part by the image method (Allen and Berkley, 1979), exact in time and gain. After about
+a hundred images, a response is noise that decays exponentially, with the mean energy of the images that it replaces.
+In every response here the direct path is at sample `LEAD`. A function with an argument `xp` takes arrays of numpy or
+of jax.numpy; `mdasr.acoustic.accelerated` calls it under jit.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from jaxtyping import Float, Int
 from mdasr.core.waveforms import RATE_HZ
 
 SPEED_M_PER_S = 343.0
-LEAD = 40  # samples before the direct path in a response: the band limit makes it ring on both sides
+LEAD = 40  # samples before the direct path in a response: the band limit makes it ring on both sides of its peak
 
 Position = tuple[float, float, float]
 
 NEAREST_M = 0.1  # a source at the microphone would be infinitely loud
-IMAGES = 100  # a source; the tail follows
+IMAGES = 100  # of each source; the tail follows them
 FADE_S = 0.01  # from images to tail
-DRY_S = 1e-9  # a decay of which no sample is left: what RT60 0 is taken for, lest something be divided by it
+DRY_S = 1e-9  # used for an RT60 of 0, to avoid a division by 0: such a decay leaves no sample
 
 
 def simulate(
     size_m: Position, rt60_s: float, microphone_m: Position, places_m: Float[np.ndarray, "sources 3"], tail_seed: int
 ) -> Float[np.ndarray, "sources taps"]:
-    """Responses from `places_m` to the microphone of a box with equal walls, float32 at 16 kHz.
+    """Simulate the responses from `places_m` to the microphone in a box with equal walls, float32 at 16 kHz.
 
-    The direct path has gain 1/distance (metres). Walls absorb so that Eyring's formula gives `rt60_s`; the tail ends
-    where it has fallen by 60 dB, and its noise is drawn from `tail_seed`.
+    The direct path has gain 1/distance (metres). The absorption of the walls gives `rt60_s` by Eyring's formula. The
+    tail ends where it has fallen by 60 dB, and its noise is drawn from `tail_seed`.
     """
     direct_m = direct_paths(microphone_m, places_m)
     reach_m = images_reach(size_m, direct_m)
@@ -51,12 +51,12 @@ def simulate(
 
 
 def direct_paths(microphone_m: Any, places_m: Any, xp: ModuleType = np) -> Any:
-    """Lengths of the direct paths (metres) from `places_m` [sources, 3] to the microphone [3]."""
+    """The lengths of the direct paths (metres) from `places_m` [sources, 3] to the microphone [3]."""
     return xp.maximum(xp.linalg.norm(places_m - microphone_m, axis=1), NEAREST_M)
 
 
 def images_reach(size_m: Any, direct_m: Any, xp: ModuleType = np) -> Any:
-    """Path lengths (metres) up to which images are laid out: `IMAGES` lie within, or it is 4 m past the direct path."""
+    """The longest paths of images (metres): at least `IMAGES` images are within, and 4 m after the direct path."""
     return xp.maximum((IMAGES * _volume_m3(size_m) * 3 / (4 * np.pi)) ** (1 / 3), direct_m + 4)
 
 
@@ -77,47 +77,48 @@ def _volume_m3(size_m: Any) -> Any:
 
 
 def num_mirrors(reach_m: float, side_m: float) -> int:
-    """How often a path of `reach_m` can cross a room with such a side, there and back."""
+    """The number of times that a path of `reach_m` can cross a room with a side of `side_m` there and back, plus 1."""
     return int(reach_m / (2 * side_m)) + 1
 
 
 def mirror_images(place_m: Any, side_m: Any, mirrors: int, xp: ModuleType = np) -> tuple[Any, Int[np.ndarray, " _"]]:
-    """Where the images of `place_m` [sources, 1] lie along one axis, and how many reflections made each of them."""
+    """The positions of the images of `place_m` [sources, 1] along one axis, and the number of reflections of each."""
     k = np.arange(-mirrors, mirrors + 1)
     images_m = xp.concatenate([2 * k * side_m + place_m, 2 * k * side_m - place_m], axis=1)
     return images_m, np.concatenate([np.abs(2 * k), np.abs(2 * k - 1)])
 
 
 def image_lattice(squares: Sequence[Any], gains: Sequence[Any]) -> tuple[Any, Any]:
-    """Images in three dimensions: their squared path lengths [sources, images] and what the walls leave [images].
+    """Combine the images along the three axes: return squared path lengths [sources, images] and gains [images].
 
-    Given are the same two of the images along each axis: every combination of the three is an image.
+    `squares` and `gains` hold the same for the images along each axis. Every combination of the three is an image. A
+    gain is the share of the amplitude that is left after the reflections.
     """
     paths = squares[0][:, :, None, None] + squares[1][:, None, :, None] + squares[2][:, None, None, :]
     return paths.reshape(len(paths), -1), (gains[0][:, None, None] * gains[1][:, None] * gains[2]).ravel()
 
 
 def arrivals(path_m: Any, walls_gain: Any, direct_m: Any, reach_m: Any, xp: ModuleType = np) -> tuple[Any, Any]:
-    """When images are heard (sample of the response) and how loud: 1/path, faded out towards `reach_m`."""
+    """The delays (samples of the response) and the gains of images: 1/path, faded out towards `reach_m`."""
     path_m = xp.maximum(path_m, NEAREST_M)
     fade = xp.sqrt(xp.clip((reach_m - path_m) / SPEED_M_PER_S / FADE_S, 0, 1))
     return (path_m - direct_m) / SPEED_M_PER_S * RATE_HZ + LEAD, walls_gain / path_m * fade
 
 
 def num_early(later_m: float) -> int:
-    """How many samples hold the images whose paths are up to `later_m` longer than the direct one."""
+    """The number of samples for images with paths up to `later_m` longer than the direct path."""
     return 2 * LEAD + 1 + int(later_m / SPEED_M_PER_S * RATE_HZ)
 
 
 def num_taps(early: int, rt60_s: float) -> int:
-    """How long a response is whose images take `early` samples and whose tail falls by 60 dB in `rt60_s`."""
+    """The length of a response in samples: images take `early` samples, and the tail falls by 60 dB in `rt60_s`."""
     return LEAD + max(early, round(rt60_s * RATE_HZ))
 
 
 def tail_envelope(size_m: Any, rt60_s: Any, direct_m: Any, reach_m: Any, taps: int, xp: ModuleType = np) -> Any:
-    """The tail's root mean square [sources, taps]: it rises where the images fade out, and decays with `rt60_s`.
+    """The root mean square of the tail [sources, taps]: it rises where the images fade out, and decays with `rt60_s`.
 
-    Images arrive 4 pi c^3 t^2 / V times a second with energy 1/(c t)^2, less what the walls took.
+    Images arrive 4 pi c^3 t^2 / V times a second, each with energy 1/(c t)^2 less the energy that the walls absorb.
     """
     time_s = (xp.arange(taps) - LEAD) / RATE_HZ + direct_m[:, None] / SPEED_M_PER_S
     density = 4 * np.pi * SPEED_M_PER_S / (_volume_m3(size_m) * RATE_HZ)
@@ -129,8 +130,8 @@ def tail_envelope(size_m: Any, rt60_s: Any, direct_m: Any, reach_m: Any, taps: i
 def tail_noise(seed: Any, sources: int, taps: int, xp: ModuleType = np) -> Any:
     """White noise of unit variance, [sources, taps] float32, from a 32-bit seed: the same in numpy and in jax.numpy.
 
-    Each sample is a hash of its place (Wellons' lowbias32), uniform because a response's fine structure is heard
-    through a convolution, after which all distributions sound alike. One source more changes no other's.
+    Each sample is a hash of its place (Wellons' lowbias32). Samples are uniform: after the convolution with speech, all
+    distributions sound the same. A further source does not change the noise of the others.
     """
     place = xp.arange(taps, dtype=xp.uint32)
     source = xp.arange(sources, dtype=xp.uint32)[:, None] + xp.uint32(1)
@@ -152,7 +153,7 @@ def _early(
     direct_m: Float[np.ndarray, " sources"],
     reach_m: Float[np.ndarray, " sources"],
 ) -> Float[np.ndarray, "sources samples"]:
-    """What arrives over paths shorter than `reach_m`, by source: the images within, faded out at its end."""
+    """The early part of each source's response: the images with paths shorter than `reach_m`, faded out at the end."""
     squares, gains = [], []
     for axis, side_m in enumerate(size_m):
         images_m, order = mirror_images(places_m[:, axis, None], side_m, num_mirrors(reach_m.max(), side_m))
@@ -170,9 +171,9 @@ def _early(
 
 
 def laid_out(delay: Any, gain: Any, xp: ModuleType = np) -> tuple[Any, Any]:
-    """Impulses [...] at fractions of samples: the sample before each, and what it adds to those at `PULSE` from there.
+    """Band-limit impulses [...] that lie between samples.
 
-    That is the pulse [..., 80] which a band below 8 kHz leaves of it.
+    Return the sample before each impulse, and the pulse [..., 80] to add to the samples at `PULSE` from there.
     """
     floor = delay.astype(np.int32)
     phase = (delay - floor) * PHASES
@@ -182,13 +183,13 @@ def laid_out(delay: Any, gain: Any, xp: ModuleType = np) -> tuple[Any, Any]:
     return floor, gain[..., None] * ((1 - late) * table[before] + late * table[before + 1])
 
 
-PHASES = 64  # of a sample at which the pulse is stored; between them it is interpolated, which errs by -80 dB
-PULSE = np.arange(1 - LEAD, LEAD + 1)  # samples around an impulse's own that its pulse covers
+PHASES = 64  # fractions of a sample for which the pulse is stored; interpolation between them errs by -80 dB
+PULSE = np.arange(1 - LEAD, LEAD + 1)  # the samples of a pulse, relative to the sample before the impulse
 
 
 @cache
 def pulse() -> Float[np.ndarray, "phases samples"]:
-    """A low-pass at 7.7 kHz under a Hann window of `LEAD` samples on either side, by fractions of a sample."""
+    """The pulse at each fraction of a sample: a 7.7 kHz low-pass under a Hann window of `LEAD` samples on each side."""
     time = PULSE - np.arange(PHASES + 1)[:, None] / PHASES
     window = np.cos(np.pi / 2 * np.clip(time / LEAD, -1, 1)) ** 2
     low_pass = np.sinc(2 * 7700 / RATE_HZ * time) * window
@@ -202,10 +203,11 @@ def reference(
     places_m: Float[np.ndarray, "sources 3"],
     max_order: int | None = None,
 ) -> Float[np.ndarray, "sources taps"]:
-    """The same by pyroomacoustics' image method, hundreds of times as slow: to check against, or for small rooms.
+    """Simulate the same responses with pyroomacoustics' image method, for checks or small rooms.
 
-    `max_order` is that of the reflections; left out, as many as arrive within `rt60_s` along the shortest side. Memory
-    grows with its cube (1.4 GB and some seconds a response at 0.9 s).
+    It takes hundreds of times as long as `simulate`. `max_order` is the highest order of reflections. The default
+    covers those that arrive within `rt60_s` along the shortest side. Memory grows with its cube: at 0.9 s, a response
+    takes 1.4 GB and some seconds.
     """
     import pyroomacoustics
 
@@ -217,14 +219,14 @@ def reference(
     for place_m in places_m:
         box.add_source(place_m)
     box.add_microphone(microphone_m)
-    # Its default high-pass at 10 Hz rings over the whole response.
+    # The default high-pass of pyroomacoustics at 10 Hz rings over the whole response.
     filtered = pyroomacoustics.constants.get("rir_hpf_enable")
     pyroomacoustics.constants.set("rir_hpf_enable", False)
     try:
         box.compute_rir()
     finally:
         pyroomacoustics.constants.set("rir_hpf_enable", filtered)
-    # Its responses begin when the source sounds, and lag by 40 samples as ours.
+    # Its responses begin when the source starts, and have the same delay of 40 samples as ours.
     direct = np.linalg.norm(places_m - microphone_m, axis=1) / SPEED_M_PER_S * RATE_HZ
     taps = max(map(len, box.rir[0]))
     size = scipy.fft.next_fast_len(taps + int(direct.max()) + LEAD, True)
@@ -234,9 +236,10 @@ def reference(
 
 
 def align_measured(response: Float[np.ndarray, " taps"]) -> Float[np.ndarray, " shifted"]:
-    """A measured response, shifted so that its direct path is at `LEAD`: the first peak at least half as high as any.
+    """Shift a measured response so that its direct path is at `LEAD`.
 
-    ValueError for a response that is empty, silent or not finite.
+    The direct path is the first peak that is at least half as high as the highest. Raises ValueError for a response
+    that is empty, silent or not finite.
     """
     if not len(response) or not np.isfinite(response).all() or not response.any():
         raise ValueError("a room response must have finite samples, not all of them zero")
@@ -248,7 +251,7 @@ def align_measured(response: Float[np.ndarray, " taps"]) -> Float[np.ndarray, " 
 
 
 def cut_tails(responses: Float[np.ndarray, "sources taps"], below_db: float) -> Float[np.ndarray, "sources shorter"]:
-    """Responses without what comes after their last sample within `below_db` of the loudest (Kim et al., 2018)."""
+    """Cut responses after their last sample within `below_db` of the loudest one (Kim et al., 2018)."""
     height = np.abs(responses)
     loud = (height >= height.max(axis=1, keepdims=True) * 10 ** (-below_db / 20)).any(axis=0)
     return responses[:, : np.flatnonzero(loud)[-1] + 1]

@@ -1,6 +1,6 @@
 """§3.1: a room with a distant talker and up to four noise sources, simulated or measured.
 
-Everything of a room is drawn beforehand (`draw_room`, `draw_measured_room`), so that `add_room` holds no randomness.
+`draw_room` and `draw_measured_room` draw all random values of a room, so that `add_room` itself is not random.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _LIMITS = {
     "floor_m": (0.5, 100),
     "height_m": (0.5, 100),
 }
-_LOOP_FADE_S = 0.05  # at the seam of a snippet that is shorter than the utterance
+_LOOP_FADE_S = 0.05  # at the seam of a snippet that is looped
 
 Sounds = Mapping[str, Float[np.ndarray, " _"]]  # noise snippets or measured responses, by id
 
 
 @dataclass(frozen=True)
 class NoiseSource:
-    """A snippet of noise played at `position_m`, from `start` (a share of its length) on."""
+    """A noise snippet that plays at `position_m`; it begins at `start`, a share of its length."""
 
     position_m: Position
     snippet: str
@@ -49,10 +49,10 @@ class NoiseSource:
 class Room:
     """One configuration of §3.1: a box with equal walls, one microphone, a talker and its noise sources.
 
-    Positions and sizes are metres from a corner. `snr_db` is the ratio of the reverberant speech, where
-    somebody speaks, to the sum of the reverberant noises. `tail_seed` fixes the diffuse part of the
-    responses. `tail_cut_db` ends them at their last sample within that of the loudest; Google's simulator does so at 20
-    dB (Kim et al., 2018). ValueError for what lies outside the room or the ranges that make sense.
+    Positions are metres from a corner, and sizes are metres. `snr_db` is the ratio of the reverberant speech, where
+    somebody speaks, to the sum of the reverberant noises. `tail_seed` fixes the diffuse part of the responses.
+    `tail_cut_db` cuts them after the last sample within so many dB of the loudest. Google's simulator cuts at 20 dB
+    (Kim et al., 2018). Raises ValueError for positions outside the room, and for values outside sensible ranges.
     """
 
     size_m: Position
@@ -82,7 +82,7 @@ class Room:
 
 @dataclass(frozen=True)
 class MeasuredNoise:
-    """A snippet of noise heard through the measured `response`, from `start` (a share of the snippet's length) on."""
+    """A noise snippet through the measured `response`; it begins at `start`, a share of the snippet's length."""
 
     response: str
     snippet: str
@@ -91,9 +91,9 @@ class MeasuredNoise:
 
 @dataclass(frozen=True)
 class MeasuredRoom:
-    """A room of which impulse responses were recorded: ids of the talker's and of each noise source's.
+    """A room with recorded impulse responses: the ids of the talker's and of each noise source's.
 
-    `snr_db` as in `Room`. ValueError for an SNR or a start out of range.
+    `snr_db` is as in `Room`. Raises ValueError for an SNR or a start out of range.
     """
 
     response: str
@@ -108,7 +108,7 @@ class MeasuredRoom:
 
 
 def _check(what: str, **settings: int | float | None) -> None:
-    """ValueError for a setting that lies outside its limits; None is not set."""
+    """Raise ValueError for a setting outside its limits. None means that it is not set."""
     for name, value in settings.items():
         low, high = _LIMITS[name]
         if value is not None and not low <= value <= high:
@@ -117,9 +117,10 @@ def _check(what: str, **settings: int | float | None) -> None:
 
 @dataclass(frozen=True)
 class RoomRanges:
-    """What rooms are drawn from, uniformly between two ends each; the defaults are §3.1's.
+    """The ranges that rooms are drawn from, each uniformly between its two ends. The defaults are those of §3.1.
 
-    `tail_cut_db` is every room's. ValueError for ends the wrong way round, and for what no `Room` can have.
+    `tail_cut_db` is the same for every room. Raises ValueError for ends in the wrong order, and for values that no
+    `Room` can have.
     """
 
     snr_db: tuple[float, float] = (0.0, 30.0)
@@ -144,10 +145,10 @@ PAPER_ROOMS = RoomRanges()
 
 
 def draw_room(index: int, seed: int, snippets: Sequence[str], ranges: RoomRanges = PAPER_ROOMS) -> Room:
-    """Configuration `index` of the collection `seed`: a pure function, so that none has to be stored.
+    """Draw configuration `index` of the collection `seed`: a pure function, so that no room has to be stored.
 
-    The distance from talker to microphone is drawn first and the room then made large enough for it.
-    ValueError where noise sources are drawn and there are no snippets.
+    The distance from talker to microphone is drawn first; then the room is made large enough for it. Raises ValueError
+    where noise sources are drawn and `snippets` is empty.
     """
     rng = random_stream("room", seed, index)
     distance_m, angle = rng.uniform(*ranges.distance_m), rng.uniform(0, 2 * np.pi)
@@ -165,11 +166,11 @@ def draw_room(index: int, seed: int, snippets: Sequence[str], ranges: RoomRanges
     rt60_s, snr_db = rng.uniform(*ranges.rt60_s), rng.uniform(*ranges.snr_db)
     count = int(rng.integers(ranges.sources[0], ranges.sources[1] + 1))
     if count and not snippets:
-        raise ValueError("a room with noise sources was drawn, but there are no noise snippets: give some")
+        raise ValueError("the room has noise sources, but there are no noise snippets; give the ids of some")
     sources = []
     for _ in range(count):
         places_m = rng.uniform(0.2, size_m - 0.2, size=(8, 3))
-        # The first of eight places that is a metre away from the microphone.
+        # Take the first of eight places that is a metre or more from the microphone.
         far = np.linalg.norm(places_m - microphone_m, axis=1) >= 1
         snippet, start = snippets[int(rng.random() * len(snippets))], np.floor(rng.random() * 1e4) / 1e4
         sources.append(NoiseSource(_position(places_m[far.argmax()]), snippet, float(start)))
@@ -186,7 +187,7 @@ def draw_room(index: int, seed: int, snippets: Sequence[str], ranges: RoomRanges
 
 
 def _position(place_m: np.ndarray) -> Position:
-    """Rounded to millimetres, so that a recipe is read easily."""
+    """Round a place to millimetres, so that a recipe is easy to read."""
     x, y, z = (round(float(v), 3) for v in place_m)
     return x, y, z
 
@@ -194,17 +195,18 @@ def _position(place_m: np.ndarray) -> Position:
 def draw_measured_room(
     index: int, seed: int, measured: Sequence[str], snippets: Sequence[str], ranges: RoomRanges = PAPER_ROOMS
 ) -> MeasuredRoom:
-    """Configuration `index` of a collection that combines measured responses; of `ranges` the SNR and sources count.
+    """Draw configuration `index` of the collection `seed` that combines measured responses.
 
-    ValueError where there are no responses, or noise sources are drawn and there are no snippets.
+    Only the SNR and the number of sources of `ranges` are used. Raises ValueError where there are no responses, or
+    noise sources are drawn and there are no snippets.
     """
     if not len(measured):
-        raise ValueError("a measured room was drawn, but there are no responses: give some")
+        raise ValueError("a measured room needs measured responses, but there are none; give the ids of some")
     rng = random_stream("measured room", seed, index)
     response, snr_db = measured[int(rng.random() * len(measured))], rng.uniform(*ranges.snr_db)
     count = int(rng.integers(ranges.sources[0], ranges.sources[1] + 1))
     if count and not len(snippets):
-        raise ValueError("a room with noise sources was drawn, but there are no noise snippets: give some")
+        raise ValueError("the room has noise sources, but there are no noise snippets; give the ids of some")
     sources = tuple(
         MeasuredNoise(
             measured[int(rng.random() * len(measured))],
@@ -217,23 +219,24 @@ def draw_measured_room(
 
 
 def impulse_responses(room: Room, backend: Literal["fast", "reference"] = "fast") -> Float[np.ndarray, "sources taps"]:
-    """Responses from the talker (first) and from every noise source to the microphone, float32 at 16 kHz.
+    """Simulate the responses from the talker (first) and every noise source to the microphone, float32 at 16 kHz.
 
-    The direct path of each is at sample `LEAD` with gain 1/distance (metres); walls absorb so that Eyring's formula
-    gives `rt60_s`. "reference" asks pyroomacoustics' image method for them, at hundreds of times the cost.
+    The direct path of each is at sample `LEAD` with gain 1/distance (metres). The absorption of the walls gives
+    `rt60_s` by Eyring's formula. The backend "reference" is pyroomacoustics' image method, at hundreds of times the
+    cost.
     """
     places_m = np.array([room.target_m, *(source.position_m for source in room.sources)])
     box = room.size_m, room.rt60_s, room.microphone_m, places_m
-    found = simulator.simulate(*box, room.tail_seed) if backend == "fast" else simulator.reference(*box)
-    return found if room.tail_cut_db is None else simulator.cut_tails(found, room.tail_cut_db)
+    whole = simulator.simulate(*box, room.tail_seed) if backend == "fast" else simulator.reference(*box)
+    return whole if room.tail_cut_db is None else simulator.cut_tails(whole, room.tail_cut_db)
 
 
 def _measured_responses(room: MeasuredRoom, measured: Sounds) -> Float[np.ndarray, "sources taps"]:
-    """The room's responses with their direct paths at `LEAD`; ValueError where one is missing or unusable."""
+    """The room's responses with their direct paths at `LEAD`. Raises ValueError where one is missing or unusable."""
     aligned = []
     for name in (room.response, *(source.response for source in room.sources)):
         if name not in measured:
-            raise ValueError(f"room: response {name!r} is missing; give the measured responses too")
+            raise ValueError(f"room: the measured response {name!r} is missing; give the room's responses, too")
         try:
             aligned.append(simulator.align_measured(measured[name]))
         except ValueError as error:
@@ -249,13 +252,12 @@ def add_room(
     measured: Sounds | None = None,
     backend: Literal["fast", "reference"] = "fast",
 ) -> Float[np.ndarray, " samples"]:
-    """`wave` as the room's microphone hears it, with its noises: float32 of the same length.
+    """Return `wave` as recorded by the room's microphone, with the room's noises: float32 of the same length.
 
-    Aligned with `wave` by the direct path, and the speech as loud as in `wave`, or less where it would clip.
-    A noise shorter than the utterance is looped with a cross-fade; one that is silent there adds nothing. `measured`
-    holds the responses that a `MeasuredRoom` names.
-    ValueError where a snippet or a response is missing or empty, or holds what is no finite number, or a SNR is asked
-    for and `wave` is digital silence, and as `waveforms.checked` says.
+    The direct path is aligned with `wave`. The speech is as loud as in `wave`, or softer where the mixture would clip.
+    A noise shorter than the utterance is looped with a cross-fade; a silent noise adds nothing. `measured` holds the
+    responses that a `MeasuredRoom` names. Raises ValueError for a snippet or response that is missing, empty or not
+    finite. Raises it, too, for noise sources where `wave` is digital silence, and as `waveforms.checked`.
     """
     wave = checked(wave)
     if isinstance(room, MeasuredRoom):
@@ -272,13 +274,13 @@ def add_room(
     if sources:
         if not speech_power:
             raise ValueError("room: the wave is digital silence, so no SNR can be set; leave it out")
-        # The noise was there before the utterance: its first `taps` samples only fill the room.
+        # The noise starts before the utterance: its first `taps` samples only fill the room.
         playing = np.stack([excerpt(noises, source, taps, samples) for source in sources])
         noise = _convolve(playing, responses[1:])[taps:]
         noise_power = float(np.mean(noise**2, dtype=np.float64))
         if not np.isfinite(noise_power):
             names = ", ".join(repr(source.snippet) for source in sources)
-            raise ValueError(f"room: among the noise snippets {names} are samples that are not finite numbers")
+            raise ValueError(f"room: the noise snippets {names} have samples that are not finite numbers; repair them")
         heard += noise * noise_gain(speech_power, noise_power, room.snr_db)
     return limited(heard)
 
@@ -286,9 +288,10 @@ def add_room(
 def _convolve(
     signals: Float[np.ndarray, "sources samples"], responses: Float[np.ndarray, "sources taps"]
 ) -> Float[np.ndarray, " samples"]:
-    """The sum of each signal with its response, cut to the signals' length: by overlap-add where that is less work.
+    """Convolve each signal with its response and add up the results, cut to the length of the signals.
 
-    A block of four responses' length was the fastest; a signal not much longer is one transform.
+    Overlap-add is used where it is less work. Blocks of four times the response's length were the fastest; a signal
+    that is not much longer takes one transform.
     """
     (sources, samples), taps = signals.shape, responses.shape[1]
     size = scipy.fft.next_fast_len(min(4 * taps, samples + taps), True)
@@ -308,13 +311,13 @@ def _convolve(
 def excerpt(
     noises: Sounds, source: NoiseSource | MeasuredNoise, before: int, samples: int
 ) -> Float[np.ndarray, " playing"]:
-    """A source's noise from `before` samples earlier than its start to `samples` later, float32.
+    """A source's noise from `before` samples before its start to `samples` after it, float32.
 
-    The snippet is a loop whose end fades into its beginning. ValueError where it is missing or empty.
+    The snippet is looped: its end fades into its beginning. Raises ValueError where it is missing or empty.
     """
     snippet = noises.get(source.snippet, np.empty(0, np.float32))
     if not len(snippet):
-        raise ValueError(f"room: noise snippet {source.snippet!r} is missing or empty; give its noises too")
+        raise ValueError(f"room: noise snippet {source.snippet!r} is missing or empty; give the room's noises, too")
     fade = min(int(_LOOP_FADE_S * RATE_HZ), len(snippet) // 4)
     period = len(snippet) - fade
     first = (int(source.start * len(snippet)) - before) % period

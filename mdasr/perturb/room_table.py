@@ -1,4 +1,4 @@
-"""Room configurations as a table for other programs: any range of a collection, in Parquet (§3.1)."""
+"""Room configurations (§3.1) as a Parquet table for other programs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy as np
 from mdasr.core.files import replacing
 from mdasr.perturb import Room
 
-_BATCH = 10_000  # rooms held at a time
+_BATCH = 10_000  # rooms held in memory at a time
 
 
 def write_rooms(path: Path, rooms: Iterable[tuple[int, Room]]) -> int:
-    """Write (index, room) pairs as Parquet, a row each, replacing `path` at the end only; returns how many.
+    """Write (index, room) pairs as the rows of a Parquet file, and return their number.
 
-    Columns are the fields of `Room`, with `index` and `distance_m` (talker to microphone). ImportError without pyarrow.
+    `path` is replaced only at the end. The columns are the fields of `Room`, `index`, and `distance_m` (from the talker
+    to the microphone). Raises ImportError without pyarrow.
     """
     try:
         import pyarrow
@@ -60,5 +61,5 @@ def _batches(rooms: Iterable[tuple[int, Room]]) -> Iterator[list[dict[str, Any]]
 
 
 def distance_m(room: Room) -> float:
-    """Metres from the talker to the microphone."""
+    """The distance from the talker to the microphone in metres."""
     return float(np.linalg.norm(np.subtract(room.target_m, room.microphone_m)))

@@ -1,7 +1,7 @@
-"""Each perturbation as a Grain transform, for a data pipeline of one's own (needs grain).
+"""Each perturbation as a Grain transform, for your own data pipeline (needs grain).
 
-Elements are dictionaries that hold a waveform, float32 at 16 kHz, under `key`; all else in them is left alone. Grain
-hands each element its own random generator, so that workers do not matter.
+Elements are dictionaries with a waveform, float32 at 16 kHz, under `key`; everything else in them stays as it is. Grain
+gives each element its own random generator, so the number of workers does not matter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Element = dict[str, Any]
 
 @dataclass(frozen=True)
 class AddRoom(grain.RandomMapTransform):
-    """A simulated room with noises (§3.1), with `probability`; ValueError for a silent waveform, as `add_room` says."""
+    """Add a simulated room with noises (§3.1), with `probability`. Raises ValueError as `add_room`."""
 
     noises: Sounds
     probability: float = 1.0
@@ -39,7 +39,7 @@ class AddRoom(grain.RandomMapTransform):
 
 @dataclass(frozen=True)
 class Narrowband(grain.RandomMapTransform):
-    """8 kHz and back (§3.2), with `probability`."""
+    """Resample to 8 kHz and back (§3.2), with `probability`."""
 
     probability: float = 0.5
     key: str = "audio"
@@ -52,7 +52,7 @@ class Narrowband(grain.RandomMapTransform):
 
 @dataclass(frozen=True)
 class EncodeDecode(grain.RandomMapTransform):
-    """One of `codecs` (§3.3), each as likely as the others; None is no codec."""
+    """Encode and decode with one of `codecs` (§3.3), all equally likely. None means no codec."""
 
     codecs: Sequence[Codec | None] = TRAINING_CODECS
     key: str = "audio"
@@ -64,7 +64,7 @@ class EncodeDecode(grain.RandomMapTransform):
 
 @dataclass(frozen=True)
 class Perturb(grain.RandomMapTransform):
-    """All of it, as a policy says, with the recipe's JSON left under "recipe"."""
+    """Apply all perturbations as a policy says. The recipe's JSON is put under "recipe"."""
 
     policy: Policy
     noises: Sounds

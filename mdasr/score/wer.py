@@ -16,12 +16,12 @@ from mdasr.score.jackknife import jackknife, variances
 
 RESAMPLES = 10_000
 WORDS_BETWEEN = 2  # segments of matched pairs, as in sclite
-FEWEST_DRAWN = 10  # groups: of fewer, and of a handful of runs, the bootstrap makes too narrow intervals
+FEWEST_DRAWN = 10  # groups: with fewer, or with a few runs, the intervals of the bootstrap are too narrow
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Word errors of one utterance or, added up, of many: `sum(errors, Errors())`."""
+    """The word errors of one utterance, or of many as a sum: `sum(errors, Errors())`."""
 
     sub: int = 0
     ins: int = 0
@@ -42,15 +42,15 @@ class Errors:
 
     @property
     def wer(self) -> float:
-        """Word error rate in percent; it may pass 100. Raises ValueError where references hold no word."""
+        """The word error rate in percent, which may be above 100. Raises ValueError where references hold no word."""
         if not self.ref_words:
-            raise ValueError("no word error rate without a word in the references; score at least one transcript")
+            raise ValueError("no word error rate, as the references hold no words; score at least one transcript")
         return 100 * self.total / self.ref_words
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One utterance of a test set as recognised."""
+    """One recognised utterance of a test set with its errors."""
 
     id: str
     speaker: str
@@ -60,7 +60,10 @@ class Scored:
 
 
 def grouped(scored: Sequence[Scored]) -> tuple[str, list[str]]:
-    """What intervals are over, and the group of every utterance: its speaker or, where but one has words, itself."""
+    """Return the unit of intervals ("speakers" or "utterances"), and the group of every utterance.
+
+    The group is the utterance's speaker. It is the utterance itself where only one speaker has words.
+    """
     over = "speakers" if len({s.speaker for s in scored if s.errors.ref_words}) > 1 else "utterances"
     return over, [s.speaker if over == "speakers" else s.id for s in scored]
 
@@ -68,14 +71,13 @@ def grouped(scored: Sequence[Scored]) -> tuple[str, list[str]]:
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> Errors:
     """Count the word errors of one utterance.
 
-    Both are sequences of words and may be empty. As in NIST's sclite, the alignment is the one that is
-    cheapest with a substitution at 4 and an insertion or a deletion at 3. Raises TypeError for a string that
-    was not split.
+    Both arguments are sequences of words and may be empty. The alignment is the cheapest one, with NIST sclite's costs:
+    4 for a substitution, 3 for an insertion or a deletion. Raises TypeError for a string that is not split.
     """
     if isinstance(reference, str) or isinstance(hypothesis, str):
         raise TypeError("count_errors compares sequences of words: split the strings first")
-    found = kaldialign.edit_distance(reference, hypothesis, sclite_mode=True)
-    return Errors(int(found["sub"]), int(found["ins"]), int(found["del"]), len(reference))
+    counts = kaldialign.edit_distance(reference, hypothesis, sclite_mode=True)
+    return Errors(int(counts["sub"]), int(counts["ins"]), int(counts["del"]), len(reference))
 
 
 def wer_interval(
@@ -86,13 +88,14 @@ def wer_interval(
     resamples: int = RESAMPLES,
     runs: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
-    """The interval of the word error rate, in percent, were other speakers drawn.
+    """The interval of the word error rate, in percent, if other speakers had been drawn.
 
-    `errors` and `groups` have one element an utterance; utterances of one group (a speaker) go together, since their
-    errors are not independent (Bisani and Ney, 2004, with speakers for utterances). Where several trainings recognised
-    the same utterances, `runs` names that of each element, and they might be others, too. By the bootstrap with
-    `FEWEST_DRAWN` groups or more and one run; else by the jackknife, as a bootstrap over a handful is too narrow.
-    Raises ValueError for fewer than two groups that have reference words.
+    `errors` and `groups` have one element for each utterance. The utterances of one group (a speaker) are drawn
+    together, since their errors are not independent (Bisani and Ney, 2004, with speakers instead of utterances). Where
+    several trainings recognised the same utterances, `runs` names the training of each element. Then the interval also
+    covers other trainings. It comes from the bootstrap with `FEWEST_DRAWN` groups or more and one run. Otherwise it
+    comes from the jackknife, as a bootstrap over a few groups is too narrow. Raises ValueError for fewer than two
+    groups with reference words.
     """
     cells = _cells([[e.total, e.ref_words] for e in errors], groups, runs)
     low, high = _interval(cells, _rate, rng, confidence, resamples)
@@ -106,10 +109,11 @@ def paired_interval(
     rng: np.random.Generator,
     runs: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
-    """The interval of WER(b) - WER(a), in points of percent, on the same utterances: below 0, b is better.
+    """The interval of WER(b) - WER(a), in percentage points, on the same utterances. Below 0, b is better.
 
-    The same speakers (and `runs`) are drawn for both systems (Bisani and Ney, 2004), or left out of both, so what makes
-    an utterance hard for both cancels out. Raises ValueError where the two were not scored on the same references.
+    The same speakers (and `runs`) are drawn for both systems (Bisani and Ney, 2004) or left out of both. So the
+    difficulty that an utterance has for both cancels out. Raises ValueError where the two systems were not scored on
+    the same references.
     """
     return _interval(_paired(errors_a, errors_b, groups, runs), _rate, rng)
 
@@ -117,7 +121,7 @@ def paired_interval(
 def paired_variances(
     errors_a: Sequence[Errors], errors_b: Sequence[Errors], groups: Sequence[Hashable], runs: Sequence[Hashable]
 ) -> tuple[float, float]:
-    """How much of the variance of WER(b) - WER(a) is due to other groups, and how much to other runs."""
+    """The variance of WER(b) - WER(a) that is due to the choice of groups, and that due to the choice of runs."""
     over_groups, over_runs = variances(*_left(_paired(errors_a, errors_b, groups, runs), _rate))
     return float(over_groups), float(over_runs)
 
@@ -128,10 +132,10 @@ def paired_ratio_interval(
     rng: np.random.Generator,
     runs: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
-    """The interval of how a relative gap changes, from that of b to a to that of d to c: WER(d)/WER(c) - WER(b)/WER(a).
+    """The interval of the change of a relative gap, WER(d)/WER(c) - WER(b)/WER(a).
 
     `errors` are those of a, b, c and d on the same utterances, drawn together as in `paired_interval`. Raises
-    ValueError where a or c may come out without any error, so that there is no ratio.
+    ValueError where a draw has no error of a or c, so that there is no ratio.
     """
     cells = _cells([[*(e.total for e in four), four[0].ref_words] for four in zip(*errors, strict=True)], groups, runs)
     return _interval(cells, _change_of_ratio, rng)
@@ -141,17 +145,17 @@ GAP = "*"  # stands for no word in an alignment
 
 
 def align_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of words as in `count_errors`; a word without partner is paired with `GAP`."""
+    """Align words in pairs, as in `count_errors`. A word without a partner is paired with `GAP`."""
     return kaldialign.align(list(reference), list(hypothesis), GAP, sclite_mode=True)
 
 
 def confusions(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> Counter[tuple[str, str]]:
-    """How often which word of the reference was heard as which other; `GAP` for one that was lost or put in."""
+    """Count the confusions: pairs of a reference word and a wrong word. `GAP` stands for a deletion or insertion."""
     return Counter(pair for words in pairs for pair in align_words(*words) if pair[0] != pair[1])
 
 
 class Mapsswe(NamedTuple):
-    """A matched-pairs test: over `segments`, system b makes `difference` errors more than a; p is two-sided."""
+    """A matched-pairs test: over `segments`, system b makes `difference` more errors than a. `p` is two-sided."""
 
     segments: int
     difference: float
@@ -164,29 +168,27 @@ def mapsswe(
     hypotheses_a: Sequence[Sequence[str]],
     hypotheses_b: Sequence[Sequence[str]],
 ) -> Mapsswe:
-    """Test whether two systems differ, over segments that `WORDS_BETWEEN` words which both got right set apart.
+    """Test whether two systems differ, by the matched-pairs sentence-segment word error test (Gillick and Cox, 1989).
 
-    The matched-pairs sentence-segment word error test (Gillick and Cox, 1989). The normal distribution that p comes
-    from asks for some thirty segments. Where all segments differ alike there is no variance to go by, and p is that of
-    the sign test. Raises ValueError where the numbers of utterances differ.
+    Segments are separated by `WORDS_BETWEEN` words that both systems recognised. p is from the normal distribution,
+    which needs about thirty segments. If all segments differ by the same number, there is no variance, and p is that
+    of the sign test. Raises ValueError where the numbers of utterances differ.
     """
     differences: list[int] = []
     for words in zip(references, hypotheses_a, hypotheses_b, strict=True):
         a, b = (_errors_by_place(words[0], hypothesis) for hypothesis in words[1:])
         differences += _segment_differences(a, b)
-    found = np.array(differences, np.float64)
-    if not found.any():
-        return Mapsswe(len(found), 0.0, 0.0, 1.0)
-    if (found == found[0]).all():
-        return Mapsswe(
-            len(found), float(found.sum()), float(np.sign(found[0]) * np.inf), min(1.0, 2 * 0.5 ** len(found))
-        )
-    z = float(found.mean() / (found.std(ddof=1) / np.sqrt(len(found))))
-    return Mapsswe(len(found), float(found.sum()), z, float(2 * scipy.stats.norm.sf(abs(z))))
+    values, size = np.array(differences, np.float64), len(differences)
+    if not values.any():
+        return Mapsswe(size, 0.0, 0.0, 1.0)
+    if (values == values[0]).all():
+        return Mapsswe(size, float(values.sum()), float(np.sign(values[0]) * np.inf), min(1.0, 2 * 0.5**size))
+    z = float(values.mean() / (values.std(ddof=1) / np.sqrt(size)))
+    return Mapsswe(size, float(values.sum()), z, float(2 * scipy.stats.norm.sf(abs(z))))
 
 
 def _errors_by_place(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int]:
-    """Errors at every word of the reference, what is put in counting for the word before it (place 0: the start)."""
+    """The errors at every word of the reference. An insertion counts for the word before it (place 0: the start)."""
     places = [0]
     for left, right in align_words(reference, hypothesis):
         if left == GAP:
@@ -197,18 +199,18 @@ def _errors_by_place(reference: Sequence[str], hypothesis: Sequence[str]) -> lis
 
 
 def _segment_differences(a: Sequence[int], b: Sequence[int]) -> list[int]:
-    """Errors of b less those of a in each stretch that has errors; it ends where `WORDS_BETWEEN` words are right."""
-    found, open_, quiet = [], False, 0
+    """The errors of b minus those of a in each segment with errors. `WORDS_BETWEEN` right words end a segment."""
+    differences, open_, right = [], False, 0
     for x, y in zip(a, b, strict=True):
         if x or y:
             if not open_:
-                found.append(0)
-            open_, quiet = True, 0
-            found[-1] += y - x
+                differences.append(0)
+            open_, right = True, 0
+            differences[-1] += y - x
         else:
-            quiet += 1
-            open_ = open_ and quiet < WORDS_BETWEEN
-    return found
+            right += 1
+            open_ = open_ and right < WORDS_BETWEEN
+    return differences
 
 
 def _paired(
@@ -217,7 +219,7 @@ def _paired(
     groups: Sequence[Hashable],
     runs: Sequence[Hashable] | None,
 ) -> Int[np.ndarray, "runs groups 2"]:
-    """Errors of b more than of a, and reference words."""
+    """The errors of b minus those of a, and the reference words."""
     if [e.ref_words for e in errors_a] != [e.ref_words for e in errors_b]:
         raise ValueError("a paired interval needs both systems' errors on the same utterances, in the same order")
     return _cells([[b.total - a.total, b.ref_words] for a, b in zip(errors_a, errors_b)], groups, runs)
@@ -226,15 +228,17 @@ def _paired(
 def _cells(
     rows: Sequence[Sequence[int]], groups: Sequence[Hashable], runs: Sequence[Hashable] | None
 ) -> Int[np.ndarray, "runs groups columns"]:
-    """Sums over the rows of each run and each group that has words or errors; the last column: reference words."""
+    """Sum the rows of each run and each group that has words or errors. The last column holds reference words."""
     runs = [0] * len(rows) if runs is None else runs
     if not len(rows) == len(groups) == len(runs):
-        raise ValueError(f"{len(rows)} utterances' errors, but {len(groups)} groups and {len(runs)} runs")
+        raise ValueError(
+            f"there are {len(rows)} utterances, but {len(groups)} groups and {len(runs)} runs; give each utterance one"
+        )
     with_words = len({group for group, row in zip(groups, rows) if row[-1]})
     if with_words < 2:
         raise ValueError(
-            f"an interval needs at least two groups with reference words, and there are {with_words}; "
-            "where speakers are not known, pass the utterances' ids"
+            f"an interval needs at least two groups with reference words, but there are {with_words}; "
+            "if speakers are unknown, pass the utterances' ids as groups"
         )
     group, run, table = _numbered(groups), _numbered(runs), np.array(rows, np.int64)
     cells = np.zeros((run.max() + 1, group.max() + 1, table.shape[1]), np.int64)
@@ -254,7 +258,7 @@ def _rate(sums: Sums) -> Float[np.ndarray, " samples"]:
 def _change_of_ratio(sums: Sums) -> Float[np.ndarray, " samples"]:
     a, b, c, d, _ = sums.T
     if not (a.all() and c.all()):
-        raise ValueError("a resample has no errors to compare with, so there are too few utterances")
+        raise ValueError("a draw has no errors to compare with; there are too few utterances")
     return d / c - b / a
 
 
@@ -265,9 +269,9 @@ def _interval(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
-    """A statistic's interval, were other groups (and runs) drawn: percentiles of a bootstrap, or the jackknife's."""
+    """The interval of a statistic if other groups (and runs) had been drawn, by the bootstrap or the jackknife."""
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is a share between 0 and 1, not {confidence}")
+        raise ValueError(f"confidence must lie between 0 and 1, not {confidence}")
     runs, groups, _ = cells.shape
     if runs > 1 or (cells[..., -1] > 0).sum() < FEWEST_DRAWN:
         (value,) = statistic(cells.sum(axis=(0, 1))[None])
@@ -277,19 +281,19 @@ def _interval(
     counts = [min(500, resamples - start) for start in range(0, resamples, 500)]
     even = np.full(groups, 1 / groups)
     sums = np.concatenate([rng.multinomial(groups, even, count) @ cells[0] for count in counts])
-    sums = sums[sums[:, -1] > 0]  # a draw may hold none of the groups that have words, where others have none
+    sums = sums[sums[:, -1] > 0]  # a draw may hold only groups without words
     tail = 50 * (1 - confidence)
     low, high = np.percentile(statistic(sums), [tail, 100 - tail])
     return float(low), float(high)
 
 
 def _left(cells: Int[np.ndarray, "runs groups columns"], statistic: Statistic) -> list[Float[np.ndarray, " _"]]:
-    """A statistic without each group in turn and, where there are several, without each run."""
+    """The statistic without each group in turn and, if there are several runs, without each run."""
     samples = [cells.sum(axis=0), cells.sum(axis=1)][: 2 if len(cells) > 1 else 1]
     return [statistic(cells.sum(axis=(0, 1)) - sample) for sample in samples]
 
 
 def _numbered(names: Sequence[Hashable]) -> Int[np.ndarray, " names"]:
-    """Equal names as equal numbers, counted from 0 in the order in which they come."""
+    """Number names from 0 in the order of their first occurrence; equal names get equal numbers."""
     numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
     return np.array([numbers[name] for name in names], np.int64)

@@ -1,4 +1,4 @@
-"""How the embedded corpus' domains are recorded: microphone, room, background, telephone line (§4.1)."""
+"""The recording channels of the embedded corpus' domains (§4.1): microphone, room, background, telephone line."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _MU = 255.0  # ITU-T G.711
 
 @dataclass(frozen=True)
 class Channel:
-    """What lies between a mouth and a file.
+    """A recording channel, from the mouth to the file.
 
-    There is always hiss, `hiss_db` below the speech; then noise of one of the kinds `noises`, `snr_db`
-    below it, or a room with noises of these kinds; then, on a `telephone`, a narrow band and companding at
-    8 kHz.
+    Hiss is always added, `hiss_db` below the speech. Then noise of one of the kinds `noises` is added, `snr_db` below
+    the speech, or a room with noises of these kinds. A `telephone` then limits the band and compands at 8 kHz.
     """
 
     hiss_db: tuple[float, float] = (35.0, 50.0)
@@ -39,7 +38,7 @@ class Channel:
 def equalise(
     wave: Float[np.ndarray, " samples"], hz: tuple[float, ...], gains_db: tuple[float, ...]
 ) -> Float[np.ndarray, " samples"]:
-    """Gains given at some frequencies, interpolated over the logarithm of frequency, with no delay."""
+    """Apply gains given at some frequencies, interpolated over the logarithm of frequency, without delay."""
     size = scipy.fft.next_fast_len(len(wave) + RATE_HZ // 100, True)
     bins_hz = np.maximum(scipy.fft.rfftfreq(size, 1 / RATE_HZ), 1)
     gain = 10 ** (np.interp(np.log(bins_hz), np.log(hz), gains_db) / 20)
@@ -53,10 +52,10 @@ def transmit(
     snippets: Mapping[str, Float[np.ndarray, " snippet"]],
     room_indices: tuple[int, int],
 ) -> Float[np.ndarray, " samples"]:
-    """`wave` (float32, 16 kHz) through a channel: same length, aligned with it.
+    """Pass `wave` (float32, 16 kHz) through a channel. The result has the same length and is aligned with it.
 
-    A room is configuration [low, high) of `room_indices`. ValueError if no snippet is of a kind that the
-    channel names; a snippet's kind is what its id begins with, up to "-".
+    Rooms are configurations from [low, high), the `room_indices`. A snippet's kind is the part of its id before the
+    first "-". Raises ValueError where no snippet has a kind of the channel.
     """
     wave = _mix(wave, _hiss(len(wave), rng), rng.uniform(*channel.hiss_db))
     names = sorted(name for name in snippets if name.split("-")[0] in channel.noises)
@@ -73,9 +72,9 @@ def transmit(
 
 
 def telephone(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    """The narrow band of a telephone, companded to 8 bits by G.711's mu-law at 8 kHz, brought back to 16 kHz.
+    """Limit a wave to a telephone's band, compand it to 8 bits by G.711's mu-law at 8 kHz, and resample it to 16 kHz.
 
-    Companding at 16 kHz would fill the band above 4 kHz with noise that no telephone has.
+    Companding at 16 kHz would add noise above 4 kHz, which no telephone has.
     """
     narrow = soxr.resample(wave, RATE_HZ, TELEPHONE_RATE_HZ)
     band = scipy.signal.butter(4, TELEPHONE_BAND_HZ, "bandpass", fs=TELEPHONE_RATE_HZ, output="sos")
@@ -85,7 +84,7 @@ def telephone(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " sample
 
 
 def mu_law(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    """What 8 bits of mu-law leave of a waveform (G.711's continuous law, 127 steps to either side)."""
+    """Compand a waveform to 8 bits of mu-law and back (G.711's continuous law, 127 steps on each side)."""
     compressed = np.sign(wave) * np.log1p(_MU * np.minimum(np.abs(wave), 1)) / np.log1p(_MU)
     rounded = np.round(compressed * 127) / 127
     return (np.sign(rounded) * np.expm1(np.abs(rounded) * np.log1p(_MU)) / _MU).astype(np.float32)
@@ -94,12 +93,12 @@ def mu_law(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]
 def _mix(
     wave: Float[np.ndarray, " samples"], noise: Float[np.ndarray, " samples"], snr_db: float
 ) -> Float[np.ndarray, " samples"]:
-    """Add noise, so much weaker than the speech is where somebody speaks; silent noise adds nothing."""
+    """Add noise `snr_db` below the speech, measured where somebody speaks. Silent noise adds nothing."""
     return wave + noise * noise_gain(active_power(wave), float(np.mean(noise**2)), snr_db)
 
 
 def _hiss(samples: int, rng: np.random.Generator) -> Float[np.ndarray, " samples"]:
-    """A microphone's own noise: white to pink."""
+    """The noise of a microphone itself, from white to pink."""
     white = rng.standard_normal(samples, np.float32)
     pole = np.float32(rng.uniform(0, 0.95))
     return scipy.signal.lfilter(np.ones(1, np.float32), np.array([1, -pole], np.float32), white)

@@ -19,10 +19,9 @@ DEV_SPEAKERS, TEST_SPEAKERS = 16, 48
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain: its size in the paper and here, its training speakers, its pace, its channels with their
-    shares.
+    """A domain: its hours in the paper, its minutes here, its training speakers, its pace, and its channels' shares.
 
-    Table 1 has no row for Telephony, which is held out: its `hours` are §4.4's pool.
+    Table 1 has no row for Telephony, which is held out: its `hours` are those of the pool in §4.4.
     """
 
     name: str
@@ -40,9 +39,9 @@ class Domain:
 
 
 def tempered_minutes(hours: float, exponent: float = EXPONENT) -> float:
-    """Minutes for a domain that has `hours` in Table 1: 30 for Voicesearch, the others as hours^exponent.
+    """The minutes of a domain with `hours` in Table 1: 30 for Voicesearch, and proportional to hours^exponent.
 
-    With the paper's own proportions (exponent 1), Call-center would have under two minutes.
+    With the paper's own proportions (exponent 1), Call-center would have less than two minutes.
     """
     return VOICESEARCH_MINUTES * (hours / 16_000) ** exponent
 
@@ -55,7 +54,7 @@ def _domain(
     *channels: tuple[float, Channel],
     topics: bool = False,
 ) -> Domain:
-    """A domain of Table 1."""
+    """Make a domain of Table 1."""
     return Domain(name, hours, tempered_minutes(hours), speakers, rate_wpm, channels, topics)
 
 
@@ -95,8 +94,7 @@ def find_domain(name: str) -> Domain:
 
 @dataclass(frozen=True)
 class Proportion:
-    """A row of Table 1 or a slice of Fig. 2: its size here, its share of the whole in percent, and the
-    paper's."""
+    """A row of Table 1 or a slice of Fig. 2: its size here, its share in percent, and the values of the paper."""
 
     name: str
     minutes: float
@@ -106,8 +104,7 @@ class Proportion:
 
 
 def table1(corpora: Sequence[Corpus]) -> list[Proportion]:
-    """Table 1 for training corpora, beside the paper's; domains that it does not have (Telephony) are left
-    out."""
+    """Table 1 for training corpora, with the paper's values. Domains that it lacks (Telephony) are left out."""
     minutes: Counter[str] = Counter()
     for corpus in corpora:
         minutes[corpus.domain] += 60 * corpus.info["hours"]
@@ -127,7 +124,7 @@ def table1(corpora: Sequence[Corpus]) -> list[Proportion]:
 
 
 def topic_of(utterance_id: str) -> str:
-    """The sub-domain, which is the last part of the ids of domains that have sub-domains."""
+    """The sub-domain of an utterance: the last part of its id, in domains that have sub-domains."""
     return utterance_id.rsplit("-", 1)[-1]
 
 

@@ -1,7 +1,7 @@
-"""The embedded corpus: synthetic speech that any machine makes, with exact alignments (§4.1).
+"""The embedded corpus: synthetic speech that any machine can make, with exact alignments (§4.1).
 
-Each shard is made by a fresh process in a fixed order, and every utterance is drawn from a stream of its
-own: the bits depend on the seed, and never on the number of workers.
+A fresh process makes each shard in a fixed order, and every utterance has a random stream of its own. So the bits
+depend on the seed, and never on the number of workers.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ from mdasr.synth.segments import segment
 from mdasr.synth.sentences import SPLITS, all_words, sentences, topics, written
 from mdasr.synth.speakers import EQUALISER_HZ, Speaker, draw_speaker
 
-VERSION = 3  # to be raised with every change that alters a bit of the corpus
+VERSION = 3  # raise it with every change that alters a bit of the corpus
 ALIGNMENT = "exact"
 SHARD_MINUTES = 3.0
 SHARD_WORDS = 450
-LEVEL_DB = (-30.0, -22.0)  # of the speech, re full scale
-PAUSE_S = (0.1, 0.3)  # before and after
+LEVEL_DB = (-30.0, -22.0)  # of the speech, relative to full scale
+PAUSE_S = (0.1, 0.3)  # before and after the speech
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """One shard of a corpus, as a fresh process gets it: it ends at so many `minutes`, or else `words`."""
+    """One shard of a corpus, to be made by a fresh process. The whole corpus has `minutes`, or else `words`."""
 
     directory: Path
     domain: str
@@ -83,9 +83,9 @@ def make(
 ) -> Corpus:
     """Make a domain's "train", "dev" or "test" corpus in `directory`, with its alignment "exact", or open it.
 
-    The size is the domain's own, or so many `minutes` or `words` (each shard ends with the utterance that
-    fills it). Raises ValueError for an unknown domain or split, or where the directory holds another
-    corpus, and ImportError without eSpeak.
+    The size is the domain's own, or the given `minutes` or `words`; each shard ends with the utterance that fills it.
+    Raises ValueError for an unknown domain or split, or where the directory holds another corpus. Raises ImportError
+    without eSpeak.
     """
     recipe, directory, spec = recipe_of(domain, split, seed, minutes, words), Path(directory), find_domain(domain)
     minutes, words = recipe["minutes"], recipe["words"]
@@ -111,10 +111,10 @@ def make(
 def recipe_of(
     domain: str, split: str, seed: int = 0, minutes: float | None = None, words: int | None = None
 ) -> dict[str, Any]:
-    """What tells a domain's corpus from its others, as its corpus.json has it; ValueError as `make` says."""
+    """The settings that identify a corpus of a domain, as in its corpus.json. Raises ValueError as `make`."""
     spec = find_domain(domain)
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        raise ValueError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
     if minutes is None and words is None:
         minutes = spec.minutes if split == "train" else None
         words = {"train": None, "dev": DEV_WORDS, "test": TEST_WORDS}[split]
@@ -122,17 +122,17 @@ def recipe_of(
 
 
 def _already_made(directory: Path, domain: str, recipe: dict[str, object]) -> Corpus | None:
-    """The corpus, if `directory` has it with its alignment; ValueError if it has another one."""
+    """Open the corpus if `directory` holds it with its alignment. Raises ValueError if it holds another corpus."""
     if not (directory / "corpus.json").exists():
         return None
     corpus = Corpus(directory)
-    found = {"domain": corpus.domain, **corpus.info.get("embedded", {"embedded": False})}
-    if found != {"domain": domain, **recipe}:
+    present = {"domain": corpus.domain, **corpus.info.get("embedded", {"embedded": False})}
+    if present != {"domain": domain, **recipe}:
         raise ValueError(
-            f"{directory} holds another corpus ({_listed(found)}) than the one wanted "
+            f"{directory} holds another corpus ({_listed(present)}), not the requested one "
             f"({_listed({'domain': domain, **recipe})}); remove it or choose another directory"
         )
-    # The alignment is written after the seal: where it is missing, making it was interrupted.
+    # The alignment is written after corpus.json: if it is missing, the process was interrupted.
     return corpus if (directory / f"align-{ALIGNMENT}.npy").exists() else None
 
 
@@ -141,7 +141,7 @@ def _listed(facts: Mapping[str, object]) -> str:
 
 
 def _write_snippets(path: Path, domain: Domain, split: str, seed: int) -> None:
-    """The noise snippets that the domain needs, made once for all shards; a test set's are its own."""
+    """Write the noise snippets that the domain needs, once for all shards. Each split has snippets of its own."""
     kinds = {kind for _, channel in domain.channels for kind in channel.noises}
     made = _all_snippets(split, seed) if kinds else {}
     np.savez(path, **{name: wave for name, wave in made.items() if name.split("-")[0] in kinds})  # type: ignore[arg-type]
@@ -149,11 +149,11 @@ def _write_snippets(path: Path, domain: Domain, split: str, seed: int) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _all_snippets(split: str, seed: int) -> dict[str, np.ndarray]:
-    return make_noises(split, seed)  # takes seconds, and several domains want them one after the other
+    return make_noises(split, seed)  # takes seconds, and several domains need them one after the other
 
 
 def _run(jobs: list[ShardJob], workers: int) -> list[list[Alignment]]:
-    """Every job in a process of its own, `workers` at a time; the results in the jobs' order."""
+    """Run every job in a process of its own, `workers` at a time. Return the results in the jobs' order."""
     title = f"{jobs[0].domain} {jobs[0].split}" if jobs else ""
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(_in_fresh_process, jobs)
@@ -161,10 +161,8 @@ def _run(jobs: list[ShardJob], workers: int) -> list[list[Alignment]]:
 
 
 def _in_fresh_process(job: ShardJob) -> list[Alignment]:
-    """`make_shard` where eSpeak has said nothing yet: what it says depends a little on what it said
-    before."""
-    # A fork server imports once for all; a plain fork would copy this process' threads and what eSpeak
-    # remembers.
+    """Run `make_shard` in a process where eSpeak has not spoken: its sound depends a little on earlier speech."""
+    # A fork server imports modules once for all jobs. A plain fork would copy this process' threads and eSpeak's state.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -192,7 +190,7 @@ def _child(sender: Connection, job: ShardJob) -> None:
 
 
 def make_shard(job: ShardJob) -> list[Alignment]:
-    """Write one shard of audio; returns the alignments of its utterances, in order."""
+    """Write one shard of audio. Return the alignments of its utterances, in order."""
     domain = find_domain(job.domain)
     with np.load(job.snippets) as archive:
         snippets = {name: archive[name] for name in archive.files}
@@ -220,9 +218,9 @@ def _is_full(job: ShardJob, words: int, samples: int) -> bool:
 def make_utterance(
     domain: Domain, split: str, seed: int, number: str, snippets: Mapping[str, Float[np.ndarray, " snippet"]]
 ) -> tuple[Utterance, Alignment]:
-    """Utterance `number` of a domain's split with its alignment, given the split's noise snippets.
+    """Make utterance `number` of a domain's split with its alignment, from the split's noise snippets.
 
-    It depends on the arguments alone, but for some milliseconds that depend on what eSpeak said before.
+    It depends only on the arguments, except for some milliseconds that depend on eSpeak's earlier speech.
     """
     rng = random_stream("utterance", seed, domain.name, split, number)
     identity = f"{domain.slug}-{split}-{number}"
@@ -254,8 +252,8 @@ def make_utterance(
 def _say(
     identity: str, spoken: str, speaker: Speaker, rate_wpm: float, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, " samples"], Alignment]:
-    """A speaker's clean voice at 16 kHz, with silence around it, and its alignment."""
-    # Warped speech is speech played at another speed: eSpeak talks slower to make up for it.
+    """Speak a sentence in a speaker's clean voice at 16 kHz, with silence around it. Return also its alignment."""
+    # Warped speech is speech played at another speed, so eSpeak's pace is changed to compensate.
     voice = replace(speaker.voice, rate_wpm=round(rate_wpm * speaker.pace / speaker.warp))
     speech = speak(spoken, voice)
     segments = segment(speech, spoken, voice.language)
@@ -269,13 +267,13 @@ def _say(
 
 
 def lm_text(domain: str, count: int, seed: int = 0) -> list[str]:
-    """`count` sentences for a language model: of the training split, drawn apart from the audio's."""
+    """Draw `count` sentences of the training split for a language model, independently of the audio's sentences."""
     drawn = sentences(domain, "train", random_stream("text", seed, domain))
     return [written(spoken) for spoken in itertools.islice(drawn, count)]
 
 
 def observed_pronunciations(corpus: Corpus) -> dict[str, Counter[tuple[str, ...]]]:
-    """How often each word of a made corpus was said with which phones: what `Lexicon.from_counts` wants."""
+    """Count the pronunciations of each word in a corpus with the alignment "exact", for `Lexicon.from_counts`."""
     counts: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
     alignments = corpus.alignments(ALIGNMENT)
     for i in range(len(alignments)):
@@ -286,7 +284,7 @@ def observed_pronunciations(corpus: Corpus) -> dict[str, Counter[tuple[str, ...]
 
 
 def dictionary_pronunciations() -> dict[str, Counter[tuple[str, ...]]]:
-    """Every word that any domain can say, as eSpeak says it alone in each accent, counted once."""
+    """eSpeak's pronunciation of each word of all domains, spoken alone, counted once for each accent."""
     counts: defaultdict[str, Counter[tuple[str, ...]]] = defaultdict(Counter)
     for accent in ACCENTS:
         for word, phones in pronounce(all_words(), accent).items():

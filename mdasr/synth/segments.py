@@ -1,4 +1,4 @@
-"""Exact phone alignments of what eSpeak NG said, from its events."""
+"""Exact phone alignments of eSpeak NG's speech, from its events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORTEST_S = 0.005
 
 @dataclass(frozen=True)
 class Segments:
-    """Phones in order, without gaps, and the sample at which each ends; words as in `records.Alignment`."""
+    """Phones in order, without gaps, and the sample at which each ends. Words are as in `records.Alignment`."""
 
     phones: tuple[str, ...]
     ends: Int[np.ndarray, " phones"]
@@ -30,11 +30,10 @@ class Segments:
 
 
 def segment(speech: Speech, text: str, language: str) -> Segments:
-    """Phones with exact ends, from eSpeak's events.
+    """Make phones with exact ends from eSpeak's events, with two corrections.
 
-    Two corrections. Events of voiceless stops sit at the burst: the closure before it is made part of the
-    stop. Events of l and r after a vowel come when their sound is over: they are given the second half of
-    the vowel's.
+    The event of a voiceless stop is at the burst: the closure before it is added to the stop. The event of an l or r
+    after a vowel comes when its sound is over: it gets the second half of the vowel.
     """
     mnemonics = [mnemonic for mnemonic, _ in speech.phones]
     groups = to_arpabet(mnemonics, language)
@@ -43,7 +42,7 @@ def segment(speech: Speech, text: str, language: str) -> Segments:
     phones, ends, first_phone = [SILENCE], [int(bounds[0])], []
     for group, start, end in zip(groups, bounds[:-1], bounds[1:], strict=True):
         first_phone.append(len(phones))
-        if not group or group == (SILENCE,) == (phones[-1],):  # prolongs the one before it
+        if not group or group == (SILENCE,) == (phones[-1],):  # only lengthens the phone before it
             ends[-1] = int(end)
             continue
         phones += group
@@ -54,7 +53,7 @@ def segment(speech: Speech, text: str, language: str) -> Segments:
 
 
 def _phone_starts(speech: Speech, groups: list[tuple[str, ...]]) -> Int[np.ndarray, " events"]:
-    """The events' samples, corrected as `segment` says, at least 5 ms apart."""
+    """The samples of the events, corrected as in `segment`, at least 5 ms apart."""
     starts = [start for _, start in speech.phones]
     ends = [*starts[1:], len(speech.wave)]
     corrected = starts.copy()
@@ -76,7 +75,7 @@ def _phone_starts(speech: Speech, groups: list[tuple[str, ...]]) -> Int[np.ndarr
 
 
 def _end_of_sound(wave: Float[np.ndarray, " samples"], start: int, end: int) -> int:
-    """Where, between two samples, the level falls 35 dB below its maximum for good (to within 3 ms)."""
+    """The sample between `start` and `end` after which the level stays 35 dB below its maximum (to within 3 ms)."""
     hop = 64
     sound = np.abs(wave[start:end])
     level = np.pad(sound, (0, -len(sound) % hop)).reshape(-1, hop).max(axis=1)
@@ -89,15 +88,15 @@ def _end_of_sound(wave: Float[np.ndarray, " samples"], start: int, end: int) -> 
 def _words(
     speech: Speech, text: str, language: str, phones: tuple[str, ...], first_phone: list[int]
 ) -> tuple[tuple[str, int, int], ...]:
-    """(word, first phone, past its last) for each word of `text`, pauses left out."""
+    """The (word, first phone, last phone + 1) of each word of `text`, without pauses."""
     spans = [(match.group(), match.start()) for match in re.finditer(r"[\w']+", text)]
     offsets = np.asarray([offset for _, offset in spans])
-    # The word that each event begins; a contraction's second event begins none.
+    # The event at which each word begins; the second event of a contraction begins no word.
     events: dict[int, int] = {}
     for offset, event in speech.words:
         events.setdefault(int(np.searchsorted(offsets, offset, side="right")) - 1, first_phone[event])
-    # An event falls with the sound that it would come with, as the h of New York's "houston" does. Such a
-    # word is told from the one before it as words run together are; before the first there is nothing.
+    # A word lacks its event where its first sound is dropped, such as the h of "houston" in New York's accent. Such a
+    # word is separated from the word before it like joined words; before the first word there is nothing.
     events[0] = 0
     words = []
     firsts = sorted(events)
@@ -110,7 +109,7 @@ def _words(
             while first < past and phones[first] == SILENCE:
                 first += 1
             if first == past:
-                raise ValueError(f"eSpeak NG said nothing for {name!r} in {text!r}")
+                raise ValueError(f"eSpeak NG made no sound for {name!r} in {text!r}")
             words.append((name, first, past))
     return tuple(words)
 
@@ -118,25 +117,25 @@ def _words(
 def _share_out(
     names: list[str], phones: tuple[str, ...], span: tuple[int, int], language: str
 ) -> list[tuple[int, int]]:
-    """Divide the phones of words that eSpeak runs together: as near as can be to how they are said apart."""
+    """Divide the phones of words that eSpeak joins, as close as possible to the words spoken alone."""
     first, last = span
     if len(names) == 1:
         return [(first, last)]
-    said_apart = pronounce(names, language)
+    spoken_alone = pronounce(names, language)
     options = itertools.combinations(range(first + 1, last), len(names) - 1)
     divisions = [list(itertools.pairwise((first, *cuts, last))) for cuts in options]
     if not divisions:
-        raise ValueError(f"eSpeak NG says {' '.join(names)!r} with too few phones: {phones[first:last]}")
+        raise ValueError(f"eSpeak NG speaks {' '.join(names)!r} with too few phones: {phones[first:last]}")
 
     def distance(division: list[tuple[int, int]]) -> int:
-        return sum(_edits(phones[a:b], said_apart[name]) for name, (a, b) in zip(names, division, strict=True))
+        return sum(_edits(phones[a:b], spoken_alone[name]) for name, (a, b) in zip(names, division, strict=True))
 
-    # Of equal ones the last: a linking r belongs to the word before it.
+    # Among equal divisions, take the last: a linking r belongs to the word before it.
     return min(reversed(divisions), key=distance)
 
 
 def _edits(a: tuple[str, ...], b: tuple[str, ...]) -> int:
-    """Levenshtein's distance."""
+    """The Levenshtein distance."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a):
         previous, row[0] = row[0], i + 1

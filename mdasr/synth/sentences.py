@@ -1,9 +1,9 @@
-"""What the embedded corpus says: a grammar for each domain, over one vocabulary of easily confused words.
+"""The sentences of the embedded corpus: a grammar for each domain, over one vocabulary of easily confused words.
 
-A rule is `name: alternative | alternative`. `<name>` stands for a rule, `3*` before an alternative makes
-it three times as likely, and a comma is a pause that is heard and not written. Domains share word classes
-and differ in topic, length and style. A sentence belongs to one split by its hash, so that no sentence of
-a test set is in the training text, nor in that of the language model.
+A rule is `name: alternative | alternative`. `<name>` stands for a rule, and `3*` before an alternative makes it three
+times as likely. A comma is a pause, which is spoken but not written. Domains share word classes, and differ in topic,
+length and style. The hash of a sentence decides its split. So no sentence of a test set is in the training text or in
+the text of the language model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SPLITS = ("train", "dev", "test")
-SHORTEST = 3  # words: shorter sentences would be too few to divide among the splits
+SHORTEST = 3  # words: there are too few shorter sentences to divide among the splits
 
 _WORDS = """
 digit: one | two | three | four | five | six | seven | eight | nine
@@ -219,7 +219,7 @@ _BEFORE_VOWEL = re.compile(r"\ba(?= [aeio](?!ne\b))")  # "a old clock"; not "a o
 
 @dataclass(frozen=True)
 class Rule:
-    """The alternatives of a rule, as words and rules, and for each the chance of it or one before it."""
+    """The alternatives of a rule, as words and rules, and their cumulative probabilities."""
 
     alternatives: tuple[tuple[str, ...], ...]
     cumulative: tuple[float, ...]
@@ -251,20 +251,20 @@ def _expand(grammar: dict[str, Rule], symbol: str, rng: np.random.Generator) -> 
 
 
 def split_of(text: str) -> str:
-    """The split that a sentence belongs to, whatever the domain: 70% train, 10% dev, 20% test."""
+    """The split of a sentence, for every domain: 70% train, 10% dev, 20% test."""
     share = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little") / 2**32
     return "train" if share < 0.7 else "dev" if share < 0.8 else "test"
 
 
 def sentences(domain: str, split: str, rng: np.random.Generator, topic: str = "start") -> Iterator[str]:
-    """Endless sentences of a domain, as eSpeak is to say them; `written` takes the pauses out.
+    """Yield sentences of a domain without end, in the form for eSpeak; `written` removes the pauses.
 
-    `topic` is a rule of the domain's grammar, such as YouTube's sub-domains. Raises ValueError for a
-    domain, split or topic that does not exist.
+    `topic` is a rule of the domain's grammar, such as YouTube's sub-domains. Raises ValueError for a domain, split or
+    topic that does not exist.
     """
     grammar = _grammar(domain)
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        raise ValueError(f"there is no split {split!r}; choose one of {', '.join(SPLITS)}")
     if topic not in grammar:
         raise ValueError(f"no topic {topic!r} in {domain}'s grammar")
     while True:
@@ -276,19 +276,19 @@ def sentences(domain: str, split: str, rng: np.random.Generator, topic: str = "s
 
 
 def written(spoken: str) -> str:
-    """The transcript of a sentence: its words without the pauses."""
+    """The transcript of a sentence: its words without pauses."""
     return spoken.replace(",", "")
 
 
 def topics(domain: str) -> dict[str, float]:
-    """The sub-domains of a domain's grammar and their shares of its sentences; of YouTube, Fig. 2."""
+    """The sub-domains of a domain's grammar, and their shares of its sentences. Those of YouTube are Fig. 2's."""
     start = _grammar(domain)["start"]
     shares = np.diff(start.cumulative, prepend=0)
     return {" ".join(words).strip("<>"): float(share) for words, share in zip(start.alternatives, shares)}
 
 
 def all_words() -> tuple[str, ...]:
-    """All words that any domain can say, sorted."""
+    """All words of the grammars of all domains, sorted."""
     words = {"an"}
     for domain in _SENTENCES:
         for rule in _grammar(domain).values():

@@ -1,9 +1,8 @@
-"""Who speaks in the embedded corpus: accents x voice variants x pitch x pace x vocal tract x microphone.
+"""The speakers of the embedded corpus: accents x voice variants x pitch x pace x vocal tract x microphone.
 
-Variants were measured and looked at: those that whisper, echo, clip, blur into noise or never say a thing
-twice alike are left out. Relatives ("steph", "steph2") stay in one split. The variants of the three splits
-are set apart, so that no test speaker's voice is in training, and each has its share (a fifth to an eighth) of high
-voices.
+Variants were measured and inspected. Those that whisper, echo, clip, sound like noise or change from call to call are
+left out. Related variants ("steph", "steph2") stay in one split. The three splits have different variants, so that no
+test speaker's voice is in training. An eighth to a fifth of the variants in each split are high voices.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ EQUALISER_HZ = (100.0, 400.0, 1000.0, 2500.0, 5000.0, 8000.0)
 
 @dataclass(frozen=True)
 class Speaker:
-    """A voice with what eSpeak cannot change itself.
+    """A voice with properties that eSpeak cannot change itself.
 
-    `pace` multiplies the domain's words a minute, `warp` all frequencies (a shorter vocal tract has more
-    than 1), and `equaliser_db` are the microphone's gains at `EQUALISER_HZ`.
+    `pace` multiplies the domain's words a minute. `warp` multiplies all frequencies; above 1, the vocal tract is
+    shorter. `equaliser_db` are the microphone's gains at `EQUALISER_HZ`.
     """
 
     id: str
@@ -44,7 +43,7 @@ class Speaker:
 
 
 def draw_speaker(domain: str, split: str, index: int, seed: int) -> Speaker:
-    """Speaker `index` of a domain's split: a pure function. Variants take turns, so that all are heard."""
+    """Draw speaker `index` of a domain's split: a pure function. Variants take turns, so that all are used."""
     rng = random_stream("speaker", seed, domain, split, index)
     variants = random_stream("variants", seed, domain, split).permutation(VARIANTS[split])
     variant = str(variants[index % len(variants)])

@@ -1,4 +1,4 @@
-"""Corpora in the formats that people have (§4.1): each becomes the same listing of entries."""
+"""Importers of corpora in common formats (§4.1): each format becomes the same listing of entries."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mdasr.corpus.listing import Listing, Origin
 
 FORMATS: dict[str, tuple[Callable[[Origin], Listing], str]] = {
     "manifest": (read_manifest, "JSON lines with id, audio, text, speaker, domain"),
-    "lhotse": (read_lhotse, "cuts, or recordings with the supervisions beside them (.jsonl, .jsonl.gz)"),
+    "lhotse": (read_lhotse, "cuts, or recordings with supervisions in the same folder (.jsonl, .jsonl.gz)"),
     "kaldi": (read_kaldi, "a data directory: wav.scp, text, utt2spk, segments"),
     "nemo": (read_nemo, "JSON lines with audio_filepath, text, duration, offset"),
-    "commonvoice": (read_commonvoice, "a language's folder, with clips/ and --split train: train.tsv"),
-    "huggingface": (read_huggingface, "a folder by save_to_disk, or of Parquet files"),
+    "commonvoice": (read_commonvoice, "the folder of a language, with clips/ and (for --split train) train.tsv"),
+    "huggingface": (read_huggingface, "a folder from save_to_disk, or with Parquet files"),
 }
 SPLIT = ("commonvoice", "huggingface")
 
 
 def read_source(source: Origin) -> Listing:
-    """List what a source tells of its utterances.
+    """List the utterances of a source.
 
-    Raises FileNotFoundError, ValueError for an unknown format or files that are not of it, and ImportError where the
-    format needs a package that is not there.
+    Raises FileNotFoundError, ValueError for an unknown format or files in another format, and ImportError where a
+    package for the format is missing.
     """
     if source.format not in FORMATS:
-        raise ValueError(f"no format {source.format!r}; there are {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format {source.format!r}; choose one of {', '.join(FORMATS)}")
     if source.split and source.format not in SPLIT:
         raise ValueError(f"--split {source.split}: only {' and '.join(SPLIT)} have splits; use --where")
     return FORMATS[source.format][0](source)

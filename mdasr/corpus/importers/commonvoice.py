@@ -1,4 +1,4 @@
-"""Common Voice: a language's folder, with clips/ and a table for each split."""
+"""Importer of Common Voice: the folder of a language, with clips/ and a table for each split."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ _COLUMNS = ("client_id", "path", "sentence")
 
 
 def read_commonvoice(source: Origin) -> Listing:
-    """List train.tsv, or the table of another `source.split`; all its columns may serve to choose (`--where`).
+    """List the table of `source.split`, such as train.tsv. All its columns can be used to choose (`--where`).
 
-    Raises FileNotFoundError, which names the splits, and ValueError where a column is missing.
+    Raises FileNotFoundError where there is no such table, and ValueError where a column is missing. Raises ValueError,
+    which lists the splits, where `source.split` is empty.
     """
     if not source.split:
         splits = ", ".join(sorted(path.stem for path in source.path.glob("*.tsv"))) or "none"
-        raise ValueError(f"{source.path}: say which --split; there are {splits}")
+        raise ValueError(f"{source.path}: give a --split; there are {splits}")
     path = source.path / f"{source.split}.tsv"
     content = read_text(path, "table of Common Voice; give the folder of a language, and a --split")
-    # Nothing in these tables is quoted: a quotation mark is part of the sentence.
+    # These tables have no quoted fields: a quotation mark is part of the sentence.
     table = csv.DictReader(io.StringIO(content, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         missing = set(_COLUMNS) - set(table.fieldnames or ())
@@ -40,6 +41,6 @@ def _entries(table: Iterator[Mapping[str | None, str | None]]) -> Iterator[Entry
             yield Entry(line, {}, "more or fewer cells than columns; is a line broken in two?")
             continue
         name = str(cells["path"])
-        clip = name if name.endswith(".mp3") else f"{name}.mp3"  # the first releases leave it out
+        clip = name if name.endswith(".mp3") else f"{name}.mp3"  # the first releases have no suffix here
         known = {"id": clip.removesuffix(".mp3"), "audio": f"clips/{clip}", "speaker": cells["client_id"]}
         yield Entry(line, fields | known | {"text": cells["sentence"]})

@@ -1,4 +1,4 @@
-"""Hugging Face data sets on disk: Arrow streams as `save_to_disk` leaves them, or Parquet files; read by pyarrow."""
+"""Importer of Hugging Face data sets on disk: Arrow streams of `save_to_disk`, or Parquet files (needs pyarrow)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mdasr.corpus.listing import Entry, Listing, Origin, list_entries
 def read_huggingface(source: Origin) -> Listing:
     """List a `Dataset` or a split of a `DatasetDict` on disk, or the Parquet files of a folder.
 
-    The audio is the column that holds bytes and path, or else `audio`, a path. All plain columns are fields; an entry
-    without `id` is called by split and row, one without `speaker` is a speaker of its own. Raises FileNotFoundError,
-    ImportError without pyarrow, and ValueError for a split that is not there or tables without audio.
+    The audio is the column with bytes and path, or else the column `audio` with a path. All plain columns are fields.
+    An entry without `id` is named by split and row, and an entry without `speaker` gets a speaker of its own. Raises
+    FileNotFoundError, ImportError without pyarrow, and ValueError for a missing split or tables without audio.
     """
     require_pyarrow()
     files = _arrow_files(source) or _parquet_files(source)
@@ -38,7 +38,7 @@ def _entries(source: Origin, files: list[Path]) -> Iterator[Entry]:
 
 
 def _columns(file: Path) -> tuple[str, list[str], bool]:
-    """The column with the audio, those with plain values, and whether the audio is in it or only its path."""
+    """Return the audio's column, the columns with plain values, and whether the audio itself is in its column."""
     import pyarrow.types as types
 
     fields: Any = table_schema(file)
@@ -56,15 +56,15 @@ def _columns(file: Path) -> tuple[str, list[str], bool]:
 
 
 def _arrow_files(source: Origin) -> list[Path]:
-    """The streams that state.json names; none where the folder was not written by `save_to_disk`."""
+    """The Arrow streams that state.json names. There are none where `save_to_disk` did not write the folder."""
     folder = source.path
     splits = folder / "dataset_dict.json"
     if splits.exists():
         names = read_json(splits, "description of a Hugging Face data set").get("splits")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"{splits}: field splits: {names!r} where names should be; save the data set again")
+            raise ValueError(f"{splits}: field splits: must be names, not {names!r}; save the data set again")
         if source.split not in names:
-            raise ValueError(f"{folder}: no split {source.split!r}; say which --split: {', '.join(names)}")
+            raise ValueError(f"{folder}: no split {source.split!r}; give a --split: {', '.join(names)}")
         folder = folder / source.split
     state = folder / "state.json"
     if not state.exists():
@@ -77,23 +77,25 @@ def _arrow_files(source: Origin) -> list[Path]:
     try:
         return [_inside(folder, part["filename"]) for part in facts["_data_files"]]
     except (KeyError, TypeError, UnicodeError):
-        raise ValueError(f"{state}: field _data_files does not tell file names; save the data set again") from None
+        raise ValueError(f"{state}: field _data_files has no file names; save the data set again") from None
 
 
 def _inside(folder: Path, name: str) -> Path:
     if not (folder / name).resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{folder / 'state.json'}: {name!r} leaves the folder")
+        raise ValueError(f"{folder / 'state.json'}: {name!r} is outside the folder; save the data set again")
     return folder / name
 
 
 def _parquet_files(source: Origin) -> list[Path]:
     files = sorted(source.path.glob("*.parquet")) or sorted(source.path.glob("data/*.parquet"))
     if not files:
-        raise FileNotFoundError(f"{source.path}: no dataset_dict.json, state.json or Parquet files here")
+        raise FileNotFoundError(
+            f"{source.path}: no dataset_dict.json, state.json or Parquet files here; give the folder of a data set"
+        )
     names = sorted({file.stem.split("-")[0] for file in files})
     if len(names) > 1 and source.split not in names:
-        raise ValueError(f"{source.path}: no split {source.split!r}; say which --split: {', '.join(names)}")
+        raise ValueError(f"{source.path}: no split {source.split!r}; give a --split: {', '.join(names)}")
     chosen = [file for file in files if not source.split or file.stem.split("-")[0] == source.split]
     if not chosen:
-        raise ValueError(f"{source.path}: no split {source.split!r}; there is {names[0]}")
+        raise ValueError(f"{source.path}: no split {source.split!r}; there is only {names[0]}")
     return chosen

@@ -1,4 +1,4 @@
-"""Manifests of JSON lines: this program's own, and NeMo's."""
+"""Importers of manifests in JSON lines: this program's own, and NeMo's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mdasr.corpus.listing import Entry, Listing, Origin, json_objects, list_entr
 
 
 def read_manifest(source: Origin) -> Listing:
-    """List a manifest whose lines have the fields of `mdasr.corpus.entries`; its digest is the file's."""
+    """List a manifest with the fields of `mdasr.corpus.entries` in its lines. The digest is that of the file."""
     content = read_text(source.path, "manifest (a file with one JSON object a line)")
     entries = [
         Entry(line, {}, fields) if isinstance(fields, str) else Entry(line, fields)
@@ -23,9 +23,9 @@ def read_manifest(source: Origin) -> Listing:
 
 
 def read_nemo(source: Origin) -> Listing:
-    """List a NeMo manifest: audio_filepath, text, duration, and offset where a line is a part of a recording.
+    """List a NeMo manifest: audio_filepath, text, duration, and offset for lines that are parts of a recording.
 
-    A line without `speaker` has its recording for one; ids are the paths, with the offset in ms behind them.
+    A line without `speaker` gets its recording's path as speaker. Ids are the paths, followed by the offset in ms.
     """
     content = read_text(source.path, "NeMo manifest (a file with one JSON object a line)")
     return list_entries(source, _nemo_entries(content, source.root or source.path.parent))
@@ -43,7 +43,7 @@ def _nemo_entries(content: str, root: Path) -> Iterator[Entry]:
 
 
 def _nemo_fields(fields: Mapping[str, object], root: Path) -> dict[str, object]:
-    """The fields of a line with those of a manifest beside them; ValueError names the field that is wrong."""
+    """Add the fields of our manifest to those of a line. Raises ValueError, which names the wrong field."""
     audio, offset_s, duration_s = (fields.get(name) for name in ("audio_filepath", "offset", "duration"))
     if not isinstance(audio, str):
         raise ValueError(f"field audio_filepath: {audio!r} where a path should be; give one recording")

@@ -1,4 +1,4 @@
-"""Kaldi data directories: wav.scp, text, utt2spk and, where recordings hold several utterances, segments."""
+"""Importer of Kaldi data directories: wav.scp, text, utt2spk, and segments if recordings hold several utterances."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}  # of reco2file_and_channel
 
 
 def read_kaldi(source: Origin) -> Listing:
-    """List a data directory; a pipe in wav.scp is set aside unless `source.allow_commands`, then the shell runs it.
+    """List a data directory. The shell runs commands in wav.scp only with `source.allow_commands`.
 
-    The channel of reco2file_and_channel is taken of files that have several. Raises FileNotFoundError where wav.scp,
-    text or utt2spk is missing, and ValueError for a line without a key or a key that occurs twice.
+    Without it, entries with commands are set aside. For files with several channels, reco2file_and_channel gives the
+    channel. Raises FileNotFoundError where wav.scp, text or utt2spk is missing, and ValueError for a line without a key
+    or a key that occurs twice.
     """
     tables = {name: _table(source.path / name) for name in ("wav.scp", "text", "utt2spk")}
     optional = {
@@ -29,12 +30,12 @@ def read_kaldi(source: Origin) -> Listing:
 
 def _entries(source: Origin, tables: Mapping[str, Mapping[str, str]]) -> Iterator[Entry]:
     segments, parts = tables["segments"], {}
-    for line, (utterance, said) in enumerate(tables["text"].items(), start=1):
-        fields: dict[str, object] = {"id": utterance, "text": said}
+    for line, (utterance, transcript) in enumerate(tables["text"].items(), start=1):
+        fields: dict[str, object] = {"id": utterance, "text": transcript}
         try:
             recording, times = _segment(segments, utterance)
-            fields |= times | {"speaker": _found(tables, "utt2spk", utterance)}
-            extended = _found(tables, "wav.scp", recording)
+            fields |= times | {"speaker": _look_up(tables, "utt2spk", utterance)}
+            extended = _look_up(tables, "wav.scp", recording)
             if recording not in parts:
                 channel = tables["reco2file_and_channel"].get(recording, "")
                 parts[recording] = _audio(source, extended, channel)
@@ -46,10 +47,10 @@ def _entries(source: Origin, tables: Mapping[str, Mapping[str, str]]) -> Iterato
 
 
 def _segment(segments: Mapping[str, str], utterance: str) -> tuple[str, dict[str, object]]:
-    """The recording of an utterance, and its start and end in it; an end of -1 is the recording's."""
+    """The recording of an utterance, and its start and end there. An end of -1 means the end of the recording."""
     if not segments:
         return utterance, {}
-    line = _found({"segments": segments}, "segments", utterance)
+    line = _look_up({"segments": segments}, "segments", utterance)
     try:
         recording, start, end = line.split()[:3]
         start_s, end_s = float(start), float(end)
@@ -59,7 +60,7 @@ def _segment(segments: Mapping[str, str], utterance: str) -> tuple[str, dict[str
 
 
 def _audio(source: Origin, extended: str, channel: str) -> tuple[dict[str, object], str]:
-    """The fields `audio` and `channel` for what stands in wav.scp, and the kind of the entry."""
+    """The fields `audio` and `channel` for an entry of wav.scp, and the kind of the entry."""
     if extended.startswith("|") or extended.endswith("|"):
         if not source.allow_commands:
             raise ValueError(
@@ -85,22 +86,22 @@ def _num_channels(path: Path) -> int:
     try:
         return soundfile.info(path).channels
     except soundfile.LibsndfileError:
-        return 1  # what is wrong with it is told where it is read
+        return 1  # the error is reported when the file is read
 
 
-def _found(tables: Mapping[str, Mapping[str, str]], name: str, key: str) -> str:
+def _look_up(tables: Mapping[str, Mapping[str, str]], name: str, key: str) -> str:
     if key not in tables[name]:
         raise ValueError(f"{name}: there is no {key!r}; `utils/validate_data_dir.sh` of Kaldi finds such gaps")
     return tables[name][key]
 
 
 def _table(path: Path) -> dict[str, str]:
-    """Key and rest of every line."""
+    """Read the key and the rest of every line of a file."""
     table: dict[str, str] = {}
     content = read_text(path, "file; a Kaldi data directory has one").removesuffix("\n")
     for number, line in enumerate(content.split("\n"), start=1):
         key, *rest = line.split(maxsplit=1)[:2] or [""]
         if not key or key in table:
-            raise ValueError(f"{path}: line {number}: {'the key is there twice' if key else 'blank'}: {line!r}")
+            raise ValueError(f"{path}: line {number}: {'the key occurs twice' if key else 'blank'}: {line!r}")
         table[key] = rest[0].strip() if rest else ""
     return table

@@ -1,4 +1,4 @@
-"""Lhotse manifests: cuts, or recordings with supervisions (JSON lines, gzipped or not)."""
+"""Importer of Lhotse manifests: cuts, or recordings with supervisions (JSON lines, gzipped or not)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from mdasr.core.files import read_text
 from mdasr.corpus.entries import is_seconds
 from mdasr.corpus.listing import Entry, Listing, Origin, json_objects, list_entries, relative
 
-_WHOLE_S = 0.01  # a supervision this close to both ends of its recording is all of it
+_WHOLE_S = 0.01  # a supervision this close to both ends of its recording counts as the whole recording
 
 
 def read_lhotse(source: Origin) -> Listing:
-    """List the supervisions of cuts, or of recordings: `path` names either file, or a folder with recordings.jsonl.gz.
+    """List the supervisions of cuts or of recordings. `path` is one of these files, or a folder of recordings.jsonl.gz.
 
-    Read are MonoCuts and plain recordings of files, one channel a supervision; of commands where
-    `source.allow_commands`. Set aside are other cuts (mixed, padded, of several channels), transformed recordings, and
-    audio in memory, archives (Shar) or at URLs. Raises FileNotFoundError, and ValueError for other manifests.
+    It reads MonoCuts and plain recordings of files, with one channel for each supervision. It reads recordings of
+    commands only with `source.allow_commands`. Other cuts (mixed, padded, with several channels) and transformed
+    recordings are set aside. So is audio in memory, in archives (Shar) or at URLs. Raises FileNotFoundError, and
+    ValueError for other manifests.
     """
     path = source.path
     if path.is_dir():
@@ -29,10 +30,14 @@ def read_lhotse(source: Origin) -> Listing:
     if kinds <= {"cut"} and kinds:
         return list_entries(source, _of_cuts(source, objects))
     if kinds != {"recording"}:
-        raise ValueError(f"{path}: {' and '.join(sorted(kinds)) or 'nothing'}; give cuts, or recordings")
+        kinds_here = ", ".join(sorted(kinds)) or "nothing"
+        raise ValueError(f"{path}: every line must be a cut, or every line a recording; this file has: {kinds_here}")
     beside = path.with_name(path.name.replace("recordings", "supervisions"))
     if beside == path:
-        raise ValueError(f"{path}: recordings without `recordings` in the name; where are their supervisions?")
+        raise ValueError(
+            f"{path}: its name lacks the word recordings, so its supervisions cannot be found; call the files "
+            "recordings.jsonl and supervisions.jsonl"
+        )
     supervisions = json_objects(read_text(beside, "Lhotse manifest of supervisions"))
     recordings = {str(fields.get("id")): fields for _, fields in objects if isinstance(fields, dict)}
     return list_entries(source, _of_supervisions(source, recordings, supervisions))
@@ -82,7 +87,7 @@ def _of_dicts(values: object) -> bool:
 def _entry(
     source: Origin, line: int, supervision: Mapping[str, Any], recording: Mapping[str, Any], begin_s: float
 ) -> Entry:
-    """The entry of a supervision whose times count from `begin_s` of the recording."""
+    """The entry of a supervision with times that are relative to `begin_s` of the recording."""
     plain = {name: supervision.get(name) for name in ("id", "text", "language", "gender")}
     noted = supervision.get("custom")
     custom = {k: v for k, v in noted.items() if isinstance(v, str | int | float)} if isinstance(noted, dict) else {}
@@ -101,7 +106,7 @@ def _entry(
 
 
 def _audio(source: Origin, recording: Mapping[str, Any], channel: object) -> tuple[dict[str, object], str]:
-    """The fields `audio` and `channel`, and the kind of the entry; ValueError where the recording cannot be read."""
+    """The fields `audio` and `channel`, and the kind of the entry. Raises ValueError for unreadable recordings."""
     chosen = channel if isinstance(channel, list) else [channel]
     if len(chosen) != 1:
         raise ValueError(f"a supervision of channels {chosen}; only those of one channel are read")
