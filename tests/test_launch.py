@@ -127,11 +127,11 @@ def test_local_processes_have_the_time_to_save_when_they_are_asked_to_end(tmp_pa
 
 
 def test_what_is_not_known_is_asked_for():
-    with pytest.raises(ValueError, match=r"needs to be told: --set-up zone=\.\.\. --set-up directory=\.\.\."):
+    with pytest.raises(ValueError, match=r"needs more settings: --set-up zone=\.\.\. --set-up directory=\.\.\."):
         tpu.render(ClusterJob(COMMAND, 1))
     with pytest.raises(ValueError, match="NAME among name, directory, python, gpus"):
         set_up(COMMAND, 1, ["nodes=3"])
-    with pytest.raises(ValueError, match="gpus wants a number"):
+    with pytest.raises(ValueError, match="gpus must be a number"):
         set_up(COMMAND, 1, ["gpus=many"])
     with pytest.raises(ValueError, match="--nodes 0"):
         set_up(COMMAND, 0, [])
