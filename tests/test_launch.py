@@ -1,4 +1,4 @@
-"""Scripts for clusters: whole, shown before they run, and carrying the command unchanged."""
+"""Scripts for clusters: complete, printed before they run, and with the command unchanged."""
 
 import os
 import shlex
@@ -25,7 +25,7 @@ def assert_bash(script: str) -> None:
 
 
 def stand_ins(folder: Path, programs: str) -> dict[str, str]:
-    """An environment whose `programs` write down what they are given, an argument a line, and stop."""
+    """Return an environment whose `programs` write down their arguments, one on each line, and stop."""
     for program in programs.split():
         path = folder / program
         path.write_text(

@@ -97,7 +97,7 @@ FULL = dataclasses.replace(
 
 
 def numbers(value):
-    """Every number and text in what JSON holds, as JSON writes it."""
+    """Return every number and text in a JSON value, as JSON writes it."""
     if isinstance(value, dict | list):
         return {each for part in (value.values() if isinstance(value, dict) else value) for each in numbers(part)}
     return set() if value is None else {value if isinstance(value, str) else json.dumps(value)}
@@ -239,7 +239,7 @@ def test_curves_are_what_the_writer_wrote(tmp_path):
 
 
 def width(text, folder):
-    """How wide a page is in a window of 360 pixels, in headless Chromium."""
+    """Return the width of a page in a window of 360 pixels, in headless Chromium."""
     probe = folder / "probe.html"
     probe.write_text(
         f'<iframe srcdoc="{html.escape(text)}" style="width:360px;border:0" onload="document.title='
