@@ -235,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     names = [name for name in (*TABLES, *BEYOND) if name in wanted]
     try:
         if chosen.seeds > 1 and (alone := [name for name in chosen.tables if name in OTHERS]):
-            raise ValueError(f"{alone[0]} takes only one seed: leave --seeds out")
+            raise ValueError(f"{alone[0]} is made with one seed: leave --seeds out")
         hosts.join(chosen)
         for name, job in OTHERS.items():
             if name in chosen.tables:

@@ -49,7 +49,7 @@ from tests.test_importers import lines as write_lines
 from tests.test_importers import noise, recording, supervision
 from tests.test_loader import toy_corpus
 
-LONGEST_S = 20  # a read that takes longer hangs; none here needs a tenth of it
+LONGEST_S = 20  # what takes longer hangs; nothing here needs a tenth of it
 LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
 TREE = monophone_tree(LEXICON.phones)
 ARPA = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)

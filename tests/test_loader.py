@@ -136,7 +136,7 @@ def test_packing_is_first_fit_within_blocks(capacity, most):
 
 
 def test_labels_follow_the_sound(maker):
-    """The level is low where the label is silence. The low bands are louder than the high ones where it is a tone."""
+    """Where the label says silence, the level is low; where it says a tone, the low bands are louder than the high."""
     stats = maker.stats
     frames, labels = maker.features_of(0, 40, visit=0), maker.labels(0, 40)
     level = frames[PAPER_STEPS.label_frame :: PAPER_STEPS.stride][: len(labels)] * stats.std + stats.mean

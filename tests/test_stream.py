@@ -76,7 +76,7 @@ def test_a_search_in_parts_is_the_search_of_the_whole(untrained, corpus):  # noq
 
 @pytest.fixture
 def by_level(untrained, monkeypatch):  # noqa: F811
-    """A recogniser that makes scores from the level, later by its delay: a tone is AA, a hiss S, and quiet SIL."""
+    """A recogniser whose scores are made up from the level, as late as its delay: a tone is AA, a hiss S, quiet SIL."""
 
     def answer(self, samples, heard, state):
         frames = features_of(self.recognizer, samples)
@@ -103,7 +103,7 @@ def finals(network, wave, pause_s=0.5):
 
 
 def test_pauses_end_sentences(by_level, corpus):  # noqa: F811
-    """Every pause ends a sentence, and times count from the start of the stream."""
+    """Every pause ends one, and the times are those of the whole stream."""
     pause = np.zeros(40_000, np.float32)
     wave = np.concatenate([corpus[1].samples, pause, corpus[2].samples, pause, corpus[4].samples])
     found = finals(by_level, wave)

@@ -100,7 +100,7 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
 
 @pytest.mark.slow
 def test_ten_random_kills_change_no_bit(tmp_path):
-    """Each kill comes at any moment after some progress, or even before it."""
+    """Each at any moment after the run has got a little further, or even before it has."""
     steps, rng = 1000, np.random.default_rng()
     finish(start(tmp_path / "undisturbed", tmp_path / "wanted.npz", 1, steps))
     checkpoints, delays = tmp_path / "run" / "checkpoints", rng.uniform(0, 0.5, 10)
