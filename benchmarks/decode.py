@@ -1,11 +1,11 @@
-"""How long it takes to compose a decoding graph and to search it: `benchmarks/decode.py [--json FILE]`.
+"""Time to compose a decoding graph and to search it: `benchmarks/decode.py [--json FILE]`.
 
-Words, text and scores are made up. A score is Gumbel noise plus a constant for the right output, chosen
-so that the right output is the largest in 56% or in 9% of the steps; errors are therefore spread over
-all outputs, which is kinder than a network is. Text is a random walk in which a word has few likely
-followers. Times are CPU seconds of one core; a graph is composed in a process of its own, whose memory at its
-peak is given, too. No other package decodes the same graph here, so there are no peers. `--large` adds 5,000
-words, about 1 M n-grams and 8192 outputs, `--huge` 50,000 words and 1.5 M n-grams: minutes each.
+Words, text and scores are made up. A score is Gumbel noise plus a constant for the right output. The constant makes the
+right output the largest in 56% or in 9% of the steps. Errors are therefore spread over all outputs, which is easier
+than the errors of a network. Text is a random walk in which a word has few likely followers.
+Times are CPU seconds of one core. A graph is composed in a process of its own, and the peak memory of that process is
+given, too. No other package decodes the same graph here, so there are no peers. `--large` adds 5,000 words, about 1 M
+n-grams and 8192 outputs, and `--huge` adds 50,000 words and 1.5 M n-grams; each takes minutes.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ TEST_SENTENCES = 40
 class Size:
     words: int
     outputs: int
-    sentences: int  # of nine words on average: three or four trigrams each are new
-    rtf: str  # names of the figures: `graph` with _s and _gb
-    graph: str
+    sentences: int  # with nine words on average, and three or four new trigrams each
+    rtf: str  # the name of the figure
+    graph: str  # the name of the figures, which get the endings _s and _gb
 
 
 MINI = Size(600, 300, 15_000, "rtf_mini", "graph_mini")
@@ -53,12 +53,12 @@ HUGE = Size(50_000, 8_192, 210_000, "rtf_50k", "graph_50k")
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process and of the children that it has waited for: kaldilm runs in one."""
+    """Return the CPU seconds of this process and of its finished children; kaldilm runs in a child."""
     return sum(os.times()[:4])
 
 
 def make_lexicon(words: int, rng: np.random.Generator) -> Lexicon:
-    """Words of one to three syllables."""
+    """Make a lexicon of words with one to three syllables."""
 
     def syllable() -> list[str]:
         onset, coda = rng.choice(CONSONANTS, 2).tolist()
@@ -69,7 +69,7 @@ def make_lexicon(words: int, rng: np.random.Generator) -> Lexicon:
 
 
 def make_tree(outputs: int, rng: np.random.Generator) -> Tree:
-    """Random questions about the neighbours, each phone with as many leaves as the next."""
+    """Make a tree with random questions about the neighbours, and about the same number of leaves for each phone."""
     phones = (SILENCE, *ARPABET)
     questions = tuple(tuple(rng.choice(phones, len(phones) // 2, replace=False).tolist()) for _ in range(64))
     leaves = iter(range(outputs))
@@ -85,7 +85,7 @@ def make_tree(outputs: int, rng: np.random.Generator) -> Tree:
 
 
 def make_text(words: tuple[str, ...], sentences: int, rng: np.random.Generator) -> list[list[str]]:
-    """A walk in which a word is followed by one of its 20 successors seven times in ten."""
+    """Make a random walk in which a word is followed by one of its 20 successors seven times in ten."""
     zipf = 1 / np.arange(1, len(words) + 1)
     followers = rng.choice(len(words), (len(words), 20), p=zipf / zipf.sum())
     lengths = rng.integers(4, 15, sentences)
@@ -101,13 +101,13 @@ def make_text(words: tuple[str, ...], sentences: int, rng: np.random.Generator) 
 def make_scores(
     sentence: list[str], lexicon: Lexicon, tree: Tree, accuracy: float, rng: np.random.Generator
 ) -> Float32[np.ndarray, "steps outputs"]:
-    """Scores in which the right output is the largest with probability `accuracy`."""
+    """Make scores in which the right output is the largest with probability `accuracy`."""
     phones = [SILENCE]
     for word in sentence:
         phones += [*lexicon.entries[word][0][0], *([SILENCE] if rng.random() < 0.1 else [])]
     path = np.repeat(tree.leaves(phones), rng.integers(1, 6, len(phones)))
     scores = rng.gumbel(size=(len(path), tree.num_leaves))
-    # The largest of Gumbel variables is this one with a probability that is a softmax of their means.
+    # The probability that one of several Gumbel variables is the largest is the softmax of their means.
     scores[np.arange(len(path)), path] += np.log(accuracy / (1 - accuracy) * (tree.num_leaves - 1))
     return (scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))).astype(np.float32)
 
@@ -115,7 +115,7 @@ def make_scores(
 def measure_search(
     graph: Graph, text: list[list[str]], lexicon: Lexicon, tree: Tree, accuracy: float
 ) -> tuple[float, float]:
-    """Real-time factor and WER in percent with the default options."""
+    """Return the real-time factor and the WER (%) with the default options."""
     rng = np.random.default_rng(1)
     errors, spent_s, audio_s = Errors(), 0.0, 0.0
     for sentence in text:
@@ -129,7 +129,10 @@ def measure_search(
 
 
 def measure_graph(directory: Path) -> tuple[float, float]:
-    """CPU seconds and peak memory in GB of composing the graph of what lies in `directory`; for a fresh process."""
+    """Compose the graph from the files in `directory`, and return CPU seconds and peak memory in GB.
+
+    Call it in a new process, since the peak is that of the whole process.
+    """
     lexicon, tree = Lexicon.read(directory / "lexicon.txt"), Tree.read(directory / "tree.txt")
     begin = cpu_s()
     graph = build_graph(lexicon, directory / "lm.arpa", tree)
@@ -169,8 +172,8 @@ def measure(size: Size) -> dict[str, dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--large", action="store_true", help="the 5k-word, 8192-output graph as well")
-    parser.add_argument("--huge", action="store_true", help="the 50k-word graph as well")
+    parser.add_argument("--large", action="store_true", help="also measure the graph of 5,000 words and 8192 outputs")
+    parser.add_argument("--huge", action="store_true", help="also measure the graph of 50,000 words")
     arguments = parser.parse_args()
     figures: dict[str, dict] = {}
     for size in (MINI, *[LARGE] * arguments.large, *[HUGE] * arguments.huge):

@@ -1,9 +1,10 @@
-"""How fast the acoustic model trains: `benchmarks/lstm.py [--scale paper] [--json FILE]`, on whatever device jax finds.
+"""Training speed of the acoustic model: `benchmarks/lstm.py [--scale paper] [--json FILE]`.
 
-A step is all that `mdasr train` does on the device, from features to Adam's update, on rows of noise. Beside it where
-torch is installed (`pip install torch` in the same environment): PyTorch's nn.LSTM, which on a GPU is cuDNN's, with the
-same sizes, dtype, loss and optimiser. Each has its best batch, ours its best unrolling, too. Speed is hours of audio a
-second, and as a share of the device's matrix peak, which is measured in the same run with a product of square matrices.
+It runs on the device that jax finds. A step is all that `mdasr train` does on the device, from features to Adam's
+update, on rows of noise. The peer is PyTorch's nn.LSTM, which on a GPU is cuDNN's, with the same sizes, dtype, loss and
+optimiser. It is measured if torch is installed (`pip install torch` in the same environment). Each gets its best batch,
+and ours also its best unrolling. Speed is hours of audio a second. It is also given as a share of the device's matrix
+peak, which a product of square matrices measures in the same run.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ TOO_LARGE = ("RESOURCE_EXHAUSTED", "out of memory")
 
 
 class Row(NamedTuple):
-    """A setting, and what it came to: None where the device's memory did not hold it."""
+    """A setting and its speed; `hours_per_s` is None if the device ran out of memory."""
 
     what: str
     batch: int
@@ -46,7 +47,10 @@ class Row(NamedTuple):
 
 
 def seconds_a_call(work: Callable[[], None], at_least_s: float) -> float:
-    """Seconds of the fastest of three rounds, each of as many calls as take `at_least_s`; `work` waits for its end."""
+    """Return the seconds a call in the fastest of three rounds; a round takes at least `at_least_s`.
+
+    `work` must wait until the device has finished.
+    """
     work()  # compiles
     began = time.perf_counter()
     work()
@@ -61,7 +65,7 @@ def seconds_a_call(work: Callable[[], None], at_least_s: float) -> float:
 
 
 def make_batch(rows: int, steps: int, outputs: int) -> dict[str, np.ndarray]:
-    """Rows of noise, whole of one utterance each."""
+    """Make rows of noise, each of one whole utterance."""
     rng = np.random.default_rng(0)
     frames = PAPER_STEPS.num_frames(steps)
     return {
@@ -74,13 +78,13 @@ def make_batch(rows: int, steps: int, outputs: int) -> dict[str, np.ndarray]:
 
 
 def our_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[], None]:
-    """The pmapped step, the batch over all devices."""
+    """Return our pmapped step, with the batch spread over all devices."""
     import jax
 
     rows = len(batch["row"])
     options = TrainOptions(10**6, rows, clip_norm=CLIP_NORM)
     step, state = make_train_step(config, options), replicate(initial_state(config, options, None))
-    # On the devices before the clock starts, as PyTorch's batch is: what is timed is the step, not the way there.
+    # The batch is on the devices before the clock starts, as PyTorch's is: only the step is timed, not the transfer.
     placed = jax.pmap(lambda x: x)(shard_batch(batch, host_share(rows)))
 
     def work() -> None:
@@ -92,7 +96,7 @@ def our_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[], 
 
 
 def torch_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[], None]:
-    """The same in PyTorch: layers of one size are one nn.LSTM, which cuDNN runs as a wavefront."""
+    """Return the same step in PyTorch; layers of one size are one nn.LSTM, which cuDNN runs as a wavefront."""
     import torch
     from torch import nn
 
@@ -134,7 +138,7 @@ def torch_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[]
 
 
 def matrix_peak(dtype: str, size: int, at_least_s: float) -> float:
-    """TFLOP a second of a product of square matrices."""
+    """Return the TFLOP a second of a product of square matrices."""
     import jax
     import jax.numpy as jnp
 
@@ -145,7 +149,7 @@ def matrix_peak(dtype: str, size: int, at_least_s: float) -> float:
 
 
 def measured(make: Callable[[], Callable[[], None]], hours: float, at_least_s: float) -> float | None:
-    """Hours of audio a second; None where memory does not suffice."""
+    """Return the hours of audio a second, or None if memory does not suffice."""
     try:
         return hours / seconds_a_call(make(), at_least_s)
     except (RuntimeError, MemoryError) as error:
@@ -157,7 +161,7 @@ def measured(make: Callable[[], Callable[[], None]], hours: float, at_least_s: f
 
 
 def rows_of(scale: Scale, batches: list[int], unrolls: list[int], at_least_s: float) -> Iterator[Row]:
-    """Every setting in turn, PyTorch's first: jax does not give back the memory that it took."""
+    """Measure every setting, PyTorch's first, because jax does not give back memory."""
     config = model_config(scale, scale.leaves)
     for batch in batches if find_spec("torch") else []:
         data = make_batch(batch, scale.row_steps, scale.leaves)
@@ -189,11 +193,13 @@ def numbers(text: str) -> list[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", default="paper", choices=SCALES)
-    parser.add_argument("--batches", type=numbers, default=[64, 128, 256, 512], metavar="N,N,...", help="rows a step")
+    parser.add_argument(
+        "--batches", type=numbers, default=[64, 128, 256, 512], metavar="N,N,...", help="rows in a step"
+    )
     parser.add_argument("--unrolls", type=numbers, default=[1, 4, 8], metavar="N,N,...", help="steps compiled as one")
-    parser.add_argument("--dtype", help="instead of the scale's own: float32 or bfloat16")
+    parser.add_argument("--dtype", help="float32 or bfloat16 (default: the scale's own)")
     parser.add_argument("--matrix", type=int, default=8192, help="size of the matrices for the peak")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a round in seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()
 

@@ -1,10 +1,11 @@
-"""How fast n-gram models of order 5 are trained, written and read: `benchmarks/ngram.py [--json FILE]`.
+"""Speed of training, writing and reading n-gram models of order 5: `benchmarks/ngram.py [--json FILE]`.
 
-Text is made up: a random walk over words drawn by Zipf's law, in which a word is often followed by one of its few
-usual successors, so that most 5-grams are seen once, as in real text. It is read from a file with a line a sentence.
-Times are CPU seconds. The peer is NLTK's interpolated Kneser-Ney (one discount, counts in dictionaries), where it is
-installed: its training only counts, and all smoothing is done at each query. `--large` trains on 50 M tokens
-instead, alone, and takes minutes, 8 GB of memory and 4 GB of disk.
+Text is made up: a random walk over words drawn by Zipf's law. A word is often followed by one of its few usual
+successors, so that most 5-grams are seen once, as in real text. The text is read from a file with a sentence on each
+line. Times are CPU seconds.
+The peer is NLTK's interpolated Kneser-Ney (one discount, counts in dictionaries), if it is installed. Its training only
+counts; it smooths at each query. `--large` trains on 50 M tokens instead, without the peer. It takes minutes, 8 GB of
+memory and 4 GB of disk.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ LARGE = Size(100_000, 2_500_000)
 
 
 def make_text(size: Size, rng: np.random.Generator) -> Iterator[list[str]]:
-    """A walk in which a word is followed by one of its 200 usual successors two times in three."""
+    """Yield a random walk in which a word is followed by one of its 200 usual successors two times in three."""
     names = np.array([f"w{i}" for i in range(size.words)], object)
     share = np.cumsum(1 / np.arange(1, size.words + 1))
     share /= share[-1]
@@ -52,7 +53,7 @@ def make_text(size: Size, rng: np.random.Generator) -> Iterator[list[str]]:
     for begin in range(0, size.sentences, 10_000):
         walk = np.searchsorted(share, rng.random((min(10_000, size.sentences - begin), LENGTH)))
         stays = rng.random(walk.shape) < 2 / 3
-        usual = (200 ** rng.random(walk.shape)).astype(int) - 1  # the first successors more often
+        usual = (200 ** rng.random(walk.shape)).astype(int) - 1  # the first successors come more often
         for i in range(1, LENGTH):
             walk[stays[:, i], i] = followers[walk[:, i - 1], usual[:, i]][stays[:, i]]
         yield from names[walk].tolist()
@@ -87,12 +88,12 @@ def figure(unit: str, ours: float, what: str) -> dict[str, Any]:
 
 
 def measure_peer(size: Size, figures: dict[str, dict]) -> dict[str, dict]:
-    """The same text counted by NLTK; and how many words a CPU second each then gives a probability."""
+    """Add NLTK's speed of counting the same text, and the speed at which both give words a probability."""
     try:
         from nltk.lm import KneserNeyInterpolated
         from nltk.util import everygrams
     except ImportError:
-        print("NLTK is not installed, so there is no peer")
+        print("NLTK is not installed: ours is measured without the peer")
         return figures
     sentences = [*make_text(size, np.random.default_rng(0))]
     marked = [["<s>", *sentence, "</s>"] for sentence in sentences]

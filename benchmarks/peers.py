@@ -1,8 +1,8 @@
-"""What others offer for the same work, each peer only where it is installed.
+"""Other packages that do the same work; a peer is measured only if it is installed.
 
-`make bench` installs all but Lhotse, which brings torch. Each function here makes a peer: it prepares what the peer
-needs and returns the work to be timed, which gives back how much it did. What a peer lacks is left out of its work,
-and its name or docstring says so.
+`make bench` installs all but Lhotse, which brings torch. Each function here makes a peer. It prepares the peer's input
+and returns the work to be timed; the work returns how much it did. If a peer lacks a part of the work, the part is left
+out, and the peer's name or docstring says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _mix(speech: np.ndarray, noises: Sequence[np.ndarray], snr_db: float) -> np.
 
 
 def jitted_chain(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, np.ndarray], ranges: RoomRanges) -> Work:
-    """No peer but ourselves on the accelerator, or here on the processor: rooms, bandwidth and features under jit."""
+    """Our own code for accelerators, here on the processor: rooms, bandwidth and features under jit."""
     import jax
 
     from mdasr.acoustic import accelerated
@@ -76,7 +76,7 @@ def kaldi_fbank(waves: Waves) -> Work:
 
 
 def glue(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, np.ndarray]) -> Work:
-    """The obvious chain of scipy, soxr, PyAV (our codec calls) and kaldi-native-fbank, its room responses stored."""
+    """The obvious chain of scipy, soxr, PyAV (our codec calls) and kaldi-native-fbank, with stored room responses."""
     features = [kaldi_fbank([wave]) for wave in waves]
     stored = [impulse_responses(recipe.room) for recipe in recipes if isinstance(recipe.room, Room)]
     snippets = [noises[name][: len(wave)] for wave, name in zip(waves, itertools.cycle(noises))]
@@ -99,7 +99,7 @@ def glue(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, np.ndarra
 
 
 def lhotse_chain(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, np.ndarray]) -> Work:
-    """Lhotse: one stored response, noises without a room; MP3 in the place of AAC, which it lacks."""
+    """Lhotse: one stored response, noises without a room, and MP3 instead of AAC, which it lacks."""
     import torch
     from lhotse import Fbank, FbankConfig
     from lhotse.augmentation import Compress, Resample
@@ -127,7 +127,7 @@ def lhotse_chain(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, n
 
 
 def audiomentations_chain(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, np.ndarray]) -> Work:
-    """audiomentations: stored responses, one noise; MP3 in the place of AAC, and no features: it lacks both."""
+    """audiomentations: stored responses, one noise, MP3 instead of AAC, and no features; it lacks AAC and features."""
     import audiomentations
 
     folder = Path(tempfile.mkdtemp())

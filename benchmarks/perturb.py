@@ -1,4 +1,4 @@
-"""How fast perturbations and features are made, in CPU seconds of one core, beside peers that are installed.
+"""Speed of perturbations and features in CPU seconds of one core, beside the peers that are installed.
 
 make bench, or python benchmarks/perturb.py [--json FILE] [--rounds N]
 """
@@ -42,14 +42,14 @@ SECONDS = 5
 COUNT = 14  # utterances a round: two of each codec condition
 
 NOISES = make_noises("dev")
-# Many talkers at once stand for speech: on white noise or on a tone codecs take another time.
+# Many talkers at once take the place of speech: codecs need another time for white noise or a tone.
 BABBLE = [KINDS["babble"](random_stream("benchmark", i)) for i in range(COUNT // 2)]
 WAVES = [
     (0.3 * part / np.abs(wave).max()).astype(np.float32)
     for wave in BABBLE
     for part in (wave[: SECONDS * 16_000], wave[SECONDS * 16_000 :])
 ]
-# A room with three noise sources, bandwidth with probability 0.5, each codec as often as the others.
+# A room with three noise sources, 8 kHz with probability 0.5, and each codec equally often.
 POLICY = Policy(1.0, RoomRanges(sources=(3, 3)), tuple(NOISES))
 PLAIN = [draw(POLICY, 0, f"benchmark/{i}", 0) for i in range(COUNT)]
 CODED = [dataclasses.replace(r, codec=TRAINING_CODECS[i % 7]) for i, r in enumerate(PLAIN)]
@@ -126,13 +126,16 @@ FIGURES = {
 
 
 def cpu_seconds() -> float:
-    """Of this process and of the ones that it waited for."""
+    """Return the CPU seconds of this process and of its finished children."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def measure(rounds: int) -> tuple[dict[str, dict], list[str]]:
-    """The best of several rounds of each figure, ours and the peers taking turns; and the peers not installed."""
+    """Return the best of several rounds of each figure, and the peers that are not installed.
+
+    Ours and the peers take turns.
+    """
     best: dict[tuple[str, str], float] = {}
     missing: set[str] = set()
     works: dict[tuple[str, str], Work] = {}
@@ -141,7 +144,7 @@ def measure(rounds: int) -> tuple[dict[str, dict], list[str]]:
         for peer, make in figure.peers.items():
             try:
                 works[name, peer] = make()
-                works[name, peer]()  # to warm it, and to see whether all that it needs is there
+                works[name, peer]()  # to warm up, and to see whether anything is missing
             except (ImportError, OSError, RuntimeError) as error:
                 missing.add(f"{peer}: {error}")
                 works.pop((name, peer), None)
@@ -162,15 +165,15 @@ def measure(rounds: int) -> tuple[dict[str, dict], list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each figure (3)")
     options = parser.parse_args()
     figures, missing = measure(options.rounds)
     for name, figure in figures.items():
         peers = ", ".join(f"{peer} {speed}" for peer, speed in figure["peers"].items())
         print(f"{name:25} {figure['ours']:9.1f} {figure['unit']:22} {peers}")
     for peer in missing:
-        print(f"left out: {peer}")
+        print(f"peer not measured: {peer}")
     if options.json:
         versions = {name: version(name) for name in PACKAGES if find_spec(name.replace("-", "_"))}
         device = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"

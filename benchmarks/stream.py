@@ -1,10 +1,10 @@
-"""How late words are while somebody speaks: `benchmarks/stream.py MODEL CORPUS [--json FILE]`.
+"""Latency of streaming recognition: `benchmarks/stream.py MODEL CORPUS [--json FILE]`.
 
-Utterances of a corpus are heard in chunks of 30 ms, as they would come, and silence after them. Latencies are in ms of
-audio: from where the first word ends (as the whole utterance is aligned in the end) to when it is first shown; from
-where the last word ends to when the sentence is called finished. The words are compared with those of the whole
-recording. CPU seconds are of the one thread that does all the work. No other package streams the same model, so there
-are no peers.
+The recogniser hears utterances of a corpus in chunks of 30 ms, with silence after each. Latencies are in ms of audio.
+That of the first word counts from the end of the word in the final alignment to the moment when the word is first
+shown. That of the end counts from the end of the last word to the moment when the sentence is called finished. The
+words are compared with those from the whole recording. One thread does all the work, and its CPU seconds are given. No
+other package streams the same model, so there are no peers.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ SILENCE_S = 2.0
 
 
 def hear(recognizer: Recognizer, wave: np.ndarray) -> tuple[tuple[str, ...], float, float] | None:
-    """Words, and the latencies in s of the first word and of the end; None where nothing is heard.
+    """Return the words and the latencies in s of the first word and of the end; None if no word is heard.
 
-    What comes after a pause within the utterance is heard too, and its words are added.
+    Words after a pause within the utterance are added.
     """
     listener = Listener(Streamed(recognizer))
     padded = np.concatenate([wave, np.zeros(round(SILENCE_S * RATE_HZ), np.float32)])
@@ -57,7 +57,7 @@ def measure(recognizer: Recognizer, waves: list[np.ndarray]) -> dict[str, dict]:
     spent_s = sum(os.times()[:2]) - began
     audio_s = sum(len(wave) / RATE_HZ + SILENCE_S for wave in waves)
     whole = []
-    for wave in waves:  # the same sentence to the end, without a pause that would cut it
+    for wave in waves:  # as one sentence: no pause ends it early
         listener = Listener(Streamed(recognizer), pause_s=np.inf)
         for begin in range(0, len(wave), CHUNK):
             listener.accept(wave[begin : begin + CHUNK])
@@ -78,9 +78,9 @@ def measure(recognizer: Recognizer, waves: list[np.ndarray]) -> dict[str, dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("--utterances", type=int, default=100)
+    parser.add_argument("model", type=Path, help="a model directory")
+    parser.add_argument("corpus", type=Path, help="a directory of shards")
+    parser.add_argument("--utterances", type=int, default=100, metavar="N", help="hear the first N utterances (100)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()
     corpus = Corpus(chosen.corpus)

@@ -1,8 +1,9 @@
-"""Whether the loader keeps up: `benchmarks/training.py [--scale paper] [--hours 20] [--steps 100] [--json FILE]`.
+"""Speed of training with the loader: `benchmarks/training.py [--scale paper] [--hours 20] [--steps 100] [--json FILE]`.
 
-Makes a corpus of the embedded domains of so many hours (kept in --workdir), and takes so many training steps from its
-shards as `mdasr train` does, with rooms and noise as the scale has them, 8 kHz and codecs. The alignment is the corpus'
-own; the tree is a small one, and the network has the scale's outputs all the same. Speed is hours of audio a second.
+The script makes a corpus of the embedded domains with --hours of speech, and keeps it in --workdir. It then takes
+--steps training steps from the shards as `mdasr train` does, with the rooms and noise of the scale, 8 kHz and codecs.
+The alignment is the corpus' own. The tree is small, but the network has as many outputs as the scale says. Speed is
+hours of audio a second. The share of time spent waiting shows whether the loader keeps up.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TREE_UTTERANCES, LEAVES = 400, 100
 
 
 def make_pool(root: Path, scale: Scale, hours: float, workers: int, codecs: bool) -> Pool:
-    """Of all domains that are not held out, as many hours of each."""
+    """Make a pool of all domains that are not held out, with the same hours of each."""
     noises = make_noises("train")
     policy = Policy(
         noise_probability=scale.noise_probability,
@@ -54,13 +55,21 @@ def make_pool(root: Path, scale: Scale, hours: float, workers: int, codecs: bool
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", default="paper", choices=SCALES)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="such as batch=128")
-    parser.add_argument("--hours", type=float, default=20.0)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="of the loader")
-    parser.add_argument("--features-on", choices=["host", "accelerator"], default="host")
-    parser.add_argument("--no-codecs", action="store_true", help="which the accelerator cannot simulate")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/bench"))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting, such as batch=128"
+    )
+    parser.add_argument("--hours", type=float, default=20.0, help="hours of speech in the corpus (20)")
+    parser.add_argument("--steps", type=int, default=100, help="training steps (100)")
+    parser.add_argument(
+        "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="number of the loader's processes"
+    )
+    parser.add_argument(
+        "--features-on", choices=["host", "accelerator"], default="host", help="where features are made (host)"
+    )
+    parser.add_argument(
+        "--no-codecs", action="store_true", help="leave out codecs: an accelerator cannot simulate them"
+    )
+    parser.add_argument("--workdir", type=Path, default=Path("runs/bench"), help="folder of the corpus (runs/bench)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()
 

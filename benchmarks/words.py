@@ -1,8 +1,9 @@
-"""How fast word errors are counted and triphones are tied: `benchmarks/words.py [--json FILE]`.
+"""Speed of counting word errors and of tying triphones: `benchmarks/words.py [--json FILE]`.
 
-Errors: pairs of sentences of some ten words, a fifth of them wrong, beside jiwer where it is installed (`make bench`).
-Tying: made-up statistics of 50,000 triphones in 39 dimensions, grown to 8192 leaves with questions derived from the
-data; no package that pip installs grows such a tree, so there are no peers. CPU seconds of one core, best of three.
+Counting uses pairs of sentences of about ten words, with a fifth of the words wrong. The peer is jiwer, if it is
+installed (`make bench`). Tying uses made-up statistics of 50,000 triphones in 39 dimensions, and grows a tree of 8192
+leaves with questions derived from the data. No package that pip installs grows such a tree, so there are no peers.
+Times are CPU seconds of one core. Counting is the best of three rounds, and the tree is grown once.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PAIRS, TRIPHONES, LEAVES, DIMENSIONS = 10_000, 50_000, 8192, 39
 
 
 def make_pairs(rng: np.random.Generator) -> list[tuple[list[str], list[str]]]:
-    """Sentences, and the same with words replaced, lost and put in."""
+    """Make sentences, and copies with words replaced, lost and put in."""
     pairs = []
     for length in rng.integers(3, 18, PAIRS):
         words = [f"word{i}" for i in rng.integers(0, 500, length)]
@@ -38,7 +39,7 @@ def make_pairs(rng: np.random.Generator) -> list[tuple[list[str], list[str]]]:
 
 
 def make_statistics(rng: np.random.Generator) -> TriphoneStatistics:
-    """Triphones that depend on their neighbours' classes, each with some hundred frames."""
+    """Make statistics of triphones that depend on their neighbours' classes, each with some hundred frames."""
     phones = (*ARPABET, SILENCE)
     count = len(phones)
     codes = rng.choice((count - 1) * count**2, min(TRIPHONES, (count - 1) * count**2), replace=False)
@@ -53,7 +54,7 @@ def make_statistics(rng: np.random.Generator) -> TriphoneStatistics:
 
 
 def best_s(job: Callable[[], object], rounds: int = 3) -> float:
-    """CPU seconds of the fastest of several rounds."""
+    """Return the CPU seconds of the fastest of several rounds."""
     found = []
     for _ in range(rounds):
         began = time.process_time()

@@ -11,30 +11,52 @@
 #     name: python3
 # ---
 
-# %%
-# Where mdasr is not installed, as on Colab, this installs it from a checkout: there is no release on PyPI. Upload the
-# folder there, or clone it, and name it here. In a checkout after `make env` there is nothing to do.
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("mdasr") is None:
-    checkout = ".."
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[codecs,synth]"], check=True)
-
 # %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
+# In Colab, choose *Upload* and this file.
+#
 # # Your own recordings
 #
-# You have a model and some transcribed recordings of a new domain. Are they like anything that the model knows? What
-# would how much of them buy? This notebook imports them, measures how alike the domains sound (§4.2), draws the
-# adaptation curve (§4.4), and transcribes.
+# You have a model and some transcribed recordings of a new domain. This notebook imports the recordings and measures
+# how similar the new domain is to the domains that the model knows (§4.2). It then shows how the word error rate falls
+# with more training speech of the new domain (§4.4), and transcribes a recording.
 #
-# Recordings are described by a manifest: a JSON line for each with `id`, `audio` (a path inside the manifest's folder),
-# `text`, `speaker`, `domain` and here `split`, which is `train` or `test`; keep each speaker in one split. Without any,
-# synthetic telephone calls stand in, and without a model a small one is trained on two other synthetic domains.
+# A manifest describes the recordings, with one line of JSON for each. Its fields are `id`, `audio` (a path inside the
+# manifest's folder), `text`, `speaker`, `domain` and `split`. The split is `train` or `test`; keep each speaker in one
+# split. If you give no manifest, the notebook uses synthetic telephone calls. If you give no model, it trains a small
+# one on two other synthetic domains.
 #
-# **The settings below are small**, so that this takes minutes: minutes of speech and a few hundred steps of training
-# give bad word error rates. What `mdasr train` takes for your own recordings is the scale `small`, without settings.
+# **The settings below are small**, so that this takes minutes. With minutes of speech and a few hundred steps of
+# training, word error rates are bad. For your own recordings, `mdasr train` uses the scale `small` without changes.
+
+# %%
+# If mdasr is not installed, as on Colab, this cell clones REPOSITORY and installs it with pinned versions, and with
+# CUDA if there is a GPU. That takes about two minutes. If mdasr is installed, the cell does nothing.
+# If Colab asks you to restart the session afterwards, restart it and run all cells again.
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = os.environ.get("MDASR_REPOSITORY", "")  # the Git address of mdasr, or the path of a checkout
+
+if importlib.util.find_spec("mdasr") is None:
+    if not REPOSITORY:
+        raise RuntimeError("mdasr is not installed: set REPOSITORY in this cell to its Git address, and run it again")
+    checkout = Path("mdasr-checkout")
+    if not checkout.exists():
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", REPOSITORY, str(checkout)], check=True)
+    pins = (checkout / "constraints.txt").read_text()
+    if importlib.util.find_spec("jax"):  # pip keeps a jax that is installed already, unless it is too old
+        pins = re.sub(r"(?m)^jax(lib)?==.*\n", "", pins)
+    (checkout / "pins.txt").write_text(pins)
+    package = ".[codecs,synth,cuda]" if shutil.which("nvidia-smi") else ".[codecs,synth]"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-c", "pins.txt", package]
+    subprocess.run(install, cwd=checkout, check=True)
+    importlib.invalidate_caches()
 
 # %%
 import json
@@ -59,18 +81,19 @@ from mdasr.training.scales import MINI, override
 from mdasr.training.speech_split import DomainSpeech
 
 MANIFEST = ""  # yours, such as "my/manifest.jsonl"
-MODEL = ""  # a model directory, and
-KNOWN = []  # the corpora that it was trained on, as directories: what yours are compared with
-KNOWN_TEST = ""  # test speech of one of them, to see what it loses
+MODEL = ""  # a model directory
+KNOWN = []  # the directories of the corpora that it was trained on; your recordings are compared with these
+KNOWN_TEST = ""  # the directory of test speech of a known domain, to see what adaptation costs there
 scale = override(MINI, ["leaves=60", "min_steps=300", "max_steps=300", "adapt_rate=2e-3", "adapt_steps=160"])
 WORK = Path("runs")
 
 # %% [markdown]
 # ## Import
 #
-# Any format and rate that libsndfile or FFmpeg reads; lines that are no good are set aside with the reason. From a
-# shell: `mdasr import manifest MANIFEST --where split=train --corpus own --out own-train`. Lhotse, Kaldi, NeMo, Common
-# Voice and Hugging Face data sets are read as they are (docs/corpora.md). The players have the first three seconds.
+# Recordings may have any format and sample rate that libsndfile or FFmpeg reads. Bad lines are set aside, each with the
+# reason. From a shell: `mdasr import manifest MANIFEST --where split=train --corpus own --out own-train`. There are
+# also importers for Lhotse, Kaldi, NeMo, Common Voice and Hugging Face data sets (docs/corpora.md). The players below
+# play the first three seconds.
 
 # %%
 if not MANIFEST:
@@ -95,8 +118,9 @@ Audio(own[0].samples[: 3 * RATE_HZ], rate=RATE_HZ)
 # %% [markdown]
 # ## A model to start from
 #
-# Whoever has one names it above. Here one is trained on two other domains, from transcripts alone: aligned from a flat
-# start, with a tree of CDPhones, an n-gram model of the transcripts, and the network. From a shell: `mdasr train`.
+# If you have a model, name it above. Otherwise this cell trains one on two other domains, from speech and transcripts
+# alone. It aligns the speech from a flat start, grows a tree of CDPhones, makes an n-gram model of the transcripts, and
+# trains the network. From a shell: `mdasr train`.
 
 # %%
 if not MODEL:
@@ -113,9 +137,9 @@ if not MODEL:
 # %% [markdown]
 # ## How alike do the domains sound?
 #
-# i-vectors trained on all of them together; the nearest domain stands first (eqs. 1 and 2 of §4.2: the lower the
-# silhouette and the higher the similarity, the more alike). Everything is heard at 8 kHz, since otherwise a sample rate
-# would be all that there is to hear. From a shell: `mdasr similarity --narrowband`.
+# i-vectors are trained on all the domains together. The most similar domain stands first: it has a low silhouette and a
+# high similarity (eqs. 1 and 2 of §4.2). All speech is reduced to 8 kHz, because a different sample rate would hide all
+# other differences. From a shell: `mdasr similarity --narrowband`.
 
 # %%
 corpora = by_domain([*map(Corpus, KNOWN), own])
@@ -127,12 +151,12 @@ draw_domains(WORK / "domains.png", {name: cluster.points for name, cluster in cl
 Image(WORK / "domains.png")
 
 # %% [markdown]
-# ## What would how much of it buy?
+# ## How much does more speech help?
 #
-# The model is adapted to shares of your training speech, and others are trained on those alone, from scratch; all are
-# tested on your test speech, and on that of a domain known before. A start that was trained for minutes, as here,
-# helps with the least speech alone; `docs/results.md` has one that is worth more. What has been trained stays.
-# From a shell: `mdasr adapt MODEL own-train --test own-test --report --out adapted`.
+# The model is adapted to shares of your training speech. Other models are trained from scratch on the same shares. All
+# are tested on your test speech and on a domain that the model knew before. A start model that was trained for minutes,
+# as here, helps only with the smallest share; `docs/results.md` has a better one. Models that are trained are kept for
+# later runs. From a shell: `mdasr adapt MODEL own-train --test own-test --report --out adapted`.
 
 # %%
 tests = [own_test, *([Corpus(KNOWN_TEST)] if KNOWN_TEST else [])]
@@ -147,8 +171,8 @@ Image(WORK / "curve.png")
 # %% [markdown]
 # ## Transcribe
 #
-# A recording of any length, before and after adaptation, and with times as subtitles. From a shell:
-# `mdasr transcribe runs/adapted/adapted-1.000 recording.wav --format srt`.
+# A recording may have any length. This one is transcribed before and after adaptation, and once with times as
+# subtitles. From a shell: `mdasr transcribe runs/adapted/adapted-1.000 recording.wav --format srt`.
 
 # %%
 recording = next(line for line in lines if line["split"] == "test")

@@ -11,25 +11,47 @@
 #     name: python3
 # ---
 
+# %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
+# In Colab, choose *Upload* and this file.
+#
+# # From an utterance to features
+#
+# This notebook sends one utterance through every box of the paper's Fig. 1: room and noise (§3.1), bandwidth (§3.2),
+# codec (§3.3) and features (§3.4). All random choices are written in a *recipe*, one line of JSON. The same recipe
+# gives the same samples again. The output has as many samples as the input and stays aligned with it, so labels stay
+# right.
+#
+# The players scale every sound to the same peak, so you cannot compare levels by ear.
+
 # %%
-# Where mdasr is not installed, as on Colab, this installs it from a checkout: there is no release on PyPI. Upload the
-# folder there, or clone it, and name it here. In a checkout after `make env` there is nothing to do.
+# If mdasr is not installed, as on Colab, this cell clones REPOSITORY and installs it with pinned versions, and with
+# CUDA if there is a GPU. That takes about two minutes. If mdasr is installed, the cell does nothing.
+# If Colab asks you to restart the session afterwards, restart it and run all cells again.
 import importlib.util
+import os
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+
+REPOSITORY = os.environ.get("MDASR_REPOSITORY", "")  # the Git address of mdasr, or the path of a checkout
 
 if importlib.util.find_spec("mdasr") is None:
-    checkout = ".."
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[codecs,synth]"], check=True)
-
-# %% [markdown]
-# # What happens to an utterance
-#
-# One utterance through every box of the paper's Fig. 1: room and noise (§3.1), bandwidth (§3.2), codec (§3.3), features
-# (§3.4). All randomness lies in a *recipe*, one line of JSON; whoever replays it gets the same samples. The output has
-# as many samples as the input and stays aligned with it, so labels stay right.
-#
-# Players scale what they play to the same peak, so that levels cannot be compared by ear.
+    if not REPOSITORY:
+        raise RuntimeError("mdasr is not installed: set REPOSITORY in this cell to its Git address, and run it again")
+    checkout = Path("mdasr-checkout")
+    if not checkout.exists():
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", REPOSITORY, str(checkout)], check=True)
+    pins = (checkout / "constraints.txt").read_text()
+    if importlib.util.find_spec("jax"):  # pip keeps a jax that is installed already, unless it is too old
+        pins = re.sub(r"(?m)^jax(lib)?==.*\n", "", pins)
+    (checkout / "pins.txt").write_text(pins)
+    package = ".[codecs,synth,cuda]" if shutil.which("nvidia-smi") else ".[codecs,synth]"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-c", "pins.txt", package]
+    subprocess.run(install, cwd=checkout, check=True)
+    importlib.invalidate_caches()
 
 # %%
 from pathlib import Path
@@ -45,7 +67,7 @@ from mdasr.perturb import TRAINING_CODECS, Codec, Policy, Recipe, draw, draw_roo
 from mdasr.perturb.noises import make_noises
 from mdasr.synth import embedded
 
-RECORDING = ""  # a file of your own, a few seconds long; without one, an utterance of the embedded corpus
+RECORDING = ""  # a file of your own, a few seconds long; without one, the embedded corpus gives an utterance
 WORK = Path("runs")
 WORK.mkdir(exist_ok=True)
 
@@ -62,8 +84,8 @@ Audio(wave, rate=RATE_HZ)
 # %% [markdown]
 # ## Room and noise (§3.1)
 #
-# Room `i` of a collection is a pure function of `i`: three million of them cost no storage. This one is among the worse
-# that §3.1 allows: reverberant, and no more than 10 dB above its noises.
+# Room `i` of a collection is a pure function of `i`, so three million rooms need no storage. This room is one of the
+# worse that §3.1 allows: it is reverberant, and the speech is at most 10 dB above the noises.
 
 # %%
 noises = make_noises("train")
@@ -80,7 +102,7 @@ Image(WORK / "response.png")
 # %% [markdown]
 # ## Bandwidth (§3.2)
 #
-# Down to 8 kHz and up again, which leaves nothing above 4 kHz.
+# The speech is resampled to 8 kHz and back, which removes everything above 4 kHz.
 
 # %%
 narrow = Recipe(narrowband=True)
@@ -89,7 +111,7 @@ Audio(perturb(wave, narrow, noises), rate=RATE_HZ)
 # %% [markdown]
 # ## Codec (§3.3)
 #
-# Encoded and decoded again, with the codec's delay taken out. Training draws from seven conditions:
+# The speech is encoded and decoded again, and the codec's delay is removed. Training draws from seven conditions:
 
 # %%
 print(*TRAINING_CODECS, sep=", ")
@@ -97,7 +119,7 @@ coded = Recipe(codec=Codec("mp3", 23))
 Audio(perturb(wave, coded, noises), rate=RATE_HZ)
 
 # %% [markdown]
-# ## One after the other
+# ## All together
 
 # %%
 everything = Recipe(room=room, narrowband=True, codec=Codec("mp3", 23))
@@ -106,8 +128,8 @@ Audio(perturb(wave, everything, noises), rate=RATE_HZ)
 # %% [markdown]
 # ## Features (§3.4)
 #
-# What the network gets: 128 log-mel bands every 10 ms, four frames stacked, every third stack kept. The pictures show
-# these bands, 60 dB down from the loudest.
+# The network gets 128 log-mel bands every 10 ms. Four frames are stacked, and every third stack is kept. The pictures
+# show these bands, down to 60 dB below the loudest.
 
 # %%
 frames = log_mel(perturb(wave, everything, noises))
@@ -130,8 +152,8 @@ Image(WORK / "boxes.png")
 # %% [markdown]
 # ## In training
 #
-# A policy says what may happen to the utterances of a domain, and how often. The recipe of a visit is a function of
-# (seed, utterance, visit): the number of workers or devices does not enter it, and no two visits sound alike.
+# A policy says what may happen to the utterances of a domain, and how often. The recipe of a visit depends on the seed,
+# the utterance and the number of the visit. It does not depend on workers or devices. Each visit sounds different.
 
 # %%
 policy = Policy(noise_probability=0.8, noises=tuple(sorted(noises)), codecs=TRAINING_CODECS)
@@ -151,7 +173,7 @@ draw_perturbations(WORK / "visits.png", heard, columns=2)
 Image(WORK / "visits.png")
 
 # %% [markdown]
-# A recipe read back from its line of JSON gives the same samples, bit for bit:
+# A recipe that is read from its line of JSON gives the same samples, bit for bit:
 
 # %%
 replayed = perturb(wave, Recipe.from_json(visits[0].to_json()), noises)

@@ -11,27 +11,48 @@
 #     name: python3
 # ---
 
-# %%
-# Where mdasr is not installed, as on Colab, this installs it from a checkout: there is no release on PyPI. Upload the
-# folder there, or clone it, and name it here. In a checkout after `make env` there is nothing to do.
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("mdasr") is None:
-    checkout = ".."
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", f"{checkout}[codecs,synth]"], check=True)
-
 # %% [markdown]
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/)
+# In Colab, choose *Upload* and this file.
+#
 # # Table 3: train and read it
 #
-# The paper's Table 3 (§4.3.1) asks what simulated rooms and noise in training cost on clean speech, and what they bring
-# in noise. Here its two models are trained on the embedded synthetic corpus. From a shell the same is
+# The paper's Table 3 (§4.3.1) compares a model trained with simulated rooms and noise with one trained without them, on
+# clean and on noisy speech. This notebook trains both models on the embedded synthetic corpus. The same from a shell is
 # `python -m experiments table3 --scale mini --workdir runs`, with `--set NAME=VALUE` for each of the settings below.
 #
-# **The settings below are small**, so that this takes minutes: the networks see their data three times instead of
-# eight, and the test sets are an eighth as long. Word error rates are bad, intervals are wide, and verdicts may come
-# out otherwise than with `SETTINGS = []`, which makes the table of `make demo`.
+# **The settings below are small**, so that this takes minutes. The networks see their data three times instead of
+# eight, and the test sets are an eighth as long. The word error rates are therefore bad and the intervals are wide.
+# Verdicts may differ from those of `SETTINGS = []`, which makes the table of `make demo`.
+
+# %%
+# If mdasr is not installed, as on Colab, this cell clones REPOSITORY and installs it with pinned versions, and with
+# CUDA if there is a GPU. That takes about two minutes. If mdasr is installed, the cell does nothing.
+# If Colab asks you to restart the session afterwards, restart it and run all cells again.
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = os.environ.get("MDASR_REPOSITORY", "")  # the Git address of mdasr, or the path of a checkout
+
+if importlib.util.find_spec("mdasr") is None:
+    if not REPOSITORY:
+        raise RuntimeError("mdasr is not installed: set REPOSITORY in this cell to its Git address, and run it again")
+    checkout = Path("mdasr-checkout")
+    if not checkout.exists():
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", REPOSITORY, str(checkout)], check=True)
+    pins = (checkout / "constraints.txt").read_text()
+    if importlib.util.find_spec("jax"):  # pip keeps a jax that is installed already, unless it is too old
+        pins = re.sub(r"(?m)^jax(lib)?==.*\n", "", pins)
+    (checkout / "pins.txt").write_text(pins)
+    package = ".[codecs,synth,cuda]" if shutil.which("nvidia-smi") else ".[codecs,synth]"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "-c", "pins.txt", package]
+    subprocess.run(install, cwd=checkout, check=True)
+    importlib.invalidate_caches()
 
 # %%
 from io import BytesIO
@@ -53,9 +74,9 @@ SETTINGS = ["epochs=3", "min_steps=100", "lm_sentences=5000", "test_words=600", 
 laboratory = Laboratory(Path("runs"), override(MINI, SETTINGS))
 
 # %% [markdown]
-# ## What is compared
+# ## Models and test sets
 #
-# Columns are models, rows are test sets: a domain, and the condition in which its test utterances are heard.
+# Each column is a model. Each row is a test set: a domain, and the condition in which its test utterances are heard.
 
 # %%
 for name, model in TABLE.columns.items():
@@ -67,7 +88,7 @@ for name, test_set in TABLE.rows.items():
 # %% [markdown]
 # ## The data
 #
-# Made once, and found again by every later run. The training corpora have their full size whatever the settings are.
+# The corpora are made once, and later runs use them again. The training corpora always have their full size.
 
 # %%
 laboratory.gather(TABLE.pairs().values())
@@ -78,8 +99,8 @@ for domain in TABLE.columns["w/ Noise"].domains:
 # %% [markdown]
 # ## Train, distort, recognise
 #
-# Lexicon, tree, language model and graph; the two networks; the five test sets, each distorted once for both models.
-# Interrupted at any moment, this cell goes on where it was.
+# This cell makes lexicon, tree, language model and graph. It trains the two networks, and distorts each of the five
+# test sets once for both. If you interrupt it at any moment and run it again, it continues where it was.
 
 # %%
 results = laboratory.results([TABLE])
@@ -96,8 +117,8 @@ SVG(picture.getvalue())
 # %% [markdown]
 # ## The table
 #
-# Each cell is a word error rate in percent with its 95% interval over speakers, beside the paper's. The speech is
-# synthetic, so the numbers cannot be compared with the paper's; the pattern can.
+# Each cell is a word error rate in percent with its 95% interval over speakers, beside the paper's. The speech here is
+# synthetic, so do not compare the numbers with the paper's. Compare the pattern.
 
 # %%
 table = table_json(TABLE, [results])
@@ -110,8 +131,8 @@ SVG(picture.getvalue())
 # %% [markdown]
 # ## The paper's claims
 #
-# A claim holds if the paired 95% interval of the difference says so, and is undecided where the test sets are too small
-# to tell (docs/experiments.md).
+# The paired 95% interval of the difference decides whether a claim holds or fails. A claim is undecided if the test
+# sets are too small to tell (docs/experiments.md).
 
 # %%
 for claim in judged([laboratory]):
@@ -120,8 +141,8 @@ for claim in judged([laboratory]):
 # %% [markdown]
 # ## Behind a cell
 #
-# The utterance of "Voicesearch + Noise" of at most 3 s to which training with noise made the greatest difference, as
-# the models hear it, and their words:
+# This is one utterance of "Voicesearch + Noise", of at most 3 s, as the models hear it. It is the one that training
+# with noise improved most. The words of both models stand above the player.
 
 # %%
 test_set = noisy(VOICESEARCH)

@@ -28,9 +28,9 @@ from mdasr.core.rendezvous import host_options
 if TYPE_CHECKING:
     from experiments.laboratory import Laboratory
 
-# Worker processes import this module again: what needs jax is imported inside the functions that need it.
+# Worker processes import this module again. Modules that need jax are therefore imported inside functions.
 
-SIMILARITY = "table2"  # of domains, not of words: no model, and no test set
+SIMILARITY = "table2"  # it compares domains, and has neither models nor test sets
 TABLES: dict[str, tuple[Table, ...]] = {
     SIMILARITY: (),
     "table3": (table3_noise.TABLE,),
@@ -40,12 +40,12 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "table7": (table7_adaptation.TABLE, table7_adaptation.COST),
 }
 OPEN, WHY, MATRIX = "open", "why", "matrix"
-# What the paper has no table of: not part of all.
+# Tables that are not in the paper; they are not part of "all".
 BEYOND: dict[str, tuple[Table, ...]] = {OPEN: open_problems.TABLES, WHY: why.TABLES}
 
 
 def run_tables(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None:
-    """Make tables, each laboratory with a seed of its own; print them beside the paper's, with the verdicts."""
+    """Make tables and print them beside the paper's, with the verdicts; each laboratory has a seed of its own."""
     from experiments.laboratory import train_models
     from experiments.outcome import judged, why_not_similar, write_similarity, write_tables
     from mdasr.core import hosts
@@ -54,7 +54,7 @@ def run_tables(names: Sequence[str], laboratories: Sequence[Laboratory]) -> None
     if WHY in names:
         why.check(first)
     claims: list[dict[str, str]] = []
-    if SIMILARITY in names and hosts.primary():  # which needs no model, so that what it lacks is known at once
+    if SIMILARITY in names and hosts.primary():  # first, because it needs no model: an error comes at once
         text, claims = write_similarity(first)
         print(f"\n{text}")
     tables = {name: (TABLES | BEYOND)[name] for name in names}
@@ -91,12 +91,12 @@ def conclude(claims: list[dict[str, str]], laboratory: Laboratory) -> None:
 
 
 def overview(laboratory: Laboratory) -> None:
-    """Print what there is to run, what each needs, and what is done."""
+    """Print all tables, the models that each needs, and which are done."""
     from experiments.laboratory import trained_in
 
     for name, tables in TABLES.items():
         done = (laboratory.results_folder / f"{name}.json").exists()
-        title = tables[0].title if tables else "how alike the domains sound"
+        title = tables[0].title if tables else "how similar the domains sound"
         print(f"{name}  {'done' if done else 'to do'}  Table {name[-1]}: {title}")
         for model, trained in trained_in(laboratory, tables).items():
             share = f", {model.share:.1%} of it" if model.share < 1 else ""
@@ -119,28 +119,28 @@ def make_embedded_corpus(laboratory: Laboratory) -> None:
     from mdasr.synth import domains
 
     corpora = {name: laboratory.corpus(name, "train") for name in domains.DOMAINS}
-    print(f"Table 1. Training data of the embedded corpus (hours of the paper to the power {domains.EXPONENT})\n")
+    print(f"Table 1. Training data of the embedded corpus (the paper's hours to the power of {domains.EXPONENT})\n")
     rows = [["Domain", "minutes", "%", "paper's hours", "paper's %"]]
     for row in domains.table1(list(corpora.values())):
         numbers = (row.minutes, row.percent, row.paper_hours, row.paper_percent)
         rows.append([row.name, *(f"{x:.0f}" if x is not None else "" for x in numbers)])
     print(aligned(rows))
     held_out = corpora["Telephony"].info["hours"] * 60
-    print(f"\nTelephony is held out: a pool of {held_out:.0f} minutes to adapt with.")
+    print(f"\nTelephony is held out: there are {held_out:.0f} minutes for adaptation.")
     print("\nFig. 2. Sub-domains of YouTube\n")
     shares = [[row.name, f"{row.minutes:.1f}", f"{row.percent:.0f}"] for row in domains.figure2(corpora["YouTube"])]
     print(aligned([["Sub-domain", "minutes", "%"], *shares]))
 
 
 def choose_leaves(laboratory: Laboratory) -> None:
-    """Choose the number of CDPhones on the development sets, and print what it brings on the test sets."""
+    """Choose the number of CDPhones on the development sets, and print its WERs on the test sets."""
     from experiments.leaf_counts import study
 
     print(study(laboratory))
 
 
 def make_page(laboratory: Laboratory) -> None:
-    """Write one page of whatever results there are, and print where it is."""
+    """Write the page of all results so far, and print its path."""
     from experiments.report_contents import write_report
 
     made = [name for name in (*BEYOND, MATRIX) if (laboratory.results_folder / f"{name}.json").exists()]
@@ -153,18 +153,18 @@ def make_page(laboratory: Laboratory) -> None:
 
 
 def run_matrix(laboratory: Laboratory) -> None:
-    """Put the paper's questions to the corpora of a map: models by conditions, and adaptation to the last domain."""
+    """Make the matrix over the corpora of a map: models by conditions, and adaptation to the last domain."""
     from experiments.matrix import Matrix
     from experiments.outcome import judged, write_tables
     from mdasr.core import hosts
 
-    asked = Matrix(laboratory.collection.domains())
-    runs = [laboratory.results(asked.tables())]
+    matrix = Matrix(laboratory.collection.domains())
+    runs = [laboratory.results(matrix.tables())]
     if not hosts.primary():
         return
-    for text in write_tables(MATRIX, asked.tables(), runs, [laboratory]):
+    for text in write_tables(MATRIX, matrix.tables(), runs, [laboratory]):
         print(f"\n{text}")
-    conclude(judged([laboratory], asked.claims()), laboratory)
+    conclude(judged([laboratory], matrix.claims()), laboratory)
 
 
 OTHERS = {"corpus": make_embedded_corpus, "phones": choose_leaves, MATRIX: run_matrix, "report": make_page}
@@ -173,24 +173,27 @@ OTHERS = {"corpus": make_embedded_corpus, "phones": choose_leaves, MATRIX: run_m
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m experiments", description=__doc__, allow_abbrev=False)
     top.add_argument(
-        "tables", nargs="*", metavar="TABLE", help=f"{', '.join((*TABLES, 'all', *BEYOND, *OTHERS))}; none lists them"
+        "tables",
+        nargs="*",
+        metavar="TABLE",
+        help=f"one or more of {', '.join((*TABLES, 'all', *BEYOND, *OTHERS))}; without any, list them",
     )
     top.add_argument("--scale", default="mini", metavar="NAME", help="mini (the default), small, base or paper")
-    top.add_argument("--workdir", type=Path, default=Path("runs"))
-    top.add_argument("--corpora", type=Path, metavar="TOML", help="a map of other corpora than the embedded one")
-    top.add_argument("--seed", type=int, default=0)
-    top.add_argument("--seeds", type=int, default=1, metavar="N", help="train with so many seeds, from --seed on")
-    top.add_argument("--workers", type=int, metavar="N", help="processes; without it, one for each core")
-    top.add_argument("--dev", action="store_true", help="on the development sets in the test sets' place")
+    top.add_argument("--workdir", type=Path, default=Path("runs"), help="folder for corpora, models and results (runs)")
+    top.add_argument("--corpora", type=Path, metavar="TOML", help="use the corpora of this map, not the embedded one")
+    top.add_argument("--seed", type=int, default=0, help="the first seed of training (0)")
+    top.add_argument("--seeds", type=int, default=1, metavar="N", help="train with N seeds, starting at --seed")
+    top.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one for each core)")
+    top.add_argument("--dev", action="store_true", help="evaluate on the development sets instead of the test sets")
     top.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
     host_options(top)
-    elsewhere = top.add_argument_group("on a cluster", "show what would run the same command there")
-    elsewhere.add_argument("--launch", choices=KINDS)
-    elsewhere.add_argument("--nodes", type=int, default=1, metavar="N")
+    elsewhere = top.add_argument_group("on a cluster", "print a script that runs the same command there")
+    elsewhere.add_argument("--launch", choices=KINDS, help="the kind of cluster")
+    elsewhere.add_argument("--nodes", type=int, default=1, metavar="N", help="number of hosts (1)")
     elsewhere.add_argument(
-        "--set-up", action="append", default=[], metavar="NAME=VALUE", help="what the cluster is like"
+        "--set-up", action="append", default=[], metavar="NAME=VALUE", help="a property of the cluster or the job"
     )
-    elsewhere.add_argument("--go", action="store_true", help="and run it")
+    elsewhere.add_argument("--go", action="store_true", help="run the script, too")
     return top
 
 

@@ -1,4 +1,4 @@
-"""Charts of results, as SVG for the page of results: narrow enough for a phone, the same bytes for the same data."""
+"""Charts of results in SVG for the page of results: narrow enough for a phone, the same bytes for the same data."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from mdasr.acoustic.training_log import Curve
 
 matplotlib.use("Agg")
-# Okabe and Ito (2008): told apart by the colour-blind, too.
+# Okabe and Ito (2008): colour-blind readers can tell these colours apart.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-MOST_COLUMNS = len(_COLOURS)  # that a picture of a table can tell apart
+MOST_COLUMNS = len(_COLOURS)  # a picture of a table has one colour for each column
 
 
 class Point(NamedTuple):
-    """The word error rate (in %, with its interval) that an amount of audio gives; 0 is before any."""
+    """The word error rate (in %, with its 95% interval) after training on an amount of audio; 0 is no audio."""
 
     amount: float
     wer: float
@@ -27,7 +27,7 @@ class Point(NamedTuple):
 
 
 class Adaptation(NamedTuple):
-    """Word error rates on a new domain by what training started from; `scratch` is training without a start."""
+    """Word error rates on a new domain, by the name of the start model; `scratch` is training from scratch."""
 
     unit: str
     starts: Mapping[str, Sequence[Point]]
@@ -35,7 +35,7 @@ class Adaptation(NamedTuple):
 
 
 class Course(NamedTuple):
-    """How a training went, and after how many steps its parameters were kept."""
+    """The curves of a training, and the step whose parameters were kept."""
 
     loss: Curve
     frame_accuracy: Curve
@@ -43,14 +43,15 @@ class Course(NamedTuple):
 
 
 def _narrow(points: float) -> AbstractContextManager[None]:
-    """Settings of pictures 5 inches wide, which can be read on a phone; the same bytes for the same data."""
+    """Return matplotlib settings for pictures 5 inches wide, which can be read on a phone."""
     return matplotlib.rc_context({"font.size": points, "svg.hashsalt": "mdasr", "text.parse_math": False})
 
 
 def draw_errors(file: BytesIO, cells: Sequence[Mapping[str, Any]]) -> None:
-    """Write word error rates as bars with their 95% intervals: a group a row, a colour a column, all as SVG.
+    """Write a bar chart of word error rates (%) with 95% intervals, as SVG.
 
-    `cells` are those of a table's JSON; diamonds are the paper's.
+    `cells` come from a table's JSON. Each row is a group of bars, and each column a colour. Diamonds mark the paper's
+    numbers.
     """
     rows, columns = ([*dict.fromkeys(cell[name] for cell in cells)] for name in ("row", "column"))
     thick = 0.8 / len(columns)
@@ -77,7 +78,7 @@ def draw_errors(file: BytesIO, cells: Sequence[Mapping[str, Any]]) -> None:
 
 
 def draw_starts(file: BytesIO, panels: Mapping[str, Adaptation]) -> None:
-    """Write word error rates against the amount of in-domain audio (logarithmic), a curve a start, as SVG."""
+    """Write word error rates (%) against the amount of in-domain audio (log scale), one curve per start, as SVG."""
     with _narrow(8.0):
         figure = Figure(figsize=(5, 2.7 * len(panels)), layout="constrained")
         for axes, (title, panel) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items()):
@@ -105,7 +106,7 @@ def draw_starts(file: BytesIO, panels: Mapping[str, Adaptation]) -> None:
 
 
 def draw_training(file: BytesIO, courses: Mapping[str, Sequence[Course]]) -> None:
-    """Write each model's loss and share of right frames over its steps, a panel a model, a line a seed, as SVG.
+    """Write loss and share of correct frames against steps, one panel per model and one line per seed, as SVG.
 
     A dotted line is the step whose parameters early stopping kept.
     """
@@ -126,5 +127,5 @@ def draw_training(file: BytesIO, courses: Mapping[str, Sequence[Course]]) -> Non
         for axes in panels[len(courses) :]:
             axes.set_axis_off()
         figure.supxlabel("steps")
-        figure.suptitle("loss (left, blue) and share of right frames (right, orange)", fontsize=8)
+        figure.suptitle("loss (left, blue) and share of correct frames (right, orange)", fontsize=8)
         figure.savefig(file, format="svg", metadata={"Date": None})

@@ -1,9 +1,9 @@
-"""The paper's claims as comparisons of two WERs each, with verdicts holds, fails or undecided.
+"""The paper's claims as comparisons of two WERs, each with the verdict "holds", "fails" or "undecided".
 
-"Better" means that the paired 95% interval of the difference, over speakers (and over trainings where there are
-several seeds), lies below zero; "about equal" that it lies within ±15% of the WER it is compared with; "far better"
-that it lies below minus a half of it. A claim holds if all its statements hold, and fails if any fails. What is
-undecided comes with how much more data would decide it.
+Each comparison looks at the paired 95% interval of the difference. The interval is over speakers, and over trainings
+too if there are several seeds. "Better" means that it lies below zero. "About equal" means that it lies within ±15% of
+the first WER. "Far better" means that it lies below minus half of the first WER. A claim holds if all its statements
+hold, and fails if one fails. For an undecided statement the text says how much more data would decide it.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ from mdasr.score.wer import Errors, Scored, grouped, paired_interval, paired_rat
 Verdict = Literal["holds", "fails", "undecided"]
 Pair = tuple[Model, TestSet]
 Runs = Sequence[Mapping[Pair, Sequence[Scored]]]
-"""What each training run (seed) made of every model on every test set."""
+"""The recognised words of every model on every test set, one mapping for each training run (seed)."""
 
 EQUAL_WITHIN = 0.15
-MOST_TIMES = 30  # the data: what would take more to decide is as good as on the line
+MOST_TIMES = 30  # a difference that needs more than 30 times the data counts as one that cannot be decided
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """WERs a and b on the same utterances, and the 95% interval of b - a in points."""
+    """WERs a and b (%) on the same utterances, and the 95% interval of b - a in points."""
 
     name: str
     a: float
@@ -80,7 +80,7 @@ class Comparison:
         return self._below(EQUAL_WITHIN * self.a)
 
     def not_worse(self) -> Verdict:
-        """No difference for the worse is seen, and none beyond what is about equal can be."""
+        """It fails if b is worse; it holds if b is better or about equal."""
         return "fails" if self.low > 0 else self.better_or_equal()
 
     def _below(self, limit: float) -> Verdict:
@@ -95,7 +95,7 @@ Relation = Callable[[Comparison], Verdict]
 
 
 def compare(runs: Runs, a: Pair, b: Pair) -> Comparison:
-    """Compare two models on a test set, or one in two conditions: always the same utterances."""
+    """Compare two models on one test set, or one model in two conditions, on the same utterances."""
     wer_a, wer_b = (sum((s.errors for run in runs for s in run[pair]), Errors()).wer for pair in (a, b))
     low, high = _interval(runs, a, b)
     if a[1] == b[1]:
@@ -109,16 +109,17 @@ def _interval(runs: Runs, a: Pair, b: Pair) -> tuple[float, float]:
 
 
 def _side_by_side(runs: Runs, a: Pair, b: Pair) -> tuple[list[Errors], list[Errors], list[str], list[int]]:
-    """Both pairs' errors in each utterance, with its speaker and the training's number."""
+    """Return both pairs' errors in each utterance, the utterance's speaker, and the number of the training."""
     first, second = ([s for run in runs for s in run[pair]] for pair in (a, b))
     seeds = [seed for seed, run in enumerate(runs) for _ in run[a]]
     return [s.errors for s in first], [s.errors for s in second], grouped(first)[1], seeds
 
 
 def to_decide(found: Comparison, relation: Relation) -> tuple[int, Verdict] | None:
-    """How many times the speakers and trainings would decide a relation, and how, did the difference stay as it is.
+    """Return how many times the speakers and trainings would decide a relation, and the verdict that they would give.
 
-    Intervals shrink with the root of the data. None where that would take more than `MOST_TIMES`.
+    It assumes that the difference stays as it is, and that the interval shrinks with the square root of the data. It
+    returns None if more than `MOST_TIMES` would be needed.
     """
     middle = found.b - found.a
     for times in range(1, MOST_TIMES + 1):
@@ -129,19 +130,19 @@ def to_decide(found: Comparison, relation: Relation) -> tuple[int, Verdict] | No
 
 
 def due_to_trainings(runs: Runs, a: Pair, b: Pair) -> float:
-    """The share of the difference's variance that is other trainings', the rest being other speakers'."""
+    """Return the share of the difference's variance that comes from trainings; the rest comes from speakers."""
     over_speakers, over_trainings = paired_variances(*_side_by_side(runs, a, b))
     return over_trainings / max(over_speakers + over_trainings, 1e-12)
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """A claim over several cells holds if all hold, fails if any fails, and is undecided otherwise."""
+    """Join verdicts: "holds" if all hold, "fails" if one fails, and "undecided" otherwise."""
     verdicts = list(verdicts)
     return "fails" if "fails" in verdicts else "undecided" if "undecided" in verdicts else "holds"
 
 
 class Judgement(NamedTuple):
-    """A verdict, the numbers that it is by, and, where it is not that something holds, what keeps it from that."""
+    """A verdict, the numbers behind it, and, unless it is "holds", the reason."""
 
     verdict: Verdict
     evidence: str
@@ -156,7 +157,7 @@ class Statement(Protocol):
 
 @dataclass(frozen=True)
 class That:
-    """That b relates to a as `relation` says."""
+    """The statement that b is `relation` (such as better) than a."""
 
     relation: Relation
     a: Pair
@@ -175,17 +176,25 @@ class That:
 
     def _undecided(self, runs: Runs, found: Comparison, wanted: str) -> str:
         decided = to_decide(found, self.relation)
-        more = f"{decided[0] if decided else MOST_TIMES} times the speakers and trainings"
-        shown = {"holds": "show that", "fails": "refute that"}[decided[1]] if decided else "not decide whether"
+        more = str(decided[0]) if decided else f"not even {MOST_TIMES}"
+        shown = (
+            {"holds": "show that it is", "fails": "show that it is not"}[decided[1]] if decided else "decide if it is"
+        )
         share = ""
         if len(runs) > 1:
             share = f" ({due_to_trainings(runs, self.a, self.b):.0%} of its variance is between trainings)"
-        return f"{found}: if it stayed so{share}, {more} would {shown} it is {wanted}"
+        return (
+            f"{found}: if the difference stayed the same{share}, {more} times the speakers and trainings would "
+            f"{shown} {wanted}"
+        )
 
 
 @dataclass(frozen=True)
 class Narrows:
-    """That the gap between two models on a test set, relative to the first, is smaller `late` than `early`."""
+    """The statement that the relative gap between two models on a test set is smaller `late` than `early`.
+
+    The gap is relative to the first model of the pair.
+    """
 
     early: tuple[Model, Model]
     late: tuple[Model, Model]
@@ -202,17 +211,17 @@ class Narrows:
         try:
             low, high = paired_ratio_interval(errors, grouped(first)[1], np.random.default_rng(0), runs=seeds)
         except ValueError as error:
-            return Judgement("undecided", said := f"no gap can be told: {error}", said)
+            return Judgement("undecided", text := f"the gap cannot be computed: {error}", text)
         gaps = totals[1] / totals[0] - 1, totals[3] / totals[2] - 1
         verdict: Verdict = "holds" if high < 0 else "fails" if low > 0 else "undecided"
-        said = f"{self.early[1].name}'s gap of {gaps[0]:.0%} becomes {gaps[1]:.0%}"
-        said += f", change in [{100 * low:+.0f}, {100 * high:+.0f}] points"
-        return Judgement(verdict, f"{said} (narrows: {verdict})", "" if verdict == "holds" else said)
+        text = f"{self.early[1].name}'s gap of {gaps[0]:.0%} becomes {gaps[1]:.0%}"
+        text += f", change in [{100 * low:+.0f}, {100 * high:+.0f}] points"
+        return Judgement(verdict, f"{text} (narrows: {verdict})", "" if verdict == "holds" else text)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, as statements that must all hold."""
+    """A claim of the paper, as statements that must all hold."""
 
     id: str
     table: int
@@ -220,25 +229,25 @@ class Claim:
     statements: tuple[Statement, ...]
 
     def verdict(self, runs: Runs) -> dict[str, str]:
-        """The verdict with its evidence, as claims.json has it; KeyError where a model was not evaluated."""
-        found = [statement.judge(runs) for statement in self.statements]
-        verdict = all_of(each.verdict for each in found)
+        """Return the verdict with its evidence in the form of claims.json; KeyError if a model was not evaluated."""
+        judgements = [statement.judge(runs) for statement in self.statements]
+        verdict = all_of(judgement.verdict for judgement in judgements)
         return {
             "id": self.id,
             "claim": self.text,
             "verdict": verdict,
-            "evidence": "; ".join(each.evidence for each in found),
-            "why": "; ".join(each.why for each in found if each.verdict == verdict != "holds"),
+            "evidence": "; ".join(judgement.evidence for judgement in judgements),
+            "why": "; ".join(judgement.why for judgement in judgements if judgement.verdict == verdict != "holds"),
         }
 
 
 def models_on(relation: Relation, a: Model, b: Model, *test_sets: TestSet) -> tuple[That, ...]:
-    """On each test set, `b` relates to `a` so."""
+    """Return the statements that on each test set `b` is `relation` than `a`."""
     return tuple(That(relation, (a, test_set), (b, test_set)) for test_set in test_sets)
 
 
 def _conditions(relation: Relation, model: Model, a: TestSet, *others: TestSet) -> tuple[That, ...]:
-    """For one model, each other test set relates to `a` so."""
+    """Return the statements that for one model each of `others` is `relation` than the test set `a`."""
     return tuple(That(relation, (model, a), (model, b)) for b in others)
 
 
@@ -267,12 +276,12 @@ CLAIMS = (
     Claim("T4.c", 4, "Codec training makes MP3 23k better", models_on(better, VSD, VSD_CODEC, _MP3_23)),
     Claim("T4.d", 4, "Codec training makes no row of Table 4 worse",
           models_on(not_worse, VSD, VSD_CODEC, VOICESEARCH, _AAC_23, _AAC_64, _MP3_23, _MP3_64, _OPUS, _SBC)),
-    Claim("T5.a", 5, "Each domain-specific model is worse on the domains it has not seen than the model that has",
+    Claim("T5.a", 5, "On domains that it has not seen, each domain-specific model is worse than the model that has",
           (*models_on(worse, VSD, CALL_CENTER, VOICESEARCH, DICTATION, _DICTATION_8K),
            *models_on(worse, VSD, YOUTUBE, VOICESEARCH, DICTATION, _DICTATION_8K),
            *models_on(worse, CALL_CENTER, VSD, CALL_CENTER_8K),
            *models_on(worse, YOUTUBE, VSD, YOUTUBE_TEST), *models_on(worse, YOUTUBE, CALL_CENTER, YOUTUBE_TEST))),
-    Claim("T5.b", 5, "The Call-center model collapses on 16 kHz sets and recovers much of it on Dictation at 8 kHz",
+    Claim("T5.b", 5, "The Call-center model is very bad on 16 kHz sets, and far better on Dictation at 8 kHz",
           (*models_on(far_better, CALL_CENTER, VSD, VOICESEARCH, DICTATION),
            *models_on(far_better, CALL_CENTER, YOUTUBE, YOUTUBE_TEST),
            *_conditions(far_better, CALL_CENTER, DICTATION, _DICTATION_8K))),
@@ -291,8 +300,8 @@ CLAIMS = (
           "training on the noisy sets",
           (*(each for model in (VSD, CALL_CENTER, YOUTUBE) for each in models_on(better, model, MULTI, TELEPHONY_8K)),
            *models_on(better, VSD, MULTI, *_NOISY))),
-    Claim("T6.d", 6, "Noise simulation makes the noisy sets better, clean Voicesearch, Dictation and Call-center "
-          "worse, and does not reach the domain-specific noise model on the noisy ones",
+    Claim("T6.d", 6, "Noise simulation makes the noisy sets better, and clean Voicesearch, Dictation and Call-center "
+          "worse. On the noisy sets it does not reach the domain-specific noise model",
           (*models_on(better, MULTI, MULTI_NOISE, *_NOISY),
            *models_on(worse, MULTI, MULTI_NOISE, VOICESEARCH, DICTATION, CALL_CENTER_8K),
            *models_on(worse, VSD_NOISE, MULTI_NOISE, *_NOISY))),
@@ -320,6 +329,6 @@ CLAIMS = (
           models_on(worse, MULTI, adapted_model(MULTI, "700 hrs"), *_CLEAN)),
     Claim("T7.g", 7, "The multidomain model before adaptation is worse than training on Telephony from scratch",
           models_on(worse, IN_DOMAIN_ONLY, MULTI, TELEPHONY_8K)),
-    Claim("T7.e", 7, "Pooling Telephony into the multidomain training set keeps the other sets' WER",
+    Claim("T7.e", 7, "Adding Telephony to the multidomain training set leaves the other sets about equal",
           models_on(about_equal, MULTI, POOLED, *_CLEAN)),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where an experiment's speech comes from: the embedded corpus, or directories of shards that a map names."""
+"""The sources of an experiment's speech: the embedded corpus, or directories of shards that a map names."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from mdasr.training.word_models import Shared, Wording
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 TREE_DOMAINS = ("Voicesearch", "Dictation", "Other search")  # §3.5: "a subset of the application domains"
-# What the embedded corpus' test sets are drawn from: sentences, speakers, noises and conditions. Another one whenever
-# settings were changed after a look at test results.
+# The seed of the embedded corpus' test sets: sentences, speakers, noises and conditions. Take a new one whenever
+# settings change after a look at test results.
 TEST_SEED = 3
 
 
 class Collection(Protocol):
-    """Corpora by domain and split, the words that all models over them share, and what distorts them.
+    """Corpora by domain and split, the words that all models over them share, and the sounds that distort them.
 
-    `trainable` are the domains that have speech to train on. `made` says, without making it, whether a corpus is there,
-    and `chosen` which of its utterances are the split's, None being all.
+    `trainable` lists the domains that have speech to train on. `made` says whether a corpus exists, without making it.
+    `chosen` gives the indices of the utterances that belong to a split, or None for all.
     """
 
     def domains(self) -> tuple[str, ...]: ...
@@ -54,7 +54,7 @@ class Collection(Protocol):
 
 @dataclass(frozen=True)
 class Embedded:
-    """Seven domains of synthetic speech, made on demand under `root`; its alignments are exact."""
+    """Seven domains of synthetic speech with exact alignments, made on demand under `root`."""
 
     root: Path
     scale: Scale
@@ -89,7 +89,7 @@ class Embedded:
         return DomainSpeech(domain, self._named(domain, "train"), self._named(domain, "dev"))
 
     def words(self, scale: Scale) -> Shared:
-        """Lexicon, tree and n-gram model: the same in all experiments (§3.6)."""
+        """Return lexicon, tree and n-gram model, which are the same in all experiments (§3.6)."""
         made, spoken = f"embedded {embedded.VERSION}", tuple(map(self.speech, TREE_DOMAINS))
         corpora = [each.train for each in spoken]
         wording = Wording(
@@ -105,7 +105,7 @@ class Embedded:
 
 
 def pronunciations(corpora: list[Corpus]) -> dict[str, Counter]:
-    """How often each word was said how: as heard in `corpora`, and once as each accent's dictionary has it."""
+    """Count the pronunciations of each word: those heard in `corpora`, and one for each accent's dictionary entry."""
     counts = embedded.dictionary_pronunciations()
     for corpus in corpora:
         for word, seen in embedded.observed_pronunciations(corpus).items():
@@ -114,14 +114,14 @@ def pronunciations(corpora: list[Corpus]) -> dict[str, Counter]:
 
 
 def lm_sentences(scale: Scale) -> Iterator[str]:
-    """Text of every domain's kind for the language model, none of it spoken in a test set."""
+    """Yield sentences of every domain for the language model; no test set contains them."""
     for domain in embedded.DOMAINS:
         yield from embedded.lm_text(domain, scale.lm_sentences // len(embedded.DOMAINS), seed=0)
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """Corpora that a TOML file names for each domain, made by `mdasr import`; aligned from a flat start.
+    """Corpora that a TOML file names for each domain; `mdasr import` made them, and they are aligned from a flat start.
 
         [domains.Voicesearch]
         train = "an4/train"
@@ -135,7 +135,7 @@ class Mapped:
         [responses]         # measured room responses; without them, simulated ones
         test = "rir/test"
 
-    Paths are relative to the file. Domains' names are the paper's, or your own where no table asks for them. Where a
+    Paths are relative to the file. The paper's tables need the paper's domain names; `matrix` takes any names. If a
     domain has no dev, some speakers of its train are held out instead.
     """
 
@@ -144,7 +144,7 @@ class Mapped:
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """The map; ValueError where it is none."""
+        """The content of the map; FileNotFoundError if there is no such file, ValueError if it is not a map."""
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no such map; --corpora takes a TOML file (docs/experiments.md)")
         try:
@@ -169,7 +169,7 @@ class Mapped:
         return tuple(domain for domain, splits in self.content["domains"].items() if "train" in splits)
 
     def directory(self, domain: str, split: Split) -> Path:
-        """Where a domain's split lies; ValueError where the map has none."""
+        """Return the directory of a domain's split; ValueError if the map has none."""
         found = self.content["domains"].get(domain, {}).get(split)
         if found is None:
             raise ValueError(f"{self.path}: [domains.{domain}] has no {split!r}, which this table needs")
@@ -204,12 +204,12 @@ class Mapped:
         }
 
     def speech(self, domain: str) -> DomainSpeech:
-        """A domain's corpora; ValueError where the map has none to train on."""
+        """Return a domain's corpora; ValueError if the map has no training speech for it."""
         self.directory(domain, "train")
         return self._speech[domain]
 
     def words(self, scale: Scale) -> Shared:
-        """Alignment, lexicon, tree and n-gram model over the speech for training of all domains."""
+        """Return alignment, lexicon, tree and n-gram model over the training speech of all domains."""
         return share_words(Training(tuple(self._speech.values()), scale), self.root / "language")
 
     def sounds(self, split: Split) -> SoundSource:

@@ -1,4 +1,4 @@
-"""From tables to their cells: corpora, language, models and test sets are made once and found again afterwards."""
+"""The laboratory fills the cells of tables; it makes corpora, language, models and test sets once and keeps them."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from mdasr.training.plan import room_ranges
 from mdasr.training.scales import SCALES, Scale
 from mdasr.training.word_models import Shared
 
-DEV_SEED = 1_000  # of the rooms and noises that development sets are heard in
+DEV_SEED = 1_000  # seed of the rooms and noises of development sets
 Pair = tuple[Model, TestSet]
 Results = Mapping[Pair, Sequence[Scored]]
 
 
 @dataclass(frozen=True)
 class Laboratory:
-    """One scale's corner of a working directory, where everything that an experiment needs is made on demand.
+    """The folder of one scale in a working directory, where everything that an experiment needs is made on demand.
 
-    On CPUs so many `workers` train and recognise, a core each; an accelerator trains one model at a time, and they make
-    its batches and search.
+    On CPUs, each of the `workers` processes trains or recognises on a core of its own. With an accelerator, one model
+    trains at a time, and the workers make its batches and run the search.
     """
 
     workdir: Path
     scale: Scale
     seed: int = 0
     workers: int = field(default_factory=cores)
-    map: Path | None = None  # of other corpora than the embedded one
+    map: Path | None = None  # TOML file that names other corpora than the embedded one
     split: Split = "test"  # "dev" while settings are still being chosen
 
     @cached_property
@@ -61,7 +61,7 @@ class Laboratory:
 
     @property
     def variant(self) -> str:
-        """What sets results apart from those on test sets with the scale as it stands: "-dev", "-a1b2c3", or both."""
+        """The suffix of results with changed settings or on development sets: "-a1b2c3", "-dev", both, or empty."""
         changed = "" if self.scale == SCALES.get(self.scale.name) else f"-{digest(self.scale)[:6]}"
         return changed + ("" if self.split == "test" else f"-{self.split}")
 
@@ -91,7 +91,7 @@ class Laboratory:
         return self.collection.sounds(self.split)
 
     def training(self, model: Model) -> Training:
-        """All that a model is made of here."""
+        """Return all that a model is made of in this laboratory."""
         parent = None
         if model.parent:
             directory = self.directory(model.parent)
@@ -110,12 +110,12 @@ class Laboratory:
         )
 
     def directory(self, model: Model) -> Path:
-        """Where a model lies, named by all that it is made of."""
+        """Return a model's directory; its name depends on all that the model is made of."""
         label = re.sub(r"[^a-z0-9_]+", "-", model.name.lower()).strip("-")
         return self.root / "models" / f"{label}-{self.training(model).name}"
 
     def has_data_for(self, model: Model, test_set: TestSet | None = None) -> bool:
-        """Whether the collection has the domains of a model, of what it starts from, and of a test set."""
+        """Return whether the collection has the domains of a model, of its ancestors, and of a test set."""
         domains = {domain for each in (model, *ancestors(model)) for domain in each.domains}
         tested = {test_set.domain} if test_set else set()
         return domains <= {*self.collection.trainable()} and tested <= {*self.collection.domains()}
@@ -124,32 +124,32 @@ class Laboratory:
         return self.has_data_for(model) and (self.directory(model) / "model.json").exists()
 
     def known(self, pairs: Iterable[Pair]) -> Results:
-        """What is on disk of pairs, from this run or earlier ones."""
+        """Return the results for `pairs` that are on disk, from this run or earlier ones."""
         made = [(m, t) for m, t in pairs if self.collection.made(t.domain, self.split) and self.trained(m)]
         paths = {pair: self.scored_path(*pair) for pair in made}
         return {pair: read_scored(path) for pair, path in paths.items() if path.exists()}
 
     def recognizer(self, model: Model) -> Recognizer:
-        """A model, trained now or before."""
+        """Return a trained model; it is trained now if it was not before."""
         train_models([(self, model)])
         return Recognizer.read(self.directory(model))
 
     def prepare(self, model: Model) -> None:
-        """Make what several trainings read: the corpora of a model, their alignments, and the language."""
+        """Make the files that several trainings share: a model's corpora, their alignments, and the language."""
         training, alignment_of = self.training(model), self.words.alignment_of
         _ = self.words.language(), training.to_train_on(alignment_of), training.to_tune_on(alignment_of)
 
     def train(self, model: Model, loaders: int) -> None:
-        """Train a model, whose parent is trained, with so many processes that make its batches."""
+        """Train a model with `loaders` processes that make its batches; its parent must be trained already."""
         train_recognizer(self.training(model), self.directory(model), workers=loaders, label=model.name)
 
     def utterances(self, test_set: TestSet) -> list[Utterance]:
-        """What a test set's models are to recognise; of a development set that is held out of training, that alone."""
+        """Return the utterances of a test set; if they are held out of a training corpus, only the held-out ones."""
         corpus, chosen = self.corpus(test_set.domain, self.split), self.collection.chosen(test_set.domain, self.split)
         return [*corpus] if chosen is None else [corpus[i] for i in chosen]
 
     def waves(self, test_set: TestSet) -> list[np.ndarray]:
-        """A test set's recordings in its condition: rooms and noise snippets that training never uses."""
+        """Return a test set's recordings in its condition, with rooms and noise snippets that training never uses."""
         codec = Codec(test_set.codec, test_set.kbps) if test_set.codec else None
         noises, measured = (self._test_sounds.noises, self._test_sounds.responses) if test_set.noise else ({}, {})
         policy = Policy(
@@ -166,7 +166,7 @@ class Laboratory:
         return [telephone(wave) if test_set.telephone else wave for wave in waves]
 
     def scored_path(self, model: Model, test_set: TestSet) -> Path:
-        """Where a model's words for a test set are kept."""
+        """Return the file that keeps a model's words for a test set."""
         made_of: list[object] = [
             test_set,
             self.corpus(test_set.domain, self.split).info["sha256"],
@@ -180,24 +180,24 @@ class Laboratory:
         return self.directory(model) / "scored" / f"{digest(made_of)}.json"
 
     def gather(self, pairs: Iterable[Pair]) -> None:
-        """Make or find all corpora that models and test sets need; ValueError that names every one that is wanting."""
-        self.collection.domains()  # a map that is none is one error, not one for each corpus
+        """Make or open all corpora that models and test sets need; ValueError names every corpus that is missing."""
+        self.collection.domains()  # an invalid map gives one error here, not one for each corpus
         wanted: dict[tuple[str, Split], None] = {}
         for model, test_set in pairs:
             wanted[test_set.domain, self.split] = None
             for each in (model, *ancestors(model)):
                 wanted |= {(domain, split): None for domain in each.domains for split in ("train", "dev")}
-        wanting: dict[str, None] = {}
+        errors: dict[str, None] = {}
         for domain, split in wanted:
             try:
                 self.corpus(domain, split)
             except (ValueError, FileNotFoundError) as error:
-                wanting[str(error)] = None
-        if wanting:
-            raise ValueError("corpora are wanting:\n  " + "\n  ".join(wanting))
+                errors[str(error)] = None
+        if errors:
+            raise ValueError("corpora are missing:\n  " + "\n  ".join(errors))
 
     def missing(self, tables: Iterable[Table]) -> list[Pair]:
-        """What of the tables is yet to be recognised; for that, corpora and language are made."""
+        """Return the cells of the tables that are not recognised yet; makes the corpora and the language first."""
         pairs = _pairs(tables)
         with hosts.primary_first("corpora"):
             self.gather(pairs)
@@ -207,9 +207,9 @@ class Laboratory:
         return missing
 
     def results(self, tables: Iterable[Table]) -> Results:
-        """How every model of the tables recognises its test sets, each trained, made and recognised once.
+        """Return the recognised words of every cell of the tables; trains models and makes test sets where needed.
 
-        Several hosts train together; the primary one recognises, and the others return nothing.
+        Several hosts train together. The primary host recognises, and the others return an empty mapping.
         """
         tables = [*tables]
         missing = self.missing(tables)
@@ -220,27 +220,27 @@ class Laboratory:
         return {pair: read_scored(self.scored_path(*pair)) for pair in _pairs(tables)}
 
     def _recognise_all(self, pairs: Iterable[Pair]) -> None:
-        wanting: dict[TestSet, list[Model]] = {}
+        models_of: dict[TestSet, list[Model]] = {}
         for model, test_set in pairs:
-            wanting.setdefault(test_set, []).append(model)
+            models_of.setdefault(test_set, []).append(model)
         if one_core_each():
-            alone = dataclasses.replace(self)  # without what this process has read
-            dear_first = sorted(wanting.items(), key=lambda each: len(each[1]), reverse=True)
-            jobs = {test_set: Task(partial(alone.recognise, models, test_set)) for test_set, models in dear_first}
+            fresh = dataclasses.replace(self)  # without the corpora that this process keeps in memory
+            longest_first = sorted(models_of.items(), key=lambda item: len(item[1]), reverse=True)
+            jobs = {test_set: Task(partial(fresh.recognise, models, test_set)) for test_set, models in longest_first}
             side_by_side(jobs, self.workers, "test sets")
         else:
             with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
-                for test_set, models in tqdm(wanting.items(), desc="test sets", unit="set", delay=1):
+                for test_set, models in tqdm(models_of.items(), desc="test sets", unit="set", delay=1):
                     self.recognise(models, test_set, pool)
 
     def recognise(self, models: Sequence[Model], test_set: TestSet, pool: Executor | None = None) -> None:
-        """Have trained models recognise a test set in its condition, and keep their words; a `pool` may search."""
+        """Recognise a test set in its condition with trained models, and keep their words; `pool` runs the search."""
         utterances, waves = self.utterances(test_set), self.waves(test_set)
         for model in models:
             recognizer = Recognizer.read(self.directory(model))
             recognizer = recognizer.told(test_set.domain) if test_set.told else recognizer
-            found = [dataclasses.asdict(each) for each in evaluate(recognizer, utterances, waves, pool)]
-            write_atomically(self.scored_path(model, test_set), json.dumps(found, indent=0))
+            scored = [dataclasses.asdict(one) for one in evaluate(recognizer, utterances, waves, pool)]
+            write_atomically(self.scored_path(model, test_set), json.dumps(scored, indent=0))
 
 
 def _pairs(tables: Iterable[Table]) -> list[Pair]:
@@ -248,12 +248,12 @@ def _pairs(tables: Iterable[Table]) -> list[Pair]:
 
 
 def one_core_each() -> bool:
-    """Whether models train side by side, a core each: on the CPUs of one host, which one alone does not fill."""
+    """Return whether models train side by side, each on one core; this is so on the CPUs of a single host."""
     return jax.default_backend() == "cpu" and jax.process_count() == 1
 
 
 def train_models(wanted: Iterable[tuple[Laboratory, Model]]) -> None:
-    """Train models that are not trained yet, and what they start from."""
+    """Train models that are not trained yet, and their ancestors."""
     lines = [(where, each) for where, model in wanted for each in (*reversed([*ancestors(model)]), model)]
     todo = dict.fromkeys((where, model) for where, model in lines if not where.trained(model))
     if not todo:
@@ -262,10 +262,10 @@ def train_models(wanted: Iterable[tuple[Laboratory, Model]]) -> None:
         for where, model in todo:
             where.prepare(model)
     if one_core_each():
-        dear_first = sorted(todo, key=lambda each: effort(each[1]), reverse=True)
+        longest_first = sorted(todo, key=lambda item: effort(item[1]), reverse=True)
         jobs = {
             (where, model): Task(partial(dataclasses.replace(where).train, model, loaders=0), [(where, model.parent)])
-            for where, model in dear_first
+            for where, model in longest_first
         }
         side_by_side(jobs, max(where.workers for where, _ in todo), "models")
     else:
@@ -274,7 +274,7 @@ def train_models(wanted: Iterable[tuple[Laboratory, Model]]) -> None:
 
 
 def effort(model: Model) -> tuple[bool, bool, float]:
-    """What sorts models by how long they train."""
+    """Return a key that sorts models by how long they train."""
     return model.codecs, bool(model.noise_on), model.regime.longer * model.share * len(model.domains)
 
 
@@ -283,14 +283,14 @@ def read_scored(path: Path) -> list[Scored]:
 
 
 def ancestors(model: Model) -> Iterator[Model]:
-    """What a model starts from, the nearest first."""
+    """Yield the models that a model starts from: its parent first, then the parent's parent."""
     if model.parent:
         yield model.parent
         yield from ancestors(model.parent)
 
 
 def trained_in(laboratory: Laboratory, tables: Iterable[Table]) -> dict[Model, bool]:
-    """The models that tables need, parents first, and whether each is trained already."""
+    """Return the models that tables need, parents first, and whether each is trained already."""
     models = [model for table in tables for model, _ in table.pairs().values()]
     lines = [each for model in models for each in (*reversed([*ancestors(model)]), model)]
     return {model: laboratory.trained(model) for model in dict.fromkeys(lines)}

@@ -1,4 +1,4 @@
-"""How many CDPhones (§3.5): the multidomain model with monophones and with more and more leaves.
+"""A study of the number of CDPhones (§3.5): the multidomain model with monophones and with more and more leaves.
 
 python -m experiments phones --scale mini --workdir runs
 
@@ -18,7 +18,7 @@ from mdasr.core.tables import aligned
 from mdasr.language.lexicon import ARPABET
 from mdasr.recognize.report import wer_cell, wer_text
 
-MONOPHONES = len(ARPABET) + 1  # and silence
+MONOPHONES = len(ARPABET) + 1  # with silence
 ONE = dataclasses.replace(TABLE, columns={MULTI.name: MULTI})
 LEAVES = (MONOPHONES, 100, 150, 220)
 
@@ -28,7 +28,7 @@ def with_leaves(laboratory: Laboratory, leaves: int) -> Laboratory:
 
 
 def best_leaves(laboratory: Laboratory, counts: Iterable[int]) -> tuple[int, dict[int, float]]:
-    """The number of leaves with the lowest WER on the development sets, and the WER of each."""
+    """Return the number of leaves with the lowest WER on the development sets, and the WER (%) of each number."""
     candidates = {count: with_leaves(laboratory, count) for count in counts}
     train_models([(candidate, MULTI) for candidate in candidates.values()])
     wers = {count: each.recognizer(MULTI).facts["dev_wer"] for count, each in candidates.items()}
@@ -36,7 +36,7 @@ def best_leaves(laboratory: Laboratory, counts: Iterable[int]) -> tuple[int, dic
 
 
 def study(laboratory: Laboratory) -> str:
-    """Choose the number of leaves, and compare it with monophones on every test set; both as tables of text."""
+    """Choose the number of leaves, compare it with monophones on every test set, and return both tables as text."""
     best, wers = best_leaves(laboratory, LEAVES)
     chosen = [[str(count), f"{wer:.1f}"] for count, wer in wers.items()]
     counts = list(dict.fromkeys((MONOPHONES, best)))

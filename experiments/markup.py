@@ -1,4 +1,4 @@
-"""HTML as a tree of elements, so that all of them are closed and all text is escaped; the page's style."""
+"""HTML built as a tree of elements, so that every tag is closed and all text is escaped; and the page's style."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ summary { cursor: pointer; color: var(--faint); font-size: 0.9rem; }
 
 
 def document(title: str, *content: Element) -> str:
-    """A whole page under its title, as text."""
+    """Return a whole page with a title as HTML text."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -50,16 +50,16 @@ def document(title: str, *content: Element) -> str:
 
 
 def tag(kind: str, /, *content: Element | str, **attributes: str) -> Element:
-    """An element of HTML; `class_` and `aria_label` are what they look like."""
-    found = Element(kind, {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()})
-    for each in content:
-        if isinstance(each, Element):
-            found.append(each)
-        elif len(found):
-            found[-1].tail = (found[-1].tail or "") + each
+    """Return an HTML element; `class_` becomes the attribute `class`, and `aria_label` becomes `aria-label`."""
+    element = Element(kind, {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()})
+    for part in content:
+        if isinstance(part, Element):
+            element.append(part)
+        elif len(element):
+            element[-1].tail = (element[-1].tail or "") + part
         else:
-            found.text = (found.text or "") + each
-    return found
+            element.text = (element.text or "") + part
+    return element
 
 
 def section(name: str, title: str, *content: Element) -> Element:
@@ -67,7 +67,7 @@ def section(name: str, title: str, *content: Element) -> Element:
 
 
 def grid(heads: Iterable[Element], rows: Iterable[Sequence[Element | str]]) -> Element:
-    """A table in a box of its own that scrolls sideways; the first cell of a row is its head."""
+    """Return a table in a box that scrolls sideways; the first cell of each row is the row's head."""
 
     def cell(content: Element | str) -> Element:
         return content if isinstance(content, Element) else tag("td", content)

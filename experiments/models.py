@@ -1,10 +1,10 @@
-"""The models that the paper's tables compare (§4.3, §4.4): 17 in Tables 3 to 7, and one that it only mentions."""
+"""The models of the paper (§4.3, §4.4): 17 that Tables 3 to 7 compare, and one that the paper only mentions."""
 
 from experiments.nouns import Model
 
 SEARCH_AND_DICTATION = ("Voicesearch", "Dictation", "Other search")
 MULTIDOMAIN = (*SEARCH_AND_DICTATION, "Farfield", "Call-center", "YouTube")
-NOISY_DOMAINS = ("Voicesearch", "Dictation", "Call-center")  # §4.3.4: those whose speech is relatively clean
+NOISY_DOMAINS = ("Voicesearch", "Dictation", "Call-center")  # §4.3.4: noise is added where speech is relatively clean
 IN_DOMAIN = "Telephony"
 
 VSD = Model("Voicesearch-Dictation", SEARCH_AND_DICTATION)
@@ -21,7 +21,7 @@ AMOUNTS = {"10 hrs": 1 / 70, "30 hrs": 3 / 70, "100 hrs": 1 / 7, "700 hrs": 1.0}
 
 
 def adapted_model(parent: Model, amount: str) -> Model:
-    """`parent`, fine-tuned on one of the `AMOUNTS` of Telephony (§4.4)."""
+    """Return `parent`, fine-tuned on one of the `AMOUNTS` of Telephony (§4.4)."""
     return Model(f"{parent.name} + {amount}", (IN_DOMAIN,), share=AMOUNTS[amount], parent=parent)
 
 

@@ -1,4 +1,4 @@
-"""The paper's nouns: models, test sets, and the tables that they meet in."""
+"""The paper's nouns: models, test sets, and tables of models against test sets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mdasr.training.regimes import AS_PUBLISHED, Regime
 
 @dataclass(frozen=True)
 class Model:
-    """A column of the paper's tables: which domains it trains on and what happens to their utterances.
+    """A model of the paper's tables: the domains that it trains on, and what happens to their utterances.
 
-    `noise_on` are the domains that get simulated rooms and noise; `codecs` says whether codecs are simulated. Mixed
-    bandwidth is always on (§4.3). It trains on a `share` of its domains' utterances (smaller shares lie within larger
-    ones), from scratch or, fine-tuned, from what `parent` learnt (§4.4), under a `regime` that is the paper's unless it
-    says otherwise.
+    The domains in `noise_on` get simulated rooms and noise; `codecs` says whether codecs are simulated. Mixed bandwidth
+    is always on (§4.3). The model trains on a `share` of its domains' utterances; smaller shares lie within larger
+    ones. It starts from scratch, or it is fine-tuned from `parent` (§4.4). The default `regime` is the paper's.
+    ValueError if `noise_on` has a domain that the model does not train on, or if `share` is not above 0 and at most 1.
     """
 
     name: str
@@ -29,17 +29,17 @@ class Model:
     def __post_init__(self) -> None:
         strange = set(self.noise_on) - set(self.domains)
         if strange:
-            raise ValueError(f"model {self.name!r}: noise on {sorted(strange)}, which it does not train on")
+            raise ValueError(f"model {self.name!r}: noise on {sorted(strange)}, but it does not train on these domains")
         if not 0 < self.share <= 1:
-            raise ValueError(f"model {self.name!r}: a share of {self.share}; it must lie above 0 and at most be 1")
+            raise ValueError(f"model {self.name!r}: a share of {self.share}; give a number above 0 and at most 1")
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """A row of the paper's tables: a domain's test utterances and the condition that they are heard in.
+    """A test set of the paper's tables: a domain's test utterances, and the condition in which they are heard.
 
-    `codec` is empty for none; a `telephone` line narrows the band to 300-3400 Hz, and compands. The domain is `told` to
-    models that have parameters of its own.
+    An empty `codec` means no codec. A `telephone` line narrows the band to 300-3400 Hz and compands. If `told` is set,
+    models with separate parameters for each domain are told the domain.
     """
 
     __test__ = False  # not a test case of pytest's
@@ -55,10 +55,10 @@ class TestSet:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper, with rows and columns named as there: models against test sets, either way round.
+    """A table of models against test sets, either way round, with the paper's names for rows and columns.
 
-    `paper[row]` are the paper's numbers; it has none of a row that is not in it. A table that the paper has not is
-    number 0.
+    `paper[row]` holds the paper's numbers of a row; rows that are not in the paper are missing there. A table that is
+    not in the paper has the number 0.
     """
 
     number: int
@@ -68,7 +68,7 @@ class Table:
     paper: Mapping[str, tuple[float, ...]]
 
     def pairs(self) -> dict[tuple[str, str], tuple[Model, TestSet]]:
-        """What stands in each cell, by row and column; ValueError where models meet models or test sets test sets."""
+        """Return the model and the test set of each cell, by row and column; ValueError if a cell lacks one."""
         return {(row, column): _pair(r, c) for row, r in self.rows.items() for column, c in self.columns.items()}
 
 

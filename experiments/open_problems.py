@@ -1,16 +1,17 @@
-"""What the paper leaves open (§4.3.4, §5): one model with noise, bandwidth and codecs together that loses nothing.
+"""The paper's open problem (§4.3.4, §5): one model with noise, bandwidth and codecs together that loses nothing.
 
 python -m experiments open --scale mini --workdir runs
 
-Then a domain that comes later: adapting every layer to it, as the paper does, beside adapting nothing but parameters of
-its own, which leave all that the model knew as it was.
+A second problem is a domain that comes later. The paper adapts every layer to it. A last table compares this with
+adapting only parameters of the new domain's own, which leaves the model unchanged for all other domains.
 
-The target: on clean sets within 3% (relative) of the best of the paper's multidomain models, on noisy ones and through
-MP3 at 23 kbit/s within 5% of the models specialised in that.
+The target on clean sets is a WER within 3% (relative) of the best of the paper's multidomain models. On noisy sets, and
+through MP3 at 23 kbit/s, it is a WER within 5% of the models specialised in that.
 
-Frozen at 77a1e34, one seed: the curriculum reaches it on all seven sets (surely on the three distorted ones), and has
-10.2% on Telephony, unheard, where the paper's three multidomain models have 12.8 to 13.6%; without any regime it is
-missed on Voicesearch alone (+4.4%). Seven models train for an hour, two at a time (docs/results.md).
+Result (frozen at 77a1e34, one seed): the curriculum reaches the target on all seven sets, surely on the three distorted
+ones. Without any regime the target is missed on Voicesearch only (+4.4%). On Telephony, which no model has heard, the
+curriculum has 10.2%, and the paper's three multidomain models have 12.8 to 13.6%. Seven models train for an hour, two
+at a time (docs/results.md).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ MULTI_ALL = Model("Multidomain + Noise + Codec", MULTIDOMAIN, noise_on=NOISY_DOM
 
 
 def under(name: str, regime: Regime) -> Model:
-    """The model of everything, trained under a regime."""
+    """Return the model with noise and codecs, trained under a regime."""
     return dataclasses.replace(MULTI_ALL, name=f"{MULTI_ALL.name} + {name}", regime=regime)
 
 
@@ -90,38 +91,38 @@ def _table(title: str, models: tuple[Model, ...], columns: Mapping[str, TestSet]
 
 TABLES = (
     _table(
-        "One model for all domains and distortions, told nothing of what it hears",
+        "One model for all domains and distortions, not told which domain it hears",
         (*MULTIDOMAIN_MODELS, *OPEN),
         CLEAN | DISTORTED | NARROW | UNSEEN,
     ),
     _table(
-        "Models with parameters of each domain's own, told which domain they hear",
+        "Models with separate parameters for each domain, told which domain they hear",
         tuple(model for model in OPEN if model.regime.adapters),
         {name: told(test_set) for name, test_set in (CLEAN | DISTORTED | NARROW).items()},
     ),
     _table("The specialised models", (VSD_NOISE, VSD_CODEC), {"Voicesearch": VOICESEARCH} | DISTORTED),
     _table(
-        "Adapted to Telephony: every layer, or its own parameters alone",
+        "Adapted to Telephony: every layer, or only parameters of its own",
         (MULTI, *(adapted_model(MULTI, amount) for amount in AMOUNTS), *OWN),
         {"Telephony 8 kHz": told(TELEPHONY_8K)} | CLEAN,
     ),
 )
 DISTANCES = (
-    "Errors in % more than the best multidomain model's on clean sets (target: at most 3), and than the specialised "
-    "models' on distorted ones (at most 5) [paired 95% interval]"
+    "Excess errors in % [paired 95% interval]. On clean sets: over the best multidomain model (target: at most 3). "
+    "On distorted sets: over the specialised model (target: at most 5)"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """At most `limit_percent` above the lowest WER of some models on a test set."""
+    """A WER that is at most `limit_percent` above the lowest WER of the reference models on a test set."""
 
     column: str
     limit_percent: float
     references: tuple[Pair, ...]
 
     def distance(self, runs: Runs, pair: Pair) -> Distance | None:
-        """How far a model is from it; None where the reference makes no errors at all."""
+        """Return how far a model is from the target, or None if the reference makes no errors."""
         found = min((compare(runs, reference, pair) for reference in self.references), key=lambda each: each.a)
         if found.a == 0:
             return None
@@ -130,7 +131,7 @@ class Target:
 
 
 class Distance(NamedTuple):
-    """A WER's excess over that of a reference, in percent of it, with its paired 95% interval."""
+    """The excess of a WER over a reference WER, in percent of the reference, with its paired 95% interval."""
 
     column: str
     limit_percent: float
@@ -145,7 +146,7 @@ TARGETS = tuple(
 
 
 def candidates() -> dict[str, tuple[Model, dict[str, TestSet]]]:
-    """The models that may reach the targets, by the name of what they are and what they are told."""
+    """Return the models that may reach the targets with their test sets, by name; "told" models hear the domain."""
     untold = CLEAN | DISTORTED
     hearing = {name: told(test_set) for name, test_set in untold.items()}
     found = {model.name: (model, untold) for model in OPEN}
@@ -153,9 +154,9 @@ def candidates() -> dict[str, tuple[Model, dict[str, TestSet]]]:
 
 
 def distances(runs: Runs) -> dict[str, Any]:
-    """How far every model of everything is from every target, in the form of a table: a row a model.
+    """Return how far every candidate is from every target, as a table with one row for each model.
 
-    A target is reached where the excess is within its limit, and surely where its whole interval is.
+    A target is reached if the excess is within its limit, and surely reached if its whole interval is.
     """
     cells = []
     for name, (model, heard) in candidates().items():
@@ -171,7 +172,7 @@ def distances(runs: Runs) -> dict[str, Any]:
 
 
 def distances_text(found: Mapping[str, Any]) -> str:
-    """`distances` as aligned text."""
+    """Return the result of `distances` as aligned text."""
 
     def text(cell: Mapping[str, Any], column: str) -> str:
         if column not in cell:

@@ -1,4 +1,4 @@
-"""What came of the experiments: tables and verdicts as JSON files, and as text beside the paper's."""
+"""Results of the experiments: tables and verdicts as JSON files, and as text beside the paper's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ Verdicts = list[dict[str, str]]
 
 
 def facts(laboratories: Sequence[Laboratory]) -> dict[str, Any]:
-    """Where results come from: one laboratory a seed."""
+    """Return the facts that go into a table's file: scale, settings, seeds, commit and device.
+
+    There is one laboratory for each seed.
+    """
     seeds = [laboratory.seed for laboratory in laboratories]
     return {
         "scale": laboratories[0].scale.name,
@@ -39,9 +42,10 @@ def write_tables(
     laboratories: Sequence[Laboratory],
     further: Sequence[Mapping[str, Any]] = (),
 ) -> list[str]:
-    """Write the tables of one name as JSON, the first with the others as "more"; returns each as text.
+    """Write the tables of one name as one JSON file, and return each as text.
 
-    `further` is made of their cells, and is written after them.
+    The first table is the top level of the file, and the others go under "more". `further` are tables that were
+    computed from these; they come last.
     """
     if not tables:
         return []
@@ -53,7 +57,7 @@ def write_tables(
 
 
 def write_similarity(laboratory: Laboratory) -> tuple[str, Verdicts]:
-    """Measure Table 2 on the training corpora and write it with its pictures; returns its text and its verdicts."""
+    """Measure Table 2 on the training corpora, write it with its pictures, and return its text and verdicts."""
     domains = (*table2_similarity.PAPER, table2_similarity.REFERENCE)
     corpora = {domain: laboratory.corpus(domain, "train") for domain in domains}
     folder = laboratory.results_folder
@@ -67,13 +71,13 @@ def write_similarity(laboratory: Laboratory) -> tuple[str, Verdicts]:
 
 
 def why_not_similar(laboratory: Laboratory) -> Verdicts:
-    """The verdict on the hypothesis why Table 2's second claim fails."""
+    """Return the verdict on the hypothesis about why claim T2.b fails."""
     corpora = {d: laboratory.corpus(d, "train") for d in (*table2_similarity.PAPER, table2_similarity.REFERENCE)}
     return [table2_similarity.in_rooms(corpora, laboratory.collection.sounds("train").noises, laboratory.seed)]
 
 
 def judged(laboratories: Sequence[Laboratory], claims: Sequence[Claim] = CLAIMS) -> Verdicts:
-    """Verdicts on every claim whose models have been evaluated, now or before, with every seed; these are named."""
+    """Return the verdicts on all claims whose models have been evaluated with every seed; each names the seeds."""
     wanted = dict.fromkeys(pair for claim in claims for each in claim.statements for pair in each.pairs())
     runs = [laboratory.known(wanted) for laboratory in laboratories]
     seeds = {"seeds": ", ".join(str(laboratory.seed) for laboratory in laboratories)}
@@ -85,7 +89,7 @@ def judged(laboratories: Sequence[Laboratory], claims: Sequence[Claim] = CLAIMS)
 
 
 def write_claims(verdicts: Verdicts, folder: Path) -> None:
-    """Write claims.json; verdicts on other tables stay as they are there."""
+    """Write claims.json; verdicts in the file that are not in `verdicts` stay as they are."""
     path = folder / "claims.json"
     earlier = {claim["id"]: claim for claim in (json.loads(path.read_text()) if path.exists() else [])}
     together = sorted((earlier | {claim["id"]: claim for claim in verdicts}).values(), key=lambda claim: claim["id"])

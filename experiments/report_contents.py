@@ -1,4 +1,4 @@
-"""What there is to report of a laboratory: tables, claims, models with their curves, pictures."""
+"""The contents of the page of results: tables, claims, models with their training curves, and pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ NOT_JUDGED = "not judged yet"
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with one seed: what its `model.json` says and its training curves; no facts where it is yet to train."""
+    """A model with one seed: the facts in its `model.json` and its training curves.
+
+    `facts` is empty if the model is not trained yet.
+    """
 
     model: Model
     seed: int
@@ -32,18 +35,22 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class Contents:
-    """What there is to show: tables by name, as their files hold them or None, and the claims, judged or not yet."""
+    """All that the page shows.
+
+    `tables` maps a table's name to the content of its file, or to None if it is not made yet. `claims` has the claims
+    that are judged and those that are not.
+    """
 
     scale: str
     evaluated_on: str
     tables: Mapping[str, Mapping[str, Any] | None]
     claims: Sequence[Mapping[str, str]]
     models: Sequence[TrainedModel]
-    pictures: Mapping[str, bytes]  # PNG files by the name of the table that they belong to, and what sets them apart
+    pictures: Mapping[str, bytes]  # PNG files by name; a name begins with the name of the picture's table
 
 
 def write_report(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) -> Path:
-    """Write the page of all that a laboratory has made so far; ValueError where a file of it is damaged."""
+    """Write the page of all results of a laboratory so far, and return its path; ValueError if a file is damaged."""
     from experiments.report_page import page
 
     path = laboratory.root / f"report{laboratory.variant}.html"
@@ -52,21 +59,21 @@ def write_report(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) 
 
 
 def read_contents(laboratory: Laboratory, tables: Mapping[str, Sequence[Table]]) -> Contents:
-    """All that `tables` call for, as far as it is there; with the seeds that the results were made with.
+    """Read the results for `tables` and for the paper's tables, for every seed that they were made with.
 
-    Of what is not there, only what the laboratory's corpora can give.
+    A table that is not made yet is listed only if the laboratory's corpora suffice to make it.
     """
     folder = laboratory.results_folder
-    wanted = {name: _read(folder / f"{name}.json") for name in dict.fromkeys((*PAPER_TABLES, *tables))}
-    found = {name: made for name, made in wanted.items() if made or _can_make(laboratory, name, tables.get(name, ()))}
-    seeds = {seed for content in found.values() if content for seed in _list(content["seed"])} or {laboratory.seed}
+    files = {name: _read(folder / f"{name}.json") for name in dict.fromkeys((*PAPER_TABLES, *tables))}
+    shown = {name: made for name, made in files.items() if made or _can_make(laboratory, name, tables.get(name, ()))}
+    seeds = {seed for content in shown.values() if content for seed in _list(content["seed"])} or {laboratory.seed}
     models = [
         _trained(dataclasses.replace(laboratory, seed=seed), model)
-        for model in trained_in(laboratory, [table for name in found for table in tables.get(name, ())])
+        for model in trained_in(laboratory, [table for name in shown for table in tables.get(name, ())])
         for seed in sorted(seeds)
     ]
     pictures = {path.stem: path.read_bytes() for path in sorted(folder.glob("table*.png"))}
-    return Contents(laboratory.scale.name, laboratory.split, found, _claims(laboratory), models, pictures)
+    return Contents(laboratory.scale.name, laboratory.split, shown, _claims(laboratory), models, pictures)
 
 
 def _can_make(laboratory: Laboratory, name: str, tables: Sequence[Table]) -> bool:
@@ -76,7 +83,7 @@ def _can_make(laboratory: Laboratory, name: str, tables: Sequence[Table]) -> boo
 
 
 def _read(path: Path) -> Any:
-    """The content of a JSON file; None where there is none."""
+    """Return the content of a JSON file, or None if there is no such file."""
     if not path.exists():
         return None
     try:
@@ -90,7 +97,7 @@ def _list(value: Any) -> list:
 
 
 def _claims(laboratory: Laboratory) -> list[Mapping[str, str]]:
-    """The verdicts on disk, and the claims that wait for one."""
+    """Return the verdicts on disk, and the claims that are not judged yet."""
     waiting = {
         claim.id: {"id": claim.id, "claim": claim.text, "verdict": NOT_JUDGED}
         for claim in CLAIMS

@@ -1,6 +1,8 @@
-"""One page that needs nothing else: every table beside the paper's, the claims, pictures, and what it was made with.
+"""The page of results: one HTML file with every table beside the paper's, the claims, pictures and models.
 
 python -m experiments report --scale mini --workdir runs
+
+The page needs no other file and no network.
 """
 
 from __future__ import annotations
@@ -35,13 +37,13 @@ class TableEntry(NamedTuple):
 
 
 def page(contents: Contents) -> str:
-    """The whole page as HTML, the same for the same contents."""
+    """Return the whole page as HTML; the same contents give the same text."""
     sections = [
-        section("about", "What this is", *_about(contents)),
+        section("about", "About this page", *_about(contents)),
         section("claims", "The paper's claims", *_claims(contents.claims)),
         *(
-            section(name, _heading(name, found), *_table(name, found, contents))
-            for name, found in contents.tables.items()
+            section(name, _heading(name, table), *_table(name, table, contents))
+            for name, table in contents.tables.items()
         ),
         section("training", "Training curves", *_training(contents.models)),
         section("models", "Models", *_models(contents.models)),
@@ -54,10 +56,11 @@ def page(contents: Contents) -> str:
 def _about(contents: Contents) -> Iterator[Element]:
     yield tag(
         "p",
-        "Narayanan et al., “Toward domain-invariant speech recognition via large scale training” (2018), rebuilt: "
-        "its tables and its claims, from models trained here, beside its numbers.",
+        "This page shows a rebuild of Narayanan et al., “Toward domain-invariant speech recognition via large scale "
+        "training” (2018). It sets the results of models that were trained here beside the paper's numbers, and says "
+        "which of the paper's claims hold for them.",
     )
-    tables = [found for found in contents.tables.values() if found]
+    tables = [table for table in contents.tables.values() if table]
     seeds = sorted({trained.seed for trained in contents.models})
     seconds = sum(trained.facts.get("seconds", 0.0) for trained in contents.models)
     done = sum(bool(trained.facts) for trained in contents.models)
@@ -65,15 +68,15 @@ def _about(contents: Contents) -> Iterator[Element]:
         "Scale": contents.scale,
         "Evaluated on": f"the {contents.evaluated_on} sets",
         "Seeds": ", ".join(map(str, seeds)),
-        "Commit of the tables": ", ".join(sorted({found["commit"] for found in tables if "commit" in found})),
-        "Device of the tables": ", ".join(sorted({found["device"] for found in tables if "device" in found})),
+        "Commit of the tables": ", ".join(sorted({table["commit"] for table in tables if "commit" in table})),
+        "Device of the tables": ", ".join(sorted({table["device"] for table in tables if "device" in table})),
         "Trained": f"{done} of {len(contents.models)} models, in {seconds:,.0f} s",
     }
     yield tag(
         "dl",
-        *(each for name, text in facts.items() for each in (tag("dt", name), tag("dd", text or "nothing yet"))),
+        *(part for name, text in facts.items() for part in (tag("dt", name), tag("dd", text or "nothing yet"))),
     )
-    if missing := [_number(name) for name, found in contents.tables.items() if not found]:
+    if missing := [_number(name) for name, table in contents.tables.items() if not table]:
         yield tag("p", f"Not made yet: {', '.join(missing)}.")
     hashes = {
         pair: None
@@ -83,24 +86,34 @@ def _about(contents: Contents) -> Iterator[Element]:
     if hashes:
         yield tag("h3", "Training data")
         yield grid(
-            heads("Domain", "SHA-256"), [(name, tag("td", tag("code", each), class_="text")) for name, each in hashes]
+            heads("Domain", "SHA-256"), [(name, tag("td", tag("code", sha), class_="text")) for name, sha in hashes]
         )
 
 
 def _claims(claims: Sequence[Mapping[str, str]]) -> Iterator[Element]:
     counts = Counter(claim["verdict"] for claim in claims if "/" not in claim["id"])
-    said = ", ".join(f"{each}: {counts[each]}" for each in VERDICTS)
-    yield tag("p", f"Of the {counts.total()} claims, {said}.")
+    verdicts = ", ".join(f"{verdict} {counts[verdict]}" for verdict in VERDICTS)
+    yield tag("p", f"Verdicts on the {counts.total()} claims: {verdicts}.")
+    yield tag(
+        "p",
+        "Each claim compares word error rates in pairs. It holds if every comparison holds, and fails if one "
+        "fails. It is undecided if the 95% intervals are too wide to tell.",
+        class_="faint",
+    )
     if counts.total() < len(claims):
-        yield tag("p", "T5.b/1 and the like are hypotheses why a claim does not hold, tested by ablation.")
+        yield tag(
+            "p",
+            "Lines with a slash, such as T5.b/1, are hypotheses about why a claim does not hold. Each was tested by "
+            "an ablation.",
+        )
     for claim in claims:
         verdict = tag("span", claim["verdict"], class_=f"verdict {claim['verdict']}")
         seeds = f" (seeds {claim['seeds']})" if "," in claim.get("seeds", "") else ""
         judged = tag("p", tag("strong", claim["id"]), " ", verdict, " ", claim.get("claim", ""), seeds)
         why, evidence = (
-            [tag("li", each) for each in claim.get(key, "").split("; ") if each] for key in ("why", "evidence")
+            [tag("li", text) for text in claim.get(key, "").split("; ") if text] for key in ("why", "evidence")
         )
-        by = "It fails by:" if claim["verdict"] == "fails" else "What keeps it open:"
+        by = "It fails because of:" if claim["verdict"] == "fails" else "It is undecided because of:"
         shown = [tag("p", by), tag("ul", *why)] if why else []
         shown += [tag("details", tag("summary", "Evidence"), tag("ul", *evidence))] if evidence else []
         yield tag("div", judged, *shown, class_="claim")
@@ -110,29 +123,30 @@ def _number(name: str) -> str:
     return BEYOND.get(name) or name.replace("table", "Table ")
 
 
-def _parts(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A table and those that its file holds beside it, each with its title."""
-    yield found.get("title", ""), found
-    for key, value in found.items():
+def _parts(table: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield a table and the further tables in its file, each with its title."""
+    yield table.get("title", ""), table
+    for key, value in table.items():
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, Mapping) and "cells" in part:
                 yield part.get("title", key.replace("_", " ")), part
 
 
-def _heading(name: str, found: Mapping[str, Any] | None) -> str:
-    return f"{_number(name)}: {found['title']}" if found and "title" in found else _number(name)
+def _heading(name: str, table: Mapping[str, Any] | None) -> str:
+    return f"{_number(name)}: {table['title']}" if table and "title" in table else _number(name)
 
 
-def _table(name: str, found: Mapping[str, Any] | None, contents: Contents) -> Iterator[Element]:
-    """A table beside the paper's, as a picture, and with its counts; and those that belong to it."""
-    if not found:
-        yield tag("p", "Not made yet: ", tag("code", f"python -m experiments {name} --scale {contents.scale}"), ".")
+def _table(name: str, table: Mapping[str, Any] | None, contents: Contents) -> Iterator[Element]:
+    """Yield a table beside the paper's, as a picture and with its counts; then the further tables in its file."""
+    if not table:
+        command = f"python -m experiments {name} --scale {contents.scale}"
+        yield tag("p", "This table is not made yet. To make it, run ", tag("code", command), ".")
         return
-    for title, part in _parts(found):
-        if part is not found:
+    for title, part in _parts(table):
+        if part is not table:
             yield tag("h3", title)
         yield _beside(part["cells"])
-        if name == "table7" and part is found:
+        if name == "table7" and part is table:
             yield from _adaptation(part["cells"], contents.models)
         elif 0 < len({cell["column"] for cell in part["cells"] if "wer" in cell}) <= MOST_COLUMNS:
             drawn = [cell for cell in part["cells"] if "wer" in cell]
@@ -146,7 +160,7 @@ def _table(name: str, found: Mapping[str, Any] | None, contents: Contents) -> It
 
 
 def _entries(cell: Mapping[str, Any]) -> Iterator[TableEntry]:
-    """A cell's numbers: its word error rate, or each of its measures that has an interval (Table 2)."""
+    """Yield a cell's numbers: its word error rate, or each measure that has an interval (Table 2)."""
     if "wer" in cell:
         interval = "[{:.1f}, {:.1f}]".format(*cell["ci95"]) if cell["ci95"] else ""
         paper = "" if cell.get("paper") is None else f"{cell['paper']:.1f}"
@@ -158,13 +172,13 @@ def _entries(cell: Mapping[str, Any]) -> Iterator[TableEntry]:
 
 
 def _beside(cells: Sequence[Mapping[str, Any]]) -> Element:
-    """Ours beside the paper's, with 95% intervals."""
-    found = {(entry.row, entry.column): entry for cell in cells for entry in _entries(cell)}
-    rows, columns = ([*dict.fromkeys(key[i] for key in found)] for i in (0, 1))
-    paper = any(entry.paper for entry in found.values())
+    """Return a table of our numbers with their 95% intervals, beside the paper's."""
+    entries = {(entry.row, entry.column): entry for cell in cells for entry in _entries(cell)}
+    rows, columns = ([*dict.fromkeys(key[i] for key in entries)] for i in (0, 1))
+    paper = any(entry.paper for entry in entries.values())
 
     def numbers(row: str, column: str) -> list[Element | str]:
-        entry = found.get((row, column), TableEntry(row, column, "–", "", ""))
+        entry = entries.get((row, column), TableEntry(row, column, "–", "", ""))
         ours = tag("td", entry.value, " ", tag("small", entry.interval))
         return [ours, entry.paper] if paper else [ours]
 
@@ -172,24 +186,24 @@ def _beside(cells: Sequence[Mapping[str, Any]]) -> Element:
         tag("tr", tag("th"), *(tag("th", name, scope="colgroup", colspan=str(1 + paper)) for name in columns)),
         *(heads("", *("ours", "paper") * len(columns)) if paper else ()),
     ]
-    return grid(top, [[row, *(each for column in columns for each in numbers(row, column))] for row in rows])
+    return grid(top, [[row, *(number for column in columns for number in numbers(row, column))] for row in rows])
 
 
 def _counts(cells: Sequence[Mapping[str, Any]]) -> Element:
-    """Everything that cells say of themselves, unrounded."""
+    """Return a table of all values that the cells hold, unrounded."""
     names = [*dict.fromkeys(key for cell in cells for key in cell if key != "row" and not isinstance(cell[key], dict))]
 
     def text(value: Any) -> str:
         return value if isinstance(value, str) else "" if value is None else json.dumps(value)
 
     rows = [[cell["row"], *(text(cell.get(name)) for name in names)] for cell in cells]
-    return tag("details", tag("summary", "Counts"), grid(heads("row", *names), rows))
+    return tag("details", tag("summary", "All values"), grid(heads("row", *names), rows))
 
 
 def _adaptation(cells: Sequence[Mapping[str, Any]], models: Sequence[TrainedModel]) -> Iterator[Element]:
     known = {trained.model.name: trained for trained in models if "seconds_of_audio" in trained.facts}
     if lacking := [cell["row"] for cell in cells if cell["row"] not in known]:
-        yield tag("p", f"Not in the picture, since their models are not here: {', '.join(lacking)}.", class_="faint")
+        yield tag("p", f"Not in the picture, because the models are missing: {', '.join(lacking)}.", class_="faint")
     drawn = [cell for cell in cells if cell["row"] in known]
     if not drawn:
         return
@@ -206,7 +220,7 @@ def _curves(
     amount: Callable[[TrainedModel], float],
     measure: str,
 ) -> Adaptation:
-    """Table 7's cells as curves, one for each model to start from, and what training without a start comes to."""
+    """Return Table 7's cells as one curve for each start model, and the point of training from scratch."""
     starts: dict[str, list[Point]] = {}
     scratch = None
     for cell in (cell for cell in cells if cell.get(measure) is not None):
@@ -229,17 +243,18 @@ def _training(models: Sequence[TrainedModel]) -> Iterator[Element]:
             course = Course(each.curves["train/loss"], each.curves["train/frame_accuracy"], each.facts["steps"])
             courses.setdefault(each.model.name, []).append(course)
     if lacking := dict.fromkeys(each.model.name for each in models if each.model.name not in courses):
-        yield tag("p", f"No curves of {', '.join(lacking)}: not trained, or without event files.", class_="faint")
+        text = f"No curves for {', '.join(lacking)}: the models are not trained, or their event files are missing."
+        yield tag("p", text, class_="faint")
     if courses:
         yield _drawn(
-            "Loss and share of right frames of each model over its training; dotted: the step that was kept",
+            "Loss and share of correct frames during training. The dotted line is the step whose parameters were kept.",
             draw_training,
             courses,
         )
 
 
 def _models(models: Sequence[TrainedModel]) -> Iterator[Element]:
-    numbers = ("seed", "audio (s)", "steps", "seconds", "waiting for input", "frames right", "dev WER (%)")
+    numbers = ("seed", "audio (s)", "steps", "time (s)", "waiting for input", "correct frames", "dev WER (%)")
     trained = [each for each in models if each.facts]
     yield grid(heads("Model", *numbers, "device", "started from", "trained on", "simulated"), map(_model, trained))
     if missing := [f"{each.model.name} ({each.seed})" for each in models if not each.facts]:

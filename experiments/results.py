@@ -1,4 +1,4 @@
-"""A table's results, as JSON and as text beside the paper's."""
+"""The results of a table, as JSON and as text beside the paper's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mdasr.score.wer import Scored
 
 
 def commit(root: Path) -> str:
-    """The commit of the code that ran, with a plus where files differ from it; "unknown" outside a checkout."""
+    """Return the commit of the code, with a plus if tracked files differ from it; "unknown" outside a checkout."""
     try:
         run = [
             subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout
@@ -28,7 +28,7 @@ def commit(root: Path) -> str:
 def table_json(
     table: Table, runs: Sequence[Mapping[tuple[Model, TestSet], Sequence[Scored]]], **facts: Any
 ) -> dict[str, Any]:
-    """A table's results in the format that every table shares; `facts` are scale, seed, commit and device."""
+    """Return a table's results in the common JSON format; `facts` are scale, seed, commit, device and the like."""
     columns = list(table.columns)
     return {
         "table": table.number,
@@ -47,13 +47,13 @@ def table_json(
 
 
 def table_text(table: Table, results: Mapping[str, Any]) -> str:
-    """A table as aligned text, ours beside the paper's where the paper has it."""
-    found = {(each["row"], each["column"]): each for each in results["cells"]}
+    """Return a table as aligned text, with our numbers beside the paper's if the paper has them."""
+    cell_at = {(cell["row"], cell["column"]): cell for cell in results["cells"]}
     beside = bool(table.paper)
 
     def cells(row: str, column: str) -> list[str]:
-        one = found[row, column]
-        return [wer_text(one), f"{one['paper']:.1f}"] if beside else [wer_text(one)]
+        cell = cell_at[row, column]
+        return [wer_text(cell), f"{cell['paper']:.1f}"] if beside else [wer_text(cell)]
 
     header = ["", *(text for c in table.columns for text in ((f"{c}, ours", "paper's") if beside else (c,)))]
     rows = [[row, *(text for column in table.columns for text in cells(row, column))] for row in table.rows]

@@ -1,15 +1,15 @@
-"""Table 2 (§4.2): of the domains trained on, Call-center sounds most like the held-out Telephony, Voicesearch least.
+"""Table 2 (§4.2): among the training domains, Call-center is most similar to Telephony, and Voicesearch least.
 
 python -m experiments table2 --scale mini --workdir runs
 mdasr similarity CORPUS... --to Telephony        (any corpora, without the paper's figures beside them)
 
-Frozen at 77a1e34: Call-center is the nearest on the test split (T2.a holds); the farthest is Farfield, by its rooms,
-not Voicesearch (T2.b fails).
+Result (frozen at 77a1e34): Call-center is the nearest on the test split (T2.a holds). The farthest is Farfield, because
+of its rooms, and not Voicesearch (T2.b fails).
 
-The paper says how many utterances (50) and dimensions (32) there are, that distances are Euclidean, and no more. Here,
-i-vectors are as they come, without normalisation of their length; utterances are drawn over as many speakers as there
-are. Telephony and Call-center are the domains at 8 kHz, which is part of what the paper calls a domain, but easy to
-tell: so all is measured once more with every recording heard at 8 kHz.
+The paper gives the number of utterances (50), the number of dimensions (32) and the distance (Euclidean), and no more.
+Here, the length of i-vectors is not normalised, and the utterances are spread over all speakers. Telephony and
+Call-center are the only domains at 8 kHz. The sample rate is part of what the paper calls a domain, but it is easy to
+tell. Therefore everything is measured a second time with all recordings at 8 kHz.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ PAPER = {
 
 @dataclass(frozen=True)
 class SimilarityClaim:
-    """A statement of §4.2's: by both measures `domain` is the nearest to the reference of all, or the farthest.
+    """A claim of §4.2: by both measures, `domain` is the nearest to the reference, or the farthest from it.
 
-    A smaller silhouette and a larger similarity are nearer; intervals of differences are paired in the reference.
+    A smaller silhouette means nearer, and so does a larger similarity. Intervals of differences are paired: leaving out
+    a speaker of the reference changes both sides.
     """
 
     id: str
@@ -93,14 +94,14 @@ SIMILARITY_CLAIMS = (
 
 IN_ROOMS = SimilarityClaim(
     "T2.b/1",
-    "Farfield is farther than Voicesearch by its rooms: heard in such rooms, Voicesearch is the farthest",
+    "Farfield is farther than Voicesearch because of its rooms. In such rooms, Voicesearch is the farthest",
     "Voicesearch",
     nearest=False,
 )
 
 
 def in_rooms(corpora: Mapping[str, Corpus], noises: Sounds, seed: int) -> dict[str, str]:
-    """The verdict on `IN_ROOMS`: Voicesearch is sent through the embedded Farfield's channel."""
+    """Return the verdict on `IN_ROOMS`; Voicesearch is sent through the embedded Farfield's channel."""
     _, channel = DOMAINS["Farfield"].channels[0]
 
     def hear(utterance: Utterance) -> Float32[np.ndarray, " samples"]:
@@ -116,10 +117,10 @@ def similarity_table(
     options: AnalysisOptions | None = None,
     pictures: Path | None = None,
 ) -> dict[str, Any]:
-    """Table 2's cells and the verdicts on its claims: as recorded, and under "heard_at_8_khz" the same at 8 kHz.
+    """Return Table 2's cells and the verdicts on its claims; "heard_at_8_khz" has the same with all speech at 8 kHz.
 
-    Corpora of domains that the paper's table lacks are measured, too, and enter no claim. `pictures` is a folder for
-    `table2.png` and `table2_8khz.png`. ValueError where a domain of the table or the reference is missing.
+    Domains that are not in the paper's table are measured, too, but the claims ignore them. `pictures` is a folder for
+    `table2.png` and `table2_8khz.png`. ValueError if a domain of the table or the reference is missing.
     """
     if missing := {*PAPER, REFERENCE} - corpora.keys():
         raise ValueError(f"Table 2 needs a corpus of {', '.join(sorted(missing))}")
@@ -133,7 +134,7 @@ def similarity_table(
         "reference": REFERENCE,
         "seed": seed,
         **wide,
-        "heard_at_8_khz": {"title": "The same, heard at 8 kHz", **heard},
+        "heard_at_8_khz": {"title": "The same with all recordings at 8 kHz", **heard},
     }
 
 

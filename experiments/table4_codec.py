@@ -1,10 +1,10 @@
-"""Table 4 (§4.3.2): training with codec simulation helps under seen and unseen codecs, and without any.
+"""Table 4 (§4.3.2): training with codec simulation helps with seen codecs, with unseen codecs, and without a codec.
 
 python -m experiments table4 --scale mini --workdir runs
 
-Frozen at 77a1e34, over three seeds: MP3 at 23k falls from 30.9 to 11.8% (T4.a and T4.c hold), but stays 22% above no
-codec (T4.b undecided); the other rows change by -10 to +6%, with intervals too wide to say that none gets worse (T4.d
-undecided). One seed trains for 386 s on two CPU cores, 58% of them waiting for the codecs.
+Result (frozen at 77a1e34, three seeds): MP3 at 23k falls from 30.9 to 11.8% (T4.a and T4.c hold). That is still 22%
+above no codec (T4.b is undecided). The other rows change by -10 to +6%. Their intervals are too wide to say that no row
+gets worse (T4.d is undecided). One seed trains for 386 s on two CPU cores, and waits for the codecs for 58% of it.
 """
 
 from experiments.models import VSD, VSD_CODEC

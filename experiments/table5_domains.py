@@ -1,11 +1,11 @@
-"""Table 5 (§4.3.3): models of single domains work where they were trained and poorly elsewhere.
+"""Table 5 (§4.3.3): models of single domains work well on their own domain and poorly on others.
 
 python -m experiments table5 --scale mini --workdir runs
 
-Frozen at 77a1e34, over three seeds: T5.a holds; the Call-center model does not recover at 8 kHz (92.7%, T5.b fails) but
-through a telephone (`why`); YouTube's is the best on Telephony, 14% better on Call-center (T5.c undecided), and at home
-45% better than Voicesearch-Dictation, not more than half (T5.d undecided). One seed trains for 88 and 94 s on two CPU
-cores, Table 3's apart.
+Result (frozen at 77a1e34, three seeds): T5.a holds. The Call-center model does not recover at 8 kHz (92.7%, T5.b
+fails); it does through a telephone line (`why`). The YouTube model is the best on Telephony, and 14% better on
+Call-center (T5.c is undecided). On YouTube it is 45% better than Voicesearch-Dictation, not more than half (T5.d is
+undecided). One seed trains for 88 and 94 s on two CPU cores, without Table 3's model.
 """
 
 from experiments.models import CALL_CENTER, VSD, YOUTUBE

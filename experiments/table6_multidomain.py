@@ -1,10 +1,10 @@
-"""Table 6 (§4.3.4): one model for all domains, and what simulating noise or codecs on top does to it.
+"""Table 6 (§4.3.4): one model for all domains, alone, with simulated noise, and with simulated codecs.
 
 python -m experiments table6 --scale mini --workdir runs
 
-Frozen at 77a1e34, over three seeds: T6.a, T6.b and T6.c hold. With noise it is better in noise than the domain-specific
-model (T6.d fails), and on clean speech by 9 to 13%; codecs change clean speech by -9 to +1% (T6.e undecided). One seed
-trains for 285, 497 and 797 s, two at a time.
+Result (frozen at 77a1e34, three seeds): T6.a, T6.b and T6.c hold. The model with noise is better in noise than the
+domain-specific one (T6.d fails), and 9 to 13% better on clean speech. Codecs change clean speech by -9 to +1% (T6.e is
+undecided). One seed trains for 285, 497 and 797 s, two models at a time.
 """
 
 from experiments.models import MULTI, MULTI_CODEC, MULTI_NOISE

@@ -1,15 +1,18 @@
-"""Table 7 (§4.4): a little speech of a new domain, and where fine-tuning on it starts from.
+"""Table 7 (§4.4): fine-tuning on a little speech of a new domain, from two start models and from scratch.
 
 python -m experiments table7 --scale mini --workdir runs
 
-Frozen at 77a1e34, over three seeds: T7.a and T7.c hold; unadapted, the multidomain model is as good as Telephony from
-scratch (15.1 and 15.8%, T7.g undecided); fine-tuning on Telephony costs the other domains 14 to 31% but for
-Call-center, which gains 3% (T7.f undecided); the step from 1/70 to 3/70 of the data is no sure gain (T7.b undecided),
-and the Voicesearch-Dictation model's 18.4% with 3/70 is not surely above 15.8% (T7.d undecided).
-One seed trains for 87 s from scratch, 16 to 69 s for each of eight adaptations and 386 s for the pooled model.
+Result (frozen at 77a1e34, three seeds): T7.a and T7.c hold. These are undecided:
 
-`COST` is what the paper mentions and does not tabulate: what fine-tuning takes from the other domains, and what pooling
-the new domain with the rest keeps.
+* T7.g: before adaptation, the multidomain model is as good as training on Telephony from scratch (15.1 and 15.8%).
+* T7.f: fine-tuning on Telephony costs the other domains 14 to 31%, except Call-center, which gains 3%.
+* T7.b: the step from 1/70 to 3/70 of the data is not a sure gain.
+* T7.d: with 3/70, the Voicesearch-Dictation model has 18.4%, which is not surely above 15.8%.
+
+One seed trains for 87 s from scratch, 16 to 69 s for each of eight adaptations, and 386 s for the pooled model.
+
+`COST` is a table that the paper mentions but does not show. It has the other domains' WERs after fine-tuning, and after
+pooling the new domain with the rest.
 """
 
 from experiments.models import AMOUNTS, IN_DOMAIN_ONLY, MULTI, POOLED, VSD, adapted_model
@@ -43,7 +46,7 @@ TABLE = Table(
 
 COST = Table(
     number=7,
-    title="What Telephony costs the other domains, fine-tuned on and pooled with them (not tabulated in the paper)",
+    title="All domains after fine-tuning on Telephony, and after pooling with it (not tabulated in the paper)",
     columns={
         model.name: model for model in (MULTI, adapted_model(MULTI, "10 hrs"), adapted_model(MULTI, "700 hrs"), POOLED)
     },

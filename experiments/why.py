@@ -1,10 +1,10 @@
-"""Why claims fail, or stay undecided, on the embedded corpus: ablations, judged like the claims themselves.
+"""Ablations that test why claims fail, or stay undecided, on the embedded corpus; judged like the claims themselves.
 
 python -m experiments why --scale mini --workdir runs
 
-The embedded corpus has 166 minutes of six kinds of synthetic speech where the paper had 162,000 hours of people's.
-Each hypothesis names one of the differences that this makes, takes it away, and says what should come of it. Those on
-T3.a, T5.d, T6.d/3, T7.e and T7.f were written when the others had been judged with one seed.
+The embedded corpus has 166 minutes of six kinds of synthetic speech. The paper had 162,000 hours of people's speech.
+Each hypothesis names one difference that this makes, removes it, and predicts the result. The hypotheses on T3.a,
+T5.d, T6.d/3, T7.e and T7.f were written after the others had been judged with one seed.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ from mdasr.training.regimes import Regime
 if TYPE_CHECKING:
     from experiments.laboratory import Laboratory
 
-LONGER = 1.5  # what training with noise gets more of (Scale.noise_factor)
+LONGER = 1.5  # models with noise train for this many times the steps (Scale.noise_factor)
 
 
 def check(laboratory: Laboratory) -> None:
-    """ValueError where the hypotheses' premises are not those of a laboratory."""
+    """Raise ValueError if a laboratory has other corpora or another noise factor than the hypotheses assume."""
     if laboratory.map:
-        raise ValueError(f"{laboratory.map}: `why` asks about the embedded corpus; leave --corpora out")
+        raise ValueError(f"{laboratory.map}: `why` is only for the embedded corpus; leave --corpora out")
     if laboratory.scale.noise_factor != LONGER:
         raise ValueError(
-            f"`why` takes models that train {LONGER} times as long with noise: --set noise_factor={LONGER}"
+            f"`why` needs models that train {LONGER} times as long with noise: --set noise_factor={LONGER}"
         )
 
 
@@ -64,13 +64,13 @@ def minutes(domains: Iterable[str]) -> float:
 
 
 def as_much_as(domains: Iterable[str], model: Model, of: str) -> Model:
-    """A model on so much less of its own speech that it is as much as some domains have."""
+    """Return a model that trains on a share of its own speech: as many minutes as `domains` have in the corpus."""
     share = round(minutes(domains) / minutes(model.domains), 4)
     return dataclasses.replace(model, name=f"{model.name}, as much as {of}", share=share)
 
 
 def longer(model: Model) -> Model:
-    """A model trained for as many steps as it would be with noise."""
+    """Return a model that trains for as many steps as a model with noise."""
     return dataclasses.replace(model, name=f"{model.name}, {LONGER} × the steps", regime=Regime(longer=LONGER))
 
 
@@ -87,36 +87,38 @@ NOISY = (noisy(VOICESEARCH), noisy(DICTATION))
 BANDS = (DICTATION, narrow(DICTATION), telephoned(DICTATION))
 
 HYPOTHESES = (
-    Claim("T3.a/1", 3, "At as many steps with noise as without, clean speech is about equal",
+    Claim("T3.a/1", 3, "With the same number of training steps, noise leaves clean speech about equal",
           models_on(about_equal, longer(VSD), VSD_NOISE, VOICESEARCH, DICTATION)),
-    Claim("T5.b/1", 5, "What 8 kHz Dictation still lacks is a telephone's band and companding: with them, the "
-          "Call-center model recovers",
+    Claim("T5.b/1", 5, "8 kHz Dictation lacks a telephone's band and companding. With both, the Call-center model is "
+          "far better",
           (That(far_better, (CALL_CENTER, DICTATION), (CALL_CENTER, telephoned(DICTATION))),)),
-    Claim("T5.c/1", 5, "YouTube beats Call-center at home by its amount of speech: with as much as Call-center has, it "
-          "is worse there",
+    Claim("T5.c/1", 5, "The YouTube model is better on Call-center because it has more speech. With as much speech as "
+          "Call-center has, it is worse",
           models_on(worse, CALL_CENTER, YOUTUBE_LESS, CALL_CENTER_8K)),
-    Claim("T5.d/1", 5, "Half as many steps again make the YouTube model far better on YouTube than that of "
-          "Voicesearch and Dictation",
+    Claim("T5.d/1", 5, "With 1.5 times the steps, the YouTube model is far better on YouTube than the "
+          "Voicesearch-Dictation model",
           models_on(far_better, VSD, longer(YOUTUBE), YOUTUBE_TEST)),
-    Claim("T6.d/1", 6, "What noise brings to clean speech is its longer training: without noise, so many more steps "
-          "bring as much",
+    Claim("T6.d/1", 6, "Noise training helps clean speech because it takes more steps. As many steps without noise "
+          "help as much",
           models_on(about_equal, MULTI_NOISE, longer(MULTI), *CLEAN)),
-    Claim("T6.d/2", 6, "Other domains' speech is what lifts the multidomain noise model above the domain-specific one: "
-          "with as much speech as that, it is worse on the noisy sets",
+    Claim("T6.d/2", 6, "The multidomain noise model is better than the domain-specific one because it has more speech. "
+          "With as much speech as that model, it is worse on the noisy sets",
           models_on(worse, VSD_NOISE, MULTI_NOISE_LESS, *NOISY)),
-    Claim("T6.d/3", 6, "At as many steps with noise as without, noise costs clean speech",
+    Claim("T6.d/3", 6, "With the same number of training steps, noise makes clean speech worse",
           models_on(worse, longer(MULTI), MULTI_NOISE, *CLEAN)),
-    Claim("T7.e/1", 7, "Pooling with Telephony helps the other domains by the amount of speech: of no more than there "
-          "was without it, it leaves them about equal",
+    Claim("T7.e/1", 7, "Pooling with Telephony helps the other domains because there is more speech. With no more "
+          "speech than before, it leaves them about equal",
           models_on(about_equal, MULTI, POOLED_LESS, *ALL_CLEAN)),
-    Claim("T7.f/1", 7, "What spares Call-center is that Telephony is its like: fine-tuning on Dictation makes it worse",
+    Claim("T7.f/1", 7, "Fine-tuning on Telephony spares Call-center because the two are similar. Fine-tuning on "
+          "Dictation makes Call-center worse",
           models_on(worse, MULTI, ON_DICTATION, CALL_CENTER_8K)),
-    Claim("T7.g/1", 7, "The multidomain model is better than training on Telephony by its amount of speech: with as "
-          "much as Telephony has, it is worse",
+    Claim("T7.g/1", 7, "The multidomain model is better than training on Telephony because it has more speech. With "
+          "as much speech as Telephony has, it is worse",
           models_on(worse, IN_DOMAIN_ONLY, MULTI_LESS, TELEPHONY_8K)),
-    Claim("T7.g/2", 7, "It is so by Call-center, which is Telephony's like: without it, it is worse",
+    Claim("T7.g/2", 7, "The multidomain model is better because of Call-center, which is similar to Telephony. "
+          "Without Call-center it is worse",
           models_on(worse, IN_DOMAIN_ONLY, WITHOUT_CALLS, TELEPHONY_8K)),
-    Claim("T7.g/3", 7, "Without Call-center the multidomain model has more errors on Telephony than with it",
+    Claim("T7.g/3", 7, "Without Call-center, the multidomain model makes more errors on Telephony than with it",
           models_on(worse, MULTI, WITHOUT_CALLS, TELEPHONY_8K)),
 )  # fmt: skip
 
@@ -126,15 +128,13 @@ def _table(title: str, models: Iterable[Model], test_sets: Iterable[TestSet]) ->
 
 
 TABLES = (
-    _table("Longer training in noise's place", (MULTI, longer(MULTI), MULTI_NOISE), CLEAN),
-    _table("Longer training in noise's place, two domains", (VSD, longer(VSD), VSD_NOISE), (VOICESEARCH, DICTATION)),
+    _table("Longer training instead of noise", (MULTI, longer(MULTI), MULTI_NOISE), CLEAN),
+    _table("Longer training instead of noise, two domains", (VSD, longer(VSD), VSD_NOISE), (VOICESEARCH, DICTATION)),
     _table("As much speech as Voicesearch-Dictation", (VSD_NOISE, MULTI_NOISE, MULTI_NOISE_LESS), NOISY),
-    _table("Before Telephony is heard", (IN_DOMAIN_ONLY, MULTI, MULTI_LESS, WITHOUT_CALLS), (TELEPHONY_8K,)),
+    _table("Telephony before adaptation", (IN_DOMAIN_ONLY, MULTI, MULTI_LESS, WITHOUT_CALLS), (TELEPHONY_8K,)),
     _table("As much speech as Call-center", (CALL_CENTER, YOUTUBE, YOUTUBE_LESS), (CALL_CENTER_8K,)),
-    _table("What Call-center's model makes of Dictation", (CALL_CENTER,), BANDS),
+    _table("The Call-center model on Dictation in three bands", (CALL_CENTER,), BANDS),
     _table("YouTube trained longer", (VSD, YOUTUBE, longer(YOUTUBE)), (YOUTUBE_TEST,)),
-    _table("Pooled with Telephony, and no more speech", (MULTI, POOLED, POOLED_LESS), ALL_CLEAN),
-    _table(
-        "Fine-tuned on another domain than Telephony", (MULTI, adapted_model(MULTI, "700 hrs"), ON_DICTATION), ALL_CLEAN
-    ),
+    _table("Pooled with Telephony, with no more speech than before", (MULTI, POOLED, POOLED_LESS), ALL_CLEAN),
+    _table("Fine-tuned on Dictation", (MULTI, adapted_model(MULTI, "700 hrs"), ON_DICTATION), ALL_CLEAN),
 )

@@ -1,4 +1,4 @@
-"""What can befall a file, drawn from a seeded generator."""
+"""Kinds of damage to files, drawn from a seeded generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Damage = Callable[[bytes, np.random.Generator], bytes]
 
 
 class Bomb:
-    """What makes a folder called as its argument says when it is unpickled."""
+    """An object that makes a folder when it is unpickled; its argument is the folder's name."""
 
     def __init__(self, folder: str):
         self.folder = folder
@@ -33,7 +33,7 @@ def cut_off(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def flipped(content: bytes, rng: np.random.Generator) -> bytes:
-    """A few bits changed, half of the time near the beginning, where headers are."""
+    """Change a few bits, half of the time near the beginning, where headers are."""
     changed = np.frombuffer(content, np.uint8).copy()
     reach = len(changed) if rng.random() < 0.5 else min(len(changed), 100)
     for place in rng.integers(reach, size=int(rng.integers(1, 5))) if reach else ():
@@ -42,7 +42,7 @@ def flipped(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def swapped(content: bytes, rng: np.random.Generator) -> bytes:
-    """Two neighbouring blocks in each other's place."""
+    """Swap two neighbouring blocks."""
     a, b, c = sorted(rng.integers(len(content) + 1, size=3))
     return content[:a] + content[b:c] + content[a:b] + content[c:]
 
@@ -80,7 +80,7 @@ def line_lost(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def field_lost(content: bytes, rng: np.random.Generator) -> bytes:
-    """One of the fields between white space, or of a JSON object, is gone."""
+    """Remove one field between white space, or one field of a JSON object."""
     lines = content.splitlines(keepends=True)
     i = int(rng.integers(len(lines)))
     if found := _changed_json(lines[i] if len(lines) > 1 else content, rng, lost=True):
@@ -107,7 +107,7 @@ STRANGE = (
 
 
 def strange_number(content: bytes, rng: np.random.Generator) -> bytes:
-    """A number, if there is one, is another one that few expect."""
+    """Replace a number, if there is one, by an unusual one."""
     places = [*re.finditer(rb"-?\d+(\.\d+)?", content)]
     if not places:
         return strange_value(content, rng)
@@ -116,7 +116,7 @@ def strange_number(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def strange_value(content: bytes, rng: np.random.Generator) -> bytes:
-    """Any value of JSON, if that it is, of another kind."""
+    """Replace a JSON value by one of another kind, if the text is JSON."""
     lines = content.splitlines(keepends=True)
     i = int(rng.integers(len(lines)))
     whole = len(lines) == 1 or (content[:1] == b"{" and lines[0].strip() == b"{")
@@ -127,7 +127,7 @@ def strange_value(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _changed_json(text: bytes, rng: np.random.Generator, lost: bool = False) -> bytes | None:
-    """JSON with one value, however deep, lost or replaced; None where the text is no JSON with values in it."""
+    """Remove or replace one value of a JSON text, at any depth; return None if the text is not JSON with values."""
     try:
         root = json.loads(text)
     except (ValueError, RecursionError):
@@ -157,7 +157,7 @@ BOMB = "unpickled"
 
 
 def pickled(content: bytes, rng: np.random.Generator) -> bytes:
-    """A pickle that makes a folder called `BOMB` where it is loaded."""
+    """Return a pickle that makes a folder called `BOMB` in the current folder when it is loaded."""
     return pickle.dumps(Bomb(BOMB), protocol=int(rng.integers(6)))
 
 

@@ -1,4 +1,4 @@
-"""Toy tasks that several tests train on, and the tree without contexts."""
+"""Toy tasks for several tests of training, and the tree without contexts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from mdasr.frontend import BANDS
 
 
 def monophone_tree(phones: Sequence[str]) -> Tree:
-    """The context-independent tree: one leaf a phone, numbered in the order given."""
+    """Return the context-independent tree: one leaf for each phone, numbered in the given order."""
     return Tree(tuple(phones), (), tuple(range(len(phones))))
 
 
 @dataclass
 class SignsRowMaker(grain.MapTransform):
-    """Rows whose labels are the signs of two numbers of a step's label frame: learnt within a few dozen steps."""
+    """Make rows whose labels are the signs of two numbers of a step's label frame; a few dozen steps learn them."""
 
     options: RowOptions = field(default_factory=lambda: RowOptions(20))
 

@@ -1,4 +1,4 @@
-"""What runs under jit against the host's functions, which other tests hold against independent references."""
+"""Functions under jit against the host's functions, which other tests compare with independent references."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def noises() -> dict[str, np.ndarray]:
 
 
 def speech(samples: int, seed: int) -> np.ndarray:
-    """Syllables of a buzz through drifting resonances, with pauses, over a hiss: 16 bits a sample."""
+    """Make syllables of a buzz through drifting resonances, with pauses, over a hiss, in samples of 16 bits."""
     rng = np.random.default_rng(seed)
     time_s = np.arange(samples) / 16_000
     buzz = scipy.signal.sawtooth(2 * np.pi * (120 + 20 * np.sin(3 * time_s)) * time_s)
@@ -102,14 +102,14 @@ def test_tail_noise_is_white_and_the_same_in_both_namespaces():
     for a, b in ((host[0], host[1]), (host[0], other[0]), (host[0, 1:], host[0, :-1]), (host[0, 7:], host[0, :-7])):
         assert abs(np.corrcoef(a[:19_000], b[:19_000])[0, 1]) < 0.03
     power = np.abs(np.fft.rfft(host[0])[1:-1]) ** 2
-    assert power.std() / power.mean() == pytest.approx(1, abs=0.05)  # exponential, as that of white noise
+    assert power.std() / power.mean() == pytest.approx(1, abs=0.05)  # an exponential distribution, as for white noise
     blocks = power[:9_900].reshape(99, 100).mean(1) / power.mean()
     assert blocks.min() > 0.6 and blocks.max() < 1.4
 
 
 @pytest.mark.parametrize("xp", [np, jax.numpy])
 def test_gains_set_levels_and_leave_silence_alone(xp):
-    """By hand: 20 dB are a factor of 10 in amplitude."""
+    """The expected values are worked out by hand: 20 dB are a factor of 10 in amplitude."""
     one, hundredth, silence = (xp.float32(power) for power in (1, 0.01, 0))
     assert loudness.level_gain(hundredth, one, xp) == pytest.approx(0.1)
     assert loudness.level_gain(hundredth, silence, xp) == 1

@@ -1,4 +1,4 @@
-"""The aligner: its parts against independent references, the whole on speech whose boundaries are known."""
+"""The aligner: its parts against independent references, and the whole on speech with known boundaries."""
 
 import itertools
 import time
@@ -40,7 +40,7 @@ SMALL = AlignerOptions(soft_iterations=5, iterations=9, components=4)
 
 
 def every_path(graph, frames):
-    """All state sequences that a graph allows, and the weight of each, by plain recursion."""
+    """Return all state sequences that a graph allows, and the weight of each, by plain recursion."""
     found = []
 
     def go(path, weight):
@@ -222,7 +222,7 @@ def test_splitting_keeps_the_mass_and_em_then_gains():
 
 
 def sound(phone, samples, rng):
-    """Noise whose two bands tell the phone apart; a pause is nearly silent."""
+    """Make noise in two bands whose levels depend on the phone; a pause is nearly silent."""
     bands_hz = {
         "A": (700, 1100),
         "I": (300, 2300),
@@ -242,7 +242,7 @@ def sound(phone, samples, rng):
 
 
 def toy_utterance(i, rng, text=None):
-    """Words in noise bursts: an utterance and its exact alignment."""
+    """Make an utterance of words in noise bursts, and its exact alignment."""
     words = [str(word) for word in rng.choice(LEXICON.words, rng.integers(2, 6))]
     phones, lengths, spans = [SILENCE], [rng.integers(1600, 4800)], []
     for word in words:
@@ -403,7 +403,7 @@ def test_agreement_by_hand():
     ],
 )
 def test_boundaries_of_the_embedded_corpus_are_found(tmp_path, domain, minutes, within_20_ms):
-    """Telephone speech, and two minutes of it, are little for a flat start; the rest have what they need."""
+    """The bounds are wider for telephone speech and for two minutes of it, which are little for a flat start."""
     corpus = embedded.make(tmp_path / "c", domain, "train", seed=1, workers=1, minutes=minutes)
     lexicon = Lexicon.from_counts(embedded.observed_pronunciations(corpus))
     report = align([corpus], lexicon)
@@ -420,7 +420,7 @@ def test_boundaries_of_the_embedded_corpus_are_found(tmp_path, domain, minutes, 
 @pytest.mark.skipif(not SPEECH.exists(), reason="no real recordings beside the project (../shared/speech)")
 @pytest.mark.skipif(not espeak.is_installed(), reason="eSpeak NG is not installed (extra `synth`)")
 def test_an4_aligns_from_its_transcripts(tmp_path):
-    """39 minutes of real speech in under three CPU minutes; words of other recordings are noticed."""
+    """It aligns 39 minutes of real speech in under three CPU minutes, and notices the words of other recordings."""
     corpus = import_manifest(SPEECH, tmp_path / "an4", "an4", {"domain": "an4_16k", "split": "train"}).corpus
     texts = [corpus[i].text for i in range(len(corpus))]
     lexicon = Lexicon({}).covering({word for text in texts for word in text.split()}, espeak.pronounce)

@@ -1,4 +1,4 @@
-"""§4.2 from corpora to cells: features, utterances, the command, the table, its claims, its picture."""
+"""The analysis of §4.2 from corpora to cells: features, utterances, command, table, claims and picture."""
 
 import json
 
@@ -28,7 +28,7 @@ OPTIONS = AnalysisOptions(10, 14, ubm=UbmOptions(1, 2), extractor=ExtractorOptio
 
 
 def noise(rng: np.random.Generator, pole: float, seconds: float = 0.5) -> np.ndarray:
-    """Noise of one tilt, as a sound that speech-like features tell from that of another."""
+    """Make noise with a spectral tilt; features tell different tilts apart."""
     wave = scipy.signal.lfilter([1], [1, -pole], rng.standard_normal(int(16_000 * seconds)))
     return (wave / np.abs(wave).max() / 2).astype(np.float32)
 
@@ -47,7 +47,7 @@ def make_corpus(directory, domain: str, pole: float, speakers: int = 7, utteranc
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    """Telephony is like Call-center, and like no other."""
+    """The toy corpora: Telephony is similar to Call-center only."""
     folder = tmp_path_factory.mktemp("corpora")
     poles = {"Voicesearch": -0.6, "Dictation": 0.1, "Farfield": 0.2, "Call-center": 0.74, "YouTube": 0.3}
     return {name: make_corpus(folder / name, name, pole) for name, pole in (poles | {"Telephony": 0.8}).items()}

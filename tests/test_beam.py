@@ -1,4 +1,4 @@
-"""The Apache Beam pipeline writes what local processes write; with Beam's local runner."""
+"""The Apache Beam pipeline, with Beam's local runner, writes the same as local processes."""
 
 import json
 

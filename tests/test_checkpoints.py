@@ -68,7 +68,7 @@ def flip(directory: Path) -> None:
 
 
 def swap(directory: Path) -> None:
-    """A whole state of another step: nothing that a file's own checksum could tell."""
+    """The file holds a whole state of another step, so its own checksum is right."""
     shutil.rmtree(directory / "state")
     shutil.copytree(directory.parent / "20" / "state", directory / "state")
 

@@ -25,7 +25,7 @@ def recording(tmp_path):
 
 @pytest.fixture(scope="module")
 def things(tmp_path_factory):
-    """A folder with one of each: words.txt, lexicon.txt, good.arpa, in.wav, the corpus toy and a model."""
+    """Make a folder with words.txt, lexicon.txt, good.arpa, in.wav, the corpus toy and a model."""
     folder = tmp_path_factory.mktemp("things")
     small_model(folder / "model")
     toy_corpus(folder / "toy", [0.5] * 3)

@@ -1,5 +1,6 @@
-"""Notebooks run from top to bottom, and are the scripts beside them, with what they put out."""
+"""The notebooks run from top to bottom, and hold the cells of the scripts beside them with their outputs."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ MOST_BYTES = 1_500_000
 
 
 def check_outputs(name: str, notebook: nbformat.NotebookNode) -> None:
-    """Every cell of code has run, none with an error, and pictures and players are there."""
+    """Check that every code cell has run without an error, and that pictures and players are there."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
     outputs = [output for cell in cells for output in cell.outputs]
@@ -32,6 +33,16 @@ def check_outputs(name: str, notebook: nbformat.NotebookNode) -> None:
 def test_there_is_a_notebook_to_every_script_and_none_besides():
     for extension in ("py", "ipynb"):
         assert sorted(path.stem for path in COLABS.glob(f"*.{extension}")) == [*NAMES]
+
+
+def test_the_first_cell_of_code_is_the_same_in_all_notebooks_and_asks_for_an_address(monkeypatch):
+    scripts = [read_script(COLABS / f"{name}.py") for name in NAMES]
+    (first,) = {next(cell.source for cell in script.cells if cell.cell_type == "code") for script in scripts}
+    exec(first, {})  # mdasr is installed here: nothing happens
+    monkeypatch.delenv("MDASR_REPOSITORY", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match="mdasr is not installed: set REPOSITORY in this cell"):
+        exec(first, {})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,6 +61,6 @@ def test_a_notebook_has_the_cells_of_its_script_with_outputs(name):
     "name", ["perturbations", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tables", "adapt"))]
 )
 def test_a_notebook_runs_from_top_to_bottom(name, tmp_path):
-    # A process of its own, since nbclient leaves sockets to the garbage collector: a warning, and here an error.
+    # In a process of its own: nbclient leaves sockets to the garbage collector, and that warning is an error here.
     subprocess.run([sys.executable, make_notebooks.__file__, name, "--out", str(tmp_path)], check=True)
     check_outputs(name, nbformat.read(tmp_path / f"{name}.ipynb", as_version=4))

@@ -1,4 +1,4 @@
-"""Mixtures of n-gram models against what they are made of, and pruning against its definition."""
+"""Mixtures of n-gram models against their parts, and pruning against its definition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def models() -> list[NGram]:
 
 
 def ngram_rows(model: NGram, n: int) -> np.ndarray:
-    """The words of every n-gram of one order, as places in `model.words`."""
+    """Return the words of every n-gram of one order, as indices into `model.words`."""
     return ngram_words(model.levels[: n - 1], model.levels[n - 1].keys)
 
 
@@ -138,7 +138,7 @@ def test_pruning_keeps_sums_and_costs_little_at_first(models):
 
 
 def test_the_loss_is_the_divergence_that_leaving_out_makes():
-    """Stolcke's formula against the definition: the relative entropy of the model without one bigram."""
+    """Stolcke's formula agrees with the definition: the relative entropy of the model without one bigram."""
     from mdasr.language.combine import _losses, _with_backoff
 
     model = train_ngrams(made_up(4), 2, vocabulary=WORDS)

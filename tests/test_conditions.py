@@ -1,4 +1,4 @@
-"""Conditions in words: what they do to a recording."""
+"""Conditions given in words, and their effect on a recording."""
 
 import numpy as np
 import pytest

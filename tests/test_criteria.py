@@ -1,4 +1,4 @@
-"""Training criteria: their sums by hand, and a toy over whole utterances that goes the whole way."""
+"""Training criteria: their sums by hand, and a toy criterion over whole utterances through the whole pipeline."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
 
 @dataclass(frozen=True)
 class PerUtterance:
-    """Cross-entropy in which every utterance of a row weighs the same, however long it is."""
+    """Cross-entropy in which every utterance of a row has the same weight, whatever its length."""
 
     name: Literal["per_utterance"] = "per_utterance"
 
@@ -119,7 +119,7 @@ def test_what_is_not_there_is_named():
 
 
 def test_a_criterion_goes_the_whole_way(tmp_path):
-    """Batches tell it where utterances begin; decoding subtracts no priors for it, and tunes from its own scale."""
+    """Batches tell it where utterances begin. Decoding subtracts no priors for it, and tuning starts at its scale."""
     corpus = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9] * 4)
     tree = monophone_tree(LEXICON.phones)
     language = make_language(tmp_path / "language", LEXICON, tree, train_ngram(["ah s", "s"], 2, LEXICON))

@@ -1,4 +1,4 @@
-"""The decoder against an enumeration of everything that could have been said, and what it must refuse."""
+"""The decoder against an enumeration of all possible sentences, and the inputs that it must refuse."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_best_of_all_word_sequences(graph, steps, penalty):
 
 
 def test_phones_that_share_an_output_stay_apart():
-    """A tree may tie across phones: x and z then score alike and the grammar decides."""
+    """A tree may tie different phones. Then x and z have the same scores, and the grammar decides."""
     shared = Tree(("SIL", "X", "Y", "Z"), (), (0, 1, 2, 3))
 
     @dataclass
@@ -211,7 +211,7 @@ def test_finds_words_and_times_in_a_larger_vocabulary():
 
 
 def test_search_that_finds_no_end_is_repeated_with_a_wider_beam():
-    """The scores stop in the middle of the only word, and speak loudly against anything else."""
+    """The scores stop in the middle of the only word, and everything else is very unlikely."""
     lexicon = Lexicon({"long": ((("X", "Y", "X", "Z"), 1.0),)})
     arpa = ngram.train_ngrams([["long"]], 2).to_arpa()
     tree = monophone_tree(("SIL", "X", "Y", "Z"))

@@ -1,4 +1,4 @@
-"""Encoders: what all of them must keep, PyTorch as the reference of one, and a toy that goes the whole way."""
+"""Encoders: the rules for all, PyTorch as the reference of one, and a toy encoder through the whole pipeline."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TREE = monophone_tree(LEXICON.phones)
 
 @dataclass(frozen=True)
 class Toy:
-    """A leaky mean of rectified units at 50 Hz, which answers one step late."""
+    """A leaky mean of rectified units at 50 Hz; its output is one step late."""
 
     units: int = 24
     output_delay: int = 1
@@ -100,7 +100,7 @@ def test_the_interface_is_kept(encoder):
 
 
 def test_steps_stack_the_frames_of_one_utterance_alone():
-    """Four frames, every third position; a step across a boundary hears zeros, and the next utterance begins anew."""
+    """A step is four frames, every third position. Across a boundary it is zeros; the next utterance starts anew."""
     frames = np.arange(26, dtype=np.float32).reshape(1, 13, 2)
     segments = np.array([[1] * 4 + [0] * 2 + [2] * 7])
     stacked, begins = steps_of(PackedFrames(frames, segments), PAPER_STEPS)
@@ -113,7 +113,7 @@ def test_steps_stack_the_frames_of_one_utterance_alone():
 
 
 def test_packed_utterances_do_not_hear_each_other(encoder):
-    """The second of a row answers as it does alone, whatever the first was."""
+    """The second utterance of a row gives the same output as alone, whatever the first one was."""
     config, stride = ModelConfig(encoder, 5), encoder.subsampling.stride
     params, rng = init_params(config, 3), np.random.default_rng(1)
     first, second = encoder.subsampling.num_frames(9), encoder.subsampling.num_frames(20)
@@ -169,7 +169,7 @@ def test_bfloat16_changes_no_more_than_rounding_does(encoder):
 
 
 def test_a_tdnn_is_dilated_convolutions_with_layer_norm():
-    """Against the convolutions of jax.lax, which know nothing of rows or states."""
+    """The reference is jax.lax's convolution, which knows neither rows nor states."""
     encoder = TDNN((6, 5), (1, 3), output_delay=4)
     config = ModelConfig(encoder, 5)
     params, rows = init_params(config, 5), packed(np.random.default_rng(5), PAPER_STEPS.num_frames(25), rows=1)
@@ -255,7 +255,7 @@ WAYS = ("encoder.cells=12 features=cepstra", SMALL_TDNN, f"{SMALL_TDNN} features
 
 @pytest.mark.parametrize("way", ["encoder=toy", *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS)])
 def test_an_encoder_goes_the_whole_way(way, corpus, language, tmp_path):
-    """It learns the toy corpus' two words, adapts, streams, and is exported, with the same words everywhere."""
+    """It learns the toy corpus' two words, adapts, streams and is exported, and gives the same words each time."""
     settings = ["batch=4", "row_steps=120", "min_steps=150", "max_steps=150", "learning_rate=0.02", "adapt_steps=20"]
     scale = override(MINI, [*settings, "encoder.forget_steps=0", *way.split()])
     training = Training((all_of(corpus),), scale, words=Shared({"words": "toy"}, lambda _: "exact", lambda: language))
@@ -281,7 +281,7 @@ def test_an_encoder_goes_the_whole_way(way, corpus, language, tmp_path):
 
 
 def test_rows_of_another_subsampling_hold_its_labels(corpus):
-    """Labels of a 20 ms step are those of the phones at its label frame's centre."""
+    """The label of a 20 ms step is that of the phone at the centre of its label frame."""
     sources = [Source(corpus, "exact", Policy(narrowband_probability=0.0))]
     options = RowOptions(150, 1, subsampling=Toy.subsampling)
     maker = RowMaker(sources, TREE, "log_mel", measure_stats(sources, "log_mel", {}, 0), {}, options, seed=4)

@@ -249,7 +249,7 @@ def test_a_map_says_what_it_lacks(tmp_path):
         with pytest.raises(ValueError, match=message):
             Mapped(path, tmp_path).domains()
     path.write_text('[domains.Voicesearch]\ntrain = "a"\n')
-    with pytest.raises(ValueError, match="corpora are wanting") as caught:
+    with pytest.raises(ValueError, match="corpora are missing") as caught:
         Laboratory(tmp_path, MINI, map=path).results([TABLE])
     for wanting in ("[domains.Voicesearch] has no 'test'", "[domains.Dictation] has no 'train'", f"{tmp_path / 'a'}"):
         assert wanting in str(caught.value)
@@ -283,7 +283,7 @@ def test_hypotheses_are_not_asked_where_their_premises_are_others(tmp_path, caps
     assert main(["why", "--scale", "small", "--workdir", str(tmp_path)]) == 2
     assert "train 1.5 times as long with noise: --set noise_factor=1.5" in capsys.readouterr().err
     assert main(["why", "--corpora", "my.toml", "--workdir", str(tmp_path)]) == 2
-    assert "`why` asks about the embedded corpus" in capsys.readouterr().err
+    assert "`why` is only for the embedded corpus" in capsys.readouterr().err
 
 
 def test_settings():

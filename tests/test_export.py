@@ -1,4 +1,4 @@
-"""An exported model: the same words without Flax, for one stream and for many; and what is wrong with damaged ones."""
+"""An exported model gives the same words without Flax, for one stream and many; damaged ones are refused."""
 
 import dataclasses
 import io
@@ -36,7 +36,7 @@ def exported(recognizer, tmp_path_factory):
 
 
 def whole(network, wave):
-    """Everything as one sentence, in chunks of odd sizes."""
+    """Feed everything as one sentence, in chunks of odd sizes."""
     listener = Listener(network, np.inf)
     found = [heard for part in np.array_split(wave, 7) for heard in listener.accept(part)]
     return [*found, *listener.finish()]

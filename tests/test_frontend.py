@@ -20,7 +20,7 @@ def speechlike(samples: int, seed: int = 0) -> np.ndarray:
 
 
 def stacked(frames: np.ndarray) -> np.ndarray:
-    """What the paper's steps take of the frames of one utterance."""
+    """Stack the frames of one utterance into the paper's steps."""
     return np.asarray(steps_of(PackedFrames(frames[None], np.ones((1, len(frames)), np.int32)), PAPER_STEPS)[0])[0]
 
 
@@ -60,7 +60,7 @@ def test_too_short_a_wave_has_no_frames(samples):
 
 
 def test_a_warp_hears_a_tone_where_another_tract_would_have_had_it():
-    """Below 4.8 kHz, a tone at f through filters warped by w lands where a tone at f / w lands without."""
+    """Below 4.8 kHz, a tone at f with filters warped by w peaks at the same band as a tone at f / w without warping."""
     time_s = np.arange(16_000) / 16_000
     for hz, warp in ((600, 1.1), (2000, 0.9), (4000, 1.05)):
         heard, wanted = (
@@ -155,7 +155,7 @@ def test_cepstra_for_a_network_have_slopes_and_are_the_same_in_windows_and_under
     np.testing.assert_allclose(whole[:, :20], wanted[:, :20], atol=1e-5)
     np.testing.assert_allclose(frontend.frames_between(mel, kind, 0, len(mel), jnp), whole, atol=2e-4)
     for first, end in ((0, 30), (20, 50), (80, len(mel))):
-        window = np.full((end - first + 2 * kind.margin, BANDS), 99, np.float32)  # what is of nobody is not looked at
+        window = np.full((end - first + 2 * kind.margin, BANDS), 99, np.float32)  # outside the utterance: ignored
         before, after = max(0, first - kind.margin), min(len(mel), end + kind.margin)
         begin = before - first + kind.margin
         window[begin : begin + after - before] = mel[before:after]

@@ -1,4 +1,4 @@
-"""Damaged files of every kind that is read: each is taken, or refused by name; none hangs, none is unpickled."""
+"""Damaged files of every kind: each is accepted, or refused by name; none hangs, and none is unpickled."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ARPA = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)
 
 
 class Kind(NamedTuple):
-    """A kind of file: what is written into a folder, which file there is damaged, and what then reads it."""
+    """A kind of file: the function that writes it, the file to damage, and the function that reads it."""
 
     write: Callable[[Path], Any]
     damaged: str
@@ -279,12 +279,12 @@ KINDS: dict[str, Kind] = {
     "evaluation": Kind(told, "r.json", lambda folder: read_evaluation(folder / "r.json"), True),
 }  # fmt: skip
 IN_WORDS = ("recipe", "recipe of a measured room")
-FIELDS_OF_RECIPES = ("recipe: ", "room: ", "codec: ", "packet loss: ")  # no file is known where one is told in words
+FIELDS_OF_RECIPES = ("recipe: ", "room: ", "codec: ", "packet loss: ")  # these are given in words, not in a file
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The undamaged folder of a kind, written when it is first asked for."""
+    """Return the undamaged folder of a kind; the first call writes it."""
     made: dict[Any, Path] = {}
 
     def of(kind: str) -> Path:
@@ -298,7 +298,7 @@ def whole(tmp_path_factory):
 
 @pytest.fixture
 def guarded(monkeypatch, tmp_path):
-    """Fails the test where it takes long or loads a pickle, and ends the process where no signal can."""
+    """Fail the test if it takes long or loads a pickle; end the process if a signal cannot stop it."""
 
     def refused(*_: object, **__: object) -> None:
         pytest.fail("a pickle is being loaded")
@@ -317,7 +317,7 @@ def guarded(monkeypatch, tmp_path):
 
 
 def attempt(kind: str, seed: int, original: Path, folder: Path) -> str:
-    """Damage the file of a copy and read that: "" where it was taken, else what was said."""
+    """Damage the file of a copy and read it; return "" if it was accepted, and the error's text otherwise."""
     chosen, rng = KINDS[kind], np.random.default_rng([seed, len(kind)])
     shutil.copytree(original, folder)
     path = folder / chosen.damaged

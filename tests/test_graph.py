@@ -1,4 +1,4 @@
-"""How graphs are made: stages that are kept, what they will cost, what they are made of; new ones for old models."""
+"""Making graphs: stages that are kept, their cost, their ingredients, and new graphs for old models."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_damaged_stage_is_named(tmp_path, capfd):
 
 
 def test_the_bar_counts_what_is_done_now():
-    """After a stage that was found, the time left is reckoned from the speed of the stages that followed."""
+    """After a stage that existed already, the remaining time follows from the speed of the later stages."""
     progress = build_stages.Progress({"a": 30.0, "b": 10.0, "c": 60.0})
     bar = progress._bar = build_stages.tqdm(total=100, disable=False, file=io.StringIO())
     progress.found("a")
@@ -134,7 +134,7 @@ def test_size_and_words_are_read_from_the_first_lines(tmp_path):
 
 
 def test_a_graph_that_does_not_fit_is_refused_before_the_work(monkeypatch):
-    """The advice holds: so many n-grams do fit, and one in ten more do not."""
+    """The advice is right: that number of n-grams fits, and a tenth more does not."""
     huge = ARPA.replace("ngram 3=3", "ngram 3=100000000")
     monkeypatch.setattr(graphs, "memory_at_hand_gb", lambda: 12.0)
     with pytest.raises(ValueError, match=r"100,000,012 n-grams.* only 12\.0 GB are available\. Prune ") as refused:
@@ -238,7 +238,7 @@ def swap_leaves(text: str) -> str:
     ],
 )
 def test_a_file_of_another_model_is_named(model, tmp_path, name, change):
-    """As many outputs, words, n-grams: only what the graph was made of tells."""
+    """The numbers of outputs, words and n-grams are the same; only the recorded ingredients differ."""
     shutil.copytree(model, tmp_path / "m")
     path = tmp_path / "m" / name
     text = path.read_text()
@@ -249,7 +249,7 @@ def test_a_file_of_another_model_is_named(model, tmp_path, name, change):
 
 
 def test_a_network_of_another_tree_is_refused(model, tmp_path, capsys):
-    """Tree and graph belong together, the network does not."""
+    """Tree and graph belong together; the network is free."""
     language = Language.read(model)
     shutil.copytree(model, tmp_path / "m")
     path = tmp_path / "m" / "tree.txt"

@@ -1,4 +1,4 @@
-"""Several processes at one job: they find each other, train what one would, and go on when some of them are killed."""
+"""Several processes in one job: they find each other, train as one would, and continue after some are killed."""
 
 import argparse
 import os
@@ -81,7 +81,7 @@ def script(text: str, folder: Path) -> list[str]:
 
 
 def start(folder: Path, processes: int, command: Sequence[str] = ()) -> list[subprocess.Popen]:
-    """As many processes as one job, of two devices each; what they say on standard error goes to a file each."""
+    """Start the processes of one job with two devices each; each writes its standard error to a file."""
     command = command or script(SCRIPT, folder)
     coordinator = f"localhost:{free_port()}"
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
@@ -103,7 +103,7 @@ def finish(job: list[subprocess.Popen], folder: Path) -> None:
 
 
 def stop(job: list[subprocess.Popen]) -> None:
-    """With SIGKILL: jax.distributed takes SIGTERM for itself."""
+    """Kill with SIGKILL, because jax.distributed handles SIGTERM itself."""
     for process in job:
         process.kill()
         process.wait()
@@ -155,7 +155,7 @@ def test_four_processes_of_which_one_is_killed_go_on_as_four_two_or_one(tmp_path
 def test_a_preempted_job_saves_and_goes_on(tmp_path, alone):
     job = start(tmp_path, 2, script(UNHURRIED, tmp_path))
     await_checkpoint(job, tmp_path, 10)
-    job[1].send_signal(signal.SIGTERM)  # which one host hears, and both obey
+    job[1].send_signal(signal.SIGTERM)  # one host gets it, and both stop
     for i, process in enumerate(job):
         assert process.wait(timeout=120) == 1
         assert "stopped by SIGTERM; step" in (tmp_path / f"errors-{i}").read_text()

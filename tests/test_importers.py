@@ -1,4 +1,4 @@
-"""Corpora in other people's formats: fixtures in the true format, made here, come out as the same utterances."""
+"""Corpora in other formats: fixtures in the true format, made here, are imported as the same utterances."""
 
 import gzip
 import json
@@ -273,7 +273,7 @@ def test_a_split_of_common_voice(tmp_path, capsys):
 
 @pytest.fixture
 def table(tmp_path):
-    """Five rows as `datasets` stores its feature Audio: a struct of bytes and path."""
+    """Return five rows in the form in which `datasets` stores its feature Audio: a struct of bytes and path."""
     cells = []
     for i in range(5):
         path = tmp_path / f"{i}.flac"

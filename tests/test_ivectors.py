@@ -1,4 +1,4 @@
-"""UBM, statistics, total variability and i-vectors, against scikit-learn, dense algebra and data of a known making."""
+"""UBM, statistics, total variability and i-vectors against scikit-learn, dense algebra and data from known models."""
 
 import warnings
 
@@ -30,7 +30,7 @@ def small_ubm(components: int = 4, seed: int = 1) -> Ubm:
 
 
 def drawn_utterances(ubm: Ubm, loadings: np.ndarray, utterances: int, frames: int, seed: int = 2):
-    """Utterances of the generative model, and their w."""
+    """Draw utterances from the generative model, and return them with their w."""
     rng = np.random.default_rng(seed)
     w = rng.standard_normal((utterances, loadings.shape[2]))
     deviations = np.sqrt(ubm.variances)

@@ -1,4 +1,4 @@
-"""Lattices, and what is asked of them, against an enumeration of everything that could have been said."""
+"""Lattices and their queries against an enumeration of all possible sentences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def lattice_of(*arguments) -> Lattice:
 
 
 def best_by(hypotheses, columns: int) -> dict:
-    """The lowest cost for each choice of the first of words, starts and ends."""
+    """Return the lowest cost for each value of the first columns: words, starts, ends."""
     found: dict = {}
     for cost, *rest in hypotheses:
         key = tuple(rest[:columns])
@@ -46,7 +46,7 @@ def best_by(hypotheses, columns: int) -> dict:
 
 
 def paths(lattice: Lattice):
-    """Every path: its cost, arcs, words, starts and ends."""
+    """Return every path with its cost, arcs, words, starts and ends."""
     first, end = lattice.first, len(lattice.steps) - 1
 
     def grow(node, arcs):
@@ -283,7 +283,7 @@ def test_a_word_that_is_not_named_yet_is_left_out_of_the_lattice():
 
 
 def random_task(rng: np.random.Generator) -> tuple[Graph, int]:
-    """A graph of 30 words with a trigram, and how many phones it has."""
+    """Make a graph of 30 words with a trigram, and return it with its number of phones."""
     phones = ("SIL", *(f"P{i}" for i in range(12)))
     lexicon = Lexicon({f"w{i}": ((tuple(rng.choice(phones[1:], 4).tolist()), 1.0),) for i in range(30)})
     text = [rng.choice(lexicon.words, size=rng.integers(1, 9)).tolist() for _ in range(200)]

@@ -1,4 +1,4 @@
-"""Scripts for clusters: whole, shown before they run, and carrying the command unchanged."""
+"""Scripts for clusters: complete, printed before they run, and with the command unchanged."""
 
 import os
 import shlex
@@ -25,7 +25,7 @@ def assert_bash(script: str) -> None:
 
 
 def stand_ins(folder: Path, programs: str) -> dict[str, str]:
-    """An environment whose `programs` write down what they are given, an argument a line, and stop."""
+    """Return an environment whose `programs` write down their arguments, one on each line, and stop."""
     for program in programs.split():
         path = folder / program
         path.write_text(
@@ -127,11 +127,11 @@ def test_local_processes_have_the_time_to_save_when_they_are_asked_to_end(tmp_pa
 
 
 def test_what_is_not_known_is_asked_for():
-    with pytest.raises(ValueError, match=r"needs to be told: --set-up zone=\.\.\. --set-up directory=\.\.\."):
+    with pytest.raises(ValueError, match=r"needs more settings: --set-up zone=\.\.\. --set-up directory=\.\.\."):
         tpu.render(ClusterJob(COMMAND, 1))
     with pytest.raises(ValueError, match="NAME among name, directory, python, gpus"):
         set_up(COMMAND, 1, ["nodes=3"])
-    with pytest.raises(ValueError, match="gpus wants a number"):
+    with pytest.raises(ValueError, match="gpus must be a number"):
         set_up(COMMAND, 1, ["gpus=many"])
     with pytest.raises(ValueError, match="--nodes 0"):
         set_up(COMMAND, 0, [])

@@ -149,7 +149,7 @@ def test_what_cannot_be_done_is_said(arguments, message, tmp_path, capsys, monke
 
 
 def test_normalising_words_one_by_one_is_normalising_lines(tmp_path):
-    """Lines of letters, accents, apostrophes, spaces and signs in any order."""
+    """Make lines of letters, accents, apostrophes, spaces and signs in random order."""
     rng = random.Random(0)
     signs = [*"abzÀΣσß'’`-.,!?%[4\u0301\u00ad\ufeff\u00a0\u2003\u3000\x1c\t", " ", " ", "İ", "ﬁ", "한", "ㄱ"]
     lines = ["".join(rng.choices(signs, weights=[6] * 9 + [1] * (len(signs) - 9), k=12)) for _ in range(3000)]

@@ -1,4 +1,4 @@
-"""Rows: what they hold, that they depend on seed and number alone, and that their labels fit their features."""
+"""Rows: their content depends only on seed and number, and their labels fit their features."""
 
 import dataclasses
 import itertools
@@ -105,7 +105,7 @@ def test_epochs_differ_and_any_row_can_be_asked_for_first(sources):
 
 
 def first_fit(lengths: list[int], capacity: int, most: int) -> list[tuple[int, int]]:
-    """Row and slot of every piece, one after the other, as one would write it down."""
+    """Return the row and slot of every piece by a plain loop."""
     found, opened, rows = [], [], 0  # opened: [number, slots used, pieces held, misses]
     for length in lengths:
         fitting = [row for row in opened if row[1] + length <= capacity and row[2] < most]
@@ -207,7 +207,7 @@ def test_batches_do_not_depend_on_workers_hosts_or_where_they_start(maker, worke
 
 
 def test_many_rows_ahead_do_not_run_out_of_files(maker):
-    """Each array of a row that waits is an open file: 96 rows of four were more than a limit of 128 allowed."""
+    """Each array of a waiting row is an open file, and 96 rows of four were too many for a limit of 128."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
     try:

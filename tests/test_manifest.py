@@ -96,7 +96,7 @@ def test_a_channel_and_a_part(tmp_path):
     whole, _ = read_audio(tmp_path / "s.wav", channel=1)
     part, _ = read_audio(tmp_path / "s.wav", channel=1, start_s=0.5, end_s=1.5)
     assert len(part) == 16000
-    # Away from the edges, where the resampler does not know what lies outside the part.
+    # Compare away from the edges: there the resampler does not know the samples outside the part.
     assert np.abs(part[400:-400] - whole[8000:24000][400:-400]).max() < 1e-3
     tail, _ = read_audio(tmp_path / "s.wav", channel=0, start_s=1.75)
     assert len(tail) == 4000
@@ -140,7 +140,7 @@ def test_a_wav_streamed_before_its_length_was_known_is_whole(tmp_path):
 
 
 def _bad_files(folder):
-    """Name of the file, what its error must say."""
+    """The name of a file, and the text that its error must have."""
     (folder / "empty.wav").write_bytes(b"")
     soundfile.write(folder / "nothing.wav", np.zeros(0, np.float32), 16000)
     (folder / "text.wav").write_text("These are the words of a transcript, saved under the wrong name.\n" * 9)
@@ -339,7 +339,7 @@ def test_done_it_only_reports_and_never_overwrites_another(tmp_path):
 
 
 def test_the_same_manifest_with_audio_elsewhere_is_another_corpus(tmp_path):
-    """Whatever the folder is called from where: it is the way from the manifest to its audio that counts."""
+    """The current folder does not matter; the path from the manifest to its audio does."""
     for name, hz in (("a", 440.0), ("b", 220.0)):
         (tmp_path / name).mkdir()
         soundfile.write(tmp_path / name / "u.wav", tone(1, 16_000, hz), 16_000)

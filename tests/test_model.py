@@ -17,7 +17,7 @@ REFERENCE = Path(__file__).parent / "references" / "torch_lstm.npz"
 
 
 def packed(seed: int, rows: int, steps: int, second: int | None = None) -> PackedFrames:
-    """Random frames of so many steps; where it is given, a second utterance begins at the step `second`."""
+    """Make random frames of `steps` steps; if `second` is given, a second utterance begins at that step."""
     shape = (rows, PAPER_STEPS.num_frames(steps))
     segments = np.ones(shape, np.int32)
     if second is not None:
@@ -56,7 +56,7 @@ def test_forward_and_gradients_equal_pytorch():
 
 
 def plain(inputs, weights, keep, h, c):
-    """The textbook's LSTM, one step and one gate at a time, differentiated by jax itself."""
+    """An LSTM as in a textbook, one step and one gate at a time; jax differentiates it."""
     cells, hs = weights.shape[0], []
     for t in range(len(inputs)):
         h, c = keep[t][:, None] * h, keep[t][:, None] * c
@@ -88,7 +88,7 @@ def test_resets_and_gradients_equal_a_plain_loop():
 
 
 def test_cells_add_up_in_float32_whatever_is_computed_in():
-    """Gates wide open, a thousand steps of 1/512: in bfloat16 the sum would stay at 1, whose neighbour is 1 + 1/128."""
+    """With open gates, a thousand steps add 1/512 each. A bfloat16 sum would stop at 1, before 1 + 1/128."""
     steps, small = 1000, 1 / 512
     inputs = np.full((steps, 1, 4), 30.0)
     inputs[..., 2] = np.arctanh(small)
@@ -123,7 +123,7 @@ def test_bfloat16_and_unrolling_change_no_more_than_rounding_does():
 
 
 def test_gradients_of_biases_are_summed_in_float32():
-    """Over 16,000 steps and rows a sum in bfloat16 would stop to grow: it was 23% off."""
+    """Over 16,000 steps and rows, a sum in bfloat16 would stop growing; it was 23% too low."""
     rows = packed(7, 64, 250)
     params = init_params(ModelConfig(LSTM((8,)), 5), 1)
 

@@ -35,7 +35,7 @@ def made_up(seed: int, sentences: int = 120, words: str = "abcdef") -> list[list
 
 
 def plain_kneser_ney(text: list[list[str]], order: int, vocabulary: set[str], discounting="modified"):
-    """p(word, history) by the book, one dictionary an order: no arrays, no back-off form."""
+    """Return p(word, history) by the definition, with a dictionary for each order, without arrays or back-off form."""
     raw = [Counter() for _ in range(order + 1)]
     for sentence in text:
         marked = (BEGIN, *sentence, END)
@@ -80,15 +80,15 @@ def plain_discounts(counts: Counter, discounting) -> dict[int, float]:
 
 
 def next_word(model: NGram, history: list[str]) -> dict[str, float]:
-    """The distribution after a sentence's first words."""
+    """Return the distribution of the next word after a sentence's first words."""
     after = {w: 10 ** model.log10_probabilities([[*history, w]])[len(history)] for w in model.words[2:]}
-    # An empty sentence is none, so the end is asked for after words only.
+    # There is no empty sentence, so the end comes after words only.
     return after | ({END: 10 ** model.log10_probabilities([history])[-1]} if history else {})
 
 
 def test_hand_worked_case():
-    # Bigrams seen once, twice, thrice: 2, 2, 1, so D = 1/3, 3/2, and 3/2 for want of one seen four times.
-    # Words that follow one word, two words: a b c, </s>: D = 3/5, and 1 for want of one that follows three.
+    # Bigrams seen once, twice, thrice: 2, 2, 1. So D = 1/3, 3/2, and 3/2 again, since none is seen four times.
+    # Words that follow one word, two words: a b c, </s>. So D = 3/5, and 1, since none follows three words.
     model = train_ngrams(SMALL, 2)
     for history, expected in {
         "a": {"a": 0.1344444, "b": 0.3011111, "c": 0.3566667, END: 0.2077778},
@@ -121,14 +121,14 @@ def test_equals_a_plain_implementation(order, discounting):
 
 @pytest.mark.parametrize("order", [2, 3, 4])
 def test_a_single_discount_is_nltks_kneser_ney(order):
-    """Where the definitions agree, to seven digits.
+    """Both agree to seven digits where the definitions agree.
 
-    Both take a constant from every count, true counts at the highest order and numbers of preceding words below,
-    and give it to the next shorter history. Ours discounts single words too, for the sake of unseen ones; where all
-    words of the vocabulary were seen, they get back in equal parts what was taken, so that it makes no difference.
-    NLTK's own padding would put several <s> and </s> around a sentence, and count </s> as a word that follows </s>;
-    it is given n-grams of sentences marked once. Below its order NLTK has no probability after a history that begins
-    with <s>, since no word stands before that; we take true counts there, as Chen and Goodman do.
+    Both take a constant from every count and give it to the next shorter history. The counts are true counts at the
+    highest order, and numbers of preceding words below. Ours discounts single words too, for unseen words. If all words
+    of the vocabulary were seen, they get it back in equal parts, so that it makes no difference.
+    NLTK's own padding would put several <s> and </s> around a sentence, and count </s> as a word that follows </s>.
+    It therefore gets the n-grams of sentences with one mark on each side. Below its order NLTK has no probability after
+    a history that begins with <s>, because no word is before that. We take true counts there, as Chen and Goodman do.
     """
     text, words = made_up(order, 60), [*"abcdef", END]
     theirs = KneserNeyInterpolated(order, discount=0.6)
@@ -277,7 +277,7 @@ def test_another_toolkits_arpa_in_another_order(tmp_path):
 
 
 def kaldilm_cost(lines: list[list[str]], symbols: dict[str, str], sentence: list[str]) -> float:
-    """-ln p of a sentence in kaldilm's transducer: the word's arc, or #0 and again, until there is one."""
+    """Return -ln p of a sentence in kaldilm's transducer; without an arc for a word, it follows #0 and tries again."""
     # A weight of 0 is left out of the text.
     arcs = {(row[0], row[2]): (row[1], float(row[4]) if len(row) == 5 else 0.0) for row in lines if len(row) > 3}
     final = {row[0]: float(row[1]) if len(row) == 2 else 0.0 for row in lines if len(row) <= 2}

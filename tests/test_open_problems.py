@@ -1,4 +1,4 @@
-"""The table of what the paper leaves open: its models, and how far each is from the target."""
+"""The tables of the paper's open problem: their models, and the distance of each from the target."""
 
 import dataclasses
 

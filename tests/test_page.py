@@ -97,7 +97,7 @@ FULL = dataclasses.replace(
 
 
 def numbers(value):
-    """Every number and text in what JSON holds, as JSON writes it."""
+    """Return every number and text in a JSON value, as JSON writes it."""
     if isinstance(value, dict | list):
         return {each for part in (value.values() if isinstance(value, dict) else value) for each in numbers(part)}
     return set() if value is None else {value if isinstance(value, str) else json.dumps(value)}
@@ -145,7 +145,7 @@ def test_a_page_before_anything_is_done_says_what_is_missing():
     assert "python -m experiments table5 --scale mini" in read.text
     assert "0 of 1 models" in read.text
     assert "Not trained yet (seed): " in read.text
-    assert "No curves of Voicesearch-Dictation" in read.text
+    assert "No curves for Voicesearch-Dictation" in read.text
 
 
 def test_text_is_escaped_wherever_it_comes_from():
@@ -179,15 +179,15 @@ def test_hypotheses_stand_under_their_claims_and_are_not_counted():
         {"id": "T5.b/1", "claim": "the band is why", "verdict": "holds", "evidence": "b"},
     ]
     read = Reader(page(dataclasses.replace(EMPTY, claims=claims)))
-    assert "Of the 1 claims, holds: 0, fails: 1, undecided: 0, not judged yet: 0." in read.text
+    assert "Verdicts on the 1 claims: holds 0, fails 1, undecided 0, not judged yet 0." in read.text
     assert "the band is why" in read.text
-    assert "hypotheses why a claim does not hold" in read.text
+    assert "hypotheses about why a claim does not hold" in read.text
     assert "hypotheses" not in Reader(page(dataclasses.replace(EMPTY, claims=claims[:1]))).text
 
 
 def test_adaptation_leaves_out_the_models_that_are_not_there():
     contents = dataclasses.replace(FULL, models=[*MODELS[1:], TrainedModel(MULTI, 0, {}, {})])
-    assert "Not in the picture, since their models are not here: Multidomain." in Reader(page(contents)).text
+    assert "Not in the picture, because the models are missing: Multidomain." in Reader(page(contents)).text
 
 
 def test_cells_without_an_interval_are_drawn_and_written():
@@ -201,7 +201,8 @@ def test_the_command_writes_what_there_is(tmp_path, capsys):
     assert main(["report", "--workdir", str(tmp_path)]) == 0
     written = laboratory.root / "report.html"
     assert capsys.readouterr().out == f"{written}\n"
-    assert "Of the 23 claims, holds: 0, fails: 0, undecided: 0, not judged yet: 23." in Reader(written.read_text()).text
+    verdicts = "Verdicts on the 23 claims: holds 0, fails 0, undecided 0, not judged yet 23."
+    assert verdicts in Reader(written.read_text()).text
     laboratory.results_folder.mkdir()
     path = laboratory.results_folder / "table3.json"
     path.write_text(json.dumps(table(3, [cell("Voicesearch", "w/o Noise")], **facts([laboratory]) | {"seed": [5, 6]})))
@@ -238,7 +239,7 @@ def test_curves_are_what_the_writer_wrote(tmp_path):
 
 
 def width(text, folder):
-    """How wide a page is in a window of 360 pixels, in headless Chromium."""
+    """Return the width of a page in a window of 360 pixels, in headless Chromium."""
     probe = folder / "probe.html"
     probe.write_text(
         f'<iframe srcdoc="{html.escape(text)}" style="width:360px;border:0" onload="document.title='

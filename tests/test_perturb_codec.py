@@ -26,7 +26,7 @@ CODECS = [codec for codec in (*TRAINING_CODECS, *UNSEEN_CODECS) if codec is not 
 
 
 def chirps(samples: int) -> np.ndarray:
-    """Short sweeps between pauses: sharp in time, so that a shift of one sample shows."""
+    """Make short sweeps between pauses; they are sharp in time, so that a shift of one sample shows."""
     rng = np.random.default_rng(7)
     time_s = np.arange(samples) / 16_000
     sweep = np.sin(2 * np.pi * (300 * time_s + 1200 * (time_s % 0.25) ** 2 * 2))
@@ -35,7 +35,7 @@ def chirps(samples: int) -> np.ndarray:
 
 
 def lag(reference: np.ndarray, other: np.ndarray) -> float:
-    """Samples by which `other` comes later, from the cross-correlation's interpolated maximum."""
+    """Return the number of samples by which `other` is later: the interpolated maximum of the cross-correlation."""
     correlation = scipy.signal.correlate(other.astype(float), reference.astype(float), method="fft")
     k = int(correlation.argmax())
     before, peak, after = correlation[k - 1 : k + 2]
@@ -81,7 +81,7 @@ def test_a_further_codec_keeps_length_time_and_the_spectrum(codec):
 
 @pytest.mark.parametrize("name", ["mulaw", "alaw"])
 def test_g711_is_that_of_ffmpeg(name):
-    """libsndfile's tables against FFmpeg's, sample by sample, at 8 kHz."""
+    """libsndfile's tables agree with FFmpeg's, sample by sample, at 8 kHz."""
     rng = np.random.default_rng(3)
     samples = (rng.standard_normal(8_000) * 10 ** rng.uniform(0, 4.3, 8_000)).clip(-32768, 32767).astype(np.int16)
     ours, rate_hz = module.CODERS[name].run(samples, Codec(name, 64))
@@ -174,7 +174,7 @@ def test_sbc_frames_say_what_the_paper_asks_for():
 
 
 def band_edge_hz(wave: np.ndarray) -> float:
-    """Where the spectrum of decoded white noise falls 20 dB below its middle."""
+    """Return the frequency where the spectrum of decoded white noise falls 20 dB below its middle."""
     hz, power = scipy.signal.welch(wave, 16_000, nperseg=1024)
     loud = power > np.median(power[(hz > 500) & (hz < 3000)]) / 100
     return float(hz[loud].max())

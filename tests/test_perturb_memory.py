@@ -1,4 +1,4 @@
-"""Memory over a long run of the whole chain, as a loader's worker goes through it."""
+"""Memory over a long run of the whole chain, as in a loader's worker."""
 
 from __future__ import annotations
 

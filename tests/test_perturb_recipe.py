@@ -285,7 +285,7 @@ except ValueError as error:
 
 
 def test_waves_of_another_kind_are_refused_by_all_that_take_waves():
-    """As users run them: tests have argument types checked before a function sees them."""
+    """Run without the type checks of tests, as users do."""
     result = subprocess.run([sys.executable, "-c", BAD_WAVES], capture_output=True, text=True)
     assert (result.returncode, result.stdout) == (0, ""), result.stderr
 

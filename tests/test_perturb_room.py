@@ -53,7 +53,7 @@ def room(**changes) -> Room:
 
 
 def decay_time_s(response: np.ndarray) -> float:
-    """RT60 from -5 to -35 dB of Schroeder's backward integral, in 125-7000 Hz."""
+    """Return the RT60 from -5 to -35 dB of Schroeder's backward integral, in 125-7000 Hz."""
     band = scipy.signal.butter(4, [125, 7000], "band", fs=16_000, output="sos")
     energy = np.cumsum(scipy.signal.sosfilt(band, response.astype(float))[::-1] ** 2)[::-1]
     level_db = 10 * np.log10(energy / energy[0] + 1e-20)
@@ -84,7 +84,7 @@ def test_early_reflections_are_those_of_pyroomacoustics():
 
 
 def test_each_early_reflection_has_its_time_and_gain():
-    """A room so large that its first reflections stand apart: by hand, from the mirror images of the source."""
+    """The room is large, so its first reflections are separate. The mirror images of the source give them by hand."""
     large = room(
         size_m=(31.0, 23.0, 14.0), microphone_m=(12.0, 8.0, 5.1), target_m=(15.0, 6.5, 5.5), rt60_s=0.8, sources=()
     )
@@ -128,7 +128,7 @@ def test_the_direct_path_is_at_the_lead_with_gain_one_over_distance():
 
 
 def test_tail_continues_the_level_of_the_images():
-    """The reverberant energy is that of a diffuse field, by the statistics of rooms."""
+    """The reverberant energy is that of a diffuse field in statistical room acoustics."""
     ratios = []
     for i in range(40):
         drawn = dataclasses.replace(draw_room(i, 2, SNIPPETS), rt60_s=0.6, sources=())
@@ -175,7 +175,7 @@ def test_speech_keeps_its_level_and_its_time(noises):
 
 
 def test_without_noise_and_echo_the_wave_comes_through(noises):
-    """Up to 7 kHz a dry room is a distance, and the level is restored."""
+    """Up to 7 kHz, a dry room only adds a delay, and the level is restored."""
     band = scipy.signal.butter(8, 7000, "low", fs=16_000, output="sos")
     speech = scipy.signal.sosfiltfilt(band, steady(20_000).astype(float)).astype(np.float32)
     heard = add_room(speech, room(rt60_s=0.0, sources=()), noises)
@@ -225,7 +225,7 @@ def test_tails_end_where_asked():
 
 
 def test_measured_responses_take_the_simulators_place(noises):
-    """A response of one's own: the simulator's, with the delay and the level that a recording would have."""
+    """The measured response is the simulator's, with the delay and the level of a recording."""
     simulated = room(rt60_s=0.3)
     found = impulse_responses(simulated)
     measured = {"far": np.pad(0.3 * found[0], (777, 0)), "corner": found[1], "loud": np.pad(5 * found[1], (3, 0))}

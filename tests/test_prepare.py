@@ -1,4 +1,4 @@
-"""A preparation job that is killed, again and again, ends with the files of one that was left in peace."""
+"""A preparation job that is killed again and again ends with the same files as one that is not."""
 
 import json
 import multiprocessing
@@ -18,18 +18,18 @@ from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_corpus
 from mdasr.corpus.records import Corpus
 
-# Children of their own, since SIGKILL is to hit them; of a server, since they are to start quickly.
+# Separate child processes, so that SIGKILL can hit them; from a fork server, so that they start quickly.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["mdasr.corpus.manifest"])
 
 
 def ids(utterances, good):
-    """Every fifteenth is broken."""
+    """Every fifteenth recording is broken."""
     return [f"u{i:03d}" for i in range(utterances) if (i % 15 != 4) == good]
 
 
 def kaldi(folder, utterances):
-    """A Kaldi directory whose recordings take a moment each."""
+    """Make a Kaldi directory whose recordings take a moment each."""
     data = folder / "data"
     data.mkdir()
     for i in range(utterances):

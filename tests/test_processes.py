@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: their order, their bits, and what ends them."""
+"""Jobs in processes of their own: their order, their bits, and how they end."""
 
 import hashlib
 import os
@@ -108,7 +108,7 @@ def test_the_first_failure_ends_the_other_jobs(tmp_path):
 
 
 def started(folder: Path, jobs: str) -> subprocess.Popen:
-    """A process with `jobs`, which is the text of a dictionary, two at a time."""
+    """Start a process that runs `jobs`, the text of a dictionary, two at a time."""
     script = folder / "script.py"
     script.write_text(
         "import signal; from functools import partial; from pathlib import Path\n"

@@ -1,4 +1,4 @@
-"""A model directory: written, read, moved, damaged; and what its recogniser hears."""
+"""A model directory is written, read, moved and damaged; and its recogniser hears words."""
 
 import dataclasses
 import json
@@ -239,7 +239,7 @@ def test_more_hosts_than_utterances_are_refused(corpus, monkeypatch):
 
 
 def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
-    """From recordings with words to words from recordings: alignment, tree, language, training, decoding."""
+    """The whole way from transcribed recordings to recognised words: alignment, tree, language, training, decoding."""
     lexicon = tmp_path / "lexicon.txt"
     LEXICON.write(lexicon)
     encoder = dataclasses.replace(SMALL.encoder, cells=(16,))
@@ -322,7 +322,7 @@ def test_a_phones_score_is_that_of_its_cdphones_together():
 
 
 def test_transcripts_that_do_not_fit_are_set_aside(untrained, corpus, tmp_path, monkeypatch, capsys):
-    """With scores made up from what is said, silence, "ah", "s", and five transcripts that say otherwise."""
+    """The scores follow the spoken sounds (silence, "ah", "s"), and five transcripts are wrong."""
     wrong = {3: "s ah", 7: "ah", 11: "s", 12: "s s", 20: "ah ah"}
     said = (dataclasses.replace(u, text=wrong.get(i, u.text)) for i, u in enumerate(corpus))
     write_shard(shard_path(tmp_path, "audio", 0, 1), map(encode_utterance, said))
@@ -347,7 +347,7 @@ def test_transcripts_that_do_not_fit_are_set_aside(untrained, corpus, tmp_path, 
 
 
 def test_a_network_that_knows_a_channel_badly_sets_nothing_aside(untrained):
-    """The limit follows what is usual in a corpus."""
+    """The limit depends on the usual values of a corpus."""
     usual = np.random.default_rng(0).normal(4.0, 0.5, 200)
     assert (usual <= max(MOST_MISFIT, outlier(usual, DEVIATIONS))).all()
 

@@ -1,4 +1,4 @@
-"""Sealed corpora: opening one costs nothing that grows with it."""
+"""Sealed corpora: the cost of opening one does not grow with its size."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What training can do beyond the paper: balanced sampling, curricula, clean visits, adversaries, adapters."""
+"""Training beyond the paper: balanced sampling, curricula, clean visits, adversaries, adapters."""
 
 import dataclasses
 import json
@@ -151,7 +151,7 @@ def test_rows_of_a_regime_do_not_depend_on_workers(sources):
 
 
 def test_the_reversed_gradient_is_the_hand_worked_one():
-    """Of (w tanh(a x))² with x behind the reversal: the classifier descends w, what is before it ascends a."""
+    """The loss is (w tanh(a x))² with x behind the reversal: w of the classifier descends, and a before it ascends."""
     x, a, w, weight = 0.7, 1.3, -0.4, 0.25
 
     def loss(a, w):
@@ -338,7 +338,7 @@ def test_a_new_domains_own_parameters_leave_all_others_at_their_very_bits(source
 
 @dataclass
 class DomainRowMaker(SignsRowMaker):
-    """Rows of two domains, told by a third feature, which says nothing of the labels."""
+    """Make rows of two domains; a third feature tells the domain, and nothing of the labels."""
 
     options: RowOptions = field(default_factory=lambda: RowOptions(20, domains=DOMAINS))
 

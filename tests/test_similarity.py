@@ -72,7 +72,7 @@ def test_bad_points_are_refused():
 
 
 def domain(rng: np.random.Generator, centre: float, speakers: int = 25, each: int = 2) -> Cluster:
-    """Utterances whose speakers differ as much as the utterances of one do."""
+    """Draw utterances whose speakers differ as much as the utterances of one speaker do."""
     voices = centre + rng.normal(size=(speakers, 8))
     points = np.repeat(voices, each, axis=0) + rng.normal(size=(speakers * each, 8))
     return Cluster(points, tuple(f"s{i // each}" for i in range(speakers * each)))

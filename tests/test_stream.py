@@ -119,7 +119,7 @@ def times(found):
 
 
 def test_speech_without_a_pause_ends_between_words(by_level, monkeypatch):
-    """As the whole in one sentence, but in parts: at the gaps, and without gaps after words."""
+    """The parts give the same words as the whole in one sentence: cut at the gaps, or after words without gaps."""
     rng = np.random.default_rng(0)
     tone, hiss = 0.25 * np.sin(np.arange(4800) * 0.1178), 0.1 * rng.standard_normal(4800)
     for gap in (np.zeros(4800), np.zeros(0)):
@@ -137,7 +137,7 @@ def test_speech_without_a_pause_ends_between_words(by_level, monkeypatch):
 
 
 def test_nothing_is_lost_when_a_silence_has_been_long(by_level):
-    """A short word that begins as the search begins anew is heard as after a silence that is not so long."""
+    """A short word at the moment when the search begins anew is heard as after a shorter silence."""
     tone, hiss = 0.25 * np.sin(np.arange(2400) * 0.1178), 0.1 * np.random.default_rng(0).standard_normal(2400)
     for longer_s in (5.04, 5.07, 5.1, 5.13, 5.16, 5.19, 5.22, 25.2):
         (short,), (long,) = (
@@ -210,7 +210,7 @@ def test_alternatives_of_a_recording_are_ranked_over_its_pieces():
 
 
 def test_alternatives_that_say_the_same_are_one():
-    """A word may be heard at the end of a piece or at the beginning of the next."""
+    """A word may be recognised at the end of a piece or at the beginning of the next."""
     rng = random.Random(0)
     for count in (1, 2, 3, 5, 8) * 5:
         rankings = []
@@ -249,7 +249,7 @@ def test_a_resampled_stream_keeps_its_end(rate_hz, monkeypatch):
 
 
 def test_a_terminal_shows_each_sentence_once(monkeypatch):
-    """Standard output and standard error are one terminal: what was shown of a sentence makes way for the whole."""
+    """Standard output and error are one terminal: the whole sentence replaces the parts that were shown."""
     spoken = [(("he",), False), (("help",), False), (("help",), True), (("yes",), False), (("no",), True), ((), True)]
     monkeypatch.setattr("mdasr.recognize.streaming.listen", lambda *_: [Heard(0.0, *each) for each in spoken])
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO()}))

@@ -27,7 +27,7 @@ from mdasr.synth.speakers import VARIANTS, draw_speaker
 
 @pytest.fixture(scope="module")
 def snippets():
-    """Stand-ins for the noises, which take seconds to make: each kind a noise of its own."""
+    """Make stand-ins for the noises, which take seconds to make; each kind is another noise."""
     rng = np.random.default_rng(0)
     kinds = {kind for domain in DOMAINS.values() for _, channel in domain.channels for kind in channel.noises}
     return {f"{kind}-train-00": 0.1 * rng.standard_normal(20_000, np.float32) for kind in sorted(kinds)}
@@ -136,7 +136,7 @@ def test_mu_law_is_as_fine_as_that_of_libsndfile():
     theirs, _ = soundfile.read(file, dtype="float32")
     ours_db, theirs_db = (10 * np.log10(np.mean(wave**2) / np.mean((w - wave) ** 2)) for w in (mu_law(wave), theirs))
     assert ours_db == pytest.approx(theirs_db, abs=1)
-    # The point of companding: quiet speech keeps its ratio.
+    # This is the purpose of companding: quiet speech keeps its ratio.
     quiet = wave / 30
     assert 10 * np.log10(np.mean(quiet**2) / np.mean((mu_law(quiet) - quiet) ** 2)) > 30
     assert mu_law(np.zeros(3, np.float32)).tolist() == [0, 0, 0]

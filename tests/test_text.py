@@ -1,4 +1,4 @@
-"""Transcripts: what is made of case, punctuation, digits and signs."""
+"""Transcripts: the treatment of case, punctuation, digits and signs."""
 
 import pytest
 

@@ -149,7 +149,7 @@ def test_early_stopping_keeps_the_best_and_goes_on_where_it_was(tmp_path):
         return asked[-1]
 
     whole = train(CONFIG, options, SignsRowMaker(), tmp_path / "a", workers=0, stopping=EarlyStopping(loss, patience=3))
-    # 10 steps are the best, and three looks later it ends.
+    # Step 10 is the best, and training ends three looks later.
     assert (whole.steps, asked) == (10, [2.0, 1.0, 0.0, 1.0, 2.0, 3.0]), (
         "10 steps are the best; three looks later it ends"
     )
@@ -174,7 +174,7 @@ def test_a_start_that_only_gets_worse_is_kept(tmp_path):
 
 
 def test_what_the_run_was_like_outlives_the_process(tmp_path):
-    """A training killed after its last checkpoint has no more to learn, and still knows how it went."""
+    """A training that was killed after its last checkpoint has nothing left to learn, and still has its curves."""
     options = TrainOptions(40, 4, 1e-2, checkpoint_every=20)
     first = train(CONFIG, options, SignsRowMaker(), tmp_path, workers=0)
     again = train(CONFIG, options, SignsRowMaker(), tmp_path, workers=0)
@@ -206,7 +206,7 @@ def test_data_that_changes_stops_training_before_it_is_saved(tmp_path):
 
 @pytest.mark.slow
 def test_one_step_of_the_papers_model():
-    """Untrained, it knows of its 8192 outputs no more than how many they are; a step leaves every weight a number."""
+    """Untrained, its loss is that of 8192 equal outputs; after a step, every weight is still a number."""
     config, options = ModelConfig(PAPER.encoder, PAPER.leaves, dropout=PAPER.dropout), TrainOptions(2, 2)
     assert config.num_weights == 43_253_760
     rows = [SignsRowMaker(RowOptions(8)).map(row) for row in range(2)]

@@ -1,4 +1,4 @@
-"""One name for a training: whatever it is made of, another ingredient gives it another name."""
+"""One name for a training: if any ingredient changes, the name changes."""
 
 import copy
 import dataclasses
@@ -35,7 +35,7 @@ ONE_MORE = (*ingredients.FAST_CODECS, Codec("opus", 24))
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """With two corpora, a lexicon, two lists of questions, two noises and two room responses."""
+    """Make a folder with two corpora, a lexicon, two lists of questions, two noises and two room responses."""
     for name, domain in (("a", "Toy"), ("b", "Other")):
         toy_corpus(tmp_path / name, [0.5] * 9, domain=domain)
     for name, phone in (("one", "AA"), ("two", "S")):
@@ -58,14 +58,14 @@ def training(folder) -> Training:
 
 
 def parts(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """The paths to all that is no dataclass within one."""
+    """Return the paths to all fields within a dataclass that are not dataclasses."""
     if not dataclasses.is_dataclass(value):
         return [path]
     return [each for part in dataclasses.fields(value) for each in parts(getattr(value, part.name), (*path, part.name))]
 
 
 def changed(value: object, path: tuple[str, ...]):
-    """`value` with another part at a path, which nothing checks."""
+    """Return `value` with another part at a path; nothing checks the part."""
     other = copy.deepcopy(value)
     owner = other
     for name in path[:-1]:
@@ -97,7 +97,7 @@ def heard(folder: Path, **changes) -> DomainSpeech:
     return dataclasses.replace(corpus(folder / "a"), **changes)
 
 
-# What changes, by the field of `Training`; each is given the training and the folder of its files.
+# Changes by the field of `Training`; each function gets the training and the folder of its files.
 CHANGES = {
     "speech": [
         lambda t, f: dataclasses.replace(t, speech=t.speech[:1]),

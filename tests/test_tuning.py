@@ -31,7 +31,7 @@ def trials(*wers: float) -> list[Trial]:
         ((30.0, 20.0, 15.0, 15.0), 0.1, 2),
         ((30.0, 20.0, 15.05, 15.0), 0.1, 2),
         ((30.0, 20.0, 15.05, 15.0), 0.0, 3),
-        ((14.0, 20.0, 15.0, 15.0), 0.1, 2),  # better by luck, then worse: the narrow beam is not to be trusted
+        ((14.0, 20.0, 15.0, 15.0), 0.1, 2),  # better by luck, then worse: do not trust the narrow beam
         ((14.0, 14.5, 14.9, 15.0), 0.0, 0),
         ((15.0,), 0.0, 0),
     ],
@@ -93,12 +93,12 @@ def test_confidences_are_fitted_as_logistic_regression_does():
 
 
 def test_a_few_words_make_no_confidence_certain():
-    """Three of three right count as four of five, by Platt's targets, and the best line has that whatever the odds."""
+    """By Platt's targets, three of three right count as four of five; the best line gives that for any odds."""
     for odds in ([4.0, 4.0, 4.0], [0.0, 0.0, 0.0]):
         slope, offset = fit_odds(np.array(odds), np.ones(3, bool))
         assert slope * odds[0] + offset == pytest.approx(np.log(4), abs=1e-3)
     slope, _ = fit_odds(np.array([-2.0, -1.0, 1.0, 2.0]), np.array([True, True, False, False]))
-    assert slope == 0  # however the lattice may err, its surer words are not taken for the worse ones
+    assert slope == 0  # a word with higher odds never gets a lower confidence, even if the lattice is wrong
 
 
 def test_confidences_stay_as_they_are_where_nothing_is_heard(untrained):  # noqa: F811

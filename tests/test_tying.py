@@ -1,4 +1,4 @@
-"""The tree of CDPhones: what it answers, its text form, and its growth against brute force."""
+"""The tree of CDPhones: its answers, its text form, and its growth against brute force."""
 
 import itertools
 import logging
@@ -24,7 +24,7 @@ HAND_MADE = Tree(
 
 
 def planted(seed: int = 0, frames: int = 60, missing: tuple[tuple[str, str, str], ...] = ()) -> TriphoneStatistics:
-    """Data in which AA depends on whether a stop is on its left, T on whether M is on its right."""
+    """Make data in which AA depends on a stop on its left, and T on M on its right."""
     rng = np.random.default_rng(seed)
     utterances = []
     for left, centre, right in itertools.product(PHONES, repeat=3):
@@ -185,7 +185,7 @@ def test_planted_contexts_are_found_and_answer_for_triphones_never_seen():
 
 
 def gaussian_log_likelihood(moments: np.ndarray) -> float:
-    """The same in another way: the log density of n frames under their own mean and variance."""
+    """Compute the same in another way: the log density of n frames under their own mean and variance."""
     count, dims = moments[0], (len(moments) - 1) // 2
     mean, square = moments[1 : 1 + dims] / count, moments[1 + dims :] / count
     return float(-0.5 * count * (np.log(2 * np.pi * (square - mean**2)) + 1).sum())

@@ -22,7 +22,7 @@ RATE_HZ = 16_000
 
 
 def babble(seconds, seed=0, peak=0.5):
-    """Noise with the slope of speech (-9 dB an octave above 500 Hz) in syllables, with pauses down to silence."""
+    """Make noise with the slope of speech (-9 dB an octave above 500 Hz) in syllables, with pauses down to silence."""
     rng = np.random.default_rng(seed)
     noise = scipy.signal.lfilter([1.0], [1.0, -0.8], rng.standard_normal(round(seconds * RATE_HZ)))
     syllables = np.maximum(0, np.sin(2 * np.pi * 3 * np.arange(len(noise)) / RATE_HZ)) ** 2
@@ -55,7 +55,7 @@ def test_the_traces_of_codecs_and_telephones_are_seen():
 
 
 def runs_by_hand(wave):
-    """Samples in runs of three or more at the top or the bottom, counted one by one."""
+    """Count samples in runs of three or more at the top or the bottom, one by one."""
     count = 0
     for near in ([x >= 0.99 * wave.max() for x in wave], [x <= 0.99 * wave.min() for x in wave]):
         lengths = [len(list(run)) for inside, run in itertools.groupby(near) if inside]
@@ -68,7 +68,7 @@ def test_clipping_is_found_after_the_audio_was_made_softer(gain):
     wave = babble(2, peak=0.8)
     clipped = to_int16((gain * np.clip(wave, -0.2, 0.25)).astype(np.float32))
     assert clipped_share(clipped) == pytest.approx(runs_by_hand(clipped.astype(int)))
-    # Of the samples beyond the limits most have neighbours there, too.
+    # Most samples beyond the limits have neighbours there, too.
     assert clipped_share(clipped) > 0.5 * np.mean((wave > 0.25) | (wave < -0.2))
     assert clipped_share(to_int16(gain * wave)) < 1e-4
 

@@ -20,7 +20,7 @@ from mdasr.score.wer import (
 
 
 def cheapest(reference: tuple[str, ...], hypothesis: tuple[str, ...]) -> int:
-    """sclite's alignment cost by plain recursion: 4 a substitution, 3 an insertion or a deletion."""
+    """Return sclite's alignment cost by plain recursion: 4 for a substitution, 3 for an insertion or a deletion."""
 
     @functools.cache
     def cost(i: int, j: int) -> int:
@@ -108,7 +108,7 @@ def test_interval_covers_the_true_rate_as_often_as_it_says():
 
 @pytest.mark.parametrize(("speakers", "trainings", "spread"), [(4, 1, 0.0), (7, 1, 0.0), (30, 3, 0.1), (30, 2, 0.2)])
 def test_intervals_hold_what_they_say_with_a_handful_of_speakers_or_trainings(speakers, trainings, spread):
-    """Speakers and trainings of 20% on average; one training pairs with another, which is neither better nor worse."""
+    """Draw speakers and trainings of 20% on average; pairs of trainings are equally good."""
     rng = np.random.default_rng(8)
     groups, runs = np.tile(np.arange(speakers), trainings), np.repeat(np.arange(trainings), speakers)
     held, equal, times = 0, 0, 400
@@ -162,7 +162,7 @@ def test_pairing_cancels_what_makes_an_utterance_hard_for_both():
 
 
 def test_recordings_without_words_leave_an_interval_of_the_others():
-    """A draw of noise recordings alone has no rate; with them, intervals are of what has words, and insertions."""
+    """A draw of only noise recordings has no rate. Intervals then use the recordings with words, and the insertions."""
     rng, spoken = np.random.default_rng(8), [Errors(i % 2, 0, 0, 5) for i in range(12)]
     noise = [Errors() for _ in range(100)]
     low, high = wer_interval(spoken + noise, range(112), rng)
@@ -209,7 +209,7 @@ def test_matched_pairs_hand_worked():
     same = mapsswe([reference], [first], [first])
     assert (same.difference, same.z, same.p) == (0, 0, 1)
     assert mapsswe([], [], []).p == 1
-    # One segment proves nothing, and six that all say the same not much.
+    # One segment proves nothing, and six that agree prove little.
     one = mapsswe([["a"]], [["b"]], [["a"]])
     assert (one.segments, one.difference, one.p) == (1, -1, 1)
     assert mapsswe([["a"]] * 6, [["b"]] * 6, [["a"]] * 6).p == pytest.approx(2 / 64)
@@ -218,7 +218,7 @@ def test_matched_pairs_hand_worked():
 
 
 def test_matched_pairs_find_a_difference_as_often_as_they_should():
-    """No more false alarms than asked for, and a true difference of a factor of two is seen."""
+    """The rate of false alarms is as it should be, and a true difference of a factor of two is seen."""
     rng = np.random.default_rng(0)
     reference = [[f"w{i}" for i in range(10)] for _ in range(150)]
 

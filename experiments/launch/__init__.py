@@ -1,9 +1,9 @@
-"""The same command on many hosts: a script for a TPU pod, SLURM, Kubernetes or this machine, shown before it runs.
+"""Scripts that run an experiment on many hosts: a TPU pod, SLURM, Kubernetes or this machine.
 
     python -m experiments table6 --scale paper --workdir /nfs/r --launch slurm --nodes 4 --set-up directory=/nfs/mdasr
 
-Each module renders text from a command; nothing but `launch` runs anything. Every host runs the command with
---distributed, or with its place in the job; killed or preempted, the same launch goes on where it was.
+Each module turns a command into the text of a script; only `launch` runs anything. Every host runs the command with
+--distributed, or with its number in the job. If the job is killed or preempted, the same launch continues it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = {"tpu": tpu, "slurm": slurm, "kubernetes": kubernetes, "local": local}
 
 
 def launch(kind: str, job: ClusterJob, go: bool) -> None:
-    """Print what would run, and with `go` run it; OSError where there is no such cluster or it refuses."""
+    """Print the script, and run it if `go` is set; OSError if the cluster's program is missing or fails."""
     module = KINDS[kind]
     text = module.render(job)
     print(text, end="", flush=True)
@@ -30,14 +30,17 @@ def launch(kind: str, job: ClusterJob, go: bool) -> None:
     if not shutil.which(module.NEEDS):
         raise OSError(
             f"--launch {kind}: there is no {module.NEEDS} on this machine, so nothing has been started. Run the "
-            "command on one from which the cluster can be reached, or take there what is printed above"
+            "command on a machine that can reach the cluster, or copy the script above to one"
         )
     if status := subprocess.run([*module.PROGRAM], input=text, text=True).returncode:
         raise OSError(f"--launch {kind}: {module.PROGRAM[0]} ended with status {status}")
 
 
 def without(arguments: Sequence[str], options: dict[str, int]) -> list[str]:
-    """`arguments` without the options named, which take so many values each ("--name value" or "--name=value")."""
+    """Return `arguments` without some options ("--name value" or "--name=value").
+
+    `options` maps each option's name to the number of its values.
+    """
     kept, skip = [], 0
     for argument in arguments:
         if skip:

@@ -1,4 +1,4 @@
-"""Kubernetes: a JobSet of one pod a node, which is started again as a whole when one of them fails."""
+"""Kubernetes: a JobSet with one pod for each node; if one pod fails, all start again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PROGRAM = ("kubectl", "apply", "-f", "-")
 
 
 def render(job: ClusterJob) -> str:
-    """A manifest in YAML; ValueError where image or claim is not known.
+    """Return a manifest in YAML; ValueError if image or claim is not known.
 
-    The pods find each other by the JobSet's host names and need no rights to ask the cluster. /dev/shm, through which
-    the loader's processes hand over batches, would be 64 MB otherwise.
+    The pods find each other by the JobSet's host names, so they need no access rights to the cluster. The manifest
+    makes /dev/shm larger than the usual 64 MB, because the loader's processes pass batches through it.
     """
     job.require("image", "claim")
     coordinator = f"{job.name}-hosts-0-0.{job.name}:{job.port}"

@@ -1,4 +1,4 @@
-"""SLURM: one process a node; before the time is up, or at preemption, SIGTERM has the training saved."""
+"""SLURM: one process for each node; SIGTERM before the end of the time, or at preemption, saves the training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROGRAM = ("sbatch",)
 
 
 def render(job: ClusterJob) -> str:
-    """A batch script; ValueError where the directory is not known."""
+    """Return a batch script; ValueError if the directory is not known."""
     job.require("directory")
     options = {
         "job-name": job.name,

@@ -1,4 +1,4 @@
-"""A TPU pod: gcloud starts the command on every worker, and jax finds the workers by the pod's own metadata."""
+"""A TPU pod: gcloud starts the command on every worker, and jax finds the workers in the pod's metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROGRAM = ("bash",)
 
 
 def render(job: ClusterJob) -> str:
-    """A shell script; ValueError where zone or directory is not known."""
+    """Return a shell script; ValueError if zone or directory is not known."""
     job.require("zone", "directory")
     remote = f"cd {shlex.quote(job.directory)} && exec {job.line('--distributed')}"
     pod = f"{shlex.quote(job.name)} --zone={shlex.quote(job.zone)}"
