@@ -111,8 +111,8 @@ def calibrate(graph: Graph, pairs: Dev, options: SearchOptions) -> SearchOptions
 def fit_odds(odds: Float[np.ndarray, " words"], right: Bool[np.ndarray, " words"]) -> tuple[float, float]:
     """Slope (0 or more) and offset of the line over log odds under which right and wrong words are the most probable.
 
-    As in Platt (1999), each of n right words counts as (n + 1) / (n + 2) right, and each of n wrong words as 1 / (n +
-    2) right. Then a few words, or words without a wrong one, make nothing certain.
+    As in Platt (1999), each of n right words counts as (n + 1) / (n + 2) right. Each of n wrong words counts as
+    1 / (n + 2) right. Then a few words, or words without a wrong one, make nothing certain.
     """
     target = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
 
