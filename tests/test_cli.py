@@ -90,8 +90,8 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys):
     ("recipe", "message"),
     [
         ("{", "not JSON"),
-        ('{"version": 1}', "recipe: version 1, but this release replays version 2 alone"),
-        ('{"room": null}', "recipe: no version, but this release replays version 2 alone"),
+        ('{"version": 1}', "recipe: has version 1, but this release replays only version 2"),
+        ('{"room": null}', "recipe: has no version, but this release replays only version 2"),
         ('{"version": 2, "room": null}', "needs the fields"),
         ("my/recipe.json", "my/recipe.json: no such recipe (`mdasr perturb` prints one; "),
     ],

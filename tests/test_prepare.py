@@ -94,7 +94,7 @@ def check_kills(folder, utterances, kills, workers):
         job.kill()
         job.join()
         wait_for_death(processes)
-        with pytest.raises(FileNotFoundError, match="running the same command again"):
+        with pytest.raises(FileNotFoundError, match="run the same command again"):
             Corpus(out)
     finish(start(folder, "killed", workers))
     assert files(out) == files(folder / "whole"), "bit for bit, and nothing left over"
