@@ -12,8 +12,7 @@ from mdasr.cli.main import COMMANDS, main
 from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
 from mdasr.perturb.noises import make_noises
 from mdasr.recognize.transcript import Passage
-from tests.test_fuzz import small_model
-from tests.test_loader import toy_corpus
+from tests.toy_speech import toy_corpus, toy_language, untrained_recognizer
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def recording(tmp_path):
 def things(tmp_path_factory):
     """A folder with one of each: words.txt, lexicon.txt, good.arpa, in.wav, the corpus toy and a model."""
     folder = tmp_path_factory.mktemp("things")
-    small_model(folder / "model")
+    untrained_recognizer(toy_language(folder / "model"), cells=4).write(folder / "model")
     toy_corpus(folder / "toy", [0.5] * 3)
     (folder / "words.txt").write_text("ah s\n")
     shutil.copyfile(folder / "model" / "lexicon.txt", folder / "lexicon.txt")

@@ -22,7 +22,6 @@ from mdasr.acoustic.loader import RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig, Rows, init_params, log_posteriors, network, read_config
 from mdasr.acoustic.row_schedule import RowOptions, Source
 from mdasr.frontend import PAPER_STEPS, Subsampling
-from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Policy
 from mdasr.recognize.export import export_model, same_words
@@ -33,13 +32,8 @@ from mdasr.score.wer import Errors
 from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
-from mdasr.training.speech_split import DomainSpeech
-from mdasr.training.word_models import Shared, make_language, train_ngram
-from tests.tasks import monophone_tree
-from tests.test_loader import toy_corpus
-
-LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-TREE = monophone_tree(LEXICON.phones)
+from mdasr.training.word_models import Shared
+from tests.toy_speech import TREE, all_of
 
 
 @dataclass(frozen=True)
@@ -230,24 +224,7 @@ def test_what_is_not_there_is_named(encoder):
 # A recogniser with each encoder: trained, adapted, streamed, exported, decoded
 
 
-@pytest.fixture(scope="module")
-def language(tmp_path_factory):
-    model = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)
-    return make_language(tmp_path_factory.mktemp("language"), LEXICON, TREE, model)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return toy_corpus(tmp_path_factory.mktemp("toy"), [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 4)
-
-
 SMALL_TDNN = "encoder=tdnn encoder.units=16,16 encoder.dilations=1,2 encoder.output_delay=3"
-
-
-def all_of(corpus) -> DomainSpeech:
-    """All of a corpus, to train on and to tune on."""
-    whole = DomainSpeech.of(corpus).train
-    return DomainSpeech(corpus.domain, whole, whole)
 
 
 WAYS = ("encoder.cells=12 features=cepstra", SMALL_TDNN, f"{SMALL_TDNN} features=cepstra criterion=label_smoothing")

@@ -27,7 +27,7 @@ from mdasr.recognize import report
 from mdasr.score.wer import Errors, Scored
 from mdasr.training.adaptation_curve import curve_text
 from mdasr.training.scales import MINI, override
-from tests.test_loader import toy_corpus
+from tests.toy_speech import toy_corpus
 
 SHARED_TABLES = Path(__file__).parent / "references" / "paper_tables.json"
 

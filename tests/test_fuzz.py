@@ -19,10 +19,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from mdasr import frontend
 from mdasr.acoustic.checkpoints import Checkpoints, check_run, digest_of
-from mdasr.acoustic.encoders.lstm import LSTM
-from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.acoustic.training_log import read_curves
 from mdasr.align.tree import Tree
 from mdasr.cli.recognition import read_evaluation
@@ -34,25 +31,21 @@ from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_corpus
 from mdasr.corpus.records import Corpus
 from mdasr.decode.graph import build_graph
-from mdasr.decode.search import SearchOptions, decode
+from mdasr.decode.search import decode
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Codec, MeasuredRoom, PacketLoss, Recipe, draw_room
 from mdasr.perturb.noises import read_noises
-from mdasr.training.word_models import make_language, read_questions, train_ngram
+from mdasr.training.word_models import read_questions
 from tests.damage import BOMB, OF_BYTES, OF_TEXT
-from tests.tasks import monophone_tree
-from tests.test_checkpoints import state
-from tests.test_importers import lines as write_lines
-from tests.test_importers import noise, recording, supervision
-from tests.test_loader import toy_corpus
+from tests.manifests import lines as write_lines
+from tests.manifests import noise, recording, supervision
+from tests.signs_training import state
+from tests.toy_speech import LEXICON, NGRAM, TREE, toy_corpus, toy_language, untrained_recognizer
 
 LONGEST_S = 20  # what takes longer hangs; nothing here needs a tenth of it
-LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-TREE = monophone_tree(LEXICON.phones)
-ARPA = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)
 
 
 class Kind(NamedTuple):
@@ -189,10 +182,7 @@ def read_corpus(folder: Path) -> None:
 
 
 def small_model(folder: Path) -> None:
-    language, config = make_language(folder, LEXICON, TREE, ARPA), ModelConfig(LSTM((4,)), TREE.num_leaves)
-    stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
-    priors = np.zeros(TREE.num_leaves, np.float32)
-    Recognizer(config, init_params(config, 0), stats, priors, language, SearchOptions(), {}).write(folder)
+    untrained_recognizer(toy_language(folder), cells=4).write(folder)
 
 
 def read_model(folder: Path) -> None:
@@ -209,13 +199,13 @@ def stages(damaged: str) -> Kind:
     def read(folder: Path) -> None:
         (name,) = folder.glob(f"{damaged}-*.fst")
         (folder / f"kept-{damaged}").rename(name)  # as it was called before it was damaged
-        build_graph(LEXICON, ARPA.to_arpa(), TREE, cache=folder)
+        build_graph(LEXICON, NGRAM.to_arpa(), TREE, cache=folder)
 
     return Kind(all_stages, f"kept-{damaged}", read)
 
 
 def all_stages(folder: Path) -> None:
-    build_graph(LEXICON, ARPA.to_arpa(), TREE, cache=folder)
+    build_graph(LEXICON, NGRAM.to_arpa(), TREE, cache=folder)
     for path in [*folder.glob("*.fst")]:
         shutil.copyfile(path, folder / f"kept-{path.name.partition('-')[0]}")
 
@@ -254,7 +244,7 @@ KINDS: dict[str, Kind] = {
     "Hugging Face's Parquet": importing("huggingface", "parquet/train-0.parquet", huggingface, "parquet"),
     **{f"Hugging Face's {name}": importing("huggingface", f"arrow/{name}", huggingface, "arrow")
        for name in ("train/data.arrow", "train/state.json", "dataset_dict.json")},
-    "ARPA": text("lm.arpa", ARPA.to_arpa(), read_arpa, 12),
+    "ARPA": text("lm.arpa", NGRAM.to_arpa(), read_arpa, 12),
     "lexicon": text("cmudict", PRONOUNCED, Lexicon.read),
     "own lexicon": text("lexicon.txt", "a\t0.5\tAA S\na\t0.5\tAA\nb\t1\tS\n", Lexicon.read),
     "vocabulary": text("words", WORDS, read_vocabulary, 4),
