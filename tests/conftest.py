@@ -1,9 +1,18 @@
 """Two CPU devices for every run, a check of the shapes that annotations promise, and what several test files read."""
 
 import os
+import tempfile
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # The workers, and the programs that tests start, compile nothing that another of them has compiled in this run.
+    compiled = tempfile.TemporaryDirectory(prefix="mdasr-compiled-", ignore_cleanup_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": compiled.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 import pytest
 from jaxtyping import install_import_hook

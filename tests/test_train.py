@@ -53,10 +53,10 @@ def undisturbed(tmp_path_factory):
 
 def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
     process = start(tmp_path / "run", tmp_path / "params.npz", devices=1)
-    checkpoints, wait_for = tmp_path / "run" / "checkpoints", np.random.default_rng().integers(1, 5) * 10
+    checkpoints, wait_for = tmp_path / "run" / "checkpoints", np.random.default_rng(16).integers(1, 5) * 10
     while not (checkpoints / str(wait_for)).exists() and process.poll() is None:
         time.sleep(0.005)
-    time.sleep(np.random.default_rng().uniform(0, 0.1))
+    time.sleep(np.random.default_rng(17).uniform(0, 0.1))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "params.npz").exists(), f"it ended before it was killed at step {wait_for}"
@@ -68,7 +68,7 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
 @pytest.mark.slow
 def test_ten_random_kills_change_no_bit(tmp_path):
     """Each at any moment after the run has got a little further, or even before it has."""
-    steps, rng = 1000, np.random.default_rng()
+    steps, rng = 1000, np.random.default_rng(18)
     finish(start(tmp_path / "undisturbed", tmp_path / "wanted.npz", 1, steps))
     checkpoints, delays = tmp_path / "run" / "checkpoints", rng.uniform(0, 0.5, 10)
 
