@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -53,3 +54,27 @@ def graph():
     from tests.toy_words import ARPA, LEXICON, TREE
 
     return build_graph(LEXICON, ARPA, TREE, silence_probability=0.4)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that a test saves, by the name of their file; or by their format, where they are saved to memory.
+
+    A file is read back: it has the figure's size, and more on it than one colour.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+    from matplotlib.image import imread
+
+    saved, save = {}, Figure.savefig
+
+    def save_and_look(figure, file, **options):
+        save(figure, file, **options)
+        if isinstance(file, Path):
+            pixels = imread(file)
+            assert pixels.shape[:2] == tuple(round(x * options["dpi"]) for x in figure.get_size_inches()[::-1])
+            assert len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20
+        saved[file.name if isinstance(file, Path) else options["format"]] = figure
+
+    monkeypatch.setattr(Figure, "savefig", save_and_look)
+    return saved

@@ -1,4 +1,4 @@
-"""Damaged files of every kind that is read: each is taken, or refused by name; none hangs, none is unpickled."""
+"""Damaged files of every kind that is read: each is refused by name, or listed in `UNNOTICED`; none is unpickled."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ LONGEST_S = 20  # what takes longer hangs; nothing here needs a tenth of it
 
 
 class Kind(NamedTuple):
-    """A kind of file: what is written into a folder, which file there is damaged, and what then reads it."""
+    """A kind of file: what is written into a folder, which file there is damaged (a pattern), and what then reads it.
+
+    An import that sets lines aside returns what it says of them.
+    """
 
     write: Callable[[Path], Any]
     damaged: str
@@ -77,11 +80,12 @@ def audio(name: str) -> Kind:
 
 
 def importing(kind: str, damaged: str, write: Callable[[Path], Any], at: str = "", **fields: str) -> Kind:
-    def read(folder: Path) -> None:
+    def read(folder: Path) -> str:
         split = "train" if kind in ("commonvoice", "huggingface") else ""
         choice = Choice(domain="d", fields=fields, spell_numbers=True)
         report = import_corpus(Origin(kind, folder / at, split=split), folder / "out", "c", choice)
         assert len(report.corpus) == report.kept == len([*Corpus(folder / "out")])
+        return "".join(f"line {each.line}: {each.reason}\n" for each in report.set_aside)
 
     return Kind(write, damaged, read, damaged.rpartition(".")[2] not in ("arrow", "parquet", "gz"))
 
@@ -195,19 +199,16 @@ def model(damaged: str, cases: int = 6) -> Kind:
     return Kind(small_model, damaged, read_model, damaged.endswith(("json", "txt", "arpa")), cases)
 
 
-def stages(damaged: str) -> Kind:
-    def read(folder: Path) -> None:
-        (name,) = folder.glob(f"{damaged}-*.fst")
-        (folder / f"kept-{damaged}").rename(name)  # as it was called before it was damaged
+def stage(name: str, later: tuple[str, ...] = ()) -> Kind:
+    """A stage of a graph that is built again without the stages `later`."""
+
+    def write(folder: Path) -> None:
         build_graph(LEXICON, NGRAM.to_arpa(), TREE, cache=folder)
+        for path in folder.glob("*.fst"):
+            if path.name.partition("-")[0] in later:
+                path.unlink()
 
-    return Kind(all_stages, f"kept-{damaged}", read)
-
-
-def all_stages(folder: Path) -> None:
-    build_graph(LEXICON, NGRAM.to_arpa(), TREE, cache=folder)
-    for path in [*folder.glob("*.fst")]:
-        shutil.copyfile(path, folder / f"kept-{path.name.partition('-')[0]}")
+    return Kind(write, f"{name}-*.fst", lambda folder: build_graph(LEXICON, NGRAM.to_arpa(), TREE, cache=folder))
 
 
 def events(folder: Path) -> None:
@@ -262,12 +263,51 @@ KINDS: dict[str, Kind] = {
     **{name: model(name) for name in ("model.json", "params.npz", "priors.npy", "stats.json", "graph/HCLG.fst",
        "graph/graph.json", "graph/words.txt")},
     **{f"model's {name}": model(name, 2) for name in ("tree.txt", "lexicon.txt", "lm.arpa")},
-    "stage G": stages("G"),
-    "stage tied": stages("tied"),
+    "stage G": stage("G", ("LG", "CLG", "tied")),
+    "stage tied": stage("tied"),
     "run.json": text("run.json", '{"data": ["1f"], "cells": [4]}', lambda path: check_run(path, {"data": ["1f"]}), 4),
     "training curves": Kind(events, "events.out.tfevents.1.host", read_curves),
     "evaluation": Kind(told, "r.json", lambda folder: read_evaluation(folder / "r.json"), True),
 }  # fmt: skip
+_SAMPLES = "a sample may have any value: nothing tells a damaged one from a loud one"
+# The seeds of the damages that nobody notices, and why that is right.
+UNNOTICED: dict[str, tuple[tuple[int, ...], str]] = {
+    "wav": ((0, 1, 2), _SAMPLES),
+    "aiff": ((0, 1), _SAMPLES),
+    "au": ((0, 1, 2, 3), _SAMPLES),
+    "audio of a manifest": ((0, 1, 2, 5), _SAMPLES),
+    "mp3": ((1, 2), "MP3 has no checksum of its samples"),
+    "m4a": ((2,), "how long one frame lasts is told in its header, too"),
+    "noises": ((3, 4), "of a noise, what is left of it is a noise"),
+    "noises in flac": ((5,), "FLAC's checksums leave out the name of the program that wrote it"),
+    "manifest": ((0, 4), "fewer lines, and another id, are a manifest, too"),
+    "NeMo": ((4,), "fewer lines are a manifest, too"),
+    "Lhotse's recordings": ((5,), "the same recording twice is the same recording"),
+    "Lhotse's supervisions": ((4,), "fewer lines are supervisions, too"),
+    "Kaldi's wav.scp": ((5,), "no utterance is of the recording that the garbage names"),
+    "Kaldi's text": ((5,), "the end of a text is a text"),
+    "Kaldi's utt2spk": ((5,), "the garbage names no utterance"),
+    "Kaldi's reco2file_and_channel": ((1, 3, 5), "of a recording of one channel none needs to be named"),
+    "lexicon": ((0, 1, 2, 3, 4, 5, 6), "other words, other phones and comments are a lexicon, too"),
+    "vocabulary": ((0,), "fewer words are a vocabulary, too"),
+    "sentences": ((0, 1, 2, 3), "any text is a text"),
+    "questions": ((0, 1), "fewer phones are a question, too"),
+    "recipe": ((6,), "an SNR of -1 dB is one"),
+    "TextGrid": ((1, 3, 4), "what is counted there is counted anew by its reader, and so is Praat's"),
+    "CTM": ((2, 4, 5), "fewer phones are phones; whether they fit an utterance is checked with its audio"),
+    "corpus.json": ((0, 1, 2), "to check how many words there are would be to read all of the corpus"),
+    "audio-00000-of-00001.array_record": ((5,), "it is in what fills a block up"),
+    "params.npz": ((1,), "ZIP says the size of an array in two places, and the other one counts"),
+    "run.json": ((1,), "what is not asked for is not compared"),
+    "training curves": ((0, 3), "a training that is killed leaves such a file"),
+    "evaluation": ((1, 2), "any text is an id, and the WER is counted anew from the utterances"),
+}
+# The same of those that are noticed, but not by the name of the damaged file.
+NAMED_OTHERWISE: dict[str, tuple[tuple[int, ...], str]] = {
+    "Lhotse's supervisions": ((1,), "the folder is named: of no lines at all none is at fault"),
+    "Kaldi's text": ((4,), "`segments` is named: it lacks the utterances that the text has"),
+    "run.json": ((2, 3), "the folder is named: another configuration was trained there"),
+}
 IN_WORDS = ("recipe", "recipe of a measured room")
 FIELDS_OF_RECIPES = ("recipe: ", "room: ", "codec: ", "packet loss: ")  # no file is known where one is told in words
 
@@ -284,6 +324,12 @@ def whole(tmp_path_factory):
         return made[write]
 
     return of
+
+
+@pytest.fixture
+def original(kind, whole) -> Path:
+    """The undamaged folder of the kind that a test is about, written before pickles are refused."""
+    return whole(kind)
 
 
 @pytest.fixture
@@ -306,32 +352,41 @@ def guarded(monkeypatch, tmp_path):
     assert not Path(BOMB).exists(), "a pickle was loaded"
 
 
-def attempt(kind: str, seed: int, original: Path, folder: Path) -> str:
-    """Damage the file of a copy and read that: "" where it was taken, else what was said."""
+def attempt(kind: str, seed: int, original: Path, folder: Path) -> tuple[str, str]:
+    """Damage the file of a copy and read that: what came of it, and what was said."""
     chosen, rng = KINDS[kind], np.random.default_rng([seed, len(kind)])
     shutil.copytree(original, folder)
-    path = folder / chosen.damaged
+    (path,) = folder.glob(chosen.damaged)
     damages = OF_TEXT if chosen.text else OF_BYTES
     damage = damages[(seed + len(kind)) % len(damages)]
-    path.write_bytes(damage(path.read_bytes(), rng))
+    whole = damaged = path.read_bytes()
+    while damaged == whole:
+        damaged = damage(whole, rng)
+    path.write_bytes(damaged)
     try:
-        chosen.read(folder)
-    except (ValueError, OSError) as error:
-        return str(error)
-    return ""
+        said = chosen.read(folder)
+    except (ValueError, OSError) as error:  # which the command line prints
+        named = str(error).startswith(FIELDS_OF_RECIPES) if kind in IN_WORDS else path.name in str(error)
+        assert kind in IN_WORDS or str(folder) in str(error)
+        return "named" if named else "named otherwise", str(error)
+    return ("named", said) if isinstance(said, str) and said else ("unnoticed", "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_whole_is_taken(kind, whole, guarded, tmp_path):
-    shutil.copytree(whole(kind), tmp_path / "copy")
+def test_what_is_whole_is_taken(kind, original, guarded, tmp_path):
+    shutil.copytree(original, tmp_path / "copy")
     KINDS[kind].read(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(("kind", "seed"), [(kind, seed) for kind in KINDS for seed in range(KINDS[kind].cases)])
-def test_what_is_damaged_is_taken_or_refused_by_name(kind, seed, whole, guarded, tmp_path):
-    said = attempt(kind, seed, whole(kind), tmp_path / "copy")
-    named = FIELDS_OF_RECIPES if kind in IN_WORDS else (str(tmp_path / "copy"),)
-    assert not said or any(name in said for name in named)
+def test_what_is_damaged_is_refused_by_name_but_for_the_exceptions(kind, seed, original, guarded, tmp_path):
+    """A line that an import sets aside counts as named: the report has its number and what is wrong with it."""
+    expected = "named"
+    for outcome, exceptions in (("unnoticed", UNNOTICED), ("named otherwise", NAMED_OTHERWISE)):
+        if seed in exceptions.get(kind, ((),))[0]:
+            expected = outcome
+    found, said = attempt(kind, seed, original, tmp_path / "copy")
+    assert found == expected, said
 
 
 @pytest.fixture(scope="module")

@@ -62,20 +62,21 @@ def test_a_sweep_goes_from_narrow_to_wide_and_takes_time(untrained, corpus):
         dev_scores(untrained, [dataclasses.replace(u, text="") for u in list(corpus)[:2]])
 
 
-def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys):
+def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys, drawn):
     few = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
     untrained.write(tmp_path / "model")
     before = (tmp_path / "model" / "model.json").read_text()
     command = ["tune", str(tmp_path / "model"), str(few.directory), "--picture", str(tmp_path / "pics" / "t.png")]
     assert main([*command, "--dry-run"]) == 0
     assert (tmp_path / "model" / "model.json").read_text() == before
-    assert (tmp_path / "pics" / "t.png").read_bytes().startswith(b"\x89PNG")
     assert "chosen" in capsys.readouterr().out
     assert main(command) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "chosen" in line]
     tuned = Recognizer.read(tmp_path / "model")
     assert line.split("|")[1].strip() == f"{tuned.search.beam:g}"
     assert tuned.search == calibrate(tuned.graph, dev_scores(tuned, list(few)), tuned.search)
+    (axes,), picture = drawn["t.png"].axes, tmp_path / "pics" / "t.png"
+    assert axes.get_legend().texts[-1].get_text() == f"beam {tuned.search.beam:g}, chosen" and picture.is_file()
     assert f"{tuned.facts['dev_wer']:.2f}" in line and tuned.facts["tuned_on"] == [few.info["corpus"]]
     changed = json.loads((tmp_path / "model" / "model.json").read_text())
     assert {k for k, v in changed.items() if v != json.loads(before).get(k)} <= {"search", "tuned_on", "dev_wer"}

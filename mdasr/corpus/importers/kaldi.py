@@ -89,8 +89,10 @@ def _num_channels(path: Path) -> int:
 
 
 def _found(tables: Mapping[str, Mapping[str, str]], name: str, key: str) -> str:
-    if key not in tables[name]:
-        raise ValueError(f"{name}: there is no {key!r}; `utils/validate_data_dir.sh` of Kaldi finds such gaps")
+    if not tables[name].get(key):
+        raise ValueError(
+            f"{name}: there is no {key!r}, or nothing behind it; `utils/validate_data_dir.sh` of Kaldi finds such gaps"
+        )
     return tables[name][key]
 
 
