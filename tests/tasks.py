@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import grain.python as grain
 import numpy as np
 
-from mdasr.acoustic.row_schedule import RowOptions
+from mdasr.acoustic.row_schedule import Piece, RowOptions, RowPlan
 from mdasr.align.tree import Tree
 from mdasr.frontend import BANDS
 
@@ -14,6 +14,12 @@ from mdasr.frontend import BANDS
 def monophone_tree(phones: Sequence[str]) -> Tree:
     """Return the context-independent tree: one leaf for each phone, numbered in the given order."""
     return Tree(tuple(phones), (), tuple(range(len(phones))))
+
+
+def rows_of(plan: RowPlan, epoch: int) -> list[tuple[Piece, ...]]:
+    """The pieces of every row of an epoch."""
+    before = sum(plan.rows_in_epoch(each) for each in range(epoch))
+    return [plan.locate(before + row)[1] for row in range(plan.rows_in_epoch(epoch))]
 
 
 @dataclass

@@ -32,7 +32,7 @@ from mdasr.perturb import narrowband as soxr_narrowband
 from mdasr.perturb.noises import make_noises
 from mdasr.perturb.packed import Shapes, pack
 from mdasr.perturb.responses import tail_noise
-from tests.test_loader import TREE, toy_corpus
+from tests.toy_speech import TREE, toy_corpus
 
 RANGES = RoomRanges(rt60_s=(0.0, 0.5), distance_m=(1.0, 5.0), floor_m=(3.0, 8.0))
 SHAPES = Shapes.of(24_000, RANGES)

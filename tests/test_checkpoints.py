@@ -17,14 +17,10 @@ from mdasr.acoustic.checkpoints import Checkpoints, digest_of
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
+from tests.signs_training import arrays, finish, start, state
 from tests.tasks import SignsRowMaker
 
 CONFIG = ModelConfig(LSTM((16,)), 4, dropout=0.1)
-
-
-def state(step: int) -> dict:
-    weights = np.random.default_rng(step).standard_normal((40, 50)).astype(np.float32)
-    return {"params": {"w": weights, "b": np.zeros(3, np.float32)}, "step": np.asarray(step, np.int32)}
 
 
 def same(found: dict, wanted: dict) -> bool:
@@ -114,7 +110,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from mdasr.acoustic.checkpoints import Checkpoints
-from tests.test_checkpoints import state
+from tests.signs_training import state
 checkpoints = Checkpoints(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # as a full disk would, the system refuses to write on
 try:
@@ -154,8 +150,6 @@ def test_a_full_disk_stops_training_and_with_room_it_goes_on(tmp_path, monkeypat
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
-    from tests.test_train import arrays, finish, start
-
     finish(start(tmp_path / "a" / "run", tmp_path / "a.npz", devices=1))
     process = start(tmp_path / "b" / "run", tmp_path / "b.npz", devices=1)
     while not (tmp_path / "b" / "run" / "checkpoints" / "10").exists() and process.poll() is None:

@@ -12,8 +12,7 @@ from mdasr.cli.main import COMMANDS, main
 from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
 from mdasr.perturb.noises import make_noises
 from mdasr.recognize.transcript import Passage
-from tests.test_fuzz import small_model
-from tests.test_loader import toy_corpus
+from tests.toy_speech import toy_corpus, toy_language, untrained_recognizer
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def recording(tmp_path):
 def things(tmp_path_factory):
     """Make a folder with words.txt, lexicon.txt, good.arpa, in.wav, the corpus toy and a model."""
     folder = tmp_path_factory.mktemp("things")
-    small_model(folder / "model")
+    untrained_recognizer(toy_language(folder / "model"), cells=4).write(folder / "model")
     toy_corpus(folder / "toy", [0.5] * 3)
     (folder / "words.txt").write_text("ah s\n")
     shutil.copyfile(folder / "model" / "lexicon.txt", folder / "lexicon.txt")
@@ -68,7 +67,7 @@ def test_perturb_prints_its_schema(capsys):
     assert "give a recording IN and where to write OUT" in capsys.readouterr().err
 
 
-def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys):
+def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys, drawn):
     out, picture = tmp_path / "rooms.parquet", tmp_path / "rooms.png"
     arguments = ["rooms", "--out", str(out), "--first", "3000000", "--count", "40", "--seed", "3"]
     assert main([*arguments, "--tail-cut-db", "20", "--picture", str(picture)]) == 0
@@ -82,7 +81,7 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys):
         assert row["tail_cut_db"] == 20 and row["tail_seed"] == room.tail_seed
         assert [s["snippet"] for s in row["sources"]] == [s.snippet for s in room.sources]
         assert row["distance_m"] == pytest.approx(np.linalg.norm(np.subtract(row["target_m"], row["microphone_m"])))
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.is_file() and drawn["rooms.png"].get_suptitle().startswith("40 rooms")
     assert main(["rooms", "--out", str(out), "--count", "0"]) == 2
 
 

@@ -1,11 +1,15 @@
 """The notebooks run from top to bottom, and hold the cells of the scripts beside them with their outputs."""
 
+import base64
 import importlib.util
 import subprocess
 import sys
+from io import BytesIO
 
 import nbformat
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from docs import make_notebooks
 from docs.make_notebooks import COLABS, read_script
@@ -28,6 +32,9 @@ def check_outputs(name: str, notebook: nbformat.NotebookNode) -> None:
     kinds = [kind for output in outputs for kind in output.get("data", {})]
     for kind, least in PUTS_OUT[name].items():
         assert kinds.count(kind) >= least, kind
+    for picture in (output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})):
+        pixels = imread(BytesIO(base64.b64decode(picture)))
+        assert min(pixels.shape[:2]) > 200 and len(np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)) > 20
 
 
 def test_there_is_a_notebook_to_every_script_and_none_besides():

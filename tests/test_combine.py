@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, prune
 from mdasr.language.ngram import train_ngrams
 from mdasr.language.ngram_arrays import Level, ngram_words
-from tests.test_ngram import made_up
+from tests.toy_text import made_up, sums
 
 WORDS = "abcdef"
 
@@ -25,16 +23,6 @@ def models() -> list[NGram]:
 def ngram_rows(model: NGram, n: int) -> np.ndarray:
     """Return the words of every n-gram of one order, as indices into `model.words`."""
     return ngram_words(model.levels[: n - 1], model.levels[n - 1].keys)
-
-
-def sums(model: NGram, order: int) -> np.ndarray:
-    """Of the probabilities of all words, </s> included, after every history of up to `order` - 1 words."""
-    words = range(1, len(model.words))
-    inner, first = words[1:], [0, *words[1:]]
-    histories = [h for n in range(order) for h in itertools.product(*[first, *[inner] * (order - 2)][:n])]
-    return np.array(
-        [(10 ** model.log10_conditional(np.array([[*history, w] for w in words]))).sum() for history in histories]
-    )
 
 
 @pytest.mark.parametrize("how", ["bayesian", "linear"])

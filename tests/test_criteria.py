@@ -19,7 +19,6 @@ from mdasr.acoustic.criteria.interface import Criterion, Loss, Outputs
 from mdasr.acoustic.network import ModelConfig
 from mdasr.decode.search import SearchOptions
 from mdasr.frontend import PAPER_STEPS
-from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer, check_topology
 from mdasr.recognize.export import export_model, same_words
 from mdasr.recognize.network_scores import Streamed, features_of, scores
@@ -29,11 +28,7 @@ from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
 from mdasr.training.word_models import Shared, make_language, train_ngram
-from tests.tasks import monophone_tree
-from tests.test_encoders import all_of
-from tests.test_loader import toy_corpus
-
-LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
+from tests.toy_speech import LEXICON, TREE, all_of, toy_corpus
 
 
 @dataclass(frozen=True)
@@ -121,8 +116,7 @@ def test_what_is_not_there_is_named():
 def test_a_criterion_goes_the_whole_way(tmp_path):
     """Batches tell it where utterances begin. Decoding subtracts no priors for it, and tuning starts at its scale."""
     corpus = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9] * 4)
-    tree = monophone_tree(LEXICON.phones)
-    language = make_language(tmp_path / "language", LEXICON, tree, train_ngram(["ah s", "s"], 2, LEXICON))
+    language = make_language(tmp_path / "language", LEXICON, TREE, train_ngram(["ah s", "s"], 2, LEXICON))
     settings = ["encoder.cells=12", "encoder.forget_steps=0", "batch=4", "row_steps=120", "learning_rate=0.02"]
     scale = override(MINI, [*settings, "min_steps=60", "max_steps=60", "criterion=per_utterance", "adapt_steps=40"])
     words = Shared({"words": "toy"}, lambda _: "exact", lambda: language)
@@ -150,4 +144,4 @@ def test_a_criterion_goes_the_whole_way(tmp_path):
     with pytest.raises(ValueError, match="HMMs of 'one-state', but a network trained by 'per_utterance' needs 'two-"):
         check_topology(tmp_path / "model", config, language)
     with pytest.raises(ValueError, match="no HMM topology is called 'two-state'; there are one-state"):
-        make_language(tmp_path / "other", LEXICON, tree, train_ngram(["ah s"], 2, LEXICON), "two-state")
+        make_language(tmp_path / "other", LEXICON, TREE, train_ngram(["ah s"], 2, LEXICON), "two-state")

@@ -22,7 +22,6 @@ from mdasr.acoustic.loader import RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig, Rows, init_params, log_posteriors, network, read_config
 from mdasr.acoustic.row_schedule import RowOptions, Source
 from mdasr.frontend import PAPER_STEPS, Subsampling
-from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Policy
 from mdasr.recognize.export import export_model, same_words
@@ -33,13 +32,8 @@ from mdasr.score.wer import Errors
 from mdasr.training.ingredients import Training, adapting
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.scales import MINI, override
-from mdasr.training.speech_split import DomainSpeech
-from mdasr.training.word_models import Shared, make_language, train_ngram
-from tests.tasks import monophone_tree
-from tests.test_loader import toy_corpus
-
-LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-TREE = monophone_tree(LEXICON.phones)
+from mdasr.training.word_models import Shared
+from tests.toy_speech import TREE, all_of
 
 
 @dataclass(frozen=True)
@@ -71,6 +65,7 @@ class Toy:
         return layer_end(means, 0), last
 
 
+answers = jax.jit(log_posteriors, static_argnums=0)
 SMALL = {
     "lstm": LSTM((12, 8), output_delay=2),
     "tdnn": TDNN((12, 8, 8), (1, 2, 3), output_delay=6),
@@ -120,12 +115,12 @@ def test_packed_utterances_do_not_hear_each_other(encoder):
     gap = stride * (9 + max(encoder.output_delay, 1)) - first
     segments = np.concatenate([np.full(first, 1), np.zeros(gap, int), np.full(second, 2)]).astype(np.int32)
     together = packed(rng, len(segments), segments)
-    whole, start = log_posteriors(config, params, together)[0], (first + gap) // stride
+    whole, start = answers(config, params, together)[0], (first + gap) // stride
     for row in range(2):
         alone = PackedFrames(together.frames[row : row + 1, first + gap :], segments[None, first + gap :] - 1)
-        np.testing.assert_allclose(whole[row, start:], log_posteriors(config, params, alone)[0][0], atol=1e-5)
+        np.testing.assert_allclose(whole[row, start:], answers(config, params, alone)[0][0], atol=1e-5)
     loud = together._replace(frames=np.where(segments[:, None] == 1, np.float32(9), together.frames))
-    changed = np.asarray(log_posteriors(config, params, loud)[0] - whole)
+    changed = np.asarray(answers(config, params, loud)[0] - whole)
     assert not changed[:, start:].any()
     assert np.abs(changed[:, : start - 1]).max() > 0.01
 
@@ -136,7 +131,7 @@ def test_nothing_is_heard_that_comes_later(encoder):
     before = encoder.subsampling.num_frames(18)
     later = rows.frames.copy()
     later[:, before:] += 1
-    found, other = (log_posteriors(config, params, rows._replace(frames=x))[0] for x in (rows.frames, later))
+    found, other = (answers(config, params, rows._replace(frames=x))[0] for x in (rows.frames, later))
     np.testing.assert_array_equal(found[:, :18], other[:, :18])
     assert np.abs(np.asarray(found - other)[:, 18:]).max() > 1e-3
 
@@ -145,16 +140,16 @@ def test_nothing_is_heard_that_comes_later(encoder):
 def test_chunks_with_carried_state_equal_the_whole(encoder, members):
     config, subsampling = ModelConfig(encoder, 5, members=members), encoder.subsampling
     params, rows = init_params(config, 2), packed(np.random.default_rng(3), subsampling.num_frames(30))
-    whole, _ = log_posteriors(config, params, rows)
+    whole, _ = answers(config, params, rows)
     state, parts = None, []
     for first in range(0, 30, 7):
         steps = min(7, 30 - first)
         part = slice(subsampling.stride * first, subsampling.stride * first + subsampling.num_frames(steps))
-        found, state = log_posteriors(config, params, PackedFrames(rows.frames[:, part], rows.segments[:, part]), state)
+        found, state = answers(config, params, PackedFrames(rows.frames[:, part], rows.segments[:, part]), state)
         parts.append(found)
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
     nothing = jax.tree.map(jnp.zeros_like, state)
-    np.testing.assert_allclose(log_posteriors(config, params, rows, nothing)[0], whole, atol=1e-6)
+    np.testing.assert_allclose(answers(config, params, rows, nothing)[0], whole, atol=1e-6)
 
 
 def test_bfloat16_changes_no_more_than_rounding_does(encoder):
@@ -162,8 +157,8 @@ def test_bfloat16_changes_no_more_than_rounding_does(encoder):
         pytest.skip("the toy computes in float32 alone")
     config = ModelConfig(encoder, 5)
     params, rows = init_params(config, 2), packed(np.random.default_rng(4), encoder.subsampling.num_frames(40))
-    exact = log_posteriors(config, params, rows)[0]
-    rounded = log_posteriors(dataclasses.replace(config, compute_dtype="bfloat16"), params, rows)[0]
+    exact = answers(config, params, rows)[0]
+    rounded = answers(dataclasses.replace(config, compute_dtype="bfloat16"), params, rows)[0]
     assert rounded.dtype == np.float32
     assert 0 < np.abs(np.asarray(rounded - exact)).max() < 0.15
 
@@ -188,7 +183,7 @@ def test_a_tdnn_is_dilated_convolutions_with_layer_norm():
         y = (y - y.mean(1, keepdims=True)) / np.sqrt(y.var(1, keepdims=True) + 1e-6)
         x = np.maximum(y * params[f"norm_{layer}"]["scale"] + params[f"norm_{layer}"]["bias"], 0)
     wanted = jax.nn.log_softmax(x @ params["output"]["kernel"] + params["output"]["bias"])
-    np.testing.assert_allclose(log_posteriors(config, params, rows)[0][0], wanted, atol=1e-4)
+    np.testing.assert_allclose(answers(config, params, rows)[0][0], wanted, atol=1e-4)
 
 
 def test_a_vector_goes_in_with_the_frames_of_its_utterance(encoder):
@@ -198,16 +193,18 @@ def test_a_vector_goes_in_with_the_frames_of_its_utterance(encoder):
     segments = np.array([1] * (length // 2) + [0] * 12 + [2] * (length // 2)).astype(np.int32)
     rows, vectors = packed(rng, len(segments), segments), rng.standard_normal((2, 2, 3)).astype(np.float32)
 
-    def answers(vectors):
-        return np.asarray(network(config).apply({"params": params}, Rows(rows, vectors=vectors))[0])
+    applied = jax.jit(network(config).apply)
+
+    def told(vectors):
+        return np.asarray(applied({"params": params}, Rows(rows, vectors=vectors))[0])
 
     other = vectors.copy()
     other[:, 1] += 1
-    changed = np.abs(answers(vectors) - answers(other)).max(axis=(0, 2))
+    changed = np.abs(told(vectors) - told(other)).max(axis=(0, 2))
     first = np.flatnonzero(changed > 1e-4)[0] * encoder.subsampling.stride
     assert abs(first - (length // 2 + 12)) <= encoder.subsampling.stride, "the second utterance's steps, and no earlier"
     with pytest.raises(ValueError, match="takes a vector of 3 numbers"):
-        answers(None)
+        told(None)
 
 
 def test_what_is_not_there_is_named(encoder):
@@ -230,24 +227,7 @@ def test_what_is_not_there_is_named(encoder):
 # A recogniser with each encoder: trained, adapted, streamed, exported, decoded
 
 
-@pytest.fixture(scope="module")
-def language(tmp_path_factory):
-    model = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)
-    return make_language(tmp_path_factory.mktemp("language"), LEXICON, TREE, model)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return toy_corpus(tmp_path_factory.mktemp("toy"), [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 4)
-
-
 SMALL_TDNN = "encoder=tdnn encoder.units=16,16 encoder.dilations=1,2 encoder.output_delay=3"
-
-
-def all_of(corpus) -> DomainSpeech:
-    """All of a corpus, to train on and to tune on."""
-    whole = DomainSpeech.of(corpus).train
-    return DomainSpeech(corpus.domain, whole, whole)
 
 
 WAYS = ("encoder.cells=12 features=cepstra", SMALL_TDNN, f"{SMALL_TDNN} features=cepstra criterion=label_smoothing")

@@ -19,11 +19,11 @@ from mdasr.recognize.network_scores import Streamed, features_of, scores
 from mdasr.recognize.serve import Served
 from mdasr.recognize.streaming import Listener, listen, window_samples
 from mdasr.recognize.words import recognize
-from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F401  fixtures
+from tests.toy_speech import TREE
 
 
 @pytest.fixture(scope="module")
-def recognizer(untrained):  # noqa: F811
+def recognizer(untrained):
     config = ModelConfig(LSTM((8, 6), output_delay=5), TREE.num_leaves, members=2)
     return dataclasses.replace(untrained, config=config, params=init_params(config, 1))
 
@@ -42,7 +42,7 @@ def whole(network, wave):
     return [*found, *listener.finish()]
 
 
-def test_words_and_scores_are_those_of_the_model(recognizer, exported, corpus):  # noqa: F811
+def test_words_and_scores_are_those_of_the_model(recognizer, exported, corpus):
     served = Served.read(exported)
     waves = [utterance.samples for utterance in corpus][:8]
     found = [whole(served, wave) for wave in waves]
@@ -53,7 +53,7 @@ def test_words_and_scores_are_those_of_the_model(recognizer, exported, corpus): 
     assert any(each[-1].words for each in found)
 
 
-def test_a_network_in_bfloat16_carries_its_cells_in_float32(recognizer, tmp_path, corpus):  # noqa: F811
+def test_a_network_in_bfloat16_carries_its_cells_in_float32(recognizer, tmp_path, corpus):
     config = dataclasses.replace(recognizer.config, compute_dtype="bfloat16")
     export_model(dataclasses.replace(recognizer, config=config), tmp_path)
     served, wave, state, own = Served.read(tmp_path), corpus[0].samples, None, None
@@ -65,7 +65,7 @@ def test_a_network_in_bfloat16_carries_its_cells_in_float32(recognizer, tmp_path
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
-def test_many_streams_at_once_are_scored_as_each_alone(recognizer, exported, corpus):  # noqa: F811
+def test_many_streams_at_once_are_scored_as_each_alone(recognizer, exported, corpus):
     served, delay = Served.read(exported), recognizer.output_delay
     waves = [corpus[i].samples for i in range(3)]
     frames = np.array([frontend.num_frames(len(wave)) for wave in waves])
@@ -102,7 +102,7 @@ for heard in listen(Served.read(sys.argv[1]), np.array_split(np.load(sys.argv[2]
 """
 
 
-def test_a_program_without_flax_hears_the_same(recognizer, exported, corpus, tmp_path):  # noqa: F811
+def test_a_program_without_flax_hears_the_same(recognizer, exported, corpus, tmp_path):
     np.save(tmp_path / "wave.npy", corpus[2].samples)
     command = [sys.executable, "-c", SCRIPT, str(exported), str(tmp_path / "wave.npy")]
     found = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
@@ -110,7 +110,7 @@ def test_a_program_without_flax_hears_the_same(recognizer, exported, corpus, tmp
     assert found.stdout.split() == list(recognize(recognizer, [corpus[2].samples])[0].words)
 
 
-def test_the_snippet_in_the_documentation_runs(recognizer, exported, corpus):  # noqa: F811
+def test_the_snippet_in_the_documentation_runs(recognizer, exported, corpus):
     import mdasr.recognize.serve
 
     snippet = mdasr.recognize.serve.__doc__.split("\n\n")[-1].replace('"DIR/', f'"{exported}/')
@@ -122,7 +122,7 @@ def test_the_snippet_in_the_documentation_runs(recognizer, exported, corpus):  #
         np.testing.assert_allclose(names["scores"], wanted, atol=2e-3)
 
 
-def test_the_command_exports_and_compares(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_command_exports_and_compares(untrained, corpus, tmp_path, monkeypatch, capsys):
     untrained.write(tmp_path / "model")
     arguments = ["export", str(tmp_path / "model"), "--out", str(tmp_path / "served")]
     assert main([*arguments, "--check", str(corpus.directory)]) == 0
@@ -136,7 +136,7 @@ def test_the_command_exports_and_compares(untrained, corpus, tmp_path, monkeypat
     assert "is the model itself" in capsys.readouterr().err
 
 
-def test_damaged_exports_are_explained(untrained, tmp_path):  # noqa: F811
+def test_damaged_exports_are_explained(untrained, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is not an export: it has no serve\.json"):
         Served.read(tmp_path)
     export_model(untrained, tmp_path)

@@ -1,4 +1,4 @@
-"""Damaged files of every kind: each is accepted, or refused by name; none hangs, and none is unpickled."""
+"""Damaged files of every kind that is read: each is refused by name, or listed in `UNNOTICED`; none is unpickled."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from mdasr import frontend
 from mdasr.acoustic.checkpoints import Checkpoints, check_run, digest_of
-from mdasr.acoustic.encoders.lstm import LSTM
-from mdasr.acoustic.network import ModelConfig, init_params
 from mdasr.acoustic.training_log import read_curves
 from mdasr.align.tree import Tree
 from mdasr.cli.recognition import read_evaluation
@@ -34,29 +31,28 @@ from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_corpus
 from mdasr.corpus.records import Corpus
 from mdasr.decode.graph import build_graph
-from mdasr.decode.search import SearchOptions, decode
+from mdasr.decode.search import decode
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Codec, MeasuredRoom, PacketLoss, Recipe, draw_room
 from mdasr.perturb.noises import read_noises
-from mdasr.training.word_models import make_language, read_questions, train_ngram
+from mdasr.training.word_models import read_questions
 from tests.damage import BOMB, OF_BYTES, OF_TEXT
-from tests.tasks import monophone_tree
-from tests.test_checkpoints import state
-from tests.test_importers import lines as write_lines
-from tests.test_importers import noise, recording, supervision
-from tests.test_loader import toy_corpus
+from tests.manifests import lines as write_lines
+from tests.manifests import noise, recording, supervision
+from tests.signs_training import state
+from tests.toy_speech import LEXICON, NGRAM, TREE, toy_corpus, toy_language, untrained_recognizer
 
 LONGEST_S = 20  # what takes longer hangs; nothing here needs a tenth of it
-LEXICON = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-TREE = monophone_tree(LEXICON.phones)
-ARPA = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)
 
 
 class Kind(NamedTuple):
-    """A kind of file: the function that writes it, the file to damage, and the function that reads it."""
+    """A kind of file: the function that writes it, the file to damage (a pattern), and the function that reads it.
+
+    An import that sets lines aside returns the text of their reasons.
+    """
 
     write: Callable[[Path], Any]
     damaged: str
@@ -84,11 +80,12 @@ def audio(name: str) -> Kind:
 
 
 def importing(kind: str, damaged: str, write: Callable[[Path], Any], at: str = "", **fields: str) -> Kind:
-    def read(folder: Path) -> None:
+    def read(folder: Path) -> str:
         split = "train" if kind in ("commonvoice", "huggingface") else ""
         choice = Choice(domain="d", fields=fields, spell_numbers=True)
         report = import_corpus(Origin(kind, folder / at, split=split), folder / "out", "c", choice)
         assert len(report.corpus) == report.kept == len([*Corpus(folder / "out")])
+        return "".join(f"line {each.line}: {each.reason}\n" for each in report.set_aside)
 
     return Kind(write, damaged, read, damaged.rpartition(".")[2] not in ("arrow", "parquet", "gz"))
 
@@ -189,10 +186,7 @@ def read_corpus(folder: Path) -> None:
 
 
 def small_model(folder: Path) -> None:
-    language, config = make_language(folder, LEXICON, TREE, ARPA), ModelConfig(LSTM((4,)), TREE.num_leaves)
-    stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
-    priors = np.zeros(TREE.num_leaves, np.float32)
-    Recognizer(config, init_params(config, 0), stats, priors, language, SearchOptions(), {}).write(folder)
+    untrained_recognizer(toy_language(folder), cells=4).write(folder)
 
 
 def read_model(folder: Path) -> None:
@@ -205,19 +199,16 @@ def model(damaged: str, cases: int = 6) -> Kind:
     return Kind(small_model, damaged, read_model, damaged.endswith(("json", "txt", "arpa")), cases)
 
 
-def stages(damaged: str) -> Kind:
-    def read(folder: Path) -> None:
-        (name,) = folder.glob(f"{damaged}-*.fst")
-        (folder / f"kept-{damaged}").rename(name)  # as it was called before it was damaged
-        build_graph(LEXICON, ARPA.to_arpa(), TREE, cache=folder)
+def stage(name: str, later: tuple[str, ...] = ()) -> Kind:
+    """A stage of a graph that is built again without the stages `later`."""
 
-    return Kind(all_stages, f"kept-{damaged}", read)
+    def write(folder: Path) -> None:
+        build_graph(LEXICON, NGRAM.to_arpa(), TREE, cache=folder)
+        for path in folder.glob("*.fst"):
+            if path.name.partition("-")[0] in later:
+                path.unlink()
 
-
-def all_stages(folder: Path) -> None:
-    build_graph(LEXICON, ARPA.to_arpa(), TREE, cache=folder)
-    for path in [*folder.glob("*.fst")]:
-        shutil.copyfile(path, folder / f"kept-{path.name.partition('-')[0]}")
+    return Kind(write, f"{name}-*.fst", lambda folder: build_graph(LEXICON, NGRAM.to_arpa(), TREE, cache=folder))
 
 
 def events(folder: Path) -> None:
@@ -254,7 +245,7 @@ KINDS: dict[str, Kind] = {
     "Hugging Face's Parquet": importing("huggingface", "parquet/train-0.parquet", huggingface, "parquet"),
     **{f"Hugging Face's {name}": importing("huggingface", f"arrow/{name}", huggingface, "arrow")
        for name in ("train/data.arrow", "train/state.json", "dataset_dict.json")},
-    "ARPA": text("lm.arpa", ARPA.to_arpa(), read_arpa, 12),
+    "ARPA": text("lm.arpa", NGRAM.to_arpa(), read_arpa, 12),
     "lexicon": text("cmudict", PRONOUNCED, Lexicon.read),
     "own lexicon": text("lexicon.txt", "a\t0.5\tAA S\na\t0.5\tAA\nb\t1\tS\n", Lexicon.read),
     "vocabulary": text("words", WORDS, read_vocabulary, 4),
@@ -272,12 +263,51 @@ KINDS: dict[str, Kind] = {
     **{name: model(name) for name in ("model.json", "params.npz", "priors.npy", "stats.json", "graph/HCLG.fst",
        "graph/graph.json", "graph/words.txt")},
     **{f"model's {name}": model(name, 2) for name in ("tree.txt", "lexicon.txt", "lm.arpa")},
-    "stage G": stages("G"),
-    "stage tied": stages("tied"),
+    "stage G": stage("G", ("LG", "CLG", "tied")),
+    "stage tied": stage("tied"),
     "run.json": text("run.json", '{"data": ["1f"], "cells": [4]}', lambda path: check_run(path, {"data": ["1f"]}), 4),
     "training curves": Kind(events, "events.out.tfevents.1.host", read_curves),
     "evaluation": Kind(told, "r.json", lambda folder: read_evaluation(folder / "r.json"), True),
 }  # fmt: skip
+_SAMPLES = "a sample may have any value, so a damaged one looks like a loud one"
+# The seeds of the damages that are not noticed, and the reason why that is right.
+UNNOTICED: dict[str, tuple[tuple[int, ...], str]] = {
+    "wav": ((0, 1, 2), _SAMPLES),
+    "aiff": ((0, 1), _SAMPLES),
+    "au": ((0, 1, 2, 3), _SAMPLES),
+    "audio of a manifest": ((0, 1, 2, 5), _SAMPLES),
+    "mp3": ((1, 2), "MP3 has no checksum of its samples"),
+    "m4a": ((2,), "its header also states how long a frame lasts"),
+    "noises": ((3, 4), "a part of a noise is a noise"),
+    "noises in flac": ((5,), "FLAC's checksums do not cover the name of the program that wrote it"),
+    "manifest": ((0, 4), "fewer lines, and another id, are a valid manifest"),
+    "NeMo": ((4,), "fewer lines are a valid manifest"),
+    "Lhotse's recordings": ((5,), "a recording that is listed twice is the same recording"),
+    "Lhotse's supervisions": ((4,), "fewer lines are valid supervisions"),
+    "Kaldi's wav.scp": ((5,), "no utterance is part of the recording that the garbage names"),
+    "Kaldi's text": ((5,), "the end of a text is a text"),
+    "Kaldi's utt2spk": ((5,), "the garbage names no utterance"),
+    "Kaldi's reco2file_and_channel": ((1, 3, 5), "a recording of one channel needs no entry"),
+    "lexicon": ((0, 1, 2, 3, 4, 5, 6), "other words, other phones and comments are a valid lexicon"),
+    "vocabulary": ((0,), "fewer words are a valid vocabulary"),
+    "sentences": ((0, 1, 2, 3), "any text is a text"),
+    "questions": ((0, 1), "fewer phones are a valid question"),
+    "recipe": ((6,), "an SNR of -1 dB is valid"),
+    "TextGrid": ((1, 3, 4), "the reader counts the intervals itself, as Praat does"),
+    "CTM": ((2, 4, 5), "fewer phones are valid; whether they fit an utterance is checked with its audio"),
+    "corpus.json": ((0, 1, 2), "only reading the whole corpus could check the number of words"),
+    "audio-00000-of-00001.array_record": ((5,), "the damage lies in the padding of a block"),
+    "params.npz": ((1,), "ZIP states the size of an array in two places, and the other one counts"),
+    "run.json": ((1,), "facts that no command asks for are not compared"),
+    "training curves": ((0, 3), "a killed training leaves such a file"),
+    "evaluation": ((1, 2), "any text is a valid id, and the WER is counted again from the utterances"),
+}
+# The seeds of the damages whose message names something other than the damaged file, and the reason.
+NAMED_OTHERWISE: dict[str, tuple[tuple[int, ...], str]] = {
+    "Lhotse's supervisions": ((1,), "the message names the folder, as there is no line to blame"),
+    "Kaldi's text": ((4,), "the message names `segments`, which lacks the utterances of the text"),
+    "run.json": ((2, 3), "the message names the folder: another configuration was trained there"),
+}
 IN_WORDS = ("recipe", "recipe of a measured room")
 FIELDS_OF_RECIPES = ("recipe: ", "room: ", "codec: ", "packet loss: ")  # these are given in words, not in a file
 
@@ -294,6 +324,12 @@ def whole(tmp_path_factory):
         return made[write]
 
     return of
+
+
+@pytest.fixture
+def original(kind, whole) -> Path:
+    """The undamaged folder of the kind that a test is about, written before pickles are refused."""
+    return whole(kind)
 
 
 @pytest.fixture
@@ -316,32 +352,41 @@ def guarded(monkeypatch, tmp_path):
     assert not Path(BOMB).exists(), "a pickle was loaded"
 
 
-def attempt(kind: str, seed: int, original: Path, folder: Path) -> str:
-    """Damage the file of a copy and read it; return "" if it was accepted, and the error's text otherwise."""
+def attempt(kind: str, seed: int, original: Path, folder: Path) -> tuple[str, str]:
+    """Damage the file of a copy and read it; return how it was refused, and the message."""
     chosen, rng = KINDS[kind], np.random.default_rng([seed, len(kind)])
     shutil.copytree(original, folder)
-    path = folder / chosen.damaged
+    (path,) = folder.glob(chosen.damaged)
     damages = OF_TEXT if chosen.text else OF_BYTES
     damage = damages[(seed + len(kind)) % len(damages)]
-    path.write_bytes(damage(path.read_bytes(), rng))
+    whole = damaged = path.read_bytes()
+    while damaged == whole:
+        damaged = damage(whole, rng)
+    path.write_bytes(damaged)
     try:
-        chosen.read(folder)
-    except (ValueError, OSError) as error:
-        return str(error)
-    return ""
+        said = chosen.read(folder)
+    except (ValueError, OSError) as error:  # which the command line prints
+        named = str(error).startswith(FIELDS_OF_RECIPES) if kind in IN_WORDS else path.name in str(error)
+        assert kind in IN_WORDS or str(folder) in str(error)
+        return "named" if named else "named otherwise", str(error)
+    return ("named", said) if isinstance(said, str) and said else ("unnoticed", "")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_whole_is_taken(kind, whole, guarded, tmp_path):
-    shutil.copytree(whole(kind), tmp_path / "copy")
+def test_what_is_whole_is_taken(kind, original, guarded, tmp_path):
+    shutil.copytree(original, tmp_path / "copy")
     KINDS[kind].read(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(("kind", "seed"), [(kind, seed) for kind in KINDS for seed in range(KINDS[kind].cases)])
-def test_what_is_damaged_is_taken_or_refused_by_name(kind, seed, whole, guarded, tmp_path):
-    said = attempt(kind, seed, whole(kind), tmp_path / "copy")
-    named = FIELDS_OF_RECIPES if kind in IN_WORDS else (str(tmp_path / "copy"),)
-    assert not said or any(name in said for name in named)
+def test_what_is_damaged_is_refused_by_name_but_for_the_exceptions(kind, seed, original, guarded, tmp_path):
+    """A line that an import sets aside counts as named: the report has its number and what is wrong with it."""
+    expected = "named"
+    for outcome, exceptions in (("unnoticed", UNNOTICED), ("named otherwise", NAMED_OTHERWISE)):
+        if seed in exceptions.get(kind, ((),))[0]:
+            expected = outcome
+    found, said = attempt(kind, seed, original, tmp_path / "copy")
+    assert found == expected, said
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.training.word_models import make_language, train_ngram
 from tests.tasks import monophone_tree
-from tests.test_decode import ARPA, LEXICON, TREE
+from tests.toy_words import ARPA, LEXICON, TREE
 
 OTHER_TREE = Tree(TREE.phones, TREE.questions, (0, Branch("left", 0, 1, 2), Branch("left", 1, 3, 4), 5))
 

@@ -22,7 +22,7 @@ from mdasr.core.rendezvous import Place, host_options, meet, place_of
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from tests.tasks import SignsRowMaker
-from tests.test_loader import toy_corpus
+from tests.toy_speech import toy_corpus
 
 BEGIN = """
 import argparse, sys, time

@@ -16,18 +16,9 @@ from mdasr.corpus.importers import read_source
 from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_corpus
 from mdasr.corpus.records import Corpus
+from tests.manifests import lines, noise, recording, supervision
 
 D = Choice(domain="d")
-
-
-def noise(seconds, rate_hz=16_000, seed=0):
-    return np.random.default_rng(seed).integers(-3000, 3000, round(seconds * rate_hz), np.int16)
-
-
-def lines(path, objects, compress=False):
-    content = "".join(json.dumps(o) + "\n" for o in objects).encode()
-    path.write_bytes(gzip.compress(content) if compress else content)
-    return path
 
 
 def imported(source, out, choice=D):
@@ -36,20 +27,6 @@ def imported(source, out, choice=D):
 
 
 # --- Lhotse
-
-
-def recording(name, path, seconds=2.0, **changes):
-    """A recording as `lhotse.Recording.to_dict` writes it."""
-    part = {"type": "file", "channels": [0], "source": str(path)}
-    return {
-        "id": name, "sources": [part], "sampling_rate": 16_000, "num_samples": round(16_000 * seconds),
-        "duration": seconds, "channel_ids": [0], **changes,
-    }  # fmt: skip
-
-
-def supervision(name, of, start=0.0, duration=2.0, **changes):
-    fields = {"id": name, "recording_id": of, "start": start, "duration": duration, "channel": 0}
-    return {**fields, "text": "Good morning.", "language": "English", "speaker": "s1", **changes}
 
 
 @pytest.fixture

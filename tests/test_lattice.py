@@ -19,17 +19,7 @@ from mdasr.language import ngram
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from tests.tasks import monophone_tree
-from tests.test_decode import (
-    ARPA,
-    LEXICON,
-    TREE,
-    WIDE,
-    draw,
-    enumerate_hypotheses,
-    grammar_cost,
-    graph,  # noqa: F401  a fixture
-    scores_of,
-)
+from tests.toy_words import ARPA, LEXICON, TREE, WIDE, draw, enumerate_hypotheses, grammar_cost, scores_of
 
 
 def lattice_of(*arguments) -> Lattice:
@@ -67,7 +57,7 @@ def paths(lattice: Lattice):
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
 @pytest.mark.parametrize("penalty", [0.0, 2.5])
-def test_a_lattice_holds_every_word_sequence_and_every_start_within_the_beam(graph, steps, penalty):  # noqa: F811
+def test_a_lattice_holds_every_word_sequence_and_every_start_within_the_beam(graph, steps, penalty):
     rng = np.random.default_rng(10 + steps)
     for beam in (2.0, 7.0, 500.0):
         scores = draw(rng, steps)
@@ -84,7 +74,7 @@ def test_a_lattice_holds_every_word_sequence_and_every_start_within_the_beam(gra
             assert all(found[k] > wanted[k] - 0.02 for k in found)  # arcs may make further paths, but none too cheap
 
 
-def test_arcs_are_sorted_and_no_two_say_the_same(graph):  # noqa: F811
+def test_arcs_are_sorted_and_no_two_say_the_same(graph):
     lattice = lattice_of(graph, draw(np.random.default_rng(0), 20), WIDE, 8.0)
     assert (lattice.targets > lattice.sources).all() and (np.diff(lattice.sources) >= 0).all()
     assert (np.diff(lattice.steps[lattice.sources]) >= 0).all()
@@ -96,7 +86,7 @@ def test_arcs_are_sorted_and_no_two_say_the_same(graph):  # noqa: F811
     assert len(pruned(lattice, 3.0).labels) < len(lattice.labels)
 
 
-def test_nbest_is_the_ranking_of_all_word_sequences(graph):  # noqa: F811
+def test_nbest_is_the_ranking_of_all_word_sequences(graph):
     for seed in range(4):
         scores = draw(np.random.default_rng(seed), 4)
         lattice = lattice_of(graph, scores, WIDE, 500.0)
@@ -120,7 +110,7 @@ def test_nbest_is_the_ranking_of_all_word_sequences(graph):  # noqa: F811
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.3])
-def test_posteriors_and_confidences_are_sums_over_all_paths(graph, scale):  # noqa: F811
+def test_posteriors_and_confidences_are_sums_over_all_paths(graph, scale):
     for seed in range(4):
         lattice = lattice_of(graph, draw(np.random.default_rng(seed), 5), WIDE, 9.0)
         all_paths = paths(lattice)
@@ -170,7 +160,7 @@ def edit_distance(a, b) -> int:
 
 
 @pytest.mark.parametrize("beam", [0.5, 4.0, 9.0])
-def test_oracle_errors_are_the_fewest_of_all_paths(graph, beam):  # noqa: F811
+def test_oracle_errors_are_the_fewest_of_all_paths(graph, beam):
     rng = np.random.default_rng(3)
     for steps in (1, 3, 5):
         lattice = lattice_of(graph, draw(rng, steps), WIDE, beam)
@@ -206,7 +196,7 @@ def other_model(order: int) -> ngram.NGram:
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_rescoring_is_decoding_with_the_other_models_graph(graph, tmp_path, order):  # noqa: F811
+def test_rescoring_is_decoding_with_the_other_models_graph(graph, tmp_path, order):
     old, model = GrammarCosts(arpa_of(tmp_path, ARPA)), other_model(order)
     other = build_graph(LEXICON, model.to_arpa(), TREE, silence_probability=0.4)
     new = GrammarCosts(model)
@@ -225,7 +215,7 @@ def test_rescoring_is_decoding_with_the_other_models_graph(graph, tmp_path, orde
         assert nbest(near, len(within)) == within and len(near.labels) < len(rescore(lattice, old, new).labels)
 
 
-def test_rescoring_with_a_longer_model_finds_what_decoding_finds_in_a_longer_utterance(graph, tmp_path):  # noqa: F811
+def test_rescoring_with_a_longer_model_finds_what_decoding_finds_in_a_longer_utterance(graph, tmp_path):
     old, model = GrammarCosts(arpa_of(tmp_path, ARPA)), other_model(4)
     other = build_graph(LEXICON, model.to_arpa(), TREE, silence_probability=0.4)
     for seed in range(2):
@@ -235,7 +225,7 @@ def test_rescoring_with_a_longer_model_finds_what_decoding_finds_in_a_longer_utt
         assert found.words == best.words and found.cost == pytest.approx(best.cost, abs=0.1)
 
 
-def test_a_model_that_lacks_a_word_must_have_the_unknown_one(graph, tmp_path):  # noqa: F811
+def test_a_model_that_lacks_a_word_must_have_the_unknown_one(graph, tmp_path):
     old = GrammarCosts(arpa_of(tmp_path, ARPA))
     lattice = lattice_of(graph, draw(np.random.default_rng(0), 4), WIDE, 50.0)
     with pytest.raises(ValueError, match=r"lacks the word '[ac]', and has no <unk>"):
@@ -244,7 +234,7 @@ def test_a_model_that_lacks_a_word_must_have_the_unknown_one(graph, tmp_path):  
     assert nbest(rescore(lattice, old, GrammarCosts(with_unknown)), 5)
 
 
-def test_silence_alone_is_a_lattice_without_words(graph):  # noqa: F811
+def test_silence_alone_is_a_lattice_without_words(graph):
     scores = np.full((6, 6), -50.0, np.float32)
     scores[:, TREE.leaf("SIL", "SIL", "SIL")] = 0
     lattice = lattice_of(graph, scores, WIDE, 2.0)
@@ -320,21 +310,21 @@ def test_a_search_for_a_lattice_finds_what_kaldis_decoder_finds_whatever_it_cuts
         assert len(shares(lattice, best)) == len(best.words)
 
 
-def test_noise_narrows_the_beam_instead_of_filling_the_memory(graph):  # noqa: F811
+def test_noise_narrows_the_beam_instead_of_filling_the_memory(graph):
     flat = draw(np.random.default_rng(0), 300) * np.float32(0.01)
     found = state_lattice(pass_tokens(graph, flat, SearchOptions()), 8.0)
     assert found.lattice_beam < 8.0 and len(found.sources) <= 5_000 + 60 * 300
     assert state_lattice(pass_tokens(graph, flat[:20], SearchOptions()), 8.0).lattice_beam == 8.0
 
 
-def test_lattices_check_scores_and_beam(graph):  # noqa: F811
+def test_lattices_check_scores_and_beam(graph):
     with pytest.raises(ValueError, match="the graph was built for 6"):
         lattice_of(graph, np.zeros((4, 5), np.float32), WIDE)
     with pytest.raises(ValueError, match=r"lattice beam is 0\.0"):
         search_lattice(graph, np.zeros((4, 6), np.float32), WIDE, 0.0)
 
 
-def test_a_lattice_of_a_graph_from_a_file_is_the_same(graph, tmp_path):  # noqa: F811
+def test_a_lattice_of_a_graph_from_a_file_is_the_same(graph, tmp_path):
     graph.write(tmp_path)
     scores = draw(np.random.default_rng(1), 12)
     for h, again in zip(*(nbest(lattice_of(g, scores, WIDE), 9) for g in (graph, Graph.read(tmp_path)))):

@@ -12,8 +12,7 @@ from mdasr.language.ngram import train_ngrams
 from mdasr.language.text import normalize_text
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
-from tests.test_combine import sums
-from tests.test_ngram import made_up
+from tests.toy_text import made_up, sums
 
 
 def write(path, sentences):

@@ -3,13 +3,12 @@
 import dataclasses
 import itertools
 import resource
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats, step_labels
-from mdasr.acoustic.row_schedule import BLOCK, MISSES, Piece, RowOptions, RowPlan, Source, pack_rows
+from mdasr.acoustic.row_schedule import BLOCK, MISSES, RowOptions, RowPlan, Source, pack_rows
 from mdasr.corpus.records import (
     Alignment,
     Corpus,
@@ -17,44 +16,12 @@ from mdasr.corpus.records import (
     encode_utterance,
     seal_corpus,
     shard_path,
-    write_alignments,
     write_shard,
 )
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.perturb import Policy
-from tests.tasks import monophone_tree
-
-PHONES = ("SIL", "AA", "S")
-TREE = monophone_tree(PHONES)
-
-
-def toy_corpus(
-    directory: Path,
-    seconds: list[float],
-    unaligned: set[int] = frozenset(),
-    speakers: int = 3,
-    domain: str = "Toy",
-    busiest: int = 0,
-) -> Corpus:
-    """Utterances of silence, a tone (AA) and a hiss (S), a third each, with their alignments "exact".
-
-    Speakers take turns, after the first of them has spoken `busiest` times.
-    """
-    rng = np.random.default_rng(0)
-    utterances, alignments = [], []
-    for i, length in enumerate(seconds):
-        third = int(length * 16_000) // 3
-        tone = 8000 * np.sin(2 * np.pi * 300 * np.arange(third) / 16_000)
-        wave = np.concatenate([np.zeros(third), tone, rng.normal(0, 3000, third)]).astype(np.int16)
-        utterances.append(
-            Utterance(f"u{i}", domain.lower(), domain, f"s{max(0, i - busiest) % speakers}", "ah s", wave)
-        )
-        ends = tuple(third * k / 16_000 for k in (1, 2, 3))
-        alignments.append(Alignment(f"u{i}", () if i in unaligned else PHONES, () if i in unaligned else ends))
-    write_shard(shard_path(directory, "audio", 0, 1), map(encode_utterance, utterances))
-    corpus = seal_corpus(directory, domain.lower(), domain)
-    write_alignments(corpus, "exact", alignments)
-    return corpus
+from tests.tasks import rows_of
+from tests.toy_speech import TREE, toy_corpus
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +35,6 @@ def sources(tmp_path_factory):
 @pytest.fixture(scope="module")
 def maker(sources):
     return RowMaker(sources, TREE, "log_mel", measure_stats(sources, "log_mel", {}, 0), {}, RowOptions(100, 3), seed=4)
-
-
-def rows_of(plan: RowPlan, epoch: int) -> list[tuple[Piece, ...]]:
-    before = sum(plan.rows_in_epoch(each) for each in range(epoch))
-    return [plan.locate(before + row)[1] for row in range(plan.rows_in_epoch(epoch))]
 
 
 def test_an_epoch_shows_every_aligned_step_once(sources):
@@ -137,11 +99,11 @@ def test_packing_is_first_fit_within_blocks(capacity, most):
 
 def test_labels_follow_the_sound(maker):
     """Where the label says silence, the level is low; where it says a tone, the low bands are louder than the high."""
-    stats = maker.stats
+    stats, (silence, aa, s) = maker.stats, TREE.leaves(("SIL", "AA", "S"))
     frames, labels = maker.features_of(0, 40, visit=0), maker.labels(0, 40)
     level = frames[PAPER_STEPS.label_frame :: PAPER_STEPS.stride][: len(labels)] * stats.std + stats.mean
-    assert (level[labels == 0].max(axis=1) < -13).mean() > 0.95
-    tone, hiss = level[labels == 1], level[labels == 2]
+    assert (level[labels == silence].max(axis=1) < -13).mean() > 0.95
+    tone, hiss = level[labels == aa], level[labels == s]
     assert (tone[:, :30].max(1) > tone[:, 60:].max(1) + 5).mean() > 0.95
     assert (hiss[:, 30:60].mean(1) > tone[:, 30:60].mean(1).max()).mean() > 0.95
 
@@ -149,7 +111,8 @@ def test_labels_follow_the_sound(maker):
 def test_step_labels_hand_worked():
     # Label frames of steps 0.. are centred on samples 416, 896, 1376, 1856, 2336: 26, 56, 86, 116, 146 ms.
     alignment = Alignment("u", ("SIL", "AA", "S"), (0.056, 0.0861, 0.12))
-    assert step_labels(alignment, TREE, 5, PAPER_STEPS).tolist() == [0, 1, 1, 2, 0]  # after the last phone: silence
+    said = TREE.leaves(("SIL", "AA", "AA", "S", "SIL"))  # after the last phone: silence
+    assert step_labels(alignment, TREE, 5, PAPER_STEPS).tolist() == said.tolist()
 
 
 def test_rows_hold_delayed_labels_and_where_utterances_stand(maker):

@@ -13,6 +13,8 @@ from mdasr.acoustic.network import AcousticModel, Ensemble, ModelConfig, Rows, _
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.training.scales import PAPER
 
+# One program is compiled faster than the hundreds of operations that it has when nothing is jitted.
+answers = jax.jit(log_posteriors, static_argnums=0)
 REFERENCE = Path(__file__).parent / "references" / "torch_lstm.npz"
 
 
@@ -109,7 +111,7 @@ def test_bfloat16_and_unrolling_change_no_more_than_rounding_does():
             found = log_posteriors(config, params, rows)[0]
             return (found[..., 0] * np.cos(np.arange(50))).mean(), found
 
-        gradients, found = jax.grad(loss, has_aux=True)(params)
+        gradients, found = jax.jit(jax.grad(loss, has_aux=True))(params)
         return np.asarray(found), np.concatenate([np.ravel(each) for each in jax.tree.leaves(gradients)])
 
     found, gradients = of(plain)
@@ -130,7 +132,7 @@ def test_gradients_of_biases_are_summed_in_float32():
     def bias_gradient(compute_dtype):
         config = ModelConfig(LSTM((8,)), 5, compute_dtype=compute_dtype)
         loss = lambda params: log_posteriors(config, params, rows)[0][..., 0].mean()  # noqa: E731
-        return np.asarray(jax.grad(loss)(params)["lstm_0"]["bias"])
+        return np.asarray(jax.jit(jax.grad(loss))(params)["lstm_0"]["bias"])
 
     exact = bias_gradient("float32")
     assert np.linalg.norm(bias_gradient("bfloat16") - exact) < 0.01 * np.linalg.norm(exact)
@@ -146,61 +148,63 @@ def test_paper_model_has_the_papers_weights():
 
 @pytest.fixture(scope="module")
 def small():
+    """A network of two layers, jitted, and its parameters."""
     config = ModelConfig(LSTM((8, 6)), 5, dropout=0.3)
-    return AcousticModel(config), {"params": init_params(config, 3)}
+    return jax.jit(AcousticModel(config).apply), {"params": init_params(config, 3)}
 
 
 def test_packed_utterances_do_not_hear_each_other(small):
-    model, params = small
+    network, params = small
     rows = packed(1, 1, 20, second=12)
-    together, _ = model.apply(params, Rows(rows))
-    apart, _ = model.apply(params, Rows(part(rows, 12, 20)))
+    together, _ = network(params, Rows(rows))
+    apart, _ = network(params, Rows(part(rows, 12, 20)))
     np.testing.assert_allclose(together[:, 12:], apart, atol=1e-6)
 
 
 def test_chunks_with_carried_state_equal_the_whole(small):
-    model, params = small
+    network, params = small
     rows = packed(2, 2, 30)
-    whole, _ = model.apply(params, Rows(rows))
+    whole, _ = network(params, Rows(rows))
     state, chunks = None, []
     for first in range(0, 30, 7):
-        chunk, state = model.apply(params, Rows(part(rows, first, min(first + 7, 30))), state)
+        chunk, state = network(params, Rows(part(rows, first, min(first + 7, 30))), state)
         chunks.append(chunk)
     np.testing.assert_allclose(np.concatenate(chunks, axis=1), whole, atol=1e-6)
 
 
 def test_dropout_of_a_row_depends_on_its_key_alone(small):
-    model, params = small
+    network, params = small
     rows, keys = packed(3, 4, 10), jax.random.split(jax.random.key(0), 4)
-    whole, _ = model.apply(params, Rows(rows), None, keys)
-    half, _ = model.apply(params, Rows(PackedFrames(rows.frames[2:], rows.segments[2:])), None, keys[2:])
+    whole, _ = network(params, Rows(rows), None, keys)
+    half, _ = network(params, Rows(PackedFrames(rows.frames[2:], rows.segments[2:])), None, keys[2:])
     np.testing.assert_allclose(whole[2:], half, atol=1e-6)
     masks = _dropout(np.ones((500, 4, 6), np.float32), 0.3, 0, keys)
     assert float(masks.mean()) == pytest.approx(1, abs=0.02)
     assert float((masks == 0).mean()) == pytest.approx(77 / 256, abs=0.02)
-    without, _ = model.apply(params, Rows(rows))
+    without, _ = network(params, Rows(rows))
     assert np.abs(np.asarray(whole) - np.asarray(without)).max() > 0.01
 
 
 def test_an_ensemble_is_its_members_side_by_side():
     config = ModelConfig(LSTM((8, 6)), 5, dropout=0.3, members=3)
     params, rows = init_params(config, 3), packed(4, 2, 9)
-    logits, state = Ensemble(config).apply({"params": params}, Rows(rows))
-    alone = ModelConfig(LSTM((8, 6)), 5)
+    ensemble, alone = jax.jit(Ensemble(config).apply), ModelConfig(LSTM((8, 6)), 5)
+    logits, state = ensemble({"params": params}, Rows(rows))
     each = [jax.tree.map(lambda p, i=i: p[i], params["members"]) for i in range(3)]
+    one = jax.jit(AcousticModel(alone).apply)
     for i, own in enumerate(each):
-        expected, _ = AcousticModel(alone).apply({"params": own}, Rows(rows))
+        expected, _ = one({"params": own}, Rows(rows))
         np.testing.assert_allclose(logits[i], expected, atol=1e-6)
     assert np.abs(logits[0] - logits[1]).max() > 0.1, "the members begin apart"
-    mean = sum(log_posteriors(alone, own, rows)[0] for own in each) / 3
-    np.testing.assert_allclose(log_posteriors(config, params, rows)[0], mean, atol=1e-6)
+    mean = sum(answers(alone, own, rows)[0] for own in each) / 3
+    np.testing.assert_allclose(answers(config, params, rows)[0], mean, atol=1e-6)
     # The state carries on, and dropout differs from member to member.
-    half, state = Ensemble(config).apply({"params": params}, Rows(part(rows, 0, 5)))
-    rest, _ = Ensemble(config).apply({"params": params}, Rows(part(rows, 5, 9)), state)
+    half, state = ensemble({"params": params}, Rows(part(rows, 0, 5)))
+    rest, _ = ensemble({"params": params}, Rows(part(rows, 5, 9)), state)
     np.testing.assert_allclose(np.concatenate([half, rest], axis=2), logits, atol=1e-6)
     same = jax.tree.map(lambda p: jnp.broadcast_to(p[:1], p.shape), params)
     keys = jax.random.split(jax.random.key(0), 2)
-    dropped, _ = Ensemble(config).apply({"params": same}, Rows(rows), None, keys)
+    dropped, _ = ensemble({"params": same}, Rows(rows), None, keys)
     assert np.abs(dropped[0] - dropped[1]).max() > 0.01
 
 

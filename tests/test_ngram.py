@@ -17,21 +17,9 @@ from mdasr.language.arpa_writer import decimals
 from mdasr.language.backoff import NGram
 from mdasr.language.ngram import train_ngrams
 from mdasr.language.vocabulary import BEGIN, END, UNKNOWN
+from tests.toy_text import made_up
 
 SMALL = [["a", "b"], ["a", "b"], ["a", "c"]]
-
-
-def made_up(seed: int, sentences: int = 120, words: str = "abcdef") -> list[list[str]]:
-    """Sentences whose words depend on the two before, of 1 to 9 words."""
-    rng = np.random.default_rng(seed)
-    text = []
-    for _ in range(sentences):
-        sentence, state = [], 0
-        for _ in range(rng.integers(1, 10)):
-            state = (state * 2 + int(rng.geometric(0.6))) % len(words)
-            sentence.append(words[state])
-        text.append(sentence)
-    return text
 
 
 def plain_kneser_ney(text: list[list[str]], order: int, vocabulary: set[str], discounting="modified"):

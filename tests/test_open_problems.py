@@ -25,7 +25,7 @@ from experiments.results import table_json
 from experiments.testsets import VOICESEARCH, name, noisy, told
 from mdasr.core.digests import digest
 from mdasr.score.wer import Errors, Scored
-from tests.test_page import EMPTY, FACTS, Reader
+from tests.pages import EMPTY, FACTS, Reader
 
 
 def scored(errors: int) -> list[Scored]:

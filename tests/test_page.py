@@ -7,7 +7,6 @@ import re
 import shutil
 import struct
 import subprocess
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -17,40 +16,13 @@ from experiments.__main__ import TABLES, main
 from experiments.laboratory import Laboratory
 from experiments.models import IN_DOMAIN_ONLY, MULTI, VSD, adapted_model
 from experiments.outcome import facts
-from experiments.report_contents import Contents, TrainedModel, read_contents
+from experiments.report_contents import TrainedModel, read_contents
 from experiments.report_page import page
 from mdasr.acoustic.training_log import Curve, read_curves
 from mdasr.training.scales import MINI
+from tests.pages import EMPTY, FACTS, Reader
 
-VOID = {"meta", "img", "br"}
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-FACTS = {
-    "steps": 60, "seconds": 8.5, "waited_for_input": 0.07, "frame_accuracy": 0.79, "dev_wer": 14.25,
-    "device": "1 x cpu (x)", "domains": ["Telephony"], "data": ["5eed" * 16],
-}  # fmt: skip
-
-
-class Reader(HTMLParser):
-    """Checks that every tag is closed in its turn; keeps text and attributes."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open, self.text, self.tags = [], "", []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.text += data + "\n"
 
 
 def cell(row, column, wer=12.34, paper=10.5, **more):
@@ -81,7 +53,6 @@ def trained(model, seconds, seed=0):
 
 
 MODELS = [trained(MULTI, 9000.0), trained(adapted_model(MULTI, "10 hrs"), 39.5), trained(IN_DOMAIN_ONLY, 2764.1)]
-EMPTY = Contents("mini", "test", {f"table{n}": None for n in range(2, 8)}, [], [TrainedModel(VSD, 0, {}, {})], {})
 MORE = [table(7, [cell("YouTube", "pooled", 7.65, None)])]
 FULL = dataclasses.replace(
     EMPTY,

@@ -31,18 +31,10 @@ from mdasr.perturb import (
     substream,
 )
 from mdasr.perturb.room import add_room
+from tests.sounds import NOISES, tone
 
-NOISES = {
-    name: (0.1 * np.random.default_rng(i).standard_normal(60_000)).astype(np.float32)
-    for i, name in enumerate(("a", "b", "c"))
-}
 POLICY = Policy(noise_probability=0.7, noises=tuple(NOISES), codecs=TRAINING_CODECS)
 KEYS = [(f"corpus/{i}", visit) for i in range(150) for visit in range(2)]
-
-
-def tone(samples: int = 24_000) -> np.ndarray:
-    hiss = 0.01 * np.random.default_rng(0).standard_normal(samples)
-    return (0.1 * (np.sin(2 * np.pi * 440 * np.arange(samples) / 16_000) + hiss)).astype(np.float32)
 
 
 @cache
@@ -143,8 +135,9 @@ def test_lost_packets_are_drawn_afresh_on_every_visit():
 def test_replaying_a_recipe_in_a_new_process_gives_the_same_samples():
     recipe = next(r for r in drawn() if r.room and len(r.room.sources) > 1 and r.narrowband and r.codec)
     code = (
-        "import hashlib, sys, numpy as np\n"
-        "from tests.test_perturb_recipe import NOISES, Recipe, perturb, tone\n"
+        "import hashlib, sys\n"
+        "from mdasr.perturb import Recipe, perturb\n"
+        "from tests.sounds import NOISES, tone\n"
         "heard = perturb(tone(), Recipe.from_json(sys.argv[1]), NOISES)\n"
         "sys.stdout.write(hashlib.sha256(heard.tobytes()).hexdigest())"
     )

@@ -8,7 +8,7 @@ import pytest
 
 from mdasr.perturb import TRAINING_CODECS, Codec, Policy, Recipe, encode_decode, narrowband, perturb
 from mdasr.perturb.transforms import AddRoom, EncodeDecode, Narrowband, Perturb
-from tests.test_perturb_recipe import NOISES, tone
+from tests.sounds import NOISES, tone
 
 
 class Source:

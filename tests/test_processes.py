@@ -1,6 +1,5 @@
 """Jobs in processes of their own: their order, their bits, and how they end."""
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -9,45 +8,10 @@ import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mdasr.core.processes import Task, side_by_side
-
-
-def note(folder: Path, name: str, wanted: tuple[str, ...] = ()) -> None:
-    missing = [each for each in wanted if not (folder / each).exists()]
-    (folder / name).write_text(" ".join(missing))
-
-
-def product(path: Path) -> None:
-    """A product whose sums XLA shares among its threads, as bytes."""
-    import jax.numpy as jnp
-
-    a, b = (np.random.default_rng(seed).normal(size=(512, 512)).astype(np.float32) for seed in (0, 1))
-    tall = np.tile(a, (4, 1))
-    path.write_text(hashlib.sha256(np.asarray(jnp.asarray(tall).T @ (jnp.asarray(tall) @ b)).tobytes()).hexdigest())
-
-
-def fail(message: str) -> None:
-    raise ValueError(message)
-
-
-def wait_for_ever(mark: Path) -> None:
-    mark.write_text(str(os.getpid()))
-    time.sleep(600)
-
-
-def save_and_end(folder: Path, name: str) -> None:
-    """As a training does: at SIGTERM it saves, and raises."""
-
-    def asked(_number, _frame):
-        (folder / f"{name}-saved").write_text("x")
-        raise InterruptedError(name)
-
-    signal.signal(signal.SIGTERM, asked)
-    (folder / f"{name}-began").write_text("1")
-    time.sleep(600)
+from tests.jobs import fail, note, product, wait_for_ever
 
 
 def ended(pid: int) -> bool:
@@ -87,7 +51,7 @@ def test_a_jobs_bits_depend_neither_on_the_processes_nor_on_the_cores(tmp_path):
         names = [f"{processes}-{i}" for i in range(2)]
         side_by_side({name: Task(partial(product, tmp_path / name)) for name in names}, processes, "jobs")
     one_core = (
-        "import os; os.sched_setaffinity(0, {0}); from pathlib import Path; from tests.test_processes import product\n"
+        "import os; os.sched_setaffinity(0, {0}); from pathlib import Path; from tests.jobs import product\n"
         f"product(Path({str(tmp_path / 'one')!r}))"
     )
     subprocess.run([sys.executable, "-c", one_core], check=True, env=without_nproc())
@@ -113,7 +77,7 @@ def started(folder: Path, jobs: str) -> subprocess.Popen:
     script.write_text(
         "import signal; from functools import partial; from pathlib import Path\n"
         "from mdasr.core.processes import Task, side_by_side\n"
-        "from tests.test_processes import save_and_end, wait_for_ever\n"
+        "from tests.jobs import save_and_end, wait_for_ever\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it\n"
         f"if __name__ == '__main__':\n    side_by_side({jobs}, 2, 'jobs')\n"
     )

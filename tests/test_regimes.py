@@ -19,7 +19,6 @@ from mdasr.acoustic.row_schedule import RowOptions, RowPlan, Source, balanced, s
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.acoustic.training_log import read_curves
 from mdasr.frontend import BANDS, PAPER_STEPS
-from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import TRAINING_CODECS, Policy, draw, eased
 from mdasr.recognize.network_scores import scores
@@ -29,9 +28,9 @@ from mdasr.training.pool import log_priors
 from mdasr.training.regimes import OWN_ALONE, Regime
 from mdasr.training.scales import MINI, override
 from mdasr.training.speech_split import DomainSpeech
-from mdasr.training.word_models import Shared, make_language, train_ngram
-from tests.tasks import SignsRowMaker
-from tests.test_loader import TREE, rows_of, toy_corpus
+from mdasr.training.word_models import Shared
+from tests.tasks import SignsRowMaker, rows_of
+from tests.toy_speech import TREE, toy_corpus
 
 DOMAINS = ("Few", "Many")
 
@@ -258,10 +257,7 @@ def test_adapters_begin_at_no_change_and_act_where_a_domain_is_told(members):
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    lexicon = Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)})
-    model = train_ngram(["ah s", "ah s", "s", "ah"], 2, lexicon)
-    language = make_language(tmp_path_factory.mktemp("language"), lexicon, TREE, model)
+def words(language):
     return Shared({"words": "toy"}, lambda _: "exact", lambda: language)
 
 

@@ -37,7 +37,7 @@ from mdasr.recognize.transcript import (
     transcribe,
 )
 from mdasr.recognize.words import recognize
-from tests.test_recognizer import TREE, corpus, language, untrained  # noqa: F401  fixtures
+from tests.toy_speech import TREE
 
 
 def heard(recognizer, wave, rng, pause_s=np.inf):
@@ -49,7 +49,7 @@ def heard(recognizer, wave, rng, pause_s=np.inf):
     return [*found, *listener.finish()]
 
 
-def test_words_of_a_stream_are_those_of_the_whole(untrained, corpus):  # noqa: F811
+def test_words_of_a_stream_are_those_of_the_whole(untrained, corpus):
     rng = np.random.default_rng(0)
     for utterance in [corpus[i] for i in range(8)]:
         (whole,) = recognize(untrained, [utterance.samples])
@@ -61,7 +61,7 @@ def test_words_of_a_stream_are_those_of_the_whole(untrained, corpus):  # noqa: F
         assert all(a.time_s < b.time_s for a, b in itertools.pairwise(found[:-1]))
 
 
-def test_a_search_in_parts_is_the_search_of_the_whole(untrained, corpus):  # noqa: F811
+def test_a_search_in_parts_is_the_search_of_the_whole(untrained, corpus):
     graph = untrained.language.graph
     (found,) = scores(untrained, [features_of(untrained, corpus[3].samples)])
     search = Search(graph, untrained.search)
@@ -75,7 +75,7 @@ def test_a_search_in_parts_is_the_search_of_the_whole(untrained, corpus):  # noq
 
 
 @pytest.fixture
-def by_level(untrained, monkeypatch):  # noqa: F811
+def by_level(untrained, monkeypatch):
     """A recogniser whose scores are made up from the level, as late as its delay: a tone is AA, a hiss S, quiet SIL."""
 
     def answer(self, samples, heard, state):
@@ -102,7 +102,7 @@ def finals(network, wave, pause_s=0.5):
     return [each for each in listen(network, np.array_split(wave, 60), pause_s) if each.final]
 
 
-def test_pauses_end_sentences(by_level, corpus):  # noqa: F811
+def test_pauses_end_sentences(by_level, corpus):
     """Every pause ends one, and the times are those of the whole stream."""
     pause = np.zeros(40_000, np.float32)
     wave = np.concatenate([corpus[1].samples, pause, corpus[2].samples, pause, corpus[4].samples])
@@ -164,7 +164,7 @@ def test_long_recordings_are_cut_where_it_is_quiet():
     assert quiet_cuts(wave[:1000]) == [0, 1000]
 
 
-def test_pieces_keep_their_times(untrained, corpus):  # noqa: F811
+def test_pieces_keep_their_times(untrained, corpus):
     gap = np.zeros(16_000 * 9, np.float32)
     wave = np.concatenate([part for i in range(4) for part in (corpus[i].samples, gap)])
     pieces = list(transcribe(untrained, wave))
@@ -227,7 +227,7 @@ def test_alternatives_that_say_the_same_are_one():
         assert [each.cost for each in found] == pytest.approx(sorted(cheapest.values())[:count])
 
 
-def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus):  # noqa: F811
+def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus):
     wave = corpus[2].samples
     (plain,), (deep,) = (list(transcribe(untrained, wave, depth=depth)) for depth in (Depth(), Depth(True, 4)))
     assert [word[:3] for word in deep.words] == [word[:3] for word in plain.words]
@@ -267,7 +267,7 @@ def test_a_terminal_shows_each_sentence_once(monkeypatch):
     assert rows == ["help", "no", ""], "of each row the terminal keeps what comes after the last clearing"
 
 
-def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, capsys):
     untrained.write(tmp_path / "model")
     samples = corpus[1].wave.astype("<i2")
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO(samples.tobytes())}))

@@ -10,7 +10,7 @@ from mdasr.corpus.alignment_files import ctm_lines, import_alignments, joined, r
 from mdasr.corpus.records import Alignment
 from mdasr.language.lexicon import Lexicon
 from mdasr.training.word_models import check_phones
-from tests.test_loader import toy_corpus
+from tests.toy_speech import toy_corpus
 
 SPOKEN = Alignment(
     "u1", ("SIL", "G", "OW", "SIL", "AW", "T"), (0.2, 0.31, 0.5, 0.55, 0.8, 0.9), (("go", 1, 3), ("out", 4, 6))

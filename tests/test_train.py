@@ -1,13 +1,9 @@
 """Training: it learns, device counts do not matter, and being killed does not matter."""
 
 import dataclasses
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -28,39 +24,10 @@ from mdasr.acoustic.train import (
     train,
 )
 from mdasr.training.scales import PAPER
+from tests.signs_training import arrays, finish, start
 from tests.tasks import SignsRowMaker
 
 CONFIG = ModelConfig(LSTM((16,)), 4, dropout=0.1)
-SCRIPT = """
-import sys
-from pathlib import Path
-import jax, numpy as np
-from mdasr.acoustic.encoders.lstm import LSTM
-from mdasr.acoustic.network import ModelConfig
-from mdasr.acoustic.train import TrainOptions, train
-from tests.tasks import SignsRowMaker
-options = TrainOptions(int(sys.argv[3]), 4, 1e-2, checkpoint_every=10)
-trained = train(ModelConfig(LSTM((16,)), 4, dropout=0.1), options, SignsRowMaker(), Path(sys.argv[1]), workers=0)
-np.savez(sys.argv[2], allow_pickle=False, *jax.tree.leaves(trained.params))
-"""
-
-
-def start(directory: Path, result: Path, devices: int, steps: int = 60) -> subprocess.Popen:
-    env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(directory), str(result), str(steps)],
-        env=env, cwd=Path(__file__).parents[1], stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen) -> None:
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
-
-
-def arrays(path: Path) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as stored:
-        return [stored[name] for name in sorted(stored.files)]
 
 
 def test_it_learns(tmp_path):
@@ -86,10 +53,10 @@ def undisturbed(tmp_path_factory):
 
 def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
     process = start(tmp_path / "run", tmp_path / "params.npz", devices=1)
-    checkpoints, wait_for = tmp_path / "run" / "checkpoints", np.random.default_rng().integers(1, 5) * 10
+    checkpoints, wait_for = tmp_path / "run" / "checkpoints", np.random.default_rng(16).integers(1, 5) * 10
     while not (checkpoints / str(wait_for)).exists() and process.poll() is None:
         time.sleep(0.005)
-    time.sleep(np.random.default_rng().uniform(0, 0.1))
+    time.sleep(np.random.default_rng(17).uniform(0, 0.1))
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "params.npz").exists(), f"it ended before it was killed at step {wait_for}"
@@ -101,7 +68,7 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
 @pytest.mark.slow
 def test_ten_random_kills_change_no_bit(tmp_path):
     """Each at any moment after the run has got a little further, or even before it has."""
-    steps, rng = 1000, np.random.default_rng()
+    steps, rng = 1000, np.random.default_rng(18)
     finish(start(tmp_path / "undisturbed", tmp_path / "wanted.npz", 1, steps))
     checkpoints, delays = tmp_path / "run" / "checkpoints", rng.uniform(0, 0.5, 10)
 

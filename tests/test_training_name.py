@@ -28,7 +28,7 @@ from mdasr.training.regimes import AS_PUBLISHED, Regime
 from mdasr.training.scales import MINI, Scale
 from mdasr.training.speech_split import DomainSpeech
 from mdasr.training.word_models import Shared, Wording
-from tests.test_loader import toy_corpus
+from tests.toy_speech import toy_corpus
 
 ONE_MORE = (*ingredients.FAST_CODECS, Codec("opus", 24))
 

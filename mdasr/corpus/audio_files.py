@@ -97,6 +97,8 @@ def _read_soundfile(
             return None
         raise ValueError(f"{name}: {error.error_string} Copy or download it again") from None
     with file:
+        if (file.format, file.subtype) == ("RAW", "ULAW"):  # what libsndfile takes any bytes for that are called .au
+            return None
         _check_log(name, file.extra_info)
         rate_hz, total = _checked_rate(name, file.samplerate), file.frames
         first = round(start_s * rate_hz)
@@ -133,10 +135,10 @@ def _blocks(file: soundfile.SoundFile, count: int) -> Iterator[Float32[np.ndarra
 
 
 def _check_log(name: str, info: str) -> None:
-    """Raise ValueError for a truncated WAV or OGG. libsndfile reads the rest of it and reports this only in its log."""
+    """Raise ValueError for a truncated WAV, AIFF, AU or OGG. libsndfile reports this only in its log."""
     if "Junk after the last page" in info or "File ended unexpectedly" in info:
         raise ValueError(f"{name}: truncated (its last page is missing); copy or download it again")
-    if match := re.search(r"^data : (\d+) \(should be (\d+)\)", info, re.MULTILINE):
+    if match := re.search(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", info, re.MULTILINE):
         stated, actual = int(match[1]), int(match[2])
         if actual < stated < _STREAMED:
             raise ValueError(f"{name}: truncated: {actual} bytes of {stated}; copy or download it again")

@@ -227,7 +227,7 @@ def _check_pronunciation(word: str, phones: Phones, probability: float) -> None:
     if not phones:
         raise ValueError(f"{word!r} has no phones")
     for phone in phones:
-        if not phone or phone[0] in "#<" or any(letter.isspace() for letter in phone):
+        if not phone or phone[0] in "#<" or not phone.isprintable() or " " in phone:
             raise ValueError(f"{word!r} has {phone!r}, which cannot be the name of a phone")
     if SILENCE in phones:
         raise ValueError(f"{word!r} has {SILENCE} among its phones; remove it, as the graph adds pauses between words")

@@ -90,8 +90,10 @@ def _num_channels(path: Path) -> int:
 
 
 def _look_up(tables: Mapping[str, Mapping[str, str]], name: str, key: str) -> str:
-    if key not in tables[name]:
-        raise ValueError(f"{name}: there is no {key!r}; `utils/validate_data_dir.sh` of Kaldi finds such gaps")
+    if not tables[name].get(key):
+        raise ValueError(
+            f"{name}: there is no {key!r}, or nothing after it; `utils/validate_data_dir.sh` of Kaldi finds such gaps"
+        )
     return tables[name][key]
 
 
