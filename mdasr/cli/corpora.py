@@ -8,9 +8,8 @@ import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mdasr.core.files import write_atomically
+from mdasr.core.progress import track
 from mdasr.corpus.beam_shards import in_pipeline
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.importers import FORMATS
@@ -85,7 +84,7 @@ def align_command(chosen: argparse.Namespace) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{line}\n" for _, a in pairs for line in ctm_lines(a)), encoding="utf-8")
         else:
-            for utterance, alignment in tqdm(pairs, desc="writing", unit="utt"):
+            for utterance, alignment in track(pairs, desc="writing", unit="utt"):
                 write_textgrid(chosen.export / f"{utterance.id}.TextGrid", alignment, utterance.seconds)
     return 0
 

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from mdasr.core.files import read_json
+from mdasr.core.progress import track
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.audio_files import read_audio
 from mdasr.corpus.records import Corpus
@@ -110,7 +109,7 @@ def evaluated(
     from mdasr.recognize.words import heard, recognize, recognize_lattices, scored_as
 
     # An iterator: a bar has a length, and the type checker of the tests would take the first wave out of it to look.
-    waves = iter(tqdm(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt"))
+    waves = iter(track(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt"))
     lattices: tuple[Lattice, ...] = ()
     if chosen.rescore or chosen.oracle:
         best, lattices = zip(*recognize_lattices(recognizer, waves, rescore_with=chosen.rescore))
@@ -167,7 +166,7 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
             wave, _ = read_audio(path, chosen.channel)
             if not recognizer.subsampling.steps_in(len(wave)):
                 raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
-            pieces = [*tqdm(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
+            pieces = [*track(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
         except (ValueError, OSError) as error:
             print(f"mdasr transcribe: {error}", file=sys.stderr)
             status = 3

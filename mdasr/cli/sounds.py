@@ -9,9 +9,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import soundfile
-from tqdm import tqdm
 
 from mdasr.core.files import read_text
+from mdasr.core.progress import track
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.audio_files import read_audio, to_int16
 from mdasr.corpus.records import Corpus
@@ -77,7 +77,7 @@ def rooms_command(chosen: argparse.Namespace) -> int:
     if chosen.first < 0 or chosen.count < 1:
         raise ValueError(f"--first {chosen.first} --count {chosen.count}: give 0 or more, and 1 or more")
     snippets = sorted(read_noises(chosen.noises) if chosen.noises else make_noises("train"))
-    indices = tqdm(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
+    indices = track(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
     rooms = ((i, draw_room(i, chosen.seed, snippets, RoomRanges(tail_cut_db=chosen.tail_cut_db))) for i in indices)
     _make_folders(chosen.out, chosen.picture)
     count = write_rooms(chosen.out, rooms)
