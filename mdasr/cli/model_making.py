@@ -186,7 +186,7 @@ def graph_command(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def add_train_options(sub: ArgumentParser) -> None:
+def train_options(sub: ArgumentParser) -> None:
     _training_options(sub)
     group = sub.add_argument_group("beyond the paper", "what they did is in docs/results.md")
     group.add_argument(
@@ -234,7 +234,7 @@ def _training_options(sub: ArgumentParser) -> None:
     host_options(sub)
 
 
-def add_adapt_options(sub: ArgumentParser) -> None:
+def adapt_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL", help="what to start from")
     _training_options(sub)
     sub.add_argument(

@@ -11,10 +11,8 @@ from pathlib import Path
 import soundfile
 
 from mdasr.core.files import read_text
-from mdasr.core.progress import track
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.audio_files import read_audio, to_int16
-from mdasr.corpus.records import Corpus
 from mdasr.perturb import (
     EVALUATION_ROOMS,
     TRAINING_CODECS,
@@ -28,7 +26,7 @@ from mdasr.perturb import (
     require,
 )
 
-# What is imported inside a command takes seconds to load, and worker processes import this module again.
+# `perturb` needs the packages of perturbations alone; the other commands import the rest inside.
 
 
 def perturb_command(chosen: argparse.Namespace) -> int:
@@ -71,6 +69,7 @@ def read_recipe(given: str) -> Recipe:
 
 def rooms_command(chosen: argparse.Namespace) -> int:
     """Export configurations of rooms (§3.1) as Parquet, and draw their distributions."""
+    from mdasr.core.progress import track
     from mdasr.perturb.noises import make_noises, read_noises
     from mdasr.perturb.room_table import write_rooms
 
@@ -96,6 +95,7 @@ def similarity_command(chosen: argparse.Namespace) -> int:
     from mdasr.analysis.ivectors import ExtractorOptions
     from mdasr.analysis.similarity import resemblances, similarity_cells, similarity_text
     from mdasr.analysis.ubm import UbmOptions
+    from mdasr.corpus.records import Corpus
 
     corpora = by_domain([Corpus(directory) for directory in chosen.corpora])
     reference = chosen.to or [*corpora][-1]

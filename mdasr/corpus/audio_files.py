@@ -14,6 +14,7 @@ import soxr
 from jaxtyping import Float32, Int16
 
 from mdasr.core.files import existing
+from mdasr.core.requirements import optional
 from mdasr.core.waveforms import RATE_HZ
 
 _OF_LIBSNDFILE = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au")
@@ -145,11 +146,11 @@ def _read_av(
 ) -> tuple[Float32[np.ndarray, "samples channels"], int]:
     """Samples and rate by FFmpeg, for what libsndfile does not know."""
     try:
-        import av
-    except ImportError:
+        av: Any = optional("av", "mdasr[codecs]")
+    except ImportError as error:
         if name.lower().endswith(_OF_LIBSNDFILE):
             raise ValueError(f"{name}: damaged, or no audio at all: libsndfile cannot read it") from None
-        raise ImportError(f"{name}: reading this needs PyAV: pip install av; or is it no audio?") from None
+        raise ImportError(f"{name}: libsndfile cannot read this file, and {error}") from None
     try:
         with av.open(_opened(content)) as container:
             if not container.streams.audio:

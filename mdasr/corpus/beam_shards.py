@@ -13,16 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from mdasr.core.files import write_atomically
+from mdasr.core.requirements import optional
 from mdasr.corpus.entries import Row
 from mdasr.corpus.shards import Part, Run, Write
 
 
 def in_pipeline(options: Sequence[str]) -> Run:
     """What `import_corpus` takes as `run`, for Beam's options such as --runner; ImportError where there is no Beam."""
-    try:
-        import apache_beam  # noqa: F401
-    except ImportError:
-        raise ImportError("pipelines need Apache Beam: pip install apache-beam") from None
+    optional("apache_beam", "mdasr[beam]")
     return partial(_run, options=list(options))
 
 

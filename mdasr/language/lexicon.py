@@ -148,7 +148,7 @@ class Lexicon:
         if unsaid:
             raise ValueError(
                 f"{len(unsaid)} words without pronunciation: {listed(unsaid)}. Give them in a lexicon "
-                "(CMUdict format, --lexicon FILE), use eSpeak's (pip install espeakng-loader), or drop them"
+                "(CMUdict format, --lexicon FILE), use eSpeak's (pip install 'mdasr[synth]'), or drop them"
             )
         return Lexicon({**self.entries, **{word: ((tuple(said[word]), 1.0),) for word in missing}})
 
