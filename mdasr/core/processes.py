@@ -1,7 +1,7 @@
-"""Jobs side by side, each in a process whose XLA has one thread: on CPUs small networks get more done so than in turn.
+"""Jobs side by side, each in a process whose XLA has one thread. On CPUs, small networks train faster so than in turn.
 
-Sums that are shared among threads depend on their number; a job's bits here depend neither on the machine's cores nor
-on how many run beside it.
+Sums that threads share depend on the number of threads. With one thread, the bits of a job depend neither on the cores
+of the machine nor on the number of jobs beside it.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ Name = TypeVar("Name", bound=Hashable)
 
 
 class Task(NamedTuple):
-    """What to run in another process (it is pickled), after those of some others that are still to run."""
+    """A function to run in another process (it is pickled), after the tasks named in `after` have ended."""
 
     run: Callable[[], object]
     after: Sequence[Hashable] = ()
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def side_by_side(jobs: Mapping[Name, Task], processes: int, desc: str) -> None:
     """Run jobs in so many processes, in their order where they do not wait for each other.
 
-    The first exception ends the other jobs, and so do SIGTERM (InterruptedError) and Ctrl-C: by SIGTERM, at which a
-    training saves what it has before it ends.
+    The first exception ends the other jobs. So do Ctrl-C and SIGTERM, which raises InterruptedError. The jobs get
+    SIGTERM, at which a training saves its state before it ends.
     """
     context = multiprocessing.get_context("spawn")
     lines: SimpleQueue[int] = context.SimpleQueue()
@@ -62,9 +62,9 @@ def side_by_side(jobs: Mapping[Name, Task], processes: int, desc: str) -> None:
 
 
 def _done(jobs: Mapping[Name, Task], pool: ProcessPoolExecutor, processes: int) -> Iterator[Name]:
-    """Submit jobs as soon as what they come after is done; yields their names as they end.
+    """Submit jobs as soon as the jobs before them are done; yield their names as they end.
 
-    Never more than run at once: what waits in the pool's queue would still be begun after SIGTERM.
+    No job waits in the queue of the pool, which would still begin it after SIGTERM.
     """
     waiting, running = dict(jobs), dict[Future, Name]()
     while waiting or running:
@@ -78,19 +78,19 @@ def _done(jobs: Mapping[Name, Task], pool: ProcessPoolExecutor, processes: int) 
 
 
 def _settle(lines: SimpleQueue[int], lock: RLock) -> None:
-    """Make this worker process one with a thread of XLA's and a line of the terminal."""
+    """Give this worker process one thread of XLA and one line of the terminal."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the parent ends this one gently
-    os.environ["NPROC"] = "1"  # what XLA takes for the number of cores when it is first used
+    os.environ["NPROC"] = "1"  # XLA reads this as the number of cores when it is first used
     share_terminal(lock, lines.get())
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM becomes an InterruptedError, where signals can be handled."""
+    """Turn SIGTERM into an InterruptedError, where signals can be handled."""
 
     def ended(_number: int, _frame: FrameType | None) -> None:
-        raise InterruptedError("asked to end (SIGTERM); trainings are saved, and the same command goes on from there")
+        raise InterruptedError("ended by SIGTERM; trainings are saved, and the same command goes on from there")
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -103,7 +103,7 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 def die_with_parent() -> None:
-    """Let a worker process end where its parent was killed, instead of waiting for work for ever."""
+    """End this worker process when its parent is killed; otherwise it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
