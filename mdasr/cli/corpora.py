@@ -97,7 +97,7 @@ def import_options(sub: ArgumentParser) -> None:
     sub.add_argument("path", type=Path, metavar="PATH")
     choice_options(sub)
     sub.add_argument("--corpus", required=True, help="the name of the corpus, part of the key of every utterance")
-    sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--workers", type=int, default=2, help="number of processes")
     sub.add_argument(
         "--beam", metavar="OPTIONS", help="write the shards by Apache Beam, with these options of a pipeline"
     )
@@ -169,7 +169,7 @@ def validate_options(sub: ArgumentParser) -> None:
     choice_options(sub)
     limit_options(sub)
     sub.add_argument("--json", type=Path, metavar="FILE", help="write all measures and problems to this file")
-    sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--workers", type=int, default=2, help="number of processes")
 
 
 def limit_options(sub: ArgumentParser) -> None:

@@ -102,8 +102,9 @@ def similarity_command(chosen: argparse.Namespace) -> int:
     corpora = by_domain([Corpus(directory) for directory in chosen.corpora])
     reference = chosen.to or [*corpora][-1]
     if reference not in corpora or len(corpora) < 2:
+        names = ", ".join(corpora)
         raise ValueError(
-            f"cannot compare with {reference}: the corpora have the domains {', '.join(corpora)}; give two or more, and one as --to"
+            f"cannot compare with {reference}: the corpora have the domains {names}; give two or more, and one as --to"
         )
     options = AnalysisOptions(
         chosen.utterances, chosen.training, chosen.narrowband,
