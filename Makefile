@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.11+ with venv and pip.
+# `make demo` and `make test` need nothing but Python 3.11 or 3.12 with venv and pip.
 PYTHON ?= python3
 SCALE ?= mini
 WORKDIR ?= runs

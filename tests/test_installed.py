@@ -3,11 +3,13 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import soundfile
 import mdasr
 from mdasr.cli.main import COMMANDS, main
 from mdasr.core import requirements
+from mdasr.perturb.room_table import write_rooms
 
 ROOT = Path(__file__).parents[1]
 PERTURB = "av", "jaxtyping", "numpy", "scipy", "soundfile", "soxr"
@@ -121,10 +124,24 @@ def test_a_jax_outside_the_range_is_refused(version, said, monkeypatch):
         assert said in str(refused.value)
 
 
-def test_the_range_of_jax_is_that_of_the_package():
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_versions_and_ranges_agree():
     least, below = requirements.JAX
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert f"jax>={least[0]}.{least[1]},<{below[0]}.{below[1]}" in declared
+    assert f"jax>={least[0]}.{least[1]},<{below[0]}.{below[1]}" in project()["dependencies"]
+    assert project()["requires-python"] == ">=3.11,<3.13"
+    assert f"\nversion: {mdasr.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_a_missing_package_is_named_with_an_extra_that_there_is(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"^pyarrow is missing; install it with pip install 'mdasr\[rooms\]'$"):
+        write_rooms(tmp_path / "rooms.parquet", [])
+    sources = [path.read_text() for path in (ROOT / "mdasr").rglob("*.py")]
+    named = {extra for source in sources for extra in re.findall(r"mdasr\[(\w+)\]", source)}
+    assert {"beam", "codecs", "huggingface", "rooms", "synth"} <= named <= project()["optional-dependencies"].keys()
 
 
 @pytest.mark.parametrize("version", [(3, 10, 14), (3, 13, 0)])
