@@ -93,7 +93,7 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys):
         ('{"version": 1}', "recipe: version 1, but this release replays version 2 alone"),
         ('{"room": null}', "recipe: no version, but this release replays version 2 alone"),
         ('{"version": 2, "room": null}', "needs the fields"),
-        ("my/recipe.json", "my/recipe.json: no such recipe (`mdasr perturb` prints one; "),
+        ("my/recipe.json", "my/recipe.json: no such recipe (give the JSON that `mdasr perturb` prints, or a file"),
     ],
 )
 def test_a_broken_recipe_is_explained(recording, tmp_path, capsys, recipe, message):
