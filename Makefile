@@ -1,10 +1,10 @@
-# `make demo` and `make test` need nothing but Python 3.11+ with venv and pip.
+# `make demo` and `make test` need nothing but Python 3.11 or 3.12 with venv and pip.
 PYTHON ?= python3
 SCALE ?= mini
 WORKDIR ?= runs
 BIN := .venv/bin
 
-.PHONY: demo reproduce real env test test-slow notebooks docs bench lint clean
+.PHONY: demo reproduce real env test test-slow notebooks docs bench lint package clean
 
 demo: env  ## Train Table 3's two models on the embedded corpus and print the table beside the paper's.
 	$(BIN)/python -m experiments table3 --scale $(SCALE) --workdir $(WORKDIR)
@@ -72,6 +72,14 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/deptry mdasr experiments  # every import is declared, and every dependency imported
+
+package: env  ## Build a wheel and an sdist in dist/, and install the wheel in an empty environment.
+	rm -rf build dist
+	$(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/uv venv --quiet --python $(BIN)/python dist/venv
+	$(BIN)/uv pip install --quiet --python dist/venv/bin/python --constraint constraints.txt dist/*.whl
+	cd dist && venv/bin/mdasr --version
 
 clean:  ## Remove the environments; what was trained stays in $(WORKDIR).
-	rm -rf .venv .venv-bench .venv-docs
+	rm -rf .venv .venv-bench .venv-docs build dist

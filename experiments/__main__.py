@@ -22,6 +22,7 @@ from experiments.claims import CLAIMS
 from experiments.launch import KINDS, launch, without
 from experiments.launch.cluster_job import set_up
 from experiments.nouns import Table
+from mdasr.cli.main import exit_status
 from mdasr.core.processes import cores
 from mdasr.core.rendezvous import host_options
 
@@ -197,18 +198,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def launch_elsewhere(chosen: argparse.Namespace, arguments: Sequence[str]) -> int:
-    command = without(arguments, {"--launch": 1, "--nodes": 1, "--set-up": 1, "--go": 0})
-    try:
-        launch(chosen.launch, set_up(command, chosen.nodes, chosen.set_up), chosen.go)
-    except (ValueError, OSError) as error:
-        print(f"python -m experiments: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 def main(arguments: list[str] | None = None) -> int:
-    chosen = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_status("python -m experiments", lambda: run(parser().parse_args(given), given))
+
+
+def run(chosen: argparse.Namespace, given: Sequence[str]) -> int:
     known = (*TABLES, "all", *BEYOND, *OTHERS)
     if unknown := [name for name in chosen.tables if name not in known]:
         parser().error(f"no table {unknown[0]!r}; there are {', '.join(known)}")
@@ -222,7 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         parser().error(str(error))
     if chosen.launch:
-        return launch_elsewhere(chosen, sys.argv[1:] if arguments is None else arguments)
+        command = without(given, {"--launch": 1, "--nodes": 1, "--set-up": 1, "--go": 0})
+        launch(chosen.launch, set_up(command, chosen.nodes, chosen.set_up), chosen.go)
+        return 0
     from experiments.laboratory import Laboratory
     from mdasr.core import hosts
 
@@ -233,20 +230,16 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     wanted = {*chosen.tables} | ({*TABLES} if "all" in chosen.tables else set())
     names = [name for name in (*TABLES, *BEYOND) if name in wanted]
-    try:
-        if chosen.seeds > 1 and (alone := [name for name in chosen.tables if name in OTHERS]):
-            raise ValueError(f"{alone[0]} is made with one seed: leave --seeds out")
-        hosts.join(chosen)
-        for name, job in OTHERS.items():
-            if name in chosen.tables:
-                job(laboratories[0])
-        if names:
-            run_tables(names, laboratories)
-        if not chosen.tables:
-            overview(laboratories[0])
-    except (ValueError, OSError, ImportError) as error:
-        print(f"python -m experiments: {error}", file=sys.stderr)
-        return 2
+    if chosen.seeds > 1 and (alone := [name for name in chosen.tables if name in OTHERS]):
+        raise ValueError(f"{alone[0]} is made with one seed: leave --seeds out")
+    hosts.join(chosen)
+    for name, job in OTHERS.items():
+        if name in chosen.tables:
+            job(laboratories[0])
+    if names:
+        run_tables(names, laboratories)
+    if not chosen.tables:
+        overview(laboratories[0])
     return 0
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from experiments.collection import TEST_SEED, Collection, Embedded, Mapped, Split
 from experiments.nouns import Model, Table, TestSet
@@ -22,6 +21,7 @@ from mdasr.core import hosts
 from mdasr.core.digests import Named, digest
 from mdasr.core.files import write_atomically
 from mdasr.core.processes import Task, cores, side_by_side
+from mdasr.core.progress import track
 from mdasr.corpus.records import Corpus, Utterance
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import EVALUATION_ROOMS, Codec, Policy
@@ -141,7 +141,9 @@ class Laboratory:
 
     def train(self, model: Model, loaders: int) -> None:
         """Train a model with `loaders` processes that make its batches; its parent must be trained already."""
-        train_recognizer(self.training(model), self.directory(model), workers=loaders, label=model.name)
+        train_recognizer(
+            self.training(model), self.directory(model), workers=loaders, label=f"{model.name}, seed {self.seed}"
+        )
 
     def utterances(self, test_set: TestSet) -> list[Utterance]:
         """Return the utterances of a test set; if they are held out of a training corpus, only the held-out ones."""
@@ -230,7 +232,7 @@ class Laboratory:
             side_by_side(jobs, self.workers, "test sets")
         else:
             with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
-                for test_set, models in tqdm(models_of.items(), desc="test sets", unit="set", delay=1):
+                for test_set, models in track(models_of.items(), desc="test sets", unit="set", delay=1):
                     self.recognise(models, test_set, pool)
 
     def recognise(self, models: Sequence[Model], test_set: TestSet, pool: Executor | None = None) -> None:
@@ -269,7 +271,7 @@ def train_models(wanted: Iterable[tuple[Laboratory, Model]]) -> None:
         }
         side_by_side(jobs, max(where.workers for where, _ in todo), "models")
     else:
-        for where, model in tqdm(todo, desc="models", unit="model", delay=1):
+        for where, model in track(todo, desc="models", unit="model", delay=1):
             where.train(model, loaders=max(1, where.workers - 1))
 
 

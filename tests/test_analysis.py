@@ -164,10 +164,10 @@ def test_the_command_explains_what_it_cannot_compare(corpora, tmp_path, capsys):
     for arguments, message in (
         (
             [*directories, "--to", "Dictation"],
-            "Dictation and at least another are to be compared, and there are Telephony, Voicesearch",
+            "cannot compare with Dictation: the corpora have the domains Telephony, Voicesearch",
         ),
         ([directories[0], directories[0]], "named twice"),
-        ([directories[0]], "Telephony and at least another are to be compared"),
+        ([directories[0]], "cannot compare with Telephony"),
         ([*directories, "--components", "4"], "28 utterances cannot train i-vectors of 32 dimensions"),
         ([*directories, "--components", "9000"], "frames cannot train 9000 components"),
         ([*directories, str(tmp_path)], "is not a corpus"),

@@ -37,5 +37,5 @@ def test_the_pipeline_writes_the_same_files(source, tmp_path):
 
 def test_what_needs_beam_says_so_where_it_is_absent(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "apache_beam", None)
-    with pytest.raises(ImportError, match=r"pip install apache-beam"):
+    with pytest.raises(ImportError, match=r"Apache Beam is missing; install it with pip install 'mdasr\[beam\]'"):
         in_pipeline([])

@@ -64,7 +64,7 @@ def test_perturb_prints_its_schema(capsys):
     assert main(["perturb", "--schema"]) == 0
     assert json.loads(capsys.readouterr().out) == Recipe.json_schema()
     assert main(["perturb", "in.wav"]) == 2
-    assert "give a recording IN and where to write OUT" in capsys.readouterr().err
+    assert "give a recording IN and a file OUT to write" in capsys.readouterr().err
 
 
 def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys, drawn):
@@ -92,7 +92,7 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys, drawn):
         ('{"version": 1}', "recipe: has version 1, but this release replays only version 2"),
         ('{"room": null}', "recipe: has no version, but this release replays only version 2"),
         ('{"version": 2, "room": null}', "needs the fields"),
-        ("my/recipe.json", "my/recipe.json: no such recipe (`mdasr perturb` prints one; "),
+        ("my/recipe.json", "my/recipe.json: no such recipe (give the JSON that `mdasr perturb` prints, or a file"),
     ],
 )
 def test_a_broken_recipe_is_explained(recording, tmp_path, capsys, recipe, message):
@@ -131,7 +131,7 @@ def test_import_tells_what_it_set_aside(recording, tmp_path, capsys):
         ("tree show model b-ae+t", "the tree has no phone 'B'; it has AA S SIL"),
         ("perturb no out.wav", "no: no such file; a recording should be there (WAV,"),
         ("perturb words.txt out.wav", "words.txt: damaged, or not a format that libsndfile or FFmpeg knows"),
-        ("perturb in.wav out.what", "out.what: no format is called WHAT; write .wav or .flac"),
+        ("perturb in.wav out.what", "out.what: libsndfile cannot write the format WHAT; give a file .wav or .flac"),
         ("perturb in.wav out.wav --noises no", "no: not a folder; give one that holds noise recordings"),
         ("evaluate model toy --against no", "no: no such result of `mdasr evaluate --json`"),
         ("evaluate model no", "no is not a corpus"),
@@ -139,7 +139,7 @@ def test_import_tells_what_it_set_aside(recording, tmp_path, capsys):
         ("train toy --out m --lexicon lexicon.txt --questions no", "no: no such list of phonetic questions (a set of"),
         ("train toy --out m --lexicon no", "no: no such lexicon"),
         ("lm train words.txt --out words.txt/x.arpa", "words.txt: File exists"),
-        ("train toy --out m --noises toy", "toy: sounds to add in training, but no noise is asked for (--noise)"),
+        ("train toy --out m --noises toy", "toy: these sounds are for training with noise; give --noise, too"),
         (
             "evaluate model toy --noises toy",
             "toy: no condition adds these sounds; give --condition noise:10 or room:10",
@@ -176,7 +176,7 @@ def test_an_earlier_result_of_other_utterances_is_refused_before_recognising(thi
     assert "matched pairs over" in capsys.readouterr().out
     monkeypatch.setattr("mdasr.recognize.network_scores.scores", None)
     assert main(["evaluate", model, str(tmp_path / "four"), "--against", earlier]) == 2
-    assert f"{earlier}: the result of other utterances" in capsys.readouterr().err
+    assert f"{earlier}: a result of other utterances" in capsys.readouterr().err
 
 
 def test_a_single_utterance_is_scored_without_an_interval(things, tmp_path, capsys):
@@ -196,7 +196,7 @@ def test_a_single_utterance_is_scored_without_an_interval(things, tmp_path, caps
 @pytest.mark.parametrize(
     ("files", "kind", "said"),
     [
-        ("in.wav words.txt", "srt", "--format srt of 2 recordings: subtitles are one recording's"),
+        ("in.wav words.txt", "srt", "--format srt of 2 recordings: subtitles belong to one recording"),
         ("in.wav sub/in.flac", "ctm", "in.wav and sub/in.flac would both be called 'in' in the output"),
         ("in.wav sub/in.flac", "json", "in.wav and sub/in.flac would both be called 'in' in the output"),
         ("in_a.wav in\ta.wav", "ctm", "in_a.wav and in\ta.wav would both be called 'in_a' in the output"),

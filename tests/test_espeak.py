@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -80,11 +80,9 @@ def test_a_voice_that_does_not_exist_is_an_error(voice, message):
 def test_without_espeak_the_error_says_what_to_install(monkeypatch):
     from mdasr.language import espeak
 
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "espeakng_loader" else find_spec(name)
-    )
-    with pytest.raises(ImportError, match=r"pip install espeakng-loader"):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    assert not espeak.is_installed()
+    with pytest.raises(ImportError, match=r"eSpeak NG is missing; install it with pip install 'mdasr\[synth\]'"):
         espeak.require_espeak()
 
 

@@ -13,6 +13,7 @@ import jax
 import kaldifst
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from mdasr import frontend
 from mdasr.acoustic.encoders.lstm import LSTM
@@ -112,7 +113,7 @@ def test_a_damaged_stage_is_named(tmp_path, capfd):
 def test_the_bar_counts_what_is_done_now():
     """After a stage that existed already, the remaining time follows from the speed of the later stages."""
     progress = build_stages.Progress({"a": 30.0, "b": 10.0, "c": 60.0})
-    bar = progress._bar = build_stages.tqdm(total=100, disable=False, file=io.StringIO())
+    bar = progress._bar = tqdm(total=100, file=io.StringIO())
     progress.found("a")
     fst = kaldifst.compile("0 1 1 1\n1\n")
     bar.start_t -= 5.0

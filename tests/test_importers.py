@@ -328,7 +328,7 @@ def test_a_folder_of_parquet_files(tmp_path, table):
 
 def test_what_needs_pyarrow_says_so_where_it_is_absent(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"pip install pyarrow"):
+    with pytest.raises(ImportError, match=r"pyarrow is missing; install it with pip install 'mdasr\[huggingface\]'"):
         read_source(Origin("huggingface", tmp_path))
 
 

@@ -133,8 +133,8 @@ def test_a_vocabulary_file_closes_or_opens_the_vocabulary(tmp_path, capsys):
         (["train", "good.txt", "--discount", "much", "--out", "x.arpa"], "give modified, single or a number"),
         (["prune", "good.txt", "--out", "x.arpa"], "good.txt:1: no line"),
         (["prune", "good.arpa", "--threshold", "-1", "--out", "x.arpa"], "threshold"),
-        (["perplexity", "good.arpa", "digits.txt"], "no line of the text is of use"),
-        (["mix", "good.arpa", "--held-out", "digits.txt", "--out", "x.arpa"], "no line of the text is of use"),
+        (["perplexity", "good.arpa", "digits.txt"], "the text has no usable line"),
+        (["mix", "good.arpa", "--held-out", "digits.txt", "--out", "x.arpa"], "the text has no usable line"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments, message, tmp_path, capsys, monkeypatch):

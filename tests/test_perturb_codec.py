@@ -227,7 +227,7 @@ def test_require_names_what_this_build_lacks(monkeypatch):
 
 def test_without_pyav_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ImportError, match=r"needs PyAV: pip install av"):
+    with pytest.raises(ImportError, match=r"PyAV is missing; install it with pip install 'mdasr\[codecs\]'"):
         encode_decode(chirps(1000), Codec("mp3", 32))
 
 

@@ -103,4 +103,4 @@ def test_jobs_end_with_the_process_that_started_them(tmp_path, number):
     _, said = parent.communicate(timeout=60)
     assert ended(pid)
     if number == signal.SIGTERM:
-        assert "InterruptedError: asked to end (SIGTERM)" in said
+        assert "InterruptedError: ended by SIGTERM" in said

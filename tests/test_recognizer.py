@@ -161,10 +161,10 @@ def test_the_command_trains_what_it_is_asked_for(corpus, tmp_path, monkeypatch, 
     assert [training.noise_on for training in asked] == [(), (), ("Toy",), ("Toy",)]
     assert main([*command, "--curriculum", "0.5"]) == main([*command, "--noise", "--curriculum", "5"]) == 2
     printed = capsys.readouterr().err
-    assert "a curriculum makes noise and codecs more frequent: ask for some" in printed
+    assert "--curriculum makes noise and codecs more frequent: give --noise or --codec" in printed
     assert "curriculum is 5.0; it must lie between 0 and 1" in printed
     assert main([*command, "--noises", str(tmp_path)]) == 2
-    assert "sounds to add in training, but no noise is asked for" in capsys.readouterr().err
+    assert "these sounds are for training with noise; give --noise" in capsys.readouterr().err
 
 
 def test_questions_are_read_and_strange_phones_named(tmp_path):
@@ -271,14 +271,14 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys, dr
     curve += ["--test", str(corpus.directory), "--share", "1", "--share", "0.25"]
     assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve")]) == 0
     printed, warned = capsys.readouterr()
-    assert f"{toy}: what is trained on is tested on" in warned
+    assert f"{toy}: this corpus is in the training, too" in warned
     points = json.loads((tmp_path / "curve" / "curve.json").read_text())["points"]
     starts = ["before", "adapted", "adapted", "from scratch", "from scratch"]
     assert [(p["start"], p["share"]) for p in points] == list(zip(starts, [0, 1 / 4, 1, 1 / 4, 1]))
     assert points[0]["seconds"] < points[1]["seconds"] == points[3]["seconds"] < points[2]["seconds"]
     assert points[2]["wer"]["toy (Toy)"]["wer"] < 15 and "adapted" in printed
     assert main(["adapt", *curve[:6], "--test", toy, "--out", str(tmp_path / "curve")]) == 2
-    assert "--test, and --share more than once, are for a report" in capsys.readouterr().err
+    assert "--test and more than one --share need --report" in capsys.readouterr().err
     assert (tmp_path / "curve" / "curve.png").is_file()
     wers = [p["wer"]["toy (Toy)"]["wer"] for p in points]
     (axes,) = drawn["curve.png"].axes

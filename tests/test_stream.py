@@ -282,7 +282,7 @@ def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, ca
     assert main(["transcribe", str(tmp_path / "model"), "--stream"]) == 0
     assert capsys.readouterr().out.splitlines() == expected, "what was said before Ctrl-C"
     assert main(["transcribe", str(tmp_path / "model"), "--stream", "--rate-hz", "8"]) == 2
-    assert "--rate-hz 8: give samples a second, 1000 or more" in capsys.readouterr().err
+    assert "--rate-hz 8: give samples a second (not kHz), 1000 or more" in capsys.readouterr().err
     for unused in (["--format", "json"], ["--channel", "0"], ["--nbest", "2"]):
         assert main(["transcribe", str(tmp_path / "model"), "--stream", *unused]) == 2
         assert "give no files, --nbest, --rescore, --format or --channel" in capsys.readouterr().err

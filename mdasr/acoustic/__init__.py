@@ -1,0 +1,3 @@
+from mdasr.core.requirements import check_jax
+
+check_jax()

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from tqdm import tqdm
 
 from mdasr.align import gmm
 from mdasr.align.gmm import Mixtures
 from mdasr.align.hmm import SILENT, UtteranceGraph, state_posteriors, utterance_graph, viterbi
+from mdasr.core.progress import track
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
 
 _VARIANCE_FLOOR = 0.01  # of the variance of all frames
@@ -137,7 +137,7 @@ def train_monophones(
     started = gmm.reestimate(aligner.mixtures, frames, np.concatenate(labels), floor)
     aligner = replace(aligner, mixtures=started)
     log_likelihoods = []
-    for i in tqdm(range(-options.soft_iterations, options.iterations), desc="aligner", disable=None):
+    for i in track(range(-options.soft_iterations, options.iterations), desc="aligner", unit="pass", delay=2):
         if i < 0:
             aligner = _softly_improved(aligner, examples, floor, i)
             continue

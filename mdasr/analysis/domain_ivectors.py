@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32, Int
-from tqdm import tqdm
 
 from mdasr.analysis.ivectors import ExtractorOptions, ivectors, train_extractor
 from mdasr.analysis.similarity import Cluster
 from mdasr.analysis.ubm import UbmOptions, statistics, train_ubm
+from mdasr.core.progress import track
 from mdasr.core.random_streams import random_stream
 from mdasr.corpus.records import Corpus, Utterance
 from mdasr.frontend import add_deltas, cepstra, feature_stats, log_mel, normalize
@@ -94,7 +94,7 @@ def utterance_features(
     """
     drawn: list[tuple[str, np.ndarray]] = []
     order = random_stream("analysis", seed, corpus.info["sha256"]).permutation(len(corpus))
-    for index in tqdm(order[: 2 * options.training], desc=corpus.domain, unit="utt", disable=None):
+    for index in track(order[: 2 * options.training], desc=corpus.domain, unit="utt", delay=2):
         utterance = corpus[int(index)]
         wave = hear(utterance)
         features = speech_features(narrowband(wave) if options.narrowband else wave)

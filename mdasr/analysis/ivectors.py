@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64
-from tqdm import tqdm
 
 from mdasr.analysis.ubm import FEWEST_FRAMES, BaumWelchStatistics, Ubm
+from mdasr.core.progress import track
 
 BATCH = 64  # utterances at a time
 
@@ -45,7 +45,7 @@ def train_extractor(
     shape = (*ubm.means.shape, options.dimension)
     extractor = Extractor(ubm, 0.1 * rng.standard_normal(shape))
     evidences = []
-    for _ in tqdm(range(options.iterations), desc="total variability", disable=None):
+    for _ in track(range(options.iterations), desc="total variability", unit="pass", delay=2):
         extractor, evidence = reestimate_loadings(extractor, observed)
         evidences.append(evidence)
     return extractor, tuple(evidences)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import librosa
+import librosa.display
 import matplotlib
 import numpy as np
 from jaxtyping import Float
@@ -28,17 +31,15 @@ _BAND_TICKS_HZ = (250, 500, 1000, 2000, 4000)
 def _spectrogram(axes: Axes, wave: Float[np.ndarray, " samples"], title: str) -> None:
     """Draw the log-mel features, the same that the network sees, with a range of 60 dB below the loudest."""
     features = frontend.log_mel(wave) * 10 / np.log(10)
-    seconds = len(wave) / RATE_HZ
     top = features.max()
-    axes.imshow(
-        features.T, origin="lower", aspect="auto", cmap="magma", vmin=top - 60, vmax=top,
-        extent=(0, seconds, 0, frontend.BANDS), interpolation="nearest",
+    librosa.display.specshow(
+        features.T, x_axis="s", y_axis="mel", sr=RATE_HZ, hop_length=frontend.HOP, fmin=frontend.LOW_HZ,
+        fmax=frontend.HIGH_HZ, htk=True, ax=axes, cmap="magma", vmin=top - 60, vmax=top,
     )  # fmt: skip
-    mel = [2595 * np.log10(1 + hz / 700) for hz in (frontend.LOW_HZ, frontend.HIGH_HZ, *_BAND_TICKS_HZ)]
-    axes.set_yticks(
-        [frontend.BANDS * (m - mel[0]) / (mel[1] - mel[0]) for m in mel[2:]],
-        [f"{hz / 1000:g}" for hz in _BAND_TICKS_HZ],
-    )
+    # librosa's own mel axis has a kink at 1 kHz; on this one all bands are equally high.
+    axes.set_yscale("function", functions=(partial(librosa.hz_to_mel, htk=True), partial(librosa.mel_to_hz, htk=True)))
+    axes.set_yticks(_BAND_TICKS_HZ, [f"{hz / 1000:g}" for hz in _BAND_TICKS_HZ])
+    axes.set_xlabel("")
     axes.set_ylabel("kHz")
     axes.set_title(title, loc="left", fontsize=9)
 

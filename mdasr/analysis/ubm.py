@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int
-from tqdm import tqdm
+
+from mdasr.core.progress import track
 
 BLOCK_FRAMES = 128  # an utterance is cut into blocks of so many frames; the last one is filled up
 BATCH = 64  # blocks at a time
@@ -69,7 +70,7 @@ def train_ubm(
     _check([frames])
     ubm, floor = seeded_ubm(frames, options.components, rng), options.variance_floor * frames.var(axis=0)
     likelihoods = []
-    for _ in tqdm(range(options.iterations), desc="UBM", disable=None):
+    for _ in track(range(options.iterations), desc="UBM", unit="pass", delay=2):
         ubm, likelihood = reestimate_ubm(ubm, frames, floor)
         likelihoods.append(likelihood)
     return ubm, tuple(likelihoods)

@@ -1,4 +1,4 @@
-"""The commands that make corpora and look into them: import, prepare, validate, align."""
+"""The commands that make and check corpora: import, prepare, validate, align."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mdasr.core.files import write_atomically
+from mdasr.core.progress import track
 from mdasr.corpus.beam_shards import in_pipeline
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.importers import FORMATS
@@ -22,7 +21,7 @@ from mdasr.corpus.validate import Limits, Validation, validate_corpora, validate
 
 
 def import_command(chosen: argparse.Namespace) -> int:
-    """Turn a corpus in any of several formats into a corpus directory; ends with 3 where lines were set aside."""
+    """Run `mdasr import`; return 3 where lines were set aside."""
     source, choice = source_of(chosen, chosen.path), choice_of(chosen)
     run = None if chosen.beam is None else in_pipeline(shlex.split(chosen.beam))
     report = import_corpus(source, chosen.out, chosen.corpus, choice, chosen.workers, chosen.rows_per_shard, run)
@@ -31,7 +30,7 @@ def import_command(chosen: argparse.Namespace) -> int:
 
 
 def prepare_command(chosen: argparse.Namespace) -> int:
-    """Import, validate and, if asked to, align a corpus; ends with 3 where lines were set aside or look wrong."""
+    """Run `mdasr prepare`; return 3 where lines were set aside or utterances look wrong."""
     imported = import_command(chosen)
     found = validate_corpora([chosen.out], limits_of(chosen), chosen.workers)
     if chosen.align:
@@ -44,12 +43,12 @@ def prepare_command(chosen: argparse.Namespace) -> int:
 
 
 def validate_command(chosen: argparse.Namespace) -> int:
-    """Measure corpora, or what an import would read, and list what looks wrong; ends with 3 where something does."""
+    """Run `mdasr validate` on corpora, or on one source before its import; return 3 where utterances look wrong."""
     limits = limits_of(chosen)
     if chosen.format is None:
         return _report(validate_corpora(chosen.paths, limits, chosen.workers), chosen.json)
     if len(chosen.paths) != 1:
-        raise ValueError("with --format give one PATH; corpora that are imported can be validated together")
+        raise ValueError("--format takes one PATH; imported corpora can be validated together")
     source, choice = source_of(chosen, chosen.paths[0]), choice_of(chosen)
     return _report(validate_source(source, choice, limits, chosen.workers), chosen.json)
 
@@ -63,7 +62,7 @@ def _report(found: Validation, path: Path | None) -> int:
 
 
 def align_command(chosen: argparse.Namespace) -> int:
-    """Align corpora from a flat start, or take over alignments of other tools; and write them as files."""
+    """Run `mdasr align`."""
     from mdasr.align.flat_start import align
     from mdasr.corpus.alignment_files import ctm_lines, import_alignments, write_textgrid
     from mdasr.training.word_models import covering_lexicon
@@ -71,7 +70,7 @@ def align_command(chosen: argparse.Namespace) -> int:
     corpora, name = [Corpus(directory) for directory in chosen.corpora], chosen.name
     if chosen.read:
         if len(corpora) != 1 or not name:
-            raise ValueError("--read takes one corpus, and --name, what the alignment shall be called")
+            raise ValueError("--read takes one corpus and needs --name, the name of the new alignment")
         usable = import_alignments(corpora[0], chosen.read, name).usable
         print(f"alignment {name}: {usable.sum()} utterances aligned, {(~usable).sum()} not")
     elif not name:
@@ -85,7 +84,7 @@ def align_command(chosen: argparse.Namespace) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{line}\n" for _, a in pairs for line in ctm_lines(a)), encoding="utf-8")
         else:
-            for utterance, alignment in tqdm(pairs, desc="writing", unit="utt"):
+            for utterance, alignment in track(pairs, desc="writing", unit="utt"):
                 write_textgrid(chosen.export / f"{utterance.id}.TextGrid", alignment, utterance.seconds)
     return 0
 
@@ -97,35 +96,50 @@ def import_options(sub: ArgumentParser) -> None:
     sub.add_argument("format", choices=[*FORMATS], help=_FORMATS)
     sub.add_argument("path", type=Path, metavar="PATH")
     choice_options(sub)
-    sub.add_argument("--corpus", required=True, help="the corpus' name, part of every utterance's key")
-    sub.add_argument("--workers", type=int, default=2, help="processes")
-    sub.add_argument("--beam", metavar="OPTIONS", help="write the shards in an Apache Beam pipeline with these options")
-    sub.add_argument("--rows-per-shard", type=int, default=ROWS_PER_SHARD, help="a shard is what a kill can cost")
+    sub.add_argument("--corpus", required=True, help="the name of the corpus, part of the key of every utterance")
+    sub.add_argument("--workers", type=int, default=2, help="number of processes")
+    sub.add_argument(
+        "--beam", metavar="OPTIONS", help="write the shards by Apache Beam, with these options of a pipeline"
+    )
+    sub.add_argument(
+        "--rows-per-shard",
+        type=int,
+        default=ROWS_PER_SHARD,
+        help="recordings in a shard; an interrupted import loses one shard at most",
+    )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
 
 
 def prepare_options(sub: ArgumentParser) -> None:
     import_options(sub)
     limit_options(sub)
-    sub.add_argument("--align", action="store_true", help="this corpus alone; `mdasr train` aligns what it pools")
+    sub.add_argument(
+        "--align", action="store_true", help="align this corpus alone; `mdasr train` aligns all its corpora together"
+    )
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
 
 
 def choice_options(sub: ArgumentParser) -> None:
-    """Which recordings and transcripts of a source to take, and how to read them."""
-    sub.add_argument("--where", action="append", default=[], metavar="FIELD=VALUE", help="only lines with this value")
-    sub.add_argument("--split", default="", help="of Common Voice and Hugging Face data sets, such as train")
-    sub.add_argument("--domain", help="instead of the manifest's; other formats have none")
+    """Add the options that choose the recordings of a source and say how to read them."""
     sub.add_argument(
-        "--field", action="append", default=[], metavar="NAME=FIELD", help="take text, speaker, ... from this field"
+        "--where", action="append", default=[], metavar="FIELD=VALUE", help="take only lines with this value"
     )
-    sub.add_argument("--root", type=Path, metavar="DIR", help="audio lies in here, not in the folder of PATH")
+    sub.add_argument("--split", default="", help="split of a Common Voice or Hugging Face data set, such as train")
+    sub.add_argument("--domain", help="domain of all recordings (default: that in the manifest)")
+    sub.add_argument(
+        "--field", action="append", default=[], metavar="NAME=FIELD", help="read text, speaker, ... from this field"
+    )
+    sub.add_argument("--root", type=Path, metavar="DIR", help="folder of the audio (default: the folder of PATH)")
     sub.add_argument("--allow-commands", action="store_true", help="run the shell commands of wav.scp and Lhotse")
     sub.add_argument(
-        "--spell-numbers", action="store_true", help="write digits as words instead of setting lines aside"
+        "--spell-numbers", action="store_true", help="write digits as words; without it, such lines are set aside"
     )
     sub.add_argument(
-        "--drop", action="append", default=[], metavar="TOKEN", help="of transcripts: no word, as <COMMA> or [noise]"
+        "--drop",
+        action="append",
+        default=[],
+        metavar="TOKEN",
+        help="leave this token out of transcripts, such as <COMMA> or [noise]",
     )
 
 
@@ -134,30 +148,39 @@ def source_of(chosen: Namespace, path: Path) -> Origin:
 
 
 def choice_of(chosen: Namespace) -> Choice:
-    """What the options of `choice_options` choose; ValueError where one that should be a pair is none."""
+    """Return the choice that the options of `choice_options` make; ValueError for an option that is not a pair."""
     for pair in (*chosen.where, *chosen.field):
         if "=" not in pair:
             raise ValueError(f"{pair!r}: write --where FIELD=VALUE, --field NAME=FIELD")
     where, fields = (dict(pair.split("=", 1) for pair in pairs) for pairs in (chosen.where, chosen.field))
     for named, pairs in ((where, chosen.where), (fields, chosen.field)):
         if len(named) < len(pairs):
-            raise ValueError(f"{' '.join(pairs)}: a field is named twice; import what has either value in two steps")
+            raise ValueError(f"{' '.join(pairs)}: a field is named twice; to take two values, import in two steps")
     return Choice(where, fields, chosen.domain, chosen.spell_numbers, frozenset(chosen.drop))
 
 
 def validate_options(sub: ArgumentParser) -> None:
-    sub.add_argument("paths", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`, together")
-    sub.add_argument("--format", choices=[*FORMATS], help="or one PATH before its import, as `mdasr import` takes it")
+    sub.add_argument(
+        "paths", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`; they are checked together"
+    )
+    sub.add_argument(
+        "--format", choices=[*FORMATS], help="check one source before its import, in this format of `mdasr import`"
+    )
     choice_options(sub)
     limit_options(sub)
-    sub.add_argument("--json", type=Path, metavar="FILE", help="write all measures and problems")
-    sub.add_argument("--workers", type=int, default=2, help="processes")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write all measures and problems to this file")
+    sub.add_argument("--workers", type=int, default=2, help="number of processes")
 
 
 def limit_options(sub: ArgumentParser) -> None:
-    sub.add_argument("--chars-per-s", type=float, default=Limits.chars_per_s, help="more is too long a transcript")
-    sub.add_argument("--clipped", type=float, default=Limits.clipped, help="the largest share of samples")
-    sub.add_argument("--silent", type=float, default=Limits.silent, help="the largest share of frames")
+    sub.add_argument(
+        "--chars-per-s",
+        type=float,
+        default=Limits.chars_per_s,
+        help="most characters a second; more means a wrong transcript",
+    )
+    sub.add_argument("--clipped", type=float, default=Limits.clipped, help="largest share of clipped samples")
+    sub.add_argument("--silent", type=float, default=Limits.silent, help="largest share of silent frames")
 
 
 def limits_of(chosen: Namespace) -> Limits:
@@ -167,7 +190,9 @@ def limits_of(chosen: Namespace) -> Limits:
 def align_options(sub: ArgumentParser) -> None:
     sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR")
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
-    sub.add_argument("--read", type=Path, metavar="PATH", help="a phone CTM, or a folder of TextGrids called by ids")
-    sub.add_argument("--name", default="", help="of the alignment to read in, or of one that is there, to export")
-    sub.add_argument("--export", type=Path, metavar="DIR", help="write the alignment there, too")
+    sub.add_argument(
+        "--read", type=Path, metavar="PATH", help="read alignments: a phone CTM, or a folder of files ID.TextGrid"
+    )
+    sub.add_argument("--name", default="", help="name for the alignment that is read, or of an existing one to export")
+    sub.add_argument("--export", type=Path, metavar="DIR", help="also write the alignment to this folder")
     sub.add_argument("--format", default="textgrid", choices=["textgrid", "ctm"])

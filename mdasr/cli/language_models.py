@@ -1,4 +1,4 @@
-"""The command `mdasr lm`: n-gram models of text trained, mixed, pruned and measured (§3.6)."""
+"""The command `mdasr lm`: train, mix, prune and measure n-gram models of text (§3.6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 10
 
 
 def lm_command(chosen: Namespace) -> int:
-    """Train, mix, prune or measure n-gram models; ends with 3 where lines of text were set aside."""
+    """Run `mdasr lm`; return 3 where lines of text were set aside."""
     set_aside: list[str] = []
     if "out" in chosen:
         chosen.out.parent.mkdir(parents=True, exist_ok=True)
@@ -79,10 +79,10 @@ def _read_known(paths: Sequence[Path], model: NGram, chosen: Namespace, set_asid
 
 
 def _described(model: NGram, sentences: Sequence[Sequence[str]]) -> str:
-    """Perplexity, and of how many words; infinite where one has no probability (`combine.widen`)."""
+    """Perplexity and number of words as text; infinite where a word has no probability (`combine.widen`)."""
     values = model.log10_probabilities(sentences)
     if not len(values):
-        raise ValueError("no line of the text is of use, so there is no perplexity")
+        raise ValueError("the text has no usable line, so it has no perplexity")
     known, num_words = frozenset(model.words), len(values) - len(sentences)
     unknown = sum(word not in known for sentence in sentences for word in sentence)
     impossible = int((values < NEVER / 2).sum())
@@ -113,27 +113,43 @@ VERBS: dict[str, Callable[[Namespace, list[str]], None]] = {
 
 def lm_options(sub: ArgumentParser) -> None:
     verbs = sub.add_subparsers(dest="verb", required=True, metavar="VERB")
-    train = verbs.add_parser("train", help="an n-gram model of text, by modified Kneser-Ney smoothing")
-    train.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="a line a sentence, normalised as at import")
+    train = verbs.add_parser("train", help="train an n-gram model on text, by modified Kneser-Ney smoothing")
+    train.add_argument(
+        "texts",
+        type=Path,
+        nargs="+",
+        metavar="TEXT",
+        help="text with one sentence a line; it is normalised as at import",
+    )
     train.add_argument("--order", type=int, default=5)
-    train.add_argument("--vocabulary", type=Path, metavar="FILE", help="a line a word; may have <unk>, for all others")
-    train.add_argument("--discount", default="modified", metavar="modified|single|NUMBER", help="of Kneser-Ney")
+    train.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="one word a line; the word <unk> stands for all others"
+    )
+    train.add_argument(
+        "--discount", default="modified", metavar="modified|single|NUMBER", help="discounts of Kneser-Ney smoothing"
+    )
     mix = verbs.add_parser(
         "mix",
-        help="one model of several, with the weights that suit held-out text best",
-        description="Where vocabularies differ, the mixture has all words; one that a source lacks has probability 0 "
-        "in it, also where it has <unk>.",
+        help="mix several models, with the weights that fit held-out text best",
+        description="The mixture has the words of all models. A word that a model lacks has probability 0 in that "
+        "model, even if the model has <unk>.",
     )
     mix.add_argument("models", type=Path, nargs="+", metavar="ARPA")
     mix.add_argument("--held-out", type=Path, nargs="+", required=True, metavar="TEXT")
-    mix.add_argument("--how", default="bayesian", choices=["bayesian", "linear"], help="which to write; both are tried")
-    prune = verbs.add_parser("prune", help="leave out n-grams that hardly matter to perplexity (Stolcke, 1998)")
+    mix.add_argument(
+        "--how", default="bayesian", choices=["bayesian", "linear"], help="mixture to write; both are measured"
+    )
+    prune = verbs.add_parser("prune", help="remove n-grams that change perplexity little (Stolcke, 1998)")
     prune.add_argument("model", type=Path, metavar="ARPA")
-    prune.add_argument("--threshold", type=float, default=1e-8, help="by what share perplexity may grow for one n-gram")
-    perplexity = verbs.add_parser("perplexity", help="of text, sentence ends included")
+    prune.add_argument(
+        "--threshold", type=float, default=1e-8, help="largest relative rise of perplexity for one n-gram"
+    )
+    perplexity = verbs.add_parser("perplexity", help="print the perplexity of text, with sentence ends")
     perplexity.add_argument("model", type=Path, metavar="ARPA")
     perplexity.add_argument("texts", type=Path, nargs="+", metavar="TEXT")
     for verb in (train, mix, prune):
         verb.add_argument("--out", type=Path, required=True, metavar="ARPA")
     for verb in (train, mix, perplexity):
-        verb.add_argument("--spell-numbers", action="store_true", help="write digits as words, not set lines aside")
+        verb.add_argument(
+            "--spell-numbers", action="store_true", help="write digits as words; without it, such lines are set aside"
+        )

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mdasr.training.ingredients import Training
     from mdasr.training.scales import Scale
 
-# What is imported inside a command takes seconds to load, and worker processes import this module again.
+# Commands import slow packages inside, because worker processes import this module again.
 
 
 def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED) -> Training:
-    """What `train` and `adapt` are asked to train; ValueError for options that do not go together."""
+    """The training that the options of `train` and `adapt` describe; ValueError for options that contradict."""
     from mdasr.core.digests import Named
     from mdasr.perturb.noises import SoundSource
     from mdasr.training.ingredients import Training
@@ -37,9 +37,9 @@ def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED
 
     noise, corpora = chosen.noise or bool(chosen.noise_on), [Corpus(directory) for directory in chosen.corpora]
     if regime.curriculum and not (noise or chosen.codec):
-        raise ValueError("a curriculum makes noise and codecs more frequent: ask for some (--noise, --codec)")
+        raise ValueError("--curriculum makes noise and codecs more frequent: give --noise or --codec, too")
     if (sounds := chosen.noises or chosen.responses) and not noise:
-        raise ValueError(f"{sounds}: sounds to add in training, but no noise is asked for (--noise)")
+        raise ValueError(f"{sounds}: these sounds are for training with noise; give --noise, too")
     settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
     alignment = [corpus.alignments(chosen.alignment).digest for corpus in corpora if chosen.alignment]
     return Training(
@@ -71,7 +71,7 @@ def print_training(directory: Path, facts: Mapping[str, Any]) -> None:
 
 
 def train_command(chosen: argparse.Namespace) -> int:
-    """Align, grow the tree, train the language model and the network on corpora, and write a model directory."""
+    """Run `mdasr train`: alignment, tree, language model, network, model directory."""
     from mdasr.core import hosts
     from mdasr.training.pipeline import train_recognizer
 
@@ -84,16 +84,16 @@ def train_command(chosen: argparse.Namespace) -> int:
 
 
 def adapt_command(chosen: argparse.Namespace) -> int:
-    """Fine-tune a model on a new domain (§4.4); with --report, print and draw what how much of its speech buys."""
+    """Run `mdasr adapt` (§4.4); with --report, compare amounts of the new domain's speech, and write and draw them."""
     from mdasr.core import hosts
     from mdasr.model.directory import Recognizer
     from mdasr.training.ingredients import adapting
     from mdasr.training.pipeline import train_recognizer
 
     if strange := [share for share in chosen.share if not 0 < share <= 1]:
-        raise ValueError(f"--share {strange[0]}: it must lie above 0 and at most be 1")
+        raise ValueError(f"--share {strange[0]}: give a number above 0 and at most 1")
     if (len(chosen.share) > 1 or chosen.test) and not chosen.report:
-        raise ValueError("--test, and --share more than once, are for a report: give --report, too")
+        raise ValueError("--test and more than one --share need --report")
     hosts.join(chosen)
     training = training_asked_for(chosen)
     if not chosen.report:
@@ -108,13 +108,16 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     from mdasr.training.adaptation_curve import SHARES, adaptation_curve, curve_text
 
     if not chosen.test:
-        raise ValueError("--report needs test speech: --test DIR, the new domain's first, others to see what they lose")
+        raise ValueError(
+            "--report needs test speech: give --test DIR, first for the new domain, then for others that may lose"
+        )
     tests, shares = [Corpus(directory) for directory in chosen.test], sorted({*chosen.share}) or SHARES
     seen = {corpus.info["sha256"] for corpus in training.corpora()}
     for test in tests:
         if test.info["sha256"] in seen:
             print(
-                f"{test.directory}: what is trained on is tested on; that says little of other speech", file=sys.stderr
+                f"{test.directory}: this corpus is in the training, too; its result says little about other speech",
+                file=sys.stderr,
             )
     curve = adaptation_curve(training, chosen.model, chosen.out, tests, shares, chosen.workers)
     if not hosts.primary():
@@ -127,20 +130,20 @@ def adapt_command(chosen: argparse.Namespace) -> int:
 
 
 def check_network(chosen: argparse.Namespace, scale: Scale, config: ModelConfig) -> None:
-    """ValueError where --set asks for another network than that of the model that is adapted."""
+    """Raise ValueError where --set asks for a network that differs from that of the model to adapt."""
     from mdasr.training.scales import NETWORK
 
     for setting in chosen.set:
         name = setting.partition("=")[0].partition(".")[0]
         if name in NETWORK and getattr(scale, name) != getattr(config, name):
             raise ValueError(
-                f"--set {setting}: {chosen.model} has {name} {getattr(config, name)}, which a model keeps when it is "
-                "adapted; leave the setting out, or train from scratch"
+                f"--set {setting}: {chosen.model} has {name} {getattr(config, name)}, and adaptation cannot change it; "
+                "leave the setting out, or train from scratch"
             )
 
 
 def tune_command(chosen: argparse.Namespace) -> int:
-    """Tune acoustic scale, insertion penalty, beam and confidences on development speech, and write them down."""
+    """Run `mdasr tune`: acoustic scale, insertion penalty, beam and confidences, written into model.json."""
     from mdasr.analysis.pictures import draw_trials
     from mdasr.decode.paths import calibrated
     from mdasr.decode.search import SearchOptions
@@ -174,85 +177,103 @@ def tune_command(chosen: argparse.Namespace) -> int:
 
 
 def graph_command(chosen: argparse.Namespace) -> int:
-    """Compose a model's decoding graph anew (§3.6), with another language model or other pronunciations."""
+    """Run `mdasr graph`: compose the decoding graph of a model anew (§3.6)."""
     from mdasr.model.regraph import regraph
 
     out = chosen.out or chosen.model
     graph = regraph(chosen.model, out, chosen.lm, chosen.lexicon, chosen.cache).graph
     print(
         f"{out}: {len(graph.words):,} words, a graph of {graph.fst.num_states:,} states; "
-        "scale, penalty and beam are as they were tuned"
+        "the tuned scale, penalty and beam are kept"
     )
     return 0
 
 
-def add_train_options(sub: ArgumentParser) -> None:
+def train_options(sub: ArgumentParser) -> None:
     _training_options(sub)
-    group = sub.add_argument_group("beyond the paper", "what they did is in docs/results.md")
+    group = sub.add_argument_group("beyond the paper", "docs/results.md tells their effect")
     group.add_argument(
         "--curriculum", type=float, default=0.0, metavar="SHARE",
-        help="over so much of the training, noise and codecs rise from never to as often as asked for (such as 0.5)",
+        help="raise noise and codecs from never to their usual frequency over this share of the training, such as 0.5",
     )  # fmt: skip
     group.add_argument(
         "--sampling-exponent", type=float, default=1.0, metavar="X",
-        help="a domain is heard as its hours to this power (1: as they are; 0: all alike)",
+        help="a domain is visited in proportion to its hours to this power (1: as recorded; 0: all alike)",
     )  # fmt: skip
     group.add_argument(
-        "--clean-share", type=float, default=0.0, metavar="SHARE", help="of the visits, leave so many as recorded"
+        "--clean-share", type=float, default=0.0, metavar="SHARE", help="share of the visits without noise and codec"
     )
 
 
 def _training_options(sub: ArgumentParser) -> None:
-    """For training from scratch and for fine-tuning."""
+    """Add the options of training from scratch and of fine-tuning."""
     sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="corpora made by `mdasr import`")
     sub.add_argument("--out", type=Path, required=True, metavar="MODEL")
     sub.add_argument("--noise", action="store_true", help="simulate rooms and noise (§3.1) on every domain")
     sub.add_argument(
-        "--noise-on", action="append", default=[], metavar="DOMAIN", help="or on this one; may be repeated"
+        "--noise-on",
+        action="append",
+        default=[],
+        metavar="DOMAIN",
+        help="simulate them on this domain; may be repeated",
     )
     sub.add_argument("--codec", action="store_true", help="simulate codecs (§3.3)")
     sub.add_argument(
-        "--warp", action="store_true", help="imitate other vocal tracts (not in the paper; for few speakers)"
+        "--warp", action="store_true", help="imitate other vocal tracts (not in the paper; helps with few speakers)"
     )
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
-    sub.add_argument("--noises", type=Path, metavar="DIR", help="noise snippets to use instead of the embedded ones")
-    sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses in the simulator's place")
-    sub.add_argument("--alignment", default="", metavar="NAME", help="use this alignment (`mdasr align`), make none")
-    sub.add_argument("--tree-on", action="append", default=[], metavar="DOMAIN", help="grow the tree on this one alone")
-    sub.add_argument("--questions", type=Path, metavar="FILE", help="phonetic questions: phones, a set a line")
-    sub.add_argument("--epochs", type=float, help="how often to see the data (with noise, more often)")
-    sub.add_argument("--scale", default="small", metavar="NAME", help="mini, small (the default), base or paper")
+    sub.add_argument("--noises", type=Path, metavar="DIR", help="recordings of noise (default: the embedded ones)")
+    sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses (default: simulated ones)")
+    sub.add_argument(
+        "--alignment", default="", metavar="NAME", help="use this alignment of `mdasr align`, and make none"
+    )
+    sub.add_argument(
+        "--tree-on", action="append", default=[], metavar="DOMAIN", help="grow the tree on this domain alone"
+    )
+    sub.add_argument("--questions", type=Path, metavar="FILE", help="phonetic questions: one set of phones a line")
+    sub.add_argument("--epochs", type=float, help="passes over the data (with noise, more)")
+    sub.add_argument(
+        "--scale", default="small", metavar="NAME", help="size of the network: mini, small (the default), base or paper"
+    )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")
     sub.add_argument(
         "--features-on",
         default="host",
         choices=["host", "accelerator"],
-        help="where rooms, bandwidth and features are made; codecs need the host",
+        help="where to make rooms, bandwidth and features; codecs need the host",
     )
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of the scale")
     host_options(sub)
 
 
-def add_adapt_options(sub: ArgumentParser) -> None:
-    sub.add_argument("model", type=Path, metavar="MODEL", help="what to start from")
+def adapt_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL", help="model to start from")
     _training_options(sub)
     sub.add_argument(
         "--share", type=float, action="append", default=[],
-        help="of the data, by duration (1); may be given more than once for a report (1/8, 1/4, 1/2, 1)",
+        help="share of the data, by duration (default: 1); a report takes several (default: 1/8, 1/4, 1/2, 1)",
     )  # fmt: skip
-    sub.add_argument("--report", action="store_true", help="adapt to every share, train on every one from scratch")
+    sub.add_argument(
+        "--report", action="store_true", help="adapt to every share, and train on every share from scratch"
+    )
     sub.add_argument(
         "--test", type=Path, action="append", default=[], metavar="DIR",
-        help="test speech for the report: the new domain's, then other domains', to see what they lose",
+        help="test speech for the report: first of the new domain, then of domains that may lose",
     )  # fmt: skip
 
 
 def tune_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL")
-    sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR", help="development speech, seen by no training")
     sub.add_argument(
-        "--tolerance", type=float, default=0.1, metavar="POINTS", help="what the WER may lose to the widest beam's"
+        "corpora", type=Path, nargs="+", metavar="DIR", help="development speech that no training has seen"
+    )
+    sub.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.1,
+        metavar="POINTS",
+        help="largest rise of the WER above that of the widest beam",
     )
     sub.add_argument("--picture", type=Path, metavar="PNG", help="draw word error rate against real-time factor")
     sub.add_argument("--dry-run", action="store_true", help="leave model.json as it is")
@@ -260,7 +281,11 @@ def tune_options(sub: ArgumentParser) -> None:
 
 def graph_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL")
-    sub.add_argument("--lm", type=Path, metavar="FILE", help="an n-gram model (ARPA) in place of the model's own")
-    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace the model's")
-    sub.add_argument("--out", type=Path, metavar="MODEL", help="write a model there, and leave this one as it is")
-    sub.add_argument("--cache", type=Path, metavar="DIR", help="keep the stages, for other trees over the same words")
+    sub.add_argument(
+        "--lm", type=Path, metavar="FILE", help="an n-gram model (ARPA) that replaces the one of the model"
+    )
+    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace those of the model")
+    sub.add_argument("--out", type=Path, metavar="MODEL", help="write the new model here, and leave MODEL unchanged")
+    sub.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the stages here, for other trees over the same words"
+    )

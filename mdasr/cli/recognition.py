@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from mdasr.core.files import read_json
+from mdasr.core.progress import track
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.audio_files import read_audio
 from mdasr.corpus.records import Corpus
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
     from mdasr.recognize.streaming import Network
     from mdasr.score.wer import Scored
 
-LOWEST_RATE_HZ = 1000  # of a stream: who gives less means kHz
+LOWEST_RATE_HZ = 1000  # of a stream: a smaller number was meant as kHz
 
-# What is imported inside a command takes seconds to load, and worker processes import this module again.
+# Commands import slow packages inside, because worker processes import this module again.
 
 
 def evaluate_command(chosen: argparse.Namespace) -> int:
-    """Recognise corpora, distorted if asked for, and print word error rates with their 95% intervals over speakers."""
+    """Run `mdasr evaluate`: word error rates with 95% intervals over speakers, in every condition."""
     from mdasr.model.directory import Recognizer
     from mdasr.perturb.conditions import condition
     from mdasr.recognize.report import compared, corpus_labels, matrix_text, most_confused, same_utterances
@@ -44,7 +43,7 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
     recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
     conditions = chosen.condition or ["clean"]
     if chosen.against and len(corpora) * len(conditions) > 1:
-        raise ValueError("--against compares on one corpus in one condition; name one of each")
+        raise ValueError("--against compares one corpus in one condition; give one of each")
     sounds = condition_sounds(conditions, chosen.noises, chosen.responses)
     policies = {words: condition(words, *sounds) for words in conditions}
     require(codec for policy in policies.values() for codec in policy.codecs)
@@ -52,7 +51,7 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
         check_rescoring(recognizer, chosen.rescore)
     earlier = read_evaluation(chosen.against) if chosen.against else None
     if earlier and not same_utterances(earlier, {utterance.id: utterance.text for utterance in corpora[0]}):
-        raise ValueError(f"{chosen.against}: the result of other utterances; evaluate both models on the same corpus")
+        raise ValueError(f"{chosen.against}: a result of other utterances; evaluate both models on the same corpus")
     if chosen.json:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
     cells = []
@@ -74,18 +73,18 @@ def evaluate_command(chosen: argparse.Namespace) -> int:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """What an earlier `--json` wrote; ValueError where it is not the result of one corpus in one condition."""
+    """Read the file of an earlier `--json`; ValueError where it is not the result of one corpus in one condition."""
     found = read_json(path, "result of `mdasr evaluate --json`")
     rows, fields = found.get("utterances"), ("id", "speaker", "reference", "hypothesis")
     if not isinstance(rows, list) or not all(
         isinstance(row, dict) and all(isinstance(row.get(name), str) for name in fields) for row in rows
     ):
-        raise ValueError(f"{path}: no utterances in it; --against takes a --json of one corpus in one condition")
+        raise ValueError(f"{path}: holds no utterances; --against takes the --json of one corpus in one condition")
     return found
 
 
 def condition_sounds(conditions: Sequence[str], noises: Path | None, responses: Path | None) -> tuple[Sounds, Sounds]:
-    """The noises and room responses that conditions such as "noise:10" and "room:10" are made with."""
+    """The noises and room responses of conditions such as "noise:10" and "room:10"."""
     from mdasr.perturb.noises import make_noises, read_noises, read_responses
 
     if not any(words.startswith(("noise", "room")) for words in conditions):
@@ -105,12 +104,12 @@ def evaluated(
     sounds: tuple[Sounds, Sounds],
     chosen: argparse.Namespace,
 ) -> tuple[list[Scored], dict[str, Any]]:
-    """Recognise a corpus in a condition, print the word error rate, and return what `--json` writes of it."""
+    """Recognise a corpus in a condition, print the word error rate, and return what `--json` writes."""
     from mdasr.recognize.report import oracle, wer_cell, wer_text
     from mdasr.recognize.words import heard, recognize, recognize_lattices, scored_as
 
-    # An iterator: a bar has a length, and the type checker of the tests would take the first wave out of it to look.
-    waves = iter(tqdm(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt"))
+    # An iterator: a bar has a length, so the type checker of the tests would take out the first wave.
+    waves = iter(track(heard(corpus, policy, sounds[0], chosen.seed, sounds[1]), name, len(corpus), unit="utt"))
     lattices: tuple[Lattice, ...] = ()
     if chosen.rescore or chosen.oracle:
         best, lattices = zip(*recognize_lattices(recognizer, waves, rescore_with=chosen.rescore))
@@ -133,7 +132,7 @@ def evaluated(
 
 
 def transcribe_command(chosen: argparse.Namespace) -> int:
-    """Print what is said in each recording, or in a stream of samples while it comes."""
+    """Run `mdasr transcribe` on recordings, or on a stream of samples as they come."""
     from mdasr.model.directory import Recognizer
     from mdasr.recognize.network_scores import Streamed
     from mdasr.recognize.serve import Served
@@ -141,7 +140,9 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
     from mdasr.recognize.words import check_rescoring
 
     if chosen.nbest < 0 or (chosen.nbest and chosen.format not in ("text", "json")):
-        raise ValueError(f"--nbest {chosen.nbest} --format {chosen.format}: give 1 or more, and text or json")
+        raise ValueError(
+            f"--nbest {chosen.nbest} --format {chosen.format}: --nbest takes 1 or more, and needs text or json"
+        )
     depth = Depth(chosen.format in ("ctm", "json"), chosen.nbest, chosen.rescore)
     if chosen.stream:
         if chosen.files or chosen.nbest or chosen.rescore or chosen.format != "text" or chosen.channel is not None:
@@ -150,14 +151,14 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
                 "--format or --channel"
             )
         if chosen.rate_hz < LOWEST_RATE_HZ:
-            raise ValueError(f"--rate-hz {chosen.rate_hz}: give samples a second, {LOWEST_RATE_HZ} or more (not kHz)")
+            raise ValueError(f"--rate-hz {chosen.rate_hz}: give samples a second (not kHz), {LOWEST_RATE_HZ} or more")
         exported = (chosen.model / "serve.json").exists()
         network = Served.read(chosen.model) if exported else Streamed(Recognizer.read(chosen.model))
         return listen_to_stdin(network, chosen.rate_hz)
     if not chosen.files:
         raise ValueError("give recordings to transcribe, or --stream to read samples from standard input")
     if chosen.rate_hz != RATE_HZ:
-        raise ValueError(f"--rate-hz {chosen.rate_hz} is that of a --stream; recordings say theirs themselves")
+        raise ValueError(f"--rate-hz {chosen.rate_hz}: this is for --stream; a recording names its own rate")
     check_told_apart(chosen.files, chosen.format)
     recognizer, status = Recognizer.read(chosen.model), 0
     if chosen.rescore:
@@ -167,7 +168,7 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
             wave, _ = read_audio(path, chosen.channel)
             if not recognizer.subsampling.steps_in(len(wave)):
                 raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
-            pieces = [*tqdm(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
+            pieces = [*track(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
         except (ValueError, OSError) as error:
             print(f"mdasr transcribe: {error}", file=sys.stderr)
             status = 3
@@ -183,11 +184,13 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
 
 
 def check_told_apart(files: Sequence[Path], kind: str) -> None:
-    """ValueError where a reader of the output could not tell whose words are whose."""
+    """Raise ValueError where the output would not tell which words are of which recording."""
     from mdasr.recognize.transcript import ctm_name
 
     if kind == "srt" and len(files) > 1:
-        raise ValueError(f"--format srt of {len(files)} recordings: subtitles are one recording's; give one at a time")
+        raise ValueError(
+            f"--format srt of {len(files)} recordings: subtitles belong to one recording; give one at a time"
+        )
     named: dict[str, Path] = {}
     for path in files if kind in ("ctm", "json") else ():
         name = ctm_name(path.stem) if kind == "ctm" else path.stem
@@ -199,9 +202,9 @@ def check_told_apart(files: Sequence[Path], kind: str) -> None:
 
 
 def listen_to_stdin(network: Network, rate_hz: int) -> int:
-    """Hear raw 16-bit samples of one channel until they end, or Ctrl-C.
+    """Recognise raw 16-bit samples of one channel until they end, or until Ctrl-C.
 
-    Sentences go to standard output, on a terminal the words so far above.
+    Sentences go to standard output. On a terminal, standard error shows the words so far.
     """
     import numpy as np
     import soxr
@@ -211,7 +214,7 @@ def listen_to_stdin(network: Network, rate_hz: int) -> int:
     resampler = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32") if rate_hz != RATE_HZ else None
 
     def blocks() -> Iterator[bytes]:
-        with contextlib.suppress(KeyboardInterrupt):  # what was said until then is still written
+        with contextlib.suppress(KeyboardInterrupt):  # the words until then are still written
             while block := sys.stdin.buffer.read(2 * (rate_hz // 10)):
                 yield block
 
@@ -232,12 +235,12 @@ def listen_to_stdin(network: Network, rate_hz: int) -> int:
 
 
 def export_command(chosen: argparse.Namespace) -> int:
-    """Write a model as one StableHLO function from samples to scores, which needs neither Flax nor mdasr to run."""
+    """Run `mdasr export`: one StableHLO function from samples to scores."""
     from mdasr.model.directory import Recognizer
     from mdasr.recognize.export import export_model, same_words
 
     if chosen.out.resolve() == chosen.model.resolve():
-        raise ValueError(f"--out {chosen.out} is the model itself; give another directory")
+        raise ValueError(f"--out {chosen.out}: this is the model itself; give another directory")
     recognizer = Recognizer.read(chosen.model)
     export_model(recognizer, chosen.out)
     print(f"{chosen.out}: {(chosen.out / 'model.stablehlo').stat().st_size:,} bytes")
@@ -250,14 +253,14 @@ def export_command(chosen: argparse.Namespace) -> int:
 
 
 def tree_command(chosen: argparse.Namespace) -> int:
-    """Walk a model's tree of tied triphones (§3.5) for one of them, such as B-AE+T."""
+    """Run `mdasr tree show`: the way through the tree of tied triphones (§3.5) to one of them, such as B-AE+T."""
     from mdasr.align.tree import Tree
 
     path = chosen.model / "tree.txt" if chosen.model.is_dir() else chosen.model
     left, minus, rest = chosen.triphone.upper().partition("-")
     centre, plus, right = rest.partition("+")
     if not (minus and plus and left and centre and right):
-        raise ValueError(f"{chosen.triphone!r} is no triphone: write left-centre+right, such as B-AE+T")
+        raise ValueError(f"{chosen.triphone!r} is not a triphone: write left-centre+right, such as B-AE+T")
     for line in Tree.read(path).walk(left, centre, right):
         print(line)
     return 0
@@ -269,29 +272,37 @@ def evaluate_options(sub: ArgumentParser) -> None:
     sub.add_argument("--condition", action="append", metavar="WORDS", help=f"{FORMS}; may be repeated (default: clean)")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="recordings of noise for noise:SNR_DB and room:SNR_DB")
     sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses for room:SNR_DB")
-    sub.add_argument("--seed", type=int, default=0, help="which noises and rooms are drawn")
-    sub.add_argument("--json", type=Path, metavar="FILE", help="write the result and every utterance's words")
-    sub.add_argument("--against", type=Path, metavar="FILE", help="compare with another model's --json on this corpus")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the noises and rooms")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the result and the words of every utterance")
+    sub.add_argument(
+        "--against", type=Path, metavar="FILE", help="compare with the --json of another model on this corpus"
+    )
     sub.add_argument("--confusions", type=int, default=0, metavar="N", help="print the N most frequent word errors")
-    sub.add_argument("--oracle", action="store_true", help="print the WER of the best words that the lattices hold")
-    sub.add_argument("--rescore", type=Path, metavar="ARPA", help="let another n-gram model choose among the lattices")
+    sub.add_argument("--oracle", action="store_true", help="print the WER of the best words in the lattices")
+    sub.add_argument(
+        "--rescore", type=Path, metavar="ARPA", help="choose words in the lattices by another n-gram model"
+    )
 
 
 def transcribe_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL")
     sub.add_argument("files", type=Path, nargs="*", metavar="FILE")
-    sub.add_argument("--channel", type=int, help="which channel of recordings with several, from 0")
+    sub.add_argument("--channel", type=int, help="channel to use of several, counted from 0")
     sub.add_argument("--format", default="text", choices=["text", "ctm", "srt", "json"])
-    sub.add_argument("--nbest", type=int, default=0, metavar="N", help="the N likeliest word sequences (text or json)")
-    sub.add_argument("--rescore", type=Path, metavar="ARPA", help="let another n-gram model choose the words")
-    sub.add_argument("--stream", action="store_true", help="read raw 16-bit samples from standard input as they come")
-    sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="of the stream's samples")
+    sub.add_argument(
+        "--nbest", type=int, default=0, metavar="N", help="print the N likeliest word sequences (text or json)"
+    )
+    sub.add_argument("--rescore", type=Path, metavar="ARPA", help="choose the words by another n-gram model")
+    sub.add_argument("--stream", action="store_true", help="read raw 16-bit samples from standard input")
+    sub.add_argument("--rate-hz", type=int, default=RATE_HZ, help="samples a second of the stream")
 
 
 def export_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--check", type=Path, metavar="DIR", help="recognise this corpus with both, and compare the words")
+    sub.add_argument(
+        "--check", type=Path, metavar="DIR", help="recognise this corpus with both models and compare the words"
+    )
 
 
 def tree_options(sub: ArgumentParser) -> None:

@@ -20,6 +20,9 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
 from mdasr.core.rendezvous import meet, place_of
+from mdasr.core.requirements import check_jax
+
+check_jax()
 
 Made = TypeVar("Made")
 

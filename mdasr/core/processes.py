@@ -14,13 +14,13 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from functools import partial, partialmethod
+from functools import partial
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import RLock
 from types import FrameType
 from typing import NamedTuple, TypeVar
 
-from tqdm import tqdm
+from mdasr.core.progress import share_terminal, track
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -48,9 +48,9 @@ def side_by_side(jobs: Mapping[Name, Task], processes: int, desc: str) -> None:
     for line in range(processes):
         lines.put(line + 1)
     lock = context.RLock()
-    tqdm.set_lock(lock)
+    share_terminal(lock)
     pool = ProcessPoolExecutor(processes, context, partial(_settle, lines, lock))
-    with _sigterm_raises(), tqdm(total=len(jobs), desc=desc, unit="job", disable=not jobs) as progress, pool:
+    with _sigterm_raises(), track(total=len(jobs), desc=desc, unit="job", disable=not jobs) as progress, pool:
         try:
             for _ in _done(jobs, pool, processes):
                 progress.update()
@@ -81,9 +81,8 @@ def _settle(lines: SimpleQueue[int], lock: RLock) -> None:
     """Give this worker process one XLA thread and a line of the terminal."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the parent ends this one gently
-    os.environ["NPROC"] = "1"  # what XLA takes for the number of cores when it is first used
-    tqdm.set_lock(lock)
-    tqdm.__init__ = partialmethod(tqdm.__init__, position=lines.get(), leave=False)
+    os.environ["NPROC"] = "1"  # XLA reads this as the number of cores when it is first used
+    share_terminal(lock, lines.get())
 
 
 @contextmanager
@@ -91,7 +90,7 @@ def _sigterm_raises() -> Iterator[None]:
     """Turn SIGTERM into an InterruptedError, in the main thread (only there signals can be handled)."""
 
     def ended(_number: int, _frame: FrameType | None) -> None:
-        raise InterruptedError("asked to end (SIGTERM); trainings are saved, and the same command goes on from there")
+        raise InterruptedError("ended by SIGTERM; trainings are saved, and the same command goes on from there")
 
     if threading.current_thread() is not threading.main_thread():
         yield

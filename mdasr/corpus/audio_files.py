@@ -14,6 +14,7 @@ import soxr
 from jaxtyping import Float32, Int16
 
 from mdasr.core.files import existing
+from mdasr.core.requirements import optional
 from mdasr.core.waveforms import RATE_HZ
 
 _OF_LIBSNDFILE = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au")
@@ -149,11 +150,11 @@ def _read_av(
 ) -> tuple[Float32[np.ndarray, "samples channels"], int]:
     """Read samples and rate with FFmpeg, for formats that libsndfile does not know."""
     try:
-        import av
-    except ImportError:
+        av: Any = optional("av", "mdasr[codecs]")
+    except ImportError as error:
         if name.lower().endswith(_OF_LIBSNDFILE):
             raise ValueError(f"{name}: libsndfile cannot read it; it is damaged, or not an audio file") from None
-        raise ImportError(f"{name}: if this is an audio file, reading it needs PyAV: pip install av") from None
+        raise ImportError(f"{name}: libsndfile cannot read this file, and {error}") from None
     try:
         with av.open(_opened(content)) as container:
             if not container.streams.audio:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from mdasr.core.files import write_atomically
+from mdasr.core.requirements import optional
 from mdasr.corpus.entries import Row
 from mdasr.corpus.shards import Part, Run, Write
 
@@ -22,10 +23,7 @@ def in_pipeline(options: Sequence[str]) -> Run:
 
     Raises ImportError where Beam is not installed.
     """
-    try:
-        import apache_beam  # noqa: F401
-    except ImportError:
-        raise ImportError("pipelines need Apache Beam: pip install apache-beam") from None
+    optional("apache_beam", "mdasr[beam]")
     return partial(_run, options=list(options))
 
 

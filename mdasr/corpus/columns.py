@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mdasr.core.files import existing
+from mdasr.core.requirements import optional
 
 _FORMATS = {".arrow": "Arrow stream", ".parquet": "Parquet file"}
 
 
 def require_pyarrow() -> None:
     """Raise ImportError, which says what to install, where pyarrow is missing."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        raise ImportError("tables of Arrow and Parquet need pyarrow: pip install pyarrow") from None
+    optional("pyarrow", "mdasr[huggingface]")
 
 
 def table_schema(path: Path) -> Any:

@@ -21,9 +21,9 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int16
-from tqdm import tqdm
 
 from mdasr.core.files import read_array, read_json, write_array, write_atomically
+from mdasr.core.progress import track
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.arrayrecords import Shards
 from mdasr.corpus.arrayrecords import shard_path as shard_path  # of this module, too
@@ -118,7 +118,7 @@ def seal_corpus(directory: Path, corpus: str, domain: str, **facts: object) -> C
     shards = sorted(path.name for path in directory.glob("audio-*.array_record"))
     source = Shards([directory / name for name in shards]) if shards else ()
     lengths, speakers, ids, words, digest = [], set(), set(), 0, hashlib.sha256()
-    for i in tqdm(range(len(source)), desc="indexing", unit="utt", delay=2, disable=None):
+    for i in track(range(len(source)), desc="indexing", unit="utt", delay=2):
         record = source[i]
         utterance = decode_utterance(record)
         if utterance.id in ids:

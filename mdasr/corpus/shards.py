@@ -17,10 +17,10 @@ from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
-from tqdm import tqdm
 
 from mdasr.core.files import write_atomically
 from mdasr.core.processes import die_with_parent
+from mdasr.core.progress import track
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.audio_files import decode_audio, read_audio, to_int16
 from mdasr.corpus.columns import audio_bytes
@@ -102,7 +102,7 @@ def in_processes(write: Write, todo: Sequence[Part], workers: int = 1) -> None:
     total = sum(len(part) for part, _ in todo)
     with (
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent) as pool,
-        tqdm(total=total, desc="recordings", unit="row", disable=None) as bar,
+        track(total=total, desc="recordings", unit="row", delay=2) as bar,
     ):
         try:
             for done in pool.map(write, *zip(*todo)):
@@ -141,11 +141,11 @@ def _beside(shard: Path) -> Path:
 
 
 def _write_one(rows: Sequence[Row], shard: Path, root: Path, corpus: str) -> int:
-    quiet = True if multiprocessing.parent_process() else None
+    in_worker = multiprocessing.parent_process() is not None
 
     def records() -> Iterator[bytes]:
         bad = []
-        for row in tqdm(rows, desc=shard.name, unit="row", disable=quiet):
+        for row in track(rows, desc=shard.name, unit="row", delay=2, disable=in_worker):
             made = record(row, root, corpus)
             if isinstance(made, bytes):
                 yield made

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from mdasr.core.processes import die_with_parent
+from mdasr.core.progress import track
 from mdasr.corpus.entries import Choice, Row, SetAside, read_rows
 from mdasr.corpus.importers import read_source
 from mdasr.corpus.listing import Origin
@@ -164,7 +164,7 @@ def _run(
 ) -> Iterator[Measures | SetAside]:
     """Yield the results of a job for all parts, in their order."""
     with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=total, desc="measuring", unit="utt", disable=None))
+        bar = stack.enter_context(track(total=total, desc="measuring", unit="utt", delay=2))
         results: Iterable[list[Measures | SetAside]] = map(job, parts)
         if workers > 1 and len(parts) > 1:
             pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=die_with_parent)

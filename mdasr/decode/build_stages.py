@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import kaldifst
-from tqdm import tqdm
 
 from mdasr.core.digests import digest
 from mdasr.core.files import read_json, replacing, sha256_of, write_atomically
+from mdasr.core.progress import track
 
 VERSION = 2  # raise it with every change of a stage's result
 
@@ -47,7 +47,7 @@ class Progress:
     def __init__(self, seconds: Mapping[str, float]) -> None:
         self._ends = dict(zip(seconds, itertools.accumulate(seconds.values())))
         form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-        self._bar = tqdm(total=sum(seconds.values()), desc="graph", bar_format=form, delay=2, disable=None)
+        self._bar = track(total=sum(seconds.values()), desc="graph", bar_format=form, delay=2)
 
     def __enter__(self) -> Progress:
         return self
@@ -57,8 +57,6 @@ class Progress:
 
     def done(self, step: str, fst: kaldifst.StdFst) -> None:
         """Show the size of the transducer that `step` has made; the steps before it count as done, too."""
-        if self._bar.disable:
-            return
         arcs = sum(map(fst.num_arcs, range(fst.num_states)))
         self._bar.set_postfix_str(f"{step}: {fst.num_states:,} states, {arcs:,} arcs", refresh=False)
         self._bar.update(self._ends[step] - self._bar.n)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
-from tqdm import tqdm
 
 from mdasr.core.files import existing
+from mdasr.core.progress import Bar, track
 from mdasr.language.backoff import NGram
 from mdasr.language.ngram_arrays import SHIFT, Level
 from mdasr.language.vocabulary import BEGIN, END
@@ -56,7 +56,7 @@ def _parse(lines: Lines) -> NGram:
     """Read a model from the lines of an ARPA file. Raises ValueError that begins with a line's number."""
     counts = _parse_counts(lines)
     following = [*(f"\\{n}-grams:" for n in range(2, len(counts) + 1)), "\\end\\"]
-    with tqdm(total=sum(counts), desc="reading", unit=" n-grams", unit_scale=True, delay=5) as progress:
+    with track(total=sum(counts), desc="reading", unit=" n-grams", unit_scale=True, delay=5) as progress:
         numbers = _Numbers()
         unigrams = _parse_section(lines, 1, counts[0], following[0], numbers.__getitem__, progress)
         places = _vocabulary(numbers, unigrams)
@@ -102,7 +102,7 @@ class _Rows:
 
 
 def _parse_section(
-    lines: Lines, n: int, count: int, following: str, place: Callable[[str], int], progress: tqdm
+    lines: Lines, n: int, count: int, following: str, place: Callable[[str], int], progress: Bar
 ) -> _Rows:
     """Read a section's lines in blocks. A block with an error is read again line by line, to name the error."""
     blocks = [_columns([], n, place)]

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Shaped
-from tqdm import tqdm
 
+from mdasr.core.progress import track
 from mdasr.language.ngram_arrays import Level, ngram_words
 
 _BLOCK = 1 << 14
@@ -29,7 +29,7 @@ def arpa_blocks(words: Sequence[str], levels: Sequence[Level]) -> Iterator[bytes
     yield f"\\data\\\n{counts}".encode()
     first, further = (np.array([mark + word.encode() for word in words]) for mark in (b"\t", b" "))
     total = sum(len(level.keys) for level in levels)
-    with tqdm(total=total, desc="writing", unit=" n-grams", unit_scale=True, delay=5) as progress:
+    with track(total=total, desc="writing", unit=" n-grams", unit_scale=True, delay=5) as progress:
         for n, level in enumerate(levels, start=1):
             yield f"\n\\{n}-grams:\n".encode()
             for begin in range(0, len(level.keys), _BLOCK):

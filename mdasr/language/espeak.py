@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from mdasr.core.requirements import optional
 from mdasr.language.espeak_phones import to_arpabet
 from mdasr.language.lexicon import SILENCE
 
@@ -69,8 +70,7 @@ def is_installed() -> bool:
 
 def require_espeak() -> None:
     """Raise ImportError, which says how to install eSpeak NG, where it is missing."""
-    if not is_installed():
-        raise ImportError("speech synthesis needs eSpeak NG: pip install espeakng-loader")
+    optional("espeakng_loader", "mdasr[synth]")
 
 
 def speak(text: str, voice: Voice) -> Speech:

@@ -148,7 +148,7 @@ class Lexicon:
         if without:
             raise ValueError(
                 f"{len(without)} words without pronunciation: {listed(without)}. Give them in a lexicon "
-                "(CMUdict format, --lexicon FILE), use eSpeak's (pip install espeakng-loader), or drop them"
+                "(CMUdict format, --lexicon FILE), use eSpeak's (pip install 'mdasr[synth]'), or drop them"
             )
         return Lexicon({**self.entries, **{word: ((tuple(made[word]), 1.0),) for word in missing}})
 

@@ -14,8 +14,8 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32, Int64
-from tqdm import tqdm
 
+from mdasr.core.progress import track
 from mdasr.language.backoff import NEVER, NGram
 from mdasr.language.ngram_arrays import SHIFT, Level
 from mdasr.language.vocabulary import numbered_text
@@ -52,7 +52,7 @@ def train_ngrams(
     levels: list[Level] = []
     probability = np.full(1, 1 / (len(words) - 1))  # of a word without any history: the same for all but <s>
     counted = pairwise(chain(_count(tokens, order, len(words)), [None]))
-    for level, longer in tqdm(counted, total=order, desc="counting", unit="order", delay=5):
+    for level, longer in track(counted, total=order, desc="counting", unit="order", delay=5):
         assert level is not None
         counts = level.counts if longer is None else _continuations(level, longer)
         if not levels:

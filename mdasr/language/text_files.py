@@ -6,9 +6,8 @@ from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mdasr.core.files import existing, read_text
+from mdasr.core.progress import track
 from mdasr.language.text import normalize_text
 from mdasr.language.vocabulary import UNKNOWN
 
@@ -24,7 +23,7 @@ def read_sentences(
     normalized = lru_cache(1 << 20)(lambda token: tuple(normalize_text(token, spell_numbers).split()))
     known = vocabulary if vocabulary is None or UNKNOWN not in vocabulary else None
     size = sum(existing(path, "text (a line a sentence)").stat().st_size for path in paths)
-    with tqdm(total=size, desc="reading text", unit="B", unit_scale=True, delay=2) as progress:
+    with track(total=size, desc="reading text", unit="B", unit_scale=True, delay=2) as progress:
         for path in paths:
             with path.open("rb") as file:
                 for number, line in enumerate(file, start=1):

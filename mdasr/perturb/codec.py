@@ -19,6 +19,7 @@ import soxr
 from jaxtyping import Bool, Float, Int16
 
 from mdasr.core.random_streams import random_stream
+from mdasr.core.requirements import optional
 from mdasr.core.waveforms import RATE_HZ, checked
 
 Search = Literal["default", "fast"]
@@ -131,19 +132,11 @@ def require(codecs: Iterable[Codec | None]) -> None:
 
 
 def _pyav() -> ModuleType:
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError("codec simulation needs PyAV: pip install av") from error
-    return av
+    return optional("av", "mdasr[codecs]")
 
 
 def _soundfile() -> ModuleType:
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError("this codec needs soundfile: pip install soundfile") from error
-    return soundfile
+    return optional("soundfile", "soundfile")
 
 
 Coded = tuple[Float[np.ndarray, " _"], int]  # decoded samples, and their rate in Hz

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mdasr.core.files import replacing
+from mdasr.core.requirements import optional
 from mdasr.perturb import Room
 
 _BATCH = 10_000  # rooms held in memory at a time
@@ -21,11 +22,10 @@ def write_rooms(path: Path, rooms: Iterable[tuple[int, Room]]) -> int:
     `path` is replaced only at the end. The columns are the fields of `Room`, `index`, and `distance_m` (from the talker
     to the microphone). Raises ImportError without pyarrow.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError("Parquet needs pyarrow: pip install pyarrow") from error
+    optional("pyarrow", "mdasr[rooms]")
+    import pyarrow
+    import pyarrow.parquet
+
     place = pyarrow.list_(pyarrow.float32(), 3)
     source = pyarrow.struct({"position_m": place, "snippet": pyarrow.string(), "start": pyarrow.float32()})
     schema = pyarrow.schema(

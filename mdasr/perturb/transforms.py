@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import grain.python as grain
 import numpy as np
 
+from mdasr.core.requirements import optional
 from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.codec import TRAINING_CODECS, Codec, encode_decode
 from mdasr.perturb.recipe import Policy, draw, perturb
 from mdasr.perturb.room import PAPER_ROOMS, TRAINING_ROOMS, RoomRanges, Sounds, add_room, draw_room
+
+grain: Any = optional("grain.python", "grain")
 
 Element = dict[str, Any]
 

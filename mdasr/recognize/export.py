@@ -23,13 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 from jaxtyping import Array, Float, Int
-from tqdm import tqdm
 
 from mdasr import frontend
 from mdasr.acoustic import accelerated
 from mdasr.acoustic.encoders.interface import PackedFrames
 from mdasr.acoustic.network import log_posteriors
 from mdasr.core.files import write_atomically
+from mdasr.core.progress import track
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.model.directory import Recognizer
 from mdasr.recognize.network_scores import CHUNK, Streamed
@@ -148,6 +148,6 @@ def same_words(recognizer: Recognizer, directory: Path, waves: Sequence[Float[np
     served = Served.read(directory)
     streamed = [
         [word for heard in listen(served, [wave], pause_s=np.inf) if heard.final for word in heard.words]
-        for wave in tqdm(waves, desc="streaming", unit="utt")
+        for wave in track(waves, desc="streaming", unit="utt")
     ]
     return sum(list(h.words) == words for h, words in zip(recognize(recognizer, waves), streamed, strict=True))

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
-from tqdm import tqdm
 
 from mdasr.align.flat_start import alignment_of_path, alignment_report
 from mdasr.align.hmm import UtteranceGraph, utterance_graph, viterbi
 from mdasr.align.monophones import outlier
 from mdasr.align.tree import Tree, leaves_below
 from mdasr.core.digests import digest
+from mdasr.core.progress import track
 from mdasr.corpus.records import Alignment, Corpus, Utterance, write_alignments
 from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
@@ -69,7 +69,7 @@ def _alignments(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> Ite
     aligned: list[tuple[Alignment, float]] = []
     heard = itertools.chain.from_iterable(score_blocks(recognizer, (utterance.samples for utterance in corpus)))
     # The utterances are read a second time, which costs less than to hold a block of them.
-    for utterance, of_outputs in zip(tqdm(corpus, desc="aligning", unit="utt", delay=2), heard):
+    for utterance, of_outputs in zip(track(corpus, desc="aligning", unit="utt", delay=2), heard):
         log_posteriors = of_outputs + recognizer.score_offsets
         of_phones = phone_scores(recognizer.language.tree, log_posteriors, recognizer.log_priors)
         aligned.append(_alignment(utterance, of_phones, lexicon, outputs, recognizer.subsampling))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 from jaxtyping import Bool, Float
-from tqdm import tqdm
 
+from mdasr.core.progress import track
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Utterance
 from mdasr.decode.graph import Graph
@@ -135,7 +135,7 @@ def sweep(
     audio_s = sum(len(scores) for _, scores in pairs) * step_samples / RATE_HZ
     wer, trials = wer_on(graph, pairs), []
     decode(graph, pairs[0][1], options)  # things made only once, such as a graph with penalties, are not timed
-    for beam in tqdm(sorted(beams), desc="beams", unit="beam"):
+    for beam in track(sorted(beams), desc="beams", unit="beam"):
         changed, begin = dataclasses.replace(options, beam=beam), process_time()
         rate = wer(changed)
         trials.append(Trial(changed, rate, (process_time() - begin) / audio_s))

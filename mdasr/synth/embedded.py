@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import soxr
 from jaxtyping import Float
-from tqdm import tqdm
 
+from mdasr.core.progress import track
 from mdasr.core.random_streams import random_stream
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import (
@@ -157,7 +157,7 @@ def _run(jobs: list[ShardJob], workers: int) -> list[list[Alignment]]:
     title = f"{jobs[0].domain} {jobs[0].split}" if jobs else ""
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(_in_fresh_process, jobs)
-        return list(tqdm(results, title, len(jobs), unit="shard", disable=None))
+        return list(track(results, title, len(jobs), unit="shard"))
 
 
 def _in_fresh_process(job: ShardJob) -> list[Alignment]:

@@ -40,7 +40,8 @@ def adaptation_curve(
     for name, folder, whole in ((ADAPTED, "adapted", adapting(training, model)), (SCRATCH, "scratch", training)):
         for share in shares:
             part = dataclasses.replace(whole, share=share)
-            made = train_recognizer(part, directory / f"{folder}-{share:.3f}", workers=workers)
+            label = f"{name}, {share:.1%} of the speech"
+            made = train_recognizer(part, directory / f"{folder}-{share:.3f}", workers=workers, label=label)
             points.append(_point(name, share, sum(made.facts["seconds_of_audio"]), made, tests))
     return {"model": str(parent), "domains": [speech.domain for speech in training.speech], "points": points}
 
