@@ -140,7 +140,7 @@ class Laboratory:
         _ = self.words.language(), training.to_train_on(alignment_of), training.to_tune_on(alignment_of)
 
     def train(self, model: Model, loaders: int) -> None:
-        """Train a model, whose parent is trained, with so many processes that make its batches."""
+        """Train a model with `loaders` processes that make its batches; its parent must be trained already."""
         train_recognizer(self.training(model), self.directory(model), workers=loaders, label=model.name)
 
     def utterances(self, test_set: TestSet) -> list[Utterance]:
@@ -220,17 +220,17 @@ class Laboratory:
         return {pair: read_scored(self.scored_path(*pair)) for pair in _pairs(tables)}
 
     def _recognise_all(self, pairs: Iterable[Pair]) -> None:
-        wanting: dict[TestSet, list[Model]] = {}
+        models_of: dict[TestSet, list[Model]] = {}
         for model, test_set in pairs:
-            wanting.setdefault(test_set, []).append(model)
+            models_of.setdefault(test_set, []).append(model)
         if one_core_each():
             fresh = dataclasses.replace(self)  # without the corpora that this process keeps in memory
-            longest_first = sorted(wanting.items(), key=lambda item: len(item[1]), reverse=True)
+            longest_first = sorted(models_of.items(), key=lambda item: len(item[1]), reverse=True)
             jobs = {test_set: Task(partial(fresh.recognise, models, test_set)) for test_set, models in longest_first}
             side_by_side(jobs, self.workers, "test sets")
         else:
             with ProcessPoolExecutor(self.workers, mp_context=get_context("spawn")) as pool:
-                for test_set, models in tqdm(wanting.items(), desc="test sets", unit="set", delay=1):
+                for test_set, models in tqdm(models_of.items(), desc="test sets", unit="set", delay=1):
                     self.recognise(models, test_set, pool)
 
     def recognise(self, models: Sequence[Model], test_set: TestSet, pool: Executor | None = None) -> None:

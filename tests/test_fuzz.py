@@ -1,4 +1,4 @@
-"""Damaged files of every kind that is read: each is taken, or refused by name; none hangs, none is unpickled."""
+"""Damaged files of every kind: each is accepted, or refused by name; none hangs, and none is unpickled."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ARPA = train_ngram(["ah s", "ah s", "s", "ah"], 2, LEXICON)
 
 
 class Kind(NamedTuple):
-    """A kind of file: what is written into a folder, which file there is damaged, and what then reads it."""
+    """A kind of file: the function that writes it, the file to damage, and the function that reads it."""
 
     write: Callable[[Path], Any]
     damaged: str
@@ -317,7 +317,7 @@ def guarded(monkeypatch, tmp_path):
 
 
 def attempt(kind: str, seed: int, original: Path, folder: Path) -> str:
-    """Damage the file of a copy and read that: "" where it was taken, else what was said."""
+    """Damage the file of a copy and read it; return "" if it was accepted, and the error's text otherwise."""
     chosen, rng = KINDS[kind], np.random.default_rng([seed, len(kind)])
     shutil.copytree(original, folder)
     path = folder / chosen.damaged

@@ -239,7 +239,7 @@ def test_more_hosts_than_utterances_are_refused(corpus, monkeypatch):
 
 
 def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys):
-    """From recordings with words to words from recordings: alignment, tree, language, training, decoding."""
+    """The whole way from transcribed recordings to recognised words: alignment, tree, language, training, decoding."""
     lexicon = tmp_path / "lexicon.txt"
     LEXICON.write(lexicon)
     encoder = dataclasses.replace(SMALL.encoder, cells=(16,))
