@@ -30,8 +30,8 @@
 # training, word error rates are bad. For your own recordings, `mdasr train` uses the scale `small` without changes.
 
 # %%
-# If mdasr is not installed, as on Colab, this cell clones REPOSITORY and installs it with pinned versions, and with
-# CUDA if there is a GPU. That takes about two minutes. If mdasr is installed, the cell does nothing.
+# On Colab, where mdasr is missing, this cell clones REPOSITORY and installs it with pinned versions. If there is a GPU,
+# it also installs CUDA for jax. That takes about two minutes. Where mdasr is installed, the cell does nothing.
 # If Colab asks you to restart the session afterwards, restart it and run all cells again.
 import importlib.util
 import os
@@ -155,8 +155,8 @@ Image(WORK / "domains.png")
 #
 # The model is adapted to shares of your training speech. Other models are trained from scratch on the same shares. All
 # are tested on your test speech and on a domain that the model knew before. A start model that was trained for minutes,
-# as here, helps only with the smallest share; `docs/results.md` has a better one. Models that are trained are kept for
-# later runs. From a shell: `mdasr adapt MODEL own-train --test own-test --report --out adapted`.
+# as here, does not help; `docs/results.md` shows one that does. Models that are trained are kept for later runs. From a
+# shell: `mdasr adapt MODEL own-train --test own-test --report --out adapted`.
 
 # %%
 tests = [own_test, *([Corpus(KNOWN_TEST)] if KNOWN_TEST else [])]

@@ -26,8 +26,8 @@
 # Verdicts may differ from those of `SETTINGS = []`, which makes the table of `make demo`.
 
 # %%
-# If mdasr is not installed, as on Colab, this cell clones REPOSITORY and installs it with pinned versions, and with
-# CUDA if there is a GPU. That takes about two minutes. If mdasr is installed, the cell does nothing.
+# On Colab, where mdasr is missing, this cell clones REPOSITORY and installs it with pinned versions. If there is a GPU,
+# it also installs CUDA for jax. That takes about two minutes. Where mdasr is installed, the cell does nothing.
 # If Colab asks you to restart the session afterwards, restart it and run all cells again.
 import importlib.util
 import os
