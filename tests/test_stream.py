@@ -287,6 +287,6 @@ def test_the_command_reads_a_stream(untrained, corpus, tmp_path, monkeypatch, ca
         assert main(["transcribe", str(tmp_path / "model"), "--stream", *unused]) == 2
         assert "give no files, --nbest, --rescore, --format or --channel" in capsys.readouterr().err
     assert main(["transcribe", str(tmp_path / "model"), "a.wav", "--rate-hz", "8000"]) == 2
-    assert "--rate-hz 8000 is that of a --stream" in capsys.readouterr().err
+    assert "--rate-hz 8000: this is for --stream" in capsys.readouterr().err
     assert main(["transcribe", str(tmp_path / "model")]) == 2
     assert "give recordings to transcribe" in capsys.readouterr().err
