@@ -1,12 +1,8 @@
-"""A hook of mkdocs: the site's pages that lie outside docs/, and links that lead out of the site.
-
-A link to a file that is no page of the site becomes one to the repository, if the file exists; else the build fails.
-"""
+"""A hook of mkdocs: pages and files of the site that lie outside docs/, such as README.md and the notebooks."""
 
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 
@@ -16,7 +12,6 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 OUTSIDE = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -36,7 +31,10 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links between files of the repository into links between pages; PluginError names a file that is missing."""
+    """Turn links between files of the repository into links inside the site, to which a linked file is added.
+
+    Raises PluginError, which names a file that is missing.
+    """
     here = page.file.src_uri
     source = {site: repository for repository, site in OUTSIDE.items()}.get(here, f"docs/{here}")
 
@@ -48,6 +46,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
             return relpath(inside, PurePosixPath(here).parent) + anchor
         if not (ROOT / target).exists():
             raise PluginError(f"{source}: a link leads to {target}, which does not exist")
-        return f"{REPOSITORY}/blob/main/{target}{anchor}"
+        if not files.get_file_from_path(target):
+            files.append(File.generated(config, target, abs_src_path=str(ROOT / target)))
+        return relpath(target, PurePosixPath(here).parent) + anchor
 
     return LINK.sub(link, markdown)
