@@ -88,7 +88,7 @@ def track(
 
 
 def share_terminal(lock: RLock, line: int | None = None) -> None:
-    """Let several processes draw bars on one terminal; those of a worker stand in line `line`, and vanish at the end."""
+    """Let several processes draw bars on one terminal; those of a worker stand in line `line` and vanish at the end."""
     tqdm.set_lock(lock)
     if line is not None:
         tqdm.__init__ = partialmethod(tqdm.__init__, position=line, leave=False)
