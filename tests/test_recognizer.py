@@ -254,7 +254,7 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys, dr
     assert [cell["condition"] for cell in matrix] == ["clean", "8khz", "noise:20"]
     assert matrix[0]["wer"] == result["wer"]
     assert main(["evaluate", str(tmp_path / "model"), toy, *conditions, "--against", str(tmp_path / "r.json")]) == 2
-    assert "name one of each" in capsys.readouterr().err
+    assert "give one of each" in capsys.readouterr().err
     result["utterances"][0]["reference"] = "s s s"
     (tmp_path / "other.json").write_text(json.dumps(result))
     assert main([*again, "--against", str(tmp_path / "other.json")]) == 2

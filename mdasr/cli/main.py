@@ -62,8 +62,7 @@ def parser(command: str | None) -> argparse.ArgumentParser:
     top.add_argument("--version", action=_Version, nargs=0, help="print the versions of mdasr, Python and jax and stop")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for name, row in COMMANDS.items():
-        text = row.help.replace("%", "%%")
-        sub = commands.add_parser(name, help=text, description=text)
+        sub = commands.add_parser(name, help=row.help.replace("%", "%%"), description=row.help)
         if name == command:
             row.part(f"{name}_options")(sub)
     return top

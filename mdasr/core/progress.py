@@ -45,7 +45,7 @@ class Lines(Generic[Item]):
         self.postfix = text
 
     def update(self, n: int | float = 1) -> None:
-        """Count `n` more as done; write a line where this completes another tenth, `delay` seconds have passed."""
+        """Count `n` more as done; write a line if this completes another tenth and `delay` seconds have passed."""
         before, self.n = self._tenths(), self.n + n
         elapsed = time.monotonic() - self._began
         if self._tenths() > before and elapsed >= self.delay:
@@ -88,7 +88,7 @@ def track(
 
 
 def share_terminal(lock: RLock, line: int | None = None) -> None:
-    """Let several processes draw bars on one terminal: a worker's stand in line `line`, and vanish when done."""
+    """Let several processes draw bars on one terminal; those of a worker stand in line `line` and vanish at the end."""
     tqdm.set_lock(lock)
     if line is not None:
         tqdm.__init__ = partialmethod(tqdm.__init__, position=line, leave=False)
