@@ -1,4 +1,4 @@
-"""What can befall a file, drawn from a seeded generator."""
+"""Damages to a file, drawn from a seeded generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Damage = Callable[[bytes, np.random.Generator], bytes]
 
 
 class Bomb:
-    """What makes a folder called as its argument says when it is unpickled."""
+    """An object that makes a folder of this name when it is unpickled."""
 
     def __init__(self, folder: str):
         self.folder = folder

@@ -1,4 +1,4 @@
-"""What runs under jit against the host's functions, which other tests hold against independent references."""
+"""Functions under jit against those of the host, which other tests hold against independent references."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Features against librosa and hand-worked frames, their statistics, and the same features under jit."""
+
 from __future__ import annotations
 
 import jax.numpy as jnp

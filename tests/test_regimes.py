@@ -1,4 +1,4 @@
-"""What training can do beyond the paper: balanced sampling, curricula, clean visits, adversaries, adapters."""
+"""Training beyond the paper: balanced sampling, curricula, clean visits, adversaries, adapters."""
 
 import dataclasses
 import json
@@ -151,7 +151,7 @@ def test_rows_of_a_regime_are_those_of_any_copy_and_tell_their_domains(sources):
 
 
 def test_the_reversed_gradient_is_the_hand_worked_one():
-    """Of (w tanh(a x))² with x behind the reversal: the classifier descends w, what is before it ascends a."""
+    """The loss (w tanh(a x))², with the reversal behind a: w goes down the gradient, and a goes up."""
     x, a, w, weight = 0.7, 1.3, -0.4, 0.25
 
     def loss(a, w):
