@@ -57,6 +57,12 @@ def graph():
 
 
 @pytest.fixture
+def few_noises(monkeypatch):
+    """One noise of each kind in a split: to make the usual eight takes seconds."""
+    monkeypatch.setattr("mdasr.perturb.noises.PER_KIND", dict.fromkeys(("train", "dev", "test"), 1))
+
+
+@pytest.fixture
 def drawn(monkeypatch):
     """The figures that a test saves, by the name of their file; or by their format, where they are saved to memory.
 

@@ -397,7 +397,7 @@ def test_agreement_by_hand():
 @pytest.mark.parametrize(
     ("domain", "minutes", "within_20_ms"),
     [
-        ("Call-center", 2.0, 0.75),
+        pytest.param("Call-center", 2.0, 0.75, marks=pytest.mark.slow),
         pytest.param("Voicesearch", 13.0, 0.8, marks=pytest.mark.slow),
         pytest.param("Dictation", 13.0, 0.85, marks=pytest.mark.slow),
     ],

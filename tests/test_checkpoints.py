@@ -1,15 +1,11 @@
-"""Checkpoints: damaged ones are passed over and kept, a full disk loses nothing, SIGTERM saves."""
+"""Checkpoints: damaged ones are passed over and kept, a full disk loses nothing."""
 
 import errno
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
@@ -17,7 +13,7 @@ from mdasr.acoustic.checkpoints import Checkpoints, digest_of
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, train
-from tests.signs_training import arrays, finish, start, state
+from tests.signs_training import state
 from tests.tasks import SignsRowMaker
 
 CONFIG = ModelConfig(LSTM((16,)), 4, dropout=0.1)
@@ -147,16 +143,3 @@ def test_a_full_disk_stops_training_and_with_room_it_goes_on(tmp_path, monkeypat
     found = train(CONFIG, options, SignsRowMaker(), tmp_path / "full", workers=0)
     wanted = train(CONFIG, options, SignsRowMaker(), tmp_path / "roomy", workers=0)
     assert same(found.params, wanted.params) and found.frame_accuracy == wanted.frame_accuracy
-
-
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path):
-    finish(start(tmp_path / "a" / "run", tmp_path / "a.npz", devices=1))
-    process = start(tmp_path / "b" / "run", tmp_path / "b.npz", devices=1)
-    while not (tmp_path / "b" / "run" / "checkpoints" / "10").exists() and process.poll() is None:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=100)
-    assert process.returncode == 1 and "InterruptedError" in errors and "is saved. Start the same command" in errors
-    finish(start(tmp_path / "b" / "run", tmp_path / "b.npz", devices=1))
-    for found, wanted in zip(arrays(tmp_path / "b.npz"), arrays(tmp_path / "a.npz"), strict=True):
-        np.testing.assert_array_equal(found, wanted)

@@ -14,6 +14,8 @@ from mdasr.perturb.noises import make_noises
 from mdasr.recognize.transcript import Passage
 from tests.toy_speech import toy_corpus, toy_language, untrained_recognizer
 
+pytestmark = pytest.mark.usefixtures("few_noises")
+
 
 @pytest.fixture
 def recording(tmp_path):

@@ -140,16 +140,13 @@ def test_nothing_is_heard_that_comes_later(encoder):
 def test_chunks_with_carried_state_equal_the_whole(encoder, members):
     config, subsampling = ModelConfig(encoder, 5, members=members), encoder.subsampling
     params, rows = init_params(config, 2), packed(np.random.default_rng(3), subsampling.num_frames(30))
-    whole, _ = answers(config, params, rows)
-    state, parts = None, []
-    for first in range(0, 30, 7):
-        steps = min(7, 30 - first)
-        part = slice(subsampling.stride * first, subsampling.stride * first + subsampling.num_frames(steps))
+    whole, last = answers(config, params, rows)
+    state, parts = jax.tree.map(jnp.zeros_like, last), []  # zeros are what there is before the first step
+    for first in range(0, 30, 10):
+        part = slice(subsampling.stride * first, subsampling.stride * first + subsampling.num_frames(10))
         found, state = answers(config, params, PackedFrames(rows.frames[:, part], rows.segments[:, part]), state)
         parts.append(found)
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-5)
-    nothing = jax.tree.map(jnp.zeros_like, state)
-    np.testing.assert_allclose(answers(config, params, rows, nothing)[0], whole, atol=1e-5)
 
 
 def test_bfloat16_changes_no_more_than_rounding_does(encoder):

@@ -1,3 +1,5 @@
+"""Features against librosa and hand-worked frames, their statistics, and the same features under jit."""
+
 from __future__ import annotations
 
 import jax.numpy as jnp
@@ -77,7 +79,7 @@ def test_silence_is_the_floor():
 
 
 def test_frames_and_steps_count_whole_windows_only():
-    for samples in (*range(500, 3000, 7), 511, 512, 671, 672, 991, 992, 1471, 1472):
+    for samples in (*range(500, 3000, 61), 511, 512, 671, 672, 991, 992, 1471, 1472):
         windows = [i for i in range(30) if 160 * i + 512 <= samples]
         steps = [t for t in range(30) if 160 * (3 * t + 3) + 512 <= samples]
         assert num_frames(samples) == len(windows)

@@ -19,10 +19,10 @@ from mdasr.acoustic.loader import Batches, Share
 from mdasr.acoustic.row_schedule import RowOptions
 from mdasr.core import hosts
 from mdasr.core.rendezvous import Place, host_options, meet, place_of
-from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer
+from tests.signs_training import arrays
 from tests.tasks import SignsRowMaker
-from tests.toy_speech import toy_corpus
+from tests.toy_speech import LEXICON, toy_corpus
 
 BEGIN = """
 import argparse, sys, time
@@ -109,11 +109,6 @@ def stop(job: list[subprocess.Popen]) -> None:
         process.wait()
 
 
-def arrays(path: Path) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as stored:
-        return [stored[name] for name in sorted(stored.files)]
-
-
 def assert_same(found: Path, wanted: list[np.ndarray]) -> None:
     for mine, theirs in zip(arrays(found), wanted, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=2e-3)  # sums of floats in another order, 40 Adam steps on
@@ -166,7 +161,7 @@ def test_a_preempted_job_saves_and_goes_on(tmp_path, alone):
 @pytest.mark.slow
 def test_the_command_trains_on_two_processes_what_it_does_on_one(tmp_path):
     corpus, lexicon = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9, 1.2, 1.0] * 4), tmp_path / "lexicon.txt"
-    Lexicon({"ah": ((("AA",), 1.0),), "s": ((("S",), 1.0),)}).write(lexicon)
+    LEXICON.write(lexicon)
     settings = {"encoder.cells": 16, "leaves": 3, "batch": 4, "row_steps": 120, "min_steps": 30, "max_steps": 30}
     options = [str(corpus.directory), "--lexicon", str(lexicon), "--workers", "1"]
     options += [f"--set={name}={value}" for name, value in settings.items()]

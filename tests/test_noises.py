@@ -1,3 +1,5 @@
+"""Noises: each split, seed and process makes its own bits, and a folder of recordings is read or refused by name."""
+
 from __future__ import annotations
 
 import hashlib

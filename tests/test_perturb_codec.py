@@ -1,3 +1,5 @@
+"""Codecs: the paper's conditions, what they keep of length, time and band, G.711 against FFmpeg, and lost packets."""
+
 from __future__ import annotations
 
 import sys

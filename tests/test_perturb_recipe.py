@@ -1,3 +1,5 @@
+"""Recipes: what is drawn follows the policy and the key alone, survives JSON, and replays to the same samples."""
+
 from __future__ import annotations
 
 import dataclasses

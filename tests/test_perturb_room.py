@@ -1,3 +1,5 @@
+"""Rooms: early reflections against pyroomacoustics and by hand, decay, levels, and how noise is added."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""The perturbations as Grain transforms: fields stay, and the draw depends on the seed alone."""
+
 from __future__ import annotations
 
 from typing import Any

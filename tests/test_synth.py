@@ -7,6 +7,7 @@ import hashlib
 import io
 import itertools
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.language import ngram
 from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon
-from mdasr.perturb.noises import KINDS, PER_KIND
+from mdasr.perturb.noises import KINDS, PER_KIND, make_noises
 from mdasr.perturb.room import TRAINING_ROOMS
 from mdasr.synth import embedded
 from mdasr.synth.channel import Channel, equalise, mu_law, telephone, transmit
@@ -33,9 +34,18 @@ def snippets():
     return {f"{kind}-train-00": 0.1 * rng.standard_normal(20_000, np.float32) for kind in sorted(kinds)}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_noises():
+    """One snippet of each kind, made once a split: to make all that corpora have takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mdasr.perturb.noises.PER_KIND", dict.fromkeys(SPLITS, 1))
+        patch.setattr(embedded, "_all_snippets", cache(make_noises))
+        yield
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return embedded.make(tmp_path_factory.mktemp("dictation"), "Dictation", "test", words=500, workers=1)
+    return embedded.make(tmp_path_factory.mktemp("dictation"), "Dictation", "test", words=460, workers=1)
 
 
 def utterances(domain, snippets, count=6):
@@ -219,7 +229,7 @@ def test_boundaries_sit_where_the_spectrum_changes(snippets):
 
 
 def test_bits_do_not_depend_on_workers_and_do_on_the_seed(tmp_path, corpus):
-    again = embedded.make(tmp_path / "again", "Dictation", "test", words=500, workers=2)
+    again = embedded.make(tmp_path / "again", "Dictation", "test", words=460, workers=2)
     assert again.info["sha256"] == corpus.info["sha256"]
     assert [again.alignments("exact")[i] for i in range(len(again))] == [
         corpus.alignments("exact")[i] for i in range(len(corpus))
@@ -233,7 +243,7 @@ def test_the_stored_hash_is_that_of_the_records(corpus):
     for utterance in (corpus[i] for i in range(len(corpus))):
         digest.update(encode_utterance(utterance))
     assert corpus.info["sha256"] == digest.hexdigest()
-    assert 500 <= corpus.info["words"] <= 530
+    assert 460 <= corpus.info["words"] <= 490
     assert corpus.info["embedded"]["split"] == "test"
     assert len(corpus.info["shards"]) == 2
 

@@ -116,7 +116,7 @@ def test_intervals_hold_what_they_say_with_a_handful_of_speakers_or_trainings(sp
         hard = rng.beta(4, 16, speakers)
         made = [np.clip(hard * np.exp(spread * rng.standard_normal((trainings, 1))), 0, 1) for _ in range(2)]
         a, b = ([Errors(int(n), 0, 0, 100) for n in rng.binomial(100, rates).ravel()] for rates in made)
-        low, high = wer_interval(a, groups.tolist(), rng, runs=runs.tolist())
+        low, high = wer_interval(a, groups.tolist(), rng, runs=runs.tolist(), resamples=1000)
         held += low <= 20 * np.exp(spread**2 / 2) <= high
         low, high = paired_interval(a, b, groups.tolist(), rng, runs=runs.tolist())
         equal += low <= 0 <= high

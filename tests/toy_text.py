@@ -21,7 +21,7 @@ def made_up(seed: int, sentences: int = 120, words: str = "abcdef") -> list[list
 
 
 def sums(model: NGram, order: int) -> np.ndarray:
-    """Of the probabilities of all words, </s> included, after every history of up to `order` - 1 words."""
+    """The sum of the probabilities of all words, </s> included, after every history of up to `order` - 1 words."""
     words = range(1, len(model.words))
     inner, first = words[1:], [0, *words[1:]]
     histories = [h for n in range(order) for h in itertools.product(*[first, *[inner] * (order - 2)][:n])]

@@ -91,9 +91,8 @@ def _num_channels(path: Path) -> int:
 
 def _look_up(tables: Mapping[str, Mapping[str, str]], name: str, key: str) -> str:
     if not tables[name].get(key):
-        raise ValueError(
-            f"{name}: there is no {key!r}, or nothing after it; `utils/validate_data_dir.sh` of Kaldi finds such gaps"
-        )
+        missing = f"there is no {key!r}" if key not in tables[name] else f"there is nothing after {key!r}"
+        raise ValueError(f"{name}: {missing}; `utils/validate_data_dir.sh` of Kaldi finds such gaps")
     return tables[name][key]
 
 
