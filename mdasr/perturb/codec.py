@@ -127,7 +127,7 @@ def require(codecs: Iterable[Codec | None]) -> None:
     if lacking:
         raise ImportError(
             f"this build of PyAV or libsndfile lacks {', '.join(lacking)}: install the wheels from PyPI "
-            "(pip install --force-reinstall --only-binary :all: av soundfile) or leave these codecs out"
+            "(pip install --force-reinstall --only-binary :all: 'av<19' soundfile) or leave these codecs out"
         )
 
 
