@@ -44,7 +44,7 @@ def test_an_alignment_has_its_phones_where_they_are_heard(tmp_path, drawn):
     draw_alignment(tmp_path / "a.png", Utterance("u", "c", "Toy", "s", "ah", WAVE), {"one": spoken, "two": spoken})
     features, *rows = drawn["a.png"].axes
     assert features.get_title("left") == "Toy: “ah”" and features.get_xlim() == (0, 1)
-    (shown,) = features.images
+    (shown,) = features.collections
     np.testing.assert_allclose(shown.get_array(), 10 / np.log(10) * log_mel(WAVE.astype(np.float32) / 32768).T)
     for axes, name in zip(rows, ("one", "two"), strict=True):
         assert axes.get_ylabel() == name and texts(axes) == ["SIL", "AA", "SIL"]
@@ -57,8 +57,8 @@ def test_perturbations_stand_in_a_grid_with_their_titles(tmp_path, drawn):
     draw_perturbations(tmp_path / "p.png", waves)
     panels = drawn["p.png"].axes
     assert [axes.get_title("left") for axes in panels] == [*"abcd", "", ""]
-    assert [len(axes.images) for axes in panels] == [1, 1, 1, 1, 0, 0] and not panels[5].axison
-    loudest = [axes.images[0].get_array().max() for axes in panels[:4]]
+    assert [len(axes.collections) for axes in panels] == [1, 1, 1, 1, 0, 0] and not panels[5].axison
+    loudest = [axes.collections[0].get_array().max() for axes in panels[:4]]
     np.testing.assert_allclose(np.subtract(loudest[0], loudest), 20 * np.log10([1, 2, 3, 4]), atol=0.1)
 
 

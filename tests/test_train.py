@@ -31,7 +31,7 @@ CONFIG = ModelConfig(LSTM((16,)), 4, dropout=0.1)
 
 
 def test_it_learns(tmp_path):
-    trained = train(CONFIG, TrainOptions(150, 16, 2e-2), SignsRowMaker(), tmp_path, workers=0)
+    trained = train(CONFIG, TrainOptions(300, 16, 1e-2), SignsRowMaker(), tmp_path, workers=0)
     assert trained.frame_accuracy > 0.8  # chance is 0.25
     assert 0 <= trained.waited_share < 1
     assert any((tmp_path / "tensorboard").iterdir())
@@ -39,7 +39,7 @@ def test_it_learns(tmp_path):
 
 def test_it_learns_in_bfloat16_with_parameters_in_float32(tmp_path):
     config = dataclasses.replace(CONFIG, encoder=LSTM((16,), unroll=4), compute_dtype="bfloat16")
-    trained = train(config, TrainOptions(150, 16, 2e-2), SignsRowMaker(), tmp_path, workers=0)
+    trained = train(config, TrainOptions(300, 16, 1e-2), SignsRowMaker(), tmp_path, workers=0)
     assert trained.frame_accuracy > 0.8
     assert {leaf.dtype for leaf in jax.tree.leaves(trained.params)} == {np.dtype(np.float32)}
 
@@ -71,7 +71,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, undisturbed):
         time.sleep(0.005)
     process.terminate()
     _, errors = process.communicate(timeout=100)
-    assert process.returncode == 1 and "InterruptedError" in errors and "is saved, and the same command" in errors
+    assert process.returncode == 1 and "InterruptedError" in errors and "is saved. Start the same command" in errors
     finish(start(tmp_path / "run", tmp_path / "params.npz", devices=1))
     for found, wanted in zip(arrays(tmp_path / "params.npz"), undisturbed, strict=True):
         np.testing.assert_array_equal(found, wanted)

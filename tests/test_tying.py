@@ -279,4 +279,4 @@ def test_the_command_walks_a_tree(tmp_path, capsys):
         assert [*tree.walk(left, "AE", right)][-1] == f"CDPhone {tree.leaf(left, 'AE', right)}"
     assert main(["tree", "show", str(tmp_path / "tree.txt"), "b-ae"]) == 2
     assert main(["tree", "show", str(tmp_path), "x-ae+t"]) == 2
-    assert "no triphone" in (errors := capsys.readouterr().err) and "X" in errors
+    assert "is not a triphone" in (errors := capsys.readouterr().err) and "X" in errors
