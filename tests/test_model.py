@@ -97,22 +97,22 @@ def test_cells_add_up_in_float32_whatever_is_computed_in():
 
 
 def test_bfloat16_and_unrolling_change_no_more_than_rounding_does():
-    rows, plain = packed(6, 3, 50, second=20), ModelConfig(LSTM((24, 16)), 9)
+    rows, plain = packed(6, 3, 50, second=20), ModelConfig(LSTM((24,)), 9)
     params = init_params(plain, 1)
 
     def of(config):
-        def loss(params):
+        def loss(params, rows):
             found = log_posteriors(config, params, rows)[0]
             return (found[..., 0] * np.cos(np.arange(50))).mean(), found
 
-        gradients, found = jax.jit(jax.grad(loss, has_aux=True))(params)
+        gradients, found = jax.jit(jax.grad(loss, has_aux=True))(params, rows)
         return np.asarray(found), np.concatenate([np.ravel(each) for each in jax.tree.leaves(gradients)])
 
     found, gradients = of(plain)
-    unrolled, same = of(ModelConfig(LSTM((24, 16), unroll=7), 9))  # which 50 is no multiple of
+    unrolled, same = of(ModelConfig(LSTM((24,), unroll=7), 9))  # which 50 is no multiple of
     np.testing.assert_allclose(unrolled, found, atol=2e-6)
     np.testing.assert_allclose(same, gradients, atol=1e-6)
-    rounded, near = of(ModelConfig(LSTM((24, 16)), 9, compute_dtype="bfloat16"))
+    rounded, near = of(ModelConfig(LSTM((24,)), 9, compute_dtype="bfloat16"))
     assert rounded.dtype == near.dtype == np.float32
     assert 0 < np.abs(rounded - found).max() < 0.03
     assert 0 < np.linalg.norm(near - gradients) < 0.02 * np.linalg.norm(gradients)
@@ -125,8 +125,8 @@ def test_gradients_of_biases_are_summed_in_float32():
 
     def bias_gradient(compute_dtype):
         config = ModelConfig(LSTM((8,)), 5, compute_dtype=compute_dtype)
-        loss = lambda params: log_posteriors(config, params, rows)[0][..., 0].mean()  # noqa: E731
-        return np.asarray(jax.jit(jax.grad(loss))(params)["lstm_0"]["bias"])
+        gradient = jax.jit(jax.grad(lambda params, rows: log_posteriors(config, params, rows)[0][..., 0].mean()))
+        return np.asarray(gradient(params, rows)["lstm_0"]["bias"])
 
     exact = bias_gradient("float32")
     assert np.linalg.norm(bias_gradient("bfloat16") - exact) < 0.01 * np.linalg.norm(exact)
@@ -160,9 +160,9 @@ def test_dropout_of_a_row_depends_on_its_key_alone(small):
 
 
 def test_an_ensemble_is_its_members_side_by_side():
-    config = ModelConfig(LSTM((8, 6)), 5, dropout=0.3, members=3)
+    config = ModelConfig(LSTM((8,)), 5, dropout=0.3, members=3)
     params, rows = init_params(config, 3), packed(4, 2, 9)
-    ensemble, alone = jax.jit(Ensemble(config).apply), ModelConfig(LSTM((8, 6)), 5)
+    ensemble, alone = jax.jit(Ensemble(config).apply), ModelConfig(LSTM((8,)), 5)
     logits, _ = ensemble({"params": params}, Rows(rows))
     one = jax.jit(AcousticModel(alone).apply)
     each = [one({"params": jax.tree.map(lambda p, i=i: p[i], params["members"])}, Rows(rows))[0] for i in range(3)]
