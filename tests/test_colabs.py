@@ -64,9 +64,8 @@ def test_a_notebook_has_the_cells_of_its_script_with_outputs(name):
     assert path.stat().st_size < MOST_BYTES
 
 
-@pytest.mark.parametrize(
-    "name", ["perturbations", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tables", "adapt"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_from_top_to_bottom(name, tmp_path):
     # In a process of its own: nbclient leaves sockets to the garbage collector, and that warning is an error here.
     subprocess.run([sys.executable, make_notebooks.__file__, name, "--out", str(tmp_path)], check=True)

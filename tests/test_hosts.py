@@ -127,6 +127,7 @@ def alone(tmp_path_factory):
     return arrays(folder / "params.npz")
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path, alone):
     finish(start(tmp_path, 2), tmp_path)
     assert_same(tmp_path / "params.npz", alone)

@@ -96,6 +96,7 @@ def test_cells_add_up_in_float32_whatever_is_computed_in():
     assert float(last_c[0, 0]) == pytest.approx(steps * small, rel=5e-3)
 
 
+@pytest.mark.slow
 def test_bfloat16_and_unrolling_change_no_more_than_rounding_does():
     rows, plain = packed(6, 3, 50, second=20), ModelConfig(LSTM((24,)), 9)
     params = init_params(plain, 1)

@@ -307,28 +307,28 @@ def test_a_model_trains_under_a_regime(sources, words, tmp_path, regime):
         train_recognizer(adapted, tmp_path / "n")
 
 
-def test_a_new_domains_own_parameters_leave_all_others_at_their_very_bits(sources, words, tmp_path):
+@pytest.mark.parametrize("regime", [Regime(adapters=True), pytest.param(Regime(), marks=pytest.mark.slow)])
+def test_a_new_domains_own_parameters_leave_all_others_at_their_very_bits(sources, words, tmp_path, regime):
     corpus = toy_corpus(tmp_path / "new", [0.8, 1.1, 1.4, 0.9] * 3, domain="New")
     known = tuple(spoken(source.corpus, corpus) for source in sources)
     x = [frames_of_steps(np.random.default_rng(0), 30)]
     scale = override(TINY, ["adapt_steps=40", "learning_rate=0.05"])
-    for name, regime in (("plain", Regime()), ("adapters", Regime(adapters=True))):
-        training = Training(known, scale, words=words, regime=regime)
-        parent = train_recognizer(training, tmp_path / name, workers=0)
-        adapting = dataclasses.replace(training, parent=starting_from(parent), regime=OWN_ALONE)
-        alone = dataclasses.replace(adapting, speech=(spoken(corpus, corpus),))
-        made = train_recognizer(alone, tmp_path / f"{name}-own", workers=0)
-        assert made.config.domains == (*parent.config.domains, "New")
-        assert made.facts["steps"] > 0, "it learnt something"
-        assert made.search == parent.search
-        for domain in ("Few", "Voicesearch"):
-            np.testing.assert_array_equal(scores(made.told(domain), x)[0], scores(parent.told(domain), x)[0])
-        assert np.abs(scores(made.told("New"), x)[0] - scores(made, x)[0]).max() > 1e-3
-        for layer, weights in parent.params.items():
-            kept = made.params[layer]
-            kept = kept[: len(weights)] if layer.startswith("domains_") else kept
-            for mine, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(weights), strict=True):
-                np.testing.assert_array_equal(mine, theirs)
+    training = Training(known, scale, words=words, regime=regime)
+    parent = train_recognizer(training, tmp_path / "parent", workers=0)
+    adapting = dataclasses.replace(training, parent=starting_from(parent), regime=OWN_ALONE)
+    alone = dataclasses.replace(adapting, speech=(spoken(corpus, corpus),))
+    made = train_recognizer(alone, tmp_path / "own", workers=0)
+    assert made.config.domains == (*parent.config.domains, "New")
+    assert made.facts["steps"] > 0, "it learnt something"
+    assert made.search == parent.search
+    for domain in ("Few", "Voicesearch"):
+        np.testing.assert_array_equal(scores(made.told(domain), x)[0], scores(parent.told(domain), x)[0])
+    assert np.abs(scores(made.told("New"), x)[0] - scores(made, x)[0]).max() > 1e-3
+    for layer, weights in parent.params.items():
+        kept = made.params[layer]
+        kept = kept[: len(weights)] if layer.startswith("domains_") else kept
+        for mine, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(weights), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
     with pytest.raises(ValueError, match="adapt to one domain at a time"):
         train_recognizer(adapting, tmp_path / "x", workers=0)
 

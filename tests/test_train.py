@@ -37,6 +37,7 @@ def test_it_learns(tmp_path):
     assert any((tmp_path / "tensorboard").iterdir())
 
 
+@pytest.mark.slow
 def test_it_learns_in_bfloat16_with_parameters_in_float32(tmp_path):
     config = dataclasses.replace(CONFIG, encoder=LSTM((16,), unroll=4), compute_dtype="bfloat16")
     trained = train(config, TrainOptions(300, 16, 1e-2), SignsRowMaker(), tmp_path, workers=0)
@@ -65,6 +66,7 @@ def test_killed_and_started_again_gives_the_same_bits(tmp_path, undisturbed):
         np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, undisturbed):
     process = start(tmp_path / "run", tmp_path / "params.npz", devices=1)
     while not (tmp_path / "run" / "checkpoints" / "10").exists() and process.poll() is None:
