@@ -86,11 +86,26 @@ def _receive(place: Place, wait_s: float) -> str:
                 present[number] = connection
             else:
                 connection.close()  # no process of this job
+            for gone in [i for i, waiting in present.items() if not _is_open(waiting)]:
+                present.pop(gone).close()
         missing = ", ".join(str(i) for i in range(1, place.processes) if i not in present)
         for connection in present.values():
             with connection, suppress(OSError):
                 connection.sendall(f"missing {missing}\n".encode())
     return missing
+
+
+def _is_open(connection: socket.socket) -> bool:
+    """Whether the other end of a connection still waits. A process that died since then has closed it."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        connection.settimeout(5)
 
 
 def _present(place: Place, wait_s: float) -> str:
