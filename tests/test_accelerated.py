@@ -158,6 +158,7 @@ def test_packed_rows_hold_what_the_hosts_rows_hold(tmp_path, noises):
         np.testing.assert_array_equal(found[i][expected["segments"] == 0], 0)
 
 
+@pytest.mark.slow
 def test_the_network_trains_on_packed_rows(tmp_path):
     corpus = toy_corpus(tmp_path / "corpus", [0.6, 0.9, 1.1, 0.8, 1.0, 0.7])
     sources = [Source(corpus, "exact", Policy())]

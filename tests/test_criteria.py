@@ -113,6 +113,7 @@ def test_what_is_not_there_is_named():
         LabelSmoothing(2.0)
 
 
+@pytest.mark.slow
 def test_a_criterion_goes_the_whole_way(tmp_path):
     """Batches tell it where utterances begin. Decoding subtracts no priors for it, and tuning starts at its scale."""
     corpus = toy_corpus(tmp_path / "toy", [0.8, 1.1, 1.4, 0.9] * 4)

@@ -168,6 +168,7 @@ def test_batches_do_not_depend_on_workers_hosts_or_where_they_start(maker):
         half.close()
 
 
+@pytest.mark.slow
 def test_many_rows_ahead_do_not_run_out_of_files(maker):
     """Each array of a waiting row is an open file, and 96 rows of four were too many for a limit of 128."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -273,9 +273,10 @@ TINY = override(MINI, ["encoder.cells=8,6", "batch=4", "row_steps=80", "min_step
 KINDS = (Regime(0.5), Regime(curriculum=0.5), Regime(clean_share=0.2), Regime(adversary=0.3), Regime(adapters=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "regime",
-    [Regime(0.5, 0.5, 0.2, 0.3, True), *(pytest.param(each, marks=pytest.mark.slow) for each in KINDS)],
+    [Regime(0.5, 0.5, 0.2, 0.3, True), *KINDS],
     ids=["together", "sampling", "curriculum", "clean share", "adversary", "adapters"],
 )
 def test_a_model_trains_under_a_regime(sources, words, tmp_path, regime):
