@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mdasr.core.files import write_atomically
 from mdasr.core.progress import track
+from mdasr.corpus.audio_files import MEAN
 from mdasr.corpus.beam_shards import in_pipeline
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.importers import FORMATS
@@ -135,11 +136,25 @@ def choice_options(sub: ArgumentParser) -> None:
         "--spell-numbers", action="store_true", help="write digits as words; without it, such lines are set aside"
     )
     sub.add_argument(
+        "--allow-empty", action="store_true", help="take recordings with an empty transcript: noise without speech"
+    )
+    channels = sub.add_mutually_exclusive_group()
+    channels.add_argument(
+        "--channel", type=int, metavar="N", help="read this channel (from 0) where the source names none"
+    )
+    channels.add_argument(
+        "--downmix",
+        action="store_const",
+        const=MEAN,
+        dest="channel",
+        help="read the mean of all channels where the source names none",
+    )
+    sub.add_argument(
         "--drop",
         action="append",
         default=[],
         metavar="TOKEN",
-        help="leave this token out of transcripts, such as <COMMA> or [noise]",
+        help="leave this token out of transcripts, such as <COMMA>, [noise] or (laughter)",
     )
 
 
@@ -156,7 +171,8 @@ def choice_of(chosen: Namespace) -> Choice:
     for named, pairs in ((where, chosen.where), (fields, chosen.field)):
         if len(named) < len(pairs):
             raise ValueError(f"{' '.join(pairs)}: a field is named twice; to take two values, import in two steps")
-    return Choice(where, fields, chosen.domain, chosen.spell_numbers, frozenset(chosen.drop))
+    drop = frozenset(chosen.drop)
+    return Choice(where, fields, chosen.domain, chosen.spell_numbers, drop, chosen.channel, chosen.allow_empty)
 
 
 def validate_options(sub: ArgumentParser) -> None:
