@@ -6,9 +6,9 @@ import re
 import unicodedata
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u2032\uff07\u02bc\u0060\u00b4", "'"))
-# Unicode's property Default_Ignorable_Code_Point: soft hyphens, joiners, byte-order marks, variation selectors. They are
-# invisible, and a word goes on after them (UAX 29, rule WB4). U+200B has the property but is left out here. It separates
-# words in scripts without spaces.
+# Unicode's property Default_Ignorable_Code_Point: soft hyphens, joiners, byte-order marks, variation selectors. Nothing
+# is seen of them, and a word goes on after them (UAX 29, rule WB4). U+200B has the property but is left out here. It
+# separates words in scripts without spaces.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
