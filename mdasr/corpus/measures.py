@@ -117,9 +117,9 @@ def level_dbfs(wave: Int16[np.ndarray, " samples"]) -> float:
 def modulation(wave: Int16[np.ndarray, " samples"]) -> float:
     """The depth at which the envelope varies 2 to 10 times a second, as syllables do, relative to its mean.
 
-    It is that of the band, of four from 160 Hz to 4 kHz, where it is largest. In a second or more it was 0.2 or less
-    for steady noise and hum, and 0.5 or more for every recording of speech that was tried. In shorter ones, noise
-    reaches 0.25.
+    It is that of the band, of four from 160 Hz to 4 kHz, where it is largest. In a second or more, steady noise and hum
+    had 0.2 or less. Every recording of speech that was tried had 0.5 or more. In less than a second, noise can have
+    0.25.
     """
     frames = _frames(wave, _HOP)
     blocks = [_band_amplitudes(frames[first : first + _BLOCK]) for first in range(0, len(frames), _BLOCK)]
