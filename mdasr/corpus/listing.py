@@ -67,7 +67,9 @@ def list_entries(source: Origin, entries: Iterable[Entry]) -> Listing:
     kept, digest = [], hashlib.sha256()
     for entry in entries:
         kept.append(entry)
-        digest.update(json.dumps([entry.fields, entry.kind, entry.problem], sort_keys=True).encode())
+        own = sorted(entry.own & entry.fields.keys())
+        facts = [entry.fields, entry.kind, entry.problem, *([own] if own else [])]
+        digest.update(json.dumps(facts, sort_keys=True).encode())
     return Listing(source.path, source.root or source.folder, source.folder, kept, digest.hexdigest())
 
 
