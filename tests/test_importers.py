@@ -1,6 +1,7 @@
 """Corpora in other formats: fixtures in the true format, made here, are imported as the same utterances."""
 
 import gzip
+import io
 import itertools
 import json
 from pathlib import Path
@@ -542,6 +543,29 @@ def test_empty_transcripts_are_taken_only_where_it_is_asked(tmp_path, capsys):
     assert "holds another corpus" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["kaldi", "lhotse", "nemo", "commonvoice"])
+def test_every_format_has_recordings_without_words(tmp_path, form):
+    (tmp_path / "clips").mkdir()
+    for name in ("a.wav", "clips/a.mp3"):
+        soundfile.write(tmp_path / name, noise(2), 16_000, format="WAV")
+    split, path = "", tmp_path
+    if form == "kaldi":
+        kaldi(tmp_path, wav=["a a.wav"], text=["a"], utt2spk=["a s"])
+    elif form == "lhotse":
+        lines(tmp_path / "recordings.jsonl", [recording("r1", "a.wav")])
+        lines(tmp_path / "supervisions.jsonl", [supervision("a", "r1", text="")])
+    elif form == "nemo":
+        path = lines(tmp_path / "m.json", [{"audio_filepath": "a.wav", "text": "", "duration": 2.0}])
+    else:
+        (tmp_path / "dev.tsv").write_text("client_id\tpath\tsentence\ns\ta.mp3\t\n")
+        split = "dev"
+    source = Origin(form, path, split=split)
+    with pytest.raises(ValueError, match="there are no words in ''.* or use --allow-empty"):
+        imported(source, tmp_path / "no")
+    good, bad = imported(source, tmp_path / "out", Choice(domain="d", allow_empty=True))
+    assert [u.text for u in good.values()] == [""] and not bad
+
+
 # --- Hugging Face
 
 
@@ -659,6 +683,14 @@ def test_a_root_does_not_matter_where_the_table_holds_the_audio(tmp_path, table,
     check_rows(*imported(source, tmp_path / "out", NAMED), "train")
 
 
+def stereo_cell(seed):
+    """A cell of a table with audio of two channels, of which the second is noise with this seed."""
+    content = io.BytesIO()
+    both = np.stack([noise(1, seed=99), noise(1, seed=seed)], 1)
+    soundfile.write(content, both, 16_000, format="FLAC")
+    return {"bytes": content.getvalue(), "path": "x.flac"}
+
+
 def test_columns_called_like_our_fields_mean_something_else(tmp_path, table):
     """A table's `channel` and times may be those of the recording that its audio was cut from."""
     (tmp_path / "set").mkdir()
@@ -678,6 +710,13 @@ def test_columns_called_like_our_fields_mean_something_else(tmp_path, table):
     part = text | {"start_s": "from_s", "end_s": "to_s"}
     good, _ = imported(source, tmp_path / "part", Choice(fields=part, domain="d"))
     np.testing.assert_array_equal(good["set-00000000"].wave, noise(1)[4_000:8_000])
+    whole = text | {"channel": "one", "duration_s": "one", "sample_rate": "rate"}
+    table = table.append_column("one", pyarrow.array([1] * 5)).append_column("rate", pyarrow.array([16_000] * 5))
+    table = table.set_column(0, "audio", pyarrow.array([stereo_cell(i) for i in range(5)], table.schema.field(0).type))
+    (tmp_path / "calls").mkdir()
+    pyarrow.parquet.write_table(table, tmp_path / "calls" / "train.parquet")
+    good, _ = imported(Origin("huggingface", tmp_path / "calls"), tmp_path / "whole", Choice(fields=whole, domain="d"))
+    np.testing.assert_array_equal(good["calls-00000001"].wave, noise(1, seed=1))
     with pytest.raises(ValueError, match='field channel: must be a whole number, 0 or more, not "mic"'):
         imported(source, tmp_path / "no", Choice(fields=text | {"channel": "channel"}, domain="d"))
 

@@ -108,9 +108,9 @@ def read_rows(listing: Listing, choice: Choice) -> tuple[list[Row], list[SetAsid
 
 
 def _renamed(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str, object]:
-    """Take some fields from others, as `names` says. Whole numbers in these, such as speaker numbers, become texts."""
+    """Take some fields from others, as `names` says. Numbers become texts in fields of text, such as `speaker`."""
     taken = {name: fields.get(other) for name, other in names.items()}
-    numbers = {name: str(value) for name, value in taken.items() if type(value) is int}
+    numbers = {name: str(value) for name, value in taken.items() if type(value) is int and name not in OF_AUDIO}
     return {**fields, **taken, **numbers}
 
 
@@ -157,8 +157,8 @@ def _row(entry: Entry, fields: Mapping[str, object], listing: Listing, choice: C
 def _text(fields: Mapping[str, object], choice: Choice) -> str:
     """The normalised transcript. A missing one or null is never an empty one: the words may just be unknown."""
     transcript = fields.get("text")
-    if not choice.allow_empty or not isinstance(transcript, str):
-        transcript = _string(fields, "text")
+    if not isinstance(transcript, str):
+        raise ValueError(f"field text: must be a text, not {json.dumps(transcript)}")
     try:
         text = normalize_text(" ".join(t for t in transcript.split() if t not in choice.drop), choice.spell_numbers)
     except ValueError as error:
