@@ -560,7 +560,7 @@ def test_every_format_has_recordings_without_words(tmp_path, form):
         (tmp_path / "dev.tsv").write_text("client_id\tpath\tsentence\ns\ta.mp3\t\n")
         split = "dev"
     source = Origin(form, path, split=split)
-    with pytest.raises(ValueError, match="there are no words in ''.* or use --allow-empty"):
+    with pytest.raises(ValueError, match=r"there are no words in ''.* or use --allow-empty"):
         imported(source, tmp_path / "no")
     good, bad = imported(source, tmp_path / "out", Choice(domain="d", allow_empty=True))
     assert [u.text for u in good.values()] == [""] and not bad
