@@ -121,9 +121,8 @@ _Table = dict[str, tuple[int, str]]  # by the key of a line: the number of the l
 def _look_up(tables: Mapping[str, _Table], name: str, key: str) -> str:
     _, rest = tables[name].get(key, (0, ""))
     if not rest:
-        raise ValueError(
-            f"{name}: there is no {key!r}, or nothing after it; `utils/validate_data_dir.sh` of Kaldi finds such gaps"
-        )
+        missing = f"there is no {key!r}" if key not in tables[name] else f"there is nothing after {key!r}"
+        raise ValueError(f"{name}: {missing}; `utils/validate_data_dir.sh` of Kaldi finds such gaps")
     return rest
 
 
