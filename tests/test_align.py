@@ -332,8 +332,11 @@ def test_long_corpora_are_trained_on_in_part_and_aligned_in_whole(tmp_path, toy)
 
 def test_nothing_to_align_is_an_error(tmp_path, toy):
     corpus = make_corpus(tmp_path / "c", [u for u, _ in toy[:3]])
-    with pytest.raises(ValueError, match=r"none of 3 utterances can be aligned.*no pronunciation"):
+    with pytest.raises(ValueError, match=r"none of 3 utterances with words can be aligned.*no pronunciation"):
         align([corpus], Lexicon({"a": ((("A",), 1.0),)}), SMALL)
+    silent = make_corpus(tmp_path / "silent", [replace(u, text="") for u, _ in toy[:3]])
+    with pytest.raises(ValueError, match="none of 0 utterances with words can be aligned; none has words"):
+        align([silent], LEXICON, SMALL)
     assert not [*corpus.directory.glob("align-*")]
 
 

@@ -12,9 +12,15 @@ from mdasr.language.text import folded, is_normal, normalize_text, spell_number
         ("  two\tlines\n\n here ", "two lines here"),
         ("It’s o'clock ‘now’ — dogs' 'em", "it's o'clock now dogs em"),
         ("rock 'n' roll", "rock n roll"),
-        ("well-known (mostly) up/down U.S.A.", "well known mostly up down u s a"),
+        ("well-known, mostly up/down U.S.A.", "well known mostly up down u s a"),
         ("¿Qué? ÜBER cafe\u0301 naïve", "qué über café naïve"),
-        ("soft\u00adhyphen \ufeffzero\u200bwidth a\u00a0b", "softhyphen zerowidth a b"),
+        ("don\u2032t don\u201bt don\uff07t don\u02bct", "don't don't don't don't"),
+        ("soft\u00adhyphen \ufeffbyte-order\ufeffmark a\u00a0b", "softhyphen byte ordermark a b"),
+        ("zero\u200bwidth space\u200b \u200b", "zero width space"),
+        ("می\u200cخواهم क्\u200dष", "میخواهم क्ष"),  # a non-joiner and a joiner lie inside one word
+        ("do\u00adn\u2060'\u200dt l\ufeff\u2019eau", "don't l'eau"),
+        ("a\ufe0f e\u00ad\u0301 \u200fשלום\u200e", "a é שלום"),
+        ("m\u0303's", "m\u0303's"),  # an accent without a composed letter, before an apostrophe
         ("Привет, мир", "привет мир"),
         ("u m n y h six", "u m n y h six"),
         ("...?!", ""),
@@ -38,6 +44,13 @@ def test_case_and_punctuation(text, words):
         ("costs $", "as it was said"),
         ("hello [noise]", "mark-up"),
         ("<unk> then", "mark-up"),
+        ("(laughter) yes", r"mark-up \('\('\) in '\(laughter\) yes'; remove it, or write the spoken words"),
+        ("well (uh) yes", "mark-up"),
+        ("f(x) is y", "mark-up"),
+        ("（笑） yes", "mark-up"),
+        ("yes ［noise］", "mark-up"),
+        ("that is all :)", "mark-up"),
+        ("in (1994)", "mark-up"),
         ("nul\x00byte", "control character"),
         ("broken \ufffd letter", "as it was said"),
     ],
@@ -54,7 +67,8 @@ def test_what_cannot_be_read_aloud_is_refused(text, mend):
         ("1,234 and 3.05", "one thousand two hundred thirty four and three point zero five"),
         ("the 21st, 2nd, 12th and 30th", "the twenty first second twelfth and thirtieth"),
         ("agent 007", "agent zero zero seven"),
-        ("(1994)", "one thousand nine hundred ninety four"),
+        ('"1994"', "one thousand nine hundred ninety four"),
+        ("five\u200b5", "five five"),
         ("no numbers", "no numbers"),
     ],
 )
@@ -62,8 +76,13 @@ def test_numbers_are_spelt_when_asked(text, words):
     assert normalize_text(text, spell_numbers=True) == words
 
 
+def test_a_number_in_parentheses_is_mark_up_as_well():
+    with pytest.raises(ValueError, match="mark-up"):
+        normalize_text("in (1994) it rained", spell_numbers=True)
+
+
 @pytest.mark.parametrize(
-    "text", ["555-1234", "10:30", "mp3", "1/2", "-5", "1990s", "$5", "1.2.3", "٣", "50%", "3.1st", ".5", "(.5)", ",5"]
+    "text", ["555-1234", "10:30", "mp3", "1/2", "-5", "1990s", "$5", "1.2.3", "٣", "50%", "3.1st", ".5", ".5!", ",5"]
 )
 def test_what_is_read_in_several_ways_is_refused_even_then(text):
     with pytest.raises(ValueError, match=r"in words|as it was said"):
@@ -91,7 +110,9 @@ def test_numbers_out_of_range(number):
         spell_number(number)
 
 
-@pytest.mark.parametrize("text", ["J\u030c", "Å", "\u1fef", "I\u0307x", "ΟΔΟΣ", "DON’T"])
+@pytest.mark.parametrize(
+    "text", ["J\u030c", "Å", "\u1fef", "I\u0307x", "ΟΔΟΣ", "DON’T", "DON＇T", "E\u00ad\u0301", "A\u200bB"]
+)
 def test_folding_twice_is_folding_once(text):
     assert folded(folded(text)) == folded(text)
 

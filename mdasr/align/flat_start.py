@@ -53,8 +53,9 @@ def align(corpora: Sequence[Corpus], lexicon: Lexicon, options: AlignerOptions |
 
     The name is a digest of the corpora, the options and the words' pronunciations. Existing sidecars of that name are
     not made again. An utterance that cannot be aligned gets an empty alignment with the reason. Reasons are words
-    without pronunciation, too few frames, and words that do not fit the sound. The same call gives the same bits.
-    Raises ValueError where no utterance at all can be aligned.
+    without pronunciation, too few frames, and words that do not fit the sound. An utterance without words is aligned
+    with silence and trains no aligner. The same call gives the same bits. Raises ValueError where no utterance with
+    words can be aligned.
     """
     options = options or AlignerOptions()
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
@@ -118,11 +119,14 @@ def _training_set(
     for corpus in corpora:
         for i in range(0, len(corpus), stride):
             utterance = corpus[i]
-            yield features(utterance), utterance.text
+            if utterance.text:
+                yield features(utterance), utterance.text
 
 
 def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Alignment:
-    """Align one utterance. If that fails, the result has no phones but the reason."""
+    """Align one utterance. If that fails, the result has no phones but the reason. Without words, it is silence."""
+    if not utterance.text:
+        return silence(utterance)
     try:
         graph = transcript_graph(utterance.text, aligner.lexicon, aligner.options)
         path, _ = aligner.best_path(x := features(utterance), graph)
@@ -132,6 +136,11 @@ def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Ali
         reason = f"the words do not fit the sound: misfit {misfit:.1f}, at most {aligner.most_misfit:.1f}"
         return Alignment(utterance.id, (), (), reason=reason)
     return alignment_of_path(path, graph, utterance, np.arange(len(path)) * frontend.HOP + _BOUNDARY)
+
+
+def silence(utterance: Utterance) -> Alignment:
+    """The alignment of an utterance without words, such as a noise: silence from its start to its end."""
+    return Alignment(utterance.id, (SILENCE,), (round(utterance.seconds, 5),))
 
 
 def alignment_of_path(

@@ -129,7 +129,8 @@ def train_monophones(
         except ValueError as error:
             reasons.append(str(error))
     if not examples:
-        raise ValueError(f"none of {len(reasons)} utterances can be aligned; the first: {reasons[:1]}")
+        why = f"the first: {reasons[0]}" if reasons else "none has words"
+        raise ValueError(f"none of {len(reasons)} utterances with words can be aligned; {why}")
     outputs = options.states_per_phone * len(lexicon.phones)
     frames = np.concatenate([features for features, _ in examples])
     aligner = Aligner(options, lexicon, gmm.one_gaussian_each(frames, outputs), np.full(outputs, 0.5))

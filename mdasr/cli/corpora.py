@@ -6,10 +6,12 @@ import argparse
 import json
 import shlex
 from argparse import ArgumentParser, Namespace
+from dataclasses import fields
 from pathlib import Path
 
 from mdasr.core.files import write_atomically
 from mdasr.core.progress import track
+from mdasr.corpus.audio_files import MEAN
 from mdasr.corpus.beam_shards import in_pipeline
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.importers import FORMATS
@@ -135,11 +137,25 @@ def choice_options(sub: ArgumentParser) -> None:
         "--spell-numbers", action="store_true", help="write digits as words; without it, such lines are set aside"
     )
     sub.add_argument(
+        "--allow-empty", action="store_true", help="take recordings with an empty transcript: noise without speech"
+    )
+    channels = sub.add_mutually_exclusive_group()
+    channels.add_argument(
+        "--channel", type=int, metavar="N", help="read this channel (from 0) where the source names none"
+    )
+    channels.add_argument(
+        "--downmix",
+        action="store_const",
+        const=MEAN,
+        dest="channel",
+        help="read the mean of all channels where the source names none",
+    )
+    sub.add_argument(
         "--drop",
         action="append",
         default=[],
         metavar="TOKEN",
-        help="leave this token out of transcripts, such as <COMMA> or [noise]",
+        help="leave this token out of transcripts, such as <COMMA>, [noise] or (laughter)",
     )
 
 
@@ -152,11 +168,12 @@ def choice_of(chosen: Namespace) -> Choice:
     for pair in (*chosen.where, *chosen.field):
         if "=" not in pair:
             raise ValueError(f"{pair!r}: write --where FIELD=VALUE, --field NAME=FIELD")
-    where, fields = (dict(pair.split("=", 1) for pair in pairs) for pairs in (chosen.where, chosen.field))
-    for named, pairs in ((where, chosen.where), (fields, chosen.field)):
+    where, names = (dict(pair.split("=", 1) for pair in pairs) for pairs in (chosen.where, chosen.field))
+    for named, pairs in ((where, chosen.where), (names, chosen.field)):
         if len(named) < len(pairs):
             raise ValueError(f"{' '.join(pairs)}: a field is named twice; to take two values, import in two steps")
-    return Choice(where, fields, chosen.domain, chosen.spell_numbers, frozenset(chosen.drop))
+    drop = frozenset(chosen.drop)
+    return Choice(where, names, chosen.domain, chosen.spell_numbers, drop, chosen.channel, chosen.allow_empty)
 
 
 def validate_options(sub: ArgumentParser) -> None:
@@ -181,10 +198,19 @@ def limit_options(sub: ArgumentParser) -> None:
     )
     sub.add_argument("--clipped", type=float, default=Limits.clipped, help="largest share of clipped samples")
     sub.add_argument("--silent", type=float, default=Limits.silent, help="largest share of silent frames")
+    sub.add_argument("--dc", type=float, default=Limits.dc, help="largest offset (DC), a share of the level")
+    sub.add_argument("--dbfs", type=float, default=Limits.dbfs, help="lowest level where somebody speaks")
+    sub.add_argument(
+        "--modulation",
+        type=float,
+        default=Limits.modulation,
+        help="least modulation at 2 to 10 Hz; noise without speech has less",
+    )
+    sub.add_argument("--seconds", type=float, default=Limits.seconds, help="length of the longest utterance")
 
 
 def limits_of(chosen: Namespace) -> Limits:
-    return Limits(chosen.chars_per_s, chosen.clipped, chosen.silent)
+    return Limits(**{limit.name: getattr(chosen, limit.name) for limit in fields(Limits)})
 
 
 def align_options(sub: ArgumentParser) -> None:

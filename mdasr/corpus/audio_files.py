@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import soundfile
@@ -17,6 +17,9 @@ from mdasr.core.files import existing
 from mdasr.core.requirements import optional
 from mdasr.core.waveforms import RATE_HZ
 
+Channel: TypeAlias = int | Literal["mean"] | None  # a number from 0, MEAN, or None where a file has only one
+MEAN: Final = "mean"  # the mean of all channels
+
 _OF_LIBSNDFILE = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".au")
 SLACK_S = 0.05  # a file may be this much shorter than its header says, since codecs such as MP3 have frames
 SLOWEST_HZ, FASTEST_HZ = 1000, 1_000_000  # a damaged header may give any rate: a minute could become a year at 16 kHz
@@ -26,12 +29,12 @@ _STREAMED = 0x7FFF0000  # a WAV header written before the length was known says 
 
 
 def read_audio(
-    path: Path | str, channel: int | None = None, start_s: float | None = None, end_s: float | None = None
+    path: Path | str, channel: Channel = None, start_s: float | None = None, end_s: float | None = None
 ) -> tuple[Float32[np.ndarray, " samples"], int]:
     """Read one channel of a recording, or of its part from start to end, at 16 kHz. Return also the file's rate in Hz.
 
     The samples lie in [-1, 1). libsndfile reads WAV, FLAC, OGG, MP3, SPHERE and more. If PyAV is installed, it reads
-    other formats (AAC, M4A, ...). A recording with several channels needs `channel`, counted from 0.
+    other formats (AAC, M4A, ...). A recording with several channels needs `channel`, counted from 0, or `MEAN`.
 
     Raises FileNotFoundError, and ImportError where PyAV is needed. Raises ValueError for audio that is empty,
     truncated, all zeros or not finite, and for a file without audio. Raises it, too, for a channel or a part that the
@@ -45,7 +48,7 @@ def read_audio(
 def decode_audio(
     content: Path | bytes,
     name: str,
-    channel: int | None = None,
+    channel: Channel = None,
     start_s: float | None = None,
     end_s: float | None = None,
 ) -> tuple[Float32[np.ndarray, " samples"], int]:
@@ -63,14 +66,20 @@ def decode_audio(
 
 
 def _one_channel(
-    name: str, samples: Float32[np.ndarray, "samples channels"], channel: int | None
+    name: str, samples: Float32[np.ndarray, "samples channels"], channel: Channel
 ) -> Float32[np.ndarray, " samples"]:
     channels = samples.shape[1]
+    if isinstance(channel, str):
+        return samples.mean(axis=1)
     if channel is None and channels > 1:
-        raise ValueError(f"{name}: {channels} channels; say which one with `channel` (0 to {channels - 1})")
-    if not 0 <= (channel or 0) < channels:
+        raise ValueError(
+            f"{name}: {channels} channels; say which one with `channel` (0 to {channels - 1}) or --channel N; an "
+            "import can also take their mean with --downmix"
+        )
+    number = channel or 0
+    if not 0 <= number < channels:
         raise ValueError(f"{name}: there is no channel {channel}; the file has {channels}, counted from 0")
-    return np.ascontiguousarray(samples[:, channel or 0])
+    return np.ascontiguousarray(samples[:, number])
 
 
 def _checked(name: str, mono: Float32[np.ndarray, " samples"]) -> Float32[np.ndarray, " samples"]:

@@ -1,8 +1,8 @@
 """Checks of the entries of a corpus in any format, field by field, before any audio is read.
 
-An entry has `id`, `audio` (a path inside the manifest's folder), `text`, `speaker` and `domain`. It may have
-`sample_rate` and `duration_s`, which are compared with the audio, and `start_s`, `end_s` and `channel` (from 0). Other
-fields can be used to choose lines, and are not kept.
+An entry has `id`, `audio` (a path inside the manifest's folder), `text`, `speaker` (a text, or a whole number that
+becomes one) and `domain`. It may have `sample_rate` and `duration_s`, which are compared with the audio, and `start_s`,
+`end_s` and `channel` (from 0). Other fields can be used to choose lines, and are not kept.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
 
-from mdasr.corpus.listing import Entry, Listing
+from mdasr.corpus.audio_files import MEAN, Channel
+from mdasr.corpus.listing import Entry, Listing, located
 from mdasr.language.text import normalize_text
 
+OF_AUDIO = frozenset({"sample_rate", "duration_s", "start_s", "end_s", "channel"})  # fields, all of them optional
 _LONGEST_S = 1e9  # thirty years: no recording is longer
 
 
@@ -34,7 +36,7 @@ class Row:
     duration_s: float | None = None
     start_s: float | None = None
     end_s: float | None = None
-    channel: int | None = None
+    channel: Channel = None
     kind: str = "file"
 
 
@@ -44,7 +46,8 @@ class Choice:
 
     `where` keeps only entries with these values in these fields. `fields` maps a field of ours to the entry's field
     that holds it. `domain` replaces the entries' own. `drop` holds tokens of transcripts that are not words, such as
-    "<COMMA>".
+    "<COMMA>". `channel` is for entries that name none: a number from 0, or `MEAN`, the mean of all channels. With
+    `allow_empty`, a transcript may be without words, as that of a noise is.
     """
 
     where: Mapping[str, str] = field(default_factory=dict)
@@ -52,6 +55,12 @@ class Choice:
     domain: str | None = None
     spell_numbers: bool = False
     drop: frozenset[str] = frozenset()
+    channel: Channel = None
+    allow_empty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.channel != MEAN:
+            _whole({"channel": self.channel}, "channel", 0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def read_rows(listing: Listing, choice: Choice) -> tuple[list[Row], list[SetAsid
         if any(_as_text(fields.get(key)) != value for key, value in choice.where.items()):
             continue
         try:
-            row = _row(entry, fields, listing.root, choice)
+            row = _row(entry, fields, listing, choice)
             if row.id in lines:
                 raise ValueError(f"field id: {row.id!r} is also the id of line {lines[row.id]}; make ids unique")
         except ValueError as error:
@@ -99,9 +108,9 @@ def read_rows(listing: Listing, choice: Choice) -> tuple[list[Row], list[SetAsid
 
 
 def _renamed(fields: Mapping[str, object], names: Mapping[str, str]) -> dict[str, object]:
-    """Take some fields from others, as `names` says. Whole numbers in these, such as speaker numbers, become texts."""
+    """Take some fields from others, as `names` says. Numbers become texts in fields of text, such as `speaker`."""
     taken = {name: fields.get(other) for name, other in names.items()}
-    numbers = {name: str(value) for name, value in taken.items() if type(value) is int}
+    numbers = {name: str(value) for name, value in taken.items() if type(value) is int and name not in OF_AUDIO}
     return {**fields, **taken, **numbers}
 
 
@@ -120,42 +129,46 @@ def _as_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _row(entry: Entry, fields: Mapping[str, object], root: Path, choice: Choice) -> Row:
+def _row(entry: Entry, fields: Mapping[str, object], listing: Listing, choice: Choice) -> Row:
     """Check the fields of one entry. Raises ValueError, which names the field and says what to do."""
     if entry.problem:
         raise ValueError(entry.problem)
-    transcript = _string(fields, "text")
-    try:
-        text = normalize_text(" ".join(t for t in transcript.split() if t not in choice.drop), choice.spell_numbers)
-    except ValueError as error:
-        raise ValueError(f"field text: {error}") from None
-    if not text:
-        raise ValueError(f"field text: there are no words in {transcript!r}; transcribe it, or drop the line")
-    audio = _string(fields, "audio")
-    if entry.kind != "command":
-        _check_inside(root, audio)
+    text, audio = _text(fields, choice), _string(fields, "audio")
+    if entry.kind == "file":
+        audio = located(audio, listing.root, listing.folder)
+    fields = {name: value for name, value in fields.items() if name not in entry.own - choice.fields.keys()}
+    channel = _whole(fields, "channel", 0)
     return Row(
         line=entry.line,
         id=_identifier(fields),
         audio=audio,
         text=text,
-        speaker=_string(fields, "speaker"),
+        speaker=_string(_renamed(fields, {"speaker": "speaker"}), "speaker"),
         domain=choice.domain or _string(fields, "domain"),
         sample_rate=_whole(fields, "sample_rate", 1),
         duration_s=_number(fields, "duration_s"),
         start_s=_number(fields, "start_s"),
         end_s=_number(fields, "end_s"),
-        channel=_whole(fields, "channel", 0),
+        channel=choice.channel if channel is None else channel,
         kind=entry.kind,
     )
 
 
-def _check_inside(folder: Path, audio: str) -> None:
-    """Check that `audio`, with links followed, is inside the folder: a manifest may come from a stranger."""
-    if "\0" in audio:
-        raise ValueError(f"field audio: {audio!r} is not a path; there is a null character in it")
-    if not (folder / audio).resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"field audio: {audio!r} is outside the manifest's folder; move it there, or give --root DIR")
+def _text(fields: Mapping[str, object], choice: Choice) -> str:
+    """The normalised transcript. A missing one or null is never an empty one: the words may just be unknown."""
+    transcript = fields.get("text")
+    if not isinstance(transcript, str):
+        raise ValueError(f"field text: must be a text, not {json.dumps(transcript)}")
+    try:
+        text = normalize_text(" ".join(t for t in transcript.split() if t not in choice.drop), choice.spell_numbers)
+    except ValueError as error:
+        raise ValueError(f"field text: {error}") from None
+    if not text and not choice.allow_empty:
+        raise ValueError(
+            f"field text: there are no words in {transcript!r}; transcribe it, drop the line, or use --allow-empty for "
+            "noise without speech"
+        )
+    return text
 
 
 def _identifier(fields: Mapping[str, object]) -> str:

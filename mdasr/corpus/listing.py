@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 class Origin:
     """The place of a corpus and its format (`importers.FORMATS`).
 
-    Audio must be inside `root`, and relative paths start there; by default it is the folder of `path`. `split` is the
-    part of the corpus to read. Shell commands in place of files run only with `allow_commands`.
+    Audio must be inside `root`; by default it is the folder of `path`. Relative paths start in one of the two (see
+    `located`). `split` is the part of the corpus to read. Shell commands in place of files run only with
+    `allow_commands`.
     """
 
     format: str
@@ -23,6 +25,11 @@ class Origin:
     split: str = ""
     allow_commands: bool = False
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the corpus' own files."""
+        return self.path if self.path.is_dir() else self.path.parent
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -30,21 +37,27 @@ class Entry:
 
     `problem` says why it cannot be used. `kind` says how to read the field `audio`. For a "file", it is a path. For a
     "record", it is the path of an Arrow or Parquet file, a column and a row, separated by colons. For a "command", it
-    is a shell command that writes audio.
+    is a shell command that writes audio. `own` names fields that mean something else in this format than in ours: they
+    can choose entries, but only `--field` makes them ours.
     """
 
     line: int
     fields: Mapping[str, object]
     problem: str = ""
     kind: str = "file"
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All entries of a source, the folder of their audio, and a digest of the source's files or entries."""
+    """All entries of a source, the folder of their audio, and a digest of the source's files or entries.
+
+    `folder` is that of the source's own files.
+    """
 
     path: Path
     root: Path
+    folder: Path
     entries: Sequence[Entry]
     sha256: str
 
@@ -54,9 +67,10 @@ def list_entries(source: Origin, entries: Iterable[Entry]) -> Listing:
     kept, digest = [], hashlib.sha256()
     for entry in entries:
         kept.append(entry)
-        digest.update(json.dumps([entry.fields, entry.kind, entry.problem], sort_keys=True).encode())
-    folder = source.path if source.path.is_dir() else source.path.parent
-    return Listing(source.path, source.root or folder, kept, digest.hexdigest())
+        own = sorted(entry.own & entry.fields.keys())
+        facts = [entry.fields, entry.kind, entry.problem, *([own] if own else [])]
+        digest.update(json.dumps(facts, sort_keys=True).encode())
+    return Listing(source.path, source.root or source.folder, source.folder, kept, digest.hexdigest())
 
 
 def json_objects(content: str) -> Iterator[tuple[int, dict[str, object] | str]]:
@@ -81,3 +95,30 @@ def relative(audio: str, root: Path) -> str:
     """Return `audio` relative to `root` if its name lies inside it. Otherwise return it as it is."""
     path, root = Path(audio), root.absolute()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else audio
+
+
+def located(audio: str, root: Path, folder: Path) -> str:
+    """The path of a recording relative to `root`, inside which it must lie, with links followed.
+
+    A relative path starts in `root` or in the source's `folder`: where a file is. Raises ValueError for a path outside
+    `root`, since a manifest may come from a stranger. Raises it, too, where both places have a file.
+    """
+    if "\0" in audio:
+        raise ValueError(f"field audio: {audio!r} is not a path; there is a null character in it")
+    whole = root.resolve()
+    paths = (audio,) if folder == root else (os.path.relpath(folder.resolve() / audio, whole), audio)
+    targets = {(root / path).resolve(): path for path in paths}
+    # Unlike Path.exists, os.path.exists never raises OSError, as for a name that is too long.
+    existing = {target: path for target, path in targets.items() if os.path.exists(target)}  # noqa: PTH110
+    inside = [path for target, path in (existing or targets).items() if target.is_relative_to(whole)]
+    if not inside:
+        raise ValueError(
+            f"field audio: {audio!r} is outside the manifest's folder; move it there, or give a folder that holds "
+            "both: --root DIR"
+        )
+    if existing and len(inside) > 1:
+        raise ValueError(
+            f"field audio: {audio!r} is one file in --root DIR and another one in the manifest's folder; write a path "
+            "that only one of them has"
+        )
+    return inside[-1]

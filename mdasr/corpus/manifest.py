@@ -115,6 +115,8 @@ def _made_by(source: Origin, sha256: str, choice: Choice) -> dict[str, object]:
         "root": _elsewhere(source),
         "fields": dict(choice.fields),
         "drop": sorted(choice.drop),
+        "channel": "" if choice.channel is None else str(choice.channel),
+        "allow_empty": choice.allow_empty,
     }
     return {
         "manifest": source.path.name,
@@ -127,8 +129,7 @@ def _made_by(source: Origin, sha256: str, choice: Choice) -> dict[str, object]:
 
 def _elsewhere(source: Origin) -> str:
     """The path of the audio's folder relative to the source's folder; "" if they are the same."""
-    folder = source.path if source.path.is_dir() else source.path.parent
-    way = os.path.relpath((source.root or folder).resolve(), folder.resolve())
+    way = os.path.relpath((source.root or source.folder).resolve(), source.folder.resolve())
     return "" if way == "." else Path(way).as_posix()
 
 

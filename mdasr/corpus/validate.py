@@ -31,17 +31,28 @@ _QUANTILES = {
     "chars_per_s": "characters a second",
     "clipped": "share of samples clipped",
     "silent": "share of frames silent",
+    "dc": "offset (DC), share of the level",
+    "level_dbfs": "level where it is loud, in dBFS",
+    "modulation": "modulation at 2 to 10 Hz",
 }
+_LONG_ENOUGH_S = 1.0  # the shortest utterance whose modulation tells speech from noise
 _PART = 200  # the number of utterances that a worker process gets at a time
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits above which a measure is a problem. `clipped` is a share of samples, `silent` a share of frames."""
+    """The limits of the measures. A measure above its limit is a problem; levels and modulations are so below theirs.
+
+    `clipped` is a share of samples, `silent` a share of frames, and `dc` a share of the level.
+    """
 
     chars_per_s: float = 30.0
     clipped: float = 0.01
     silent: float = 0.95
+    dc: float = 0.1
+    dbfs: float = -50.0
+    modulation: float = 0.2
+    seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,15 @@ def _faults(one: Measures, limits: Limits) -> Iterator[Problem]:
         yield Problem("clipped", one.key, f"{one.clipped:.1%} of samples")
     if one.silent > limits.silent:
         yield Problem("silent", one.key, f"{one.silent:.0%} of frames are 40 dB below the loudest")
+    if one.dc_share > limits.dc:
+        reason = f"the mean of the samples is {one.dc:.4f} of full scale, {one.dc_share:.0%} of the level"
+        yield Problem("offset (DC)", one.key, reason)
+    if one.level_dbfs < limits.dbfs:
+        yield Problem("quiet", one.key, f"{one.level_dbfs:.0f} dBFS where it is loud")
+    if one.text and one.seconds >= _LONG_ENOUGH_S and one.modulation < limits.modulation:
+        yield Problem("noise alone", one.key, f"words, but a modulation of {one.modulation:.2f}; speech has about 1")
+    if one.seconds > limits.seconds:
+        yield Problem("long", one.key, f"{one.seconds:.0f} s")
 
 
 def _duplicates(measures: Iterable[Measures]) -> list[Problem]:
@@ -190,6 +210,9 @@ def summary(found: Validation) -> dict[str, Any]:
         "chars_per_s": quantiles(one.chars_per_s for one in m),
         "clipped": quantiles(one.clipped for one in m),
         "silent": quantiles(one.silent for one in m),
+        "dc": quantiles(one.dc_share for one in m),
+        "level_dbfs": quantiles(one.level_dbfs for one in m),
+        "modulation": quantiles(one.modulation for one in m),
         "rates_hz": dict(sorted(Counter(one.rate_hz for one in m).items())),
         "bandwidths_khz": dict(sorted(Counter(round(one.bandwidth_hz / 500) / 2 for one in m).items())),
         "narrowed": sum(one.narrowed for one in m),

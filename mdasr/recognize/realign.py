@@ -10,7 +10,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
-from mdasr.align.flat_start import alignment_of_path, alignment_report
+from mdasr.align.flat_start import alignment_of_path, alignment_report, silence
 from mdasr.align.hmm import UtteranceGraph, utterance_graph, viterbi
 from mdasr.align.monophones import outlier
 from mdasr.align.tree import Tree, leaves_below
@@ -73,7 +73,7 @@ def _alignments(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> Ite
         log_posteriors = of_outputs + recognizer.score_offsets
         of_phones = phone_scores(recognizer.language.tree, log_posteriors, recognizer.log_priors)
         aligned.append(_alignment(utterance, of_phones, lexicon, outputs, recognizer.subsampling))
-    misfits = np.array([short for alignment, short in aligned if alignment.phones])
+    misfits = np.array([short for alignment, short in aligned if alignment.words])
     limit = max(MOST_MISFIT, outlier(misfits, DEVIATIONS)) if len(misfits) else MOST_MISFIT
     for alignment, short in aligned:
         if short > limit:
@@ -105,8 +105,10 @@ def _alignment(
     outputs: dict[str, int],
     subsampling: Subsampling,
 ) -> tuple[Alignment, float]:
-    """The alignment of an utterance and its misfit, which is 0 where there is no alignment."""
+    """The alignment of an utterance and its misfit, which is 0 where there is no alignment, and without words."""
     words = utterance.text.split()
+    if not words:
+        return silence(utterance), 0.0
     try:
         if unknown := [word for word in dict.fromkeys(words) if word not in lexicon]:
             raise ValueError(f"no pronunciation for {listed(unknown)}; add it to the lexicon")

@@ -125,7 +125,9 @@ def fit_odds(odds: Float[np.ndarray, " words"], right: Bool[np.ndarray, " words"
 
 
 def _thinned(pairs: Dev) -> Dev:
-    return pairs[:: max(1, sum(len(words) for words, _ in pairs) // TUNING_WORDS)]
+    every = max(1, sum(len(words) for words, _ in pairs) // TUNING_WORDS)
+    # Apart, since otherwise the choice could fall on utterances without words alone.
+    return [*[pair for pair in pairs if pair[0]][::every], *[pair for pair in pairs if not pair[0]][::every]]
 
 
 def sweep(

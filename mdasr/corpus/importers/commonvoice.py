@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 
 from mdasr.core.files import read_text
+from mdasr.corpus.entries import OF_AUDIO
 from mdasr.corpus.listing import Entry, Listing, Origin, list_entries
 
 _COLUMNS = ("client_id", "path", "sentence")
@@ -43,4 +44,4 @@ def _entries(table: Iterator[Mapping[str | None, str | None]]) -> Iterator[Entry
         name = str(cells["path"])
         clip = name if name.endswith(".mp3") else f"{name}.mp3"  # the first releases have no suffix here
         known = {"id": clip.removesuffix(".mp3"), "audio": f"clips/{clip}", "speaker": cells["client_id"]}
-        yield Entry(line, fields | known | {"text": cells["sentence"]})
+        yield Entry(line, fields | known | {"text": cells["sentence"]}, own=OF_AUDIO)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mdasr.core.files import read_json
 from mdasr.corpus.columns import batches, require_pyarrow, table_schema
+from mdasr.corpus.entries import OF_AUDIO
 from mdasr.corpus.listing import Entry, Listing, Origin, list_entries
+
+# The hub's own Parquet files are [config]/[split]/0000.parquet; data sets have train-00000-of-00002.parquet and others.
+_LAYOUTS = ("*.parquet", "data/*.parquet", "*/*.parquet", "*/*/[0-9]*.parquet")
 
 
 def read_huggingface(source: Origin) -> Listing:
-    """List a `Dataset` or a split of a `DatasetDict` on disk, or the Parquet files of a folder.
+    """List a `Dataset` or a split of a `DatasetDict` on disk, or the Parquet files of a split in a folder.
 
     The audio is the column with bytes and path, or else the column `audio` with a path. All plain columns are fields.
-    An entry without `id` is named by split and row, and an entry without `speaker` gets a speaker of its own. Raises
-    FileNotFoundError, ImportError without pyarrow, and ValueError for a missing split or tables without audio.
+    But a column such as `channel` or `start_s` counts only where `--field` names it. It may be about a longer recording
+    that the audio was cut from. An entry without `id` is named by split and row, and an entry without `speaker` gets a
+    speaker of its own. Raises FileNotFoundError, ImportError without pyarrow, and ValueError for a missing split or
+    tables without audio.
     """
     require_pyarrow()
     files = _arrow_files(source) or _parquet_files(source)
@@ -25,16 +33,18 @@ def read_huggingface(source: Origin) -> Listing:
 
 def _entries(source: Origin, files: list[Path]) -> Iterator[Entry]:
     line = 0
+    root, folder = (source.root or source.path).resolve(), source.path.resolve()
     for file in files:
         column, plain, embedded = _columns(file)
-        place, row = file.relative_to(source.path).as_posix(), 0
+        place, row = Path(os.path.relpath(folder / file.relative_to(source.path), root)).as_posix(), 0
         for rows in batches(file, [*plain, *([] if embedded else [column])]):
             for fields in rows:
                 name = f"{source.split or source.path.name}-{line:08d}"
-                known = {"speaker": name, **fields, "id": name if fields.get("id") is None else str(fields["id"])}
+                speaker = name if fields.get("speaker") in (None, "") else fields["speaker"]
+                known = fields | {"speaker": speaker, "id": name if fields.get("id") is None else str(fields["id"])}
                 known["audio"] = f"{place}:{column}:{row}" if embedded else fields[column]
                 line, row = line + 1, row + 1
-                yield Entry(line, known, kind="record" if embedded else "file")
+                yield Entry(line, known, kind="record" if embedded else "file", own=OF_AUDIO)
 
 
 def _columns(file: Path) -> tuple[str, list[str], bool]:
@@ -87,15 +97,26 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _parquet_files(source: Origin) -> list[Path]:
-    files = sorted(source.path.glob("*.parquet")) or sorted(source.path.glob("data/*.parquet"))
+    """The Parquet files of a split, in order: those of the first of `_LAYOUTS` that the folder has."""
+    files = next((files for layout in _LAYOUTS if (files := sorted(source.path.glob(layout)))), [])
     if not files:
         raise FileNotFoundError(
             f"{source.path}: no dataset_dict.json, state.json or Parquet files here; give the folder of a data set"
         )
-    names = sorted({file.stem.split("-")[0] for file in files})
-    if len(names) > 1 and source.split not in names:
-        raise ValueError(f"{source.path}: no split {source.split!r}; give a --split: {', '.join(names)}")
-    chosen = [file for file in files if not source.split or file.stem.split("-")[0] == source.split]
-    if not chosen:
-        raise ValueError(f"{source.path}: no split {source.split!r}; there is only {names[0]}")
-    return chosen
+    splits = defaultdict(list)
+    for file in files:
+        splits[_split(file.relative_to(source.path), source.path.resolve().name)].append(file)
+    chosen = [name for name in splits if not source.split or source.split in (name, name.rpartition("/")[2])]
+    if len(chosen) != 1:
+        count = len(chosen) if source.split else 0
+        problem = f"{count} splits are called {source.split!r}" if count else f"no split {source.split!r}"
+        raise ValueError(f"{source.path}: {problem}; give a --split: {', '.join(splits)}")
+    return splits[chosen[0]]
+
+
+def _split(file: Path, folder: str) -> str:
+    """The split of a Parquet file: [CONFIG/]SPLIT. Files with numbers for names are parts of their folder's split."""
+    above = [name for name in file.parts[:-1] if name != "data"]
+    if not file.stem.isdigit():
+        return "/".join([*above, file.stem.split("-")[0]])
+    return "/".join(above) or folder

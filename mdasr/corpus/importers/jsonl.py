@@ -19,13 +19,14 @@ def read_manifest(source: Origin) -> Listing:
         for line, fields in json_objects(content)
     ]
     sha256 = hashlib.sha256(content.encode()).hexdigest()
-    return Listing(source.path, source.root or source.path.parent, entries, sha256)
+    return Listing(source.path, source.root or source.folder, source.folder, entries, sha256)
 
 
 def read_nemo(source: Origin) -> Listing:
     """List a NeMo manifest: audio_filepath, text, duration, and offset for lines that are parts of a recording.
 
-    A line without `speaker` gets its recording's path as speaker. Ids are the paths, followed by the offset in ms.
+    A line without `speaker` gets its recording's path as speaker. Ids are the paths without "..", followed by the
+    offset in ms.
     """
     content = read_text(source.path, "NeMo manifest (a file with one JSON object a line)")
     return list_entries(source, _nemo_entries(content, source.root or source.path.parent))
@@ -48,8 +49,9 @@ def _nemo_fields(fields: Mapping[str, object], root: Path) -> dict[str, object]:
     if not isinstance(audio, str):
         raise ValueError(f"field audio_filepath: {audio!r} where a path should be; give one recording")
     audio = relative(audio, root)
-    stem = Path(audio).with_suffix("").as_posix()
-    named = {"id": stem, "speaker": stem, **fields, "audio": audio, "duration_s": duration_s}
+    stem = Path(*(part for part in Path(audio).with_suffix("").parts if part != "..")).as_posix()
+    speaker = stem if fields.get("speaker") in (None, "") else fields["speaker"]
+    named = {"id": stem, **fields, "speaker": speaker, "audio": audio, "duration_s": duration_s}
     if offset_s is None:
         return named
     if not is_seconds(offset_s) or not is_seconds(duration_s):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mdasr.core.files import read_text
-from mdasr.corpus.entries import is_seconds
+from mdasr.core.waveforms import RATE_HZ
+from mdasr.corpus.entries import OF_AUDIO, is_seconds
 from mdasr.corpus.listing import Entry, Listing, Origin, json_objects, list_entries, relative
 
 _WHOLE_S = 0.01  # a supervision this close to both ends of its recording counts as the whole recording
@@ -16,9 +16,10 @@ _WHOLE_S = 0.01  # a supervision this close to both ends of its recording counts
 def read_lhotse(source: Origin) -> Listing:
     """List the supervisions of cuts or of recordings. `path` is one of these files, or a folder of recordings.jsonl.gz.
 
-    It reads MonoCuts and plain recordings of files, with one channel for each supervision. It reads recordings of
-    commands only with `source.allow_commands`. Other cuts (mixed, padded, with several channels) and transformed
-    recordings are set aside. So is audio in memory, in archives (Shar) or at URLs. Raises FileNotFoundError, and
+    It reads MonoCuts, MultiCuts and plain recordings of files. It reads recordings of commands only with
+    `source.allow_commands`. Supervisions of several channels are set aside. So are other cuts (mixed, padded),
+    transformed recordings, and audio in memory, in archives (Shar) or at URLs. A `Resample` does not count as a
+    transform where it keeps all frequencies that an import keeps (see `_file_rate_hz`). Raises FileNotFoundError, and
     ValueError for other manifests.
     """
     path = source.path
@@ -67,8 +68,9 @@ def _of_cuts(source: Origin, objects: Sequence[tuple[int, Any]]) -> Iterator[Ent
     for line, cut in objects:
         if isinstance(cut, str):
             yield Entry(line, {}, cut)
-        elif cut.get("type", "MonoCut") != "MonoCut":
-            yield Entry(line, {"id": cut.get("id")}, f"a {cut['type']}; only MonoCuts are read, so save it as audio")
+        elif cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut"):
+            reason = f"a {cut['type']}; only MonoCuts and MultiCuts are read, so save it as audio"
+            yield Entry(line, {"id": cut.get("id")}, reason)
         elif not cut.get("supervisions") or not cut.get("recording"):
             yield Entry(line, {"id": cut.get("id")}, "a cut without supervision or recording; drop it")
         elif (
@@ -91,18 +93,20 @@ def _entry(
     plain = {name: supervision.get(name) for name in ("id", "text", "language", "gender")}
     noted = supervision.get("custom")
     custom = {k: v for k, v in noted.items() if isinstance(v, str | int | float)} if isinstance(noted, dict) else {}
-    fields = {**custom, **plain, "speaker": supervision.get("speaker") or recording.get("id")}
+    speaker = supervision.get("speaker")
+    fields = {**custom, **plain, "speaker": recording.get("id") if speaker in (None, "") else speaker}
     try:
         located, kind = _audio(source, recording, supervision.get("channel", 0))
         start_s, seconds = max(0.0, begin_s + supervision["start"]), supervision["duration"]
-        fields |= located | {"sample_rate": recording["sampling_rate"], "duration_s": seconds}
+        times = {"sample_rate": _file_rate_hz(recording), "duration_s": seconds}
         if start_s > _WHOLE_S or seconds < recording["duration"] - _WHOLE_S:
-            fields |= {"start_s": round(start_s, 6), "end_s": round(start_s + seconds, 6)}
+            times |= {"start_s": round(start_s, 6), "end_s": round(start_s + seconds, 6)}
+        fields |= located | times
     except KeyError as error:
         return Entry(line, fields, f"field {error.args[0]} is missing; is this Lhotse's format?")
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         return Entry(line, fields, str(error))
-    return Entry(line, fields, kind=kind)
+    return Entry(line, fields, kind=kind, own=OF_AUDIO.difference(located, times))
 
 
 def _audio(source: Origin, recording: Mapping[str, Any], channel: object) -> tuple[dict[str, object], str]:
@@ -110,14 +114,12 @@ def _audio(source: Origin, recording: Mapping[str, Any], channel: object) -> tup
     chosen = channel if isinstance(channel, list) else [channel]
     if len(chosen) != 1:
         raise ValueError(f"a supervision of channels {chosen}; only those of one channel are read")
-    if recording.get("transforms"):
-        raise ValueError(f"recording {recording['id']} is transformed ({recording['transforms']}); import the original")
     held = next((part for part in recording["sources"] if chosen[0] in part["channels"]), None)
     if held is None:
         raise ValueError(f"recording {recording['id']} has no channel {chosen[0]}")
     located: dict[str, object] = {"channel": held["channels"].index(chosen[0])}
     if held["type"] == "file":
-        return located | {"audio": relative(held["source"], source.root or _folder(source.path))}, "file"
+        return located | {"audio": relative(held["source"], source.root or source.folder)}, "file"
     if held["type"] == "command" and source.allow_commands:
         return located | {"audio": held["source"]}, "command"
     if held["type"] == "command":
@@ -125,5 +127,17 @@ def _audio(source: Origin, recording: Mapping[str, Any], channel: object) -> tup
     raise ValueError(f"audio of the type {held['type']!r}; only files are read, so save the audio as such")
 
 
-def _folder(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
+def _file_rate_hz(recording: Mapping[str, Any]) -> int:
+    """The rate of a recording's file, which Lhotse resamples when it reads the file. Times in seconds stay the same.
+
+    We resample every file to 16 kHz ourselves. So a `Resample` can be passed over if it keeps all frequencies that the
+    file has below 8 kHz. That is true for 16 kHz or more, and for the file's own rate or more. Raises ValueError for
+    other transforms.
+    """
+    file_rate_hz = 0
+    for transform in recording.get("transforms") or ():
+        rates = transform["kwargs"] if transform["name"] == "Resample" else {}
+        file_rate_hz = file_rate_hz or rates.get("source_sampling_rate", 0)
+        if not file_rate_hz or rates.get("target_sampling_rate", 0) < min(file_rate_hz, RATE_HZ):
+            raise ValueError(f"recording {recording['id']} is transformed ({transform}); import the original")
+    return file_rate_hz or recording["sampling_rate"]
