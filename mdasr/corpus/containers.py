@@ -1,0 +1,206 @@
+"""Checks that a recording's file is whole: the lengths, checksums and end marks that its container holds.
+
+Decoders pass over much of this in silence. Sources: RFC 3533 (Ogg), RFC 8794 and RFC 9559 (WebM, Matroska), ISO/IEC
+14496-12 (MP4), RFC 9639 (FLAC), and the usual descriptions of RIFF, AIFF, CAF, AU and SPHERE.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass
+from mmap import mmap
+from typing import Literal, TypeAlias
+
+from mdasr.corpus.mpeg_frames import MpegPart, mpeg_parts
+
+Content: TypeAlias = bytes | mmap
+
+_STREAMED = 0x7FFF0000  # a header written before the length was known says this many bytes or more
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # each byte with its bits in reverse order
+
+_SEGMENT, _CLUSTER, _CRC = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\xbf"
+_MASTERS = (_CLUSTER, *map(bytes.fromhex, ("114d9b74", "1549a966", "1654ae6b", "1c53bb6b", "1254c367", "1043a770")))
+_ELEMENTS = {_SEGMENT, _CRC, *_MASTERS}
+_ELEMENTS |= {*map(bytes.fromhex, ("1a45dfa3", "1941a469", "ec", "e7", "5854", "a7", "ab", "a3", "a0", "af"))}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of itself, as far as a reader needs it.
+
+    `samples` is the stated length of one channel. `open_ended` says that the container leaves its length open. `md5` is
+    the digest that FLAC holds of all samples, which have `bits`. `ogg` holds the byte ranges of joined Ogg streams, and `mpeg` the joined MP3 files.
+    """
+
+    samples: int | None = None
+    open_ended: bool = False
+    md5: bytes = b""
+    bits: int = 16
+    ogg: tuple[tuple[int, int], ...] = ()
+    mpeg: tuple[MpegPart, ...] = ()
+
+
+def facts(content: Content, name: str) -> Facts:
+    """Check a file by its own account. Raises ValueError, which calls it `name`, where it is cut short or damaged.
+
+    A file of an unknown kind has no facts. Decoders notice the rest.
+    """
+    start = content[:12]
+    if start[:4] == b"OggS":
+        return Facts(ogg=_ogg_streams(content, name))
+    if start[:4] == b"\x1a\x45\xdf\xa3":
+        _check_ebml(content, name)
+    elif start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        _check_boxes(content, name)
+    elif start[:4] in (b"RIFF", b"RF64", b"FORM", b"caff"):
+        return Facts(open_ended=_chunks_are_open(content, name))
+    elif start[:4] == b".snd":
+        size = int.from_bytes(content[8:12])
+        found = len(content) - int.from_bytes(content[4:8])
+        if size >= _STREAMED or (not size and found > 0):
+            return Facts(open_ended=True)
+        _check_room(name, found, size)
+    elif start[:7] == b"NIST_1A":
+        return Facts(samples=_sphere_samples(content, name))
+    elif start[:4] == b"fLaC" and len(content) >= 42:
+        samples = int.from_bytes(content[18:26]) & (1 << 36) - 1
+        bits = (int.from_bytes(content[20:22]) >> 4 & 31) + 1
+        md5 = content[26:42] if any(content[26:42]) and bits <= 24 else b""  # float32 holds no more bits
+        return Facts(samples or None, not samples, md5, bits)
+    elif parts := mpeg_parts(content, name):
+        layer_3 = all(part.header[1] >> 1 & 3 == 1 for part in parts)
+        return Facts(mpeg=parts) if layer_3 else Facts(sum(part.samples for part in parts))
+    return Facts()
+
+
+def cut_short(name: str, found: str, stated: str) -> ValueError:
+    return ValueError(f"{name}: truncated: {found} of {stated}; copy or download it again, or export it anew")
+
+
+def _check_room(name: str, found: int, stated: int) -> None:
+    if found < stated:
+        raise cut_short(name, f"{max(found, 0):,} bytes", f"{stated:,}")
+
+
+def _damaged(name: str, why: str) -> ValueError:
+    return ValueError(f"{name}: damaged: {why}; copy or download it again")
+
+
+def _ogg_streams(content: Content, name: str) -> tuple[tuple[int, int], ...]:
+    """Check every page (checksum, number, end mark). Return the ranges of the streams that lie one after the other."""
+    at, starts, pages, alive, opening = 0, [0], dict[bytes, int](), set[bytes](), True
+    while content[at : at + 4] == b"OggS":
+        head = content[at : at + 27]
+        lacing = content[at + 27 : at + 27 + head[26]] if len(head) == 27 else b""
+        end = at + 27 + len(lacing) + sum(lacing)
+        if len(head) < 27 or len(lacing) < head[26] or end > len(content):
+            raise cut_short(name, f"{len(content):,} bytes", "a last page that is longer")
+        page = head[:22] + bytes(4) + content[at + 26 : end]
+        if _ogg_checksum(page) != int.from_bytes(head[22:26], "little"):
+            raise _damaged(name, f"the Ogg page at byte {at:,} does not have its checksum")
+        serial, number, first = head[14:18], int.from_bytes(head[18:22], "little"), bool(head[5] & 2)
+        if first and not opening:
+            if alive:
+                raise _damaged(name, f"another Ogg stream begins at byte {at:,}, before the end of the one before it")
+            starts.append(at)
+        if number != pages.get(serial, number - 1) + 1 and not first:
+            raise _damaged(name, f"Ogg pages before byte {at:,} are missing")
+        opening, pages[serial] = first, number
+        (alive.discard if head[5] & 4 else alive.add)(serial)
+        at = end
+    if alive:
+        raise ValueError(f"{name}: truncated (its last page is missing); copy or download it again")
+    if content.find(b"OggS", at) >= 0:
+        raise _damaged(name, f"what lies at byte {at:,} is not an Ogg page")
+    return tuple(zip(starts, [*starts[1:], at]))
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Ogg's CRC is zlib's with all bits in reverse order, and without its inversions."""
+    reverse = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(reverse.to_bytes(4, "little").translate(_REVERSED))
+
+
+def _check_ebml(content: Content, name: str) -> None:
+    """Check that the elements of a WebM or Matroska file follow each other to its end, and their checksums."""
+    at = 0
+    while at < len(content):
+        ident, size, body = _element(content, at, name)
+        if ident not in _ELEMENTS:
+            raise _damaged(name, f"what lies at byte {at:,} is not an element of WebM or Matroska")
+        if size is not None:
+            _check_room(name, len(content) - body, size)
+            sealed = ident in _MASTERS and content[body : body + 2] == _CRC + b"\x84"
+            stated = int.from_bytes(content[body + 2 : body + 6], "little")
+            if sealed and zlib.crc32(content[body + 6 : body + size]) != stated:
+                raise _damaged(name, f"the element at byte {at:,} does not have its checksum")
+        elif ident not in (_SEGMENT, _CLUSTER):
+            raise _damaged(name, f"the element at byte {at:,} has no length")
+        at = body if ident in (_SEGMENT, _CLUSTER) else body + (size or 0)
+
+
+def _element(content: Content, at: int, name: str) -> tuple[bytes, int | None, int]:
+    """Return the identifier of the element at a place, the size of its body (None: unknown), and the body's place."""
+    head = content[at : at + 12]
+    long = 9 - head[0].bit_length()
+    wide = 9 - head[long].bit_length() if long < len(head) else 9
+    if not (long <= 4 and wide <= 8 and long + wide <= len(head)):
+        if len(content) - at < 12:
+            raise cut_short(name, f"{len(content):,} bytes", "a last element that is longer")
+        raise _damaged(name, f"what lies at byte {at:,} is not an element of WebM or Matroska")
+    size = int.from_bytes(head[long : long + wide]) & (1 << 7 * wide) - 1
+    return head[:long], None if size == (1 << 7 * wide) - 1 else size, at + long + wide
+
+
+def _check_boxes(content: Content, name: str) -> None:
+    """Check that the boxes of an MP4 (M4A, MOV) fill the file, and that its index is there."""
+    at, kinds = 0, set()
+    while at < len(content):
+        head = content[at : at + 16]
+        size = int.from_bytes(head[:4])
+        size = {0: len(content) - at, 1: int.from_bytes(head[8:16])}.get(size, size)
+        kind = head[4:8]
+        if len(head) >= 8 and (size < 8 or not kind.strip().isalnum()):
+            raise _damaged(name, f"what lies at byte {at:,} is not a box of MP4")
+        _check_room(name, len(content) - at, max(size, 8))
+        kinds.add(kind)
+        at += size
+    if b"moov" not in kinds:
+        raise ValueError(f"{name}: its index (moov) is missing; the recording was not finished, or the file is cut")
+
+
+def _chunks_are_open(content: Content, name: str) -> bool:
+    """Check the chunk of samples of a WAV, AIFF or CAF. Return whether its length is left open."""
+    caf, order = content[:4] == b"caff", _order(content)
+    at, width = (8, 8) if caf else (12, 4)
+    while len(head := content[at : at + 4 + width]) == 4 + width:
+        size, body = int.from_bytes(head[4:], order), at + 4 + width
+        if head[:4] in (b"data", b"SSND"):
+            if content[:4] == b"RF64":
+                size = int.from_bytes(content[28:36], order)
+            whole = int.from_bytes(content[4:8], order) == len(content) - 8  # a file of no samples is whole, too
+            if size >= (1 << 63 if caf else _STREAMED) or (not size and body < len(content) and not whole):
+                return True
+            _check_room(name, len(content) - body, size)
+            return False
+        at = body + size + (0 if caf else size % 2)
+    raise ValueError(f"{name}: truncated: its samples (chunk data or SSND) are missing; copy or download it again")
+
+
+def _order(content: Content) -> Literal["little", "big"]:
+    return "little" if content[:1] == b"R" else "big"
+
+
+def _sphere_samples(content: Content, name: str) -> int | None:
+    """Check the length of a SPHERE file that is not compressed. Return the samples of each channel."""
+    size = content[8:16].strip()
+    head = content[: int(size) if size.isdigit() else 1024]
+    fields = {key: value.strip() for key, value in re.findall(rb"^(\w+) -\w+ (.*)$", head, re.MULTILINE)}
+    numbers = [fields.get(key, b"") for key in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+    if not all(number.isdigit() for number in numbers):
+        return None
+    samples, channels, width = map(int, numbers)
+    if b"," not in fields.get(b"sample_coding", b""):  # what follows a comma names the compression
+        _check_room(name, len(content) - len(head), samples * channels * width)
+    return samples
