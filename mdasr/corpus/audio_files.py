@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -18,6 +19,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.containers import Content, Facts, facts
 from mdasr.corpus.ffmpeg_reader import by_ffmpeg
 from mdasr.corpus.libsndfile_reader import ENCODINGS, NotReadable, Raw, Recording, by_encoding, by_libsndfile
+from mdasr.corpus.recent_recording import part_of
 
 _LOUDEST = 1.5  # lossy decoders exceed full scale a little; integers stored as floats exceed it a lot
 # The usual endings of files that hold samples alone.
@@ -38,8 +40,8 @@ def read_audio(
     needs `channel`, counted from 0. A file without a header needs `raw`.
 
     Raises FileNotFoundError, and ImportError where PyAV is needed. Raises ValueError for audio that is empty, all zeros
-    or not finite, and for a file without audio. Raises it, too, for a file that is shorter than it states, or does not
-    have its checksums, and for a channel or a part that the file lacks. The message names the file and says what to do.
+    or not finite, and for a file without audio. Raises it, too, for a channel or a part that the file lacks, and for a
+    file that contradicts its own lengths or checksums. The message names the file and says what to do.
     """
     path = Path(path)
     existing(path, "file; a recording should be there (WAV, FLAC, MP3, Ogg, ...)")
@@ -65,9 +67,11 @@ def decode_audio(
             recording, known = by_encoding(content, held, raw, name, first_s, end_s), Facts()
         else:
             known = _facts(content, _stamp(content), name)
-            recording = _opened(content, held, known, name, first_s, end_s)
-        whole = not first_s and end_s is None
-        wave = _at_16_khz(name, recording, channel, known.md5 if whole else b"", known.bits)
+            if start_s or end_s is not None:
+                recording, known = _part(content, held, known, name, first_s, end_s), replace(known, md5=b"")
+            else:
+                recording = _whole(content, held, known, name)
+        wave = _at_16_khz(name, recording, channel, known)
     return np.clip(wave, -1, 1 - 2.0**-15, out=wave), recording.rate_hz
 
 
@@ -95,16 +99,25 @@ def _facts(content: Path | bytes, stamp: object, name: str) -> Facts:
         return facts(held, name)
 
 
-def _opened(
+def _part(
     content: Path | bytes, held: Content, known: Facts, name: str, start_s: float, end_s: float | None
 ) -> Recording:
+    """Open a part of a recording. Compressed ones are decoded from their beginning on, and the others can seek."""
+    if not (known.ogg or known.mpeg):
+        with suppress(NotReadable):
+            return by_libsndfile(content, held, known, name, start_s, end_s)
+    key = content, _stamp(content)
+    return part_of(key, lambda: _whole(content, held, known, name), name, start_s, end_s)
+
+
+def _whole(content: Path | bytes, held: Content, known: Facts, name: str) -> Recording:
     """Open a recording with libsndfile, or with FFmpeg where libsndfile cannot."""
     try:
-        return by_libsndfile(content, held, known, name, start_s, end_s)
+        return by_libsndfile(content, held, known, name)
     except NotReadable as refusal:
         libsndfile_says = str(refusal)
     try:
-        return by_ffmpeg(content, _stamp(content), known, name, start_s, end_s)
+        return by_ffmpeg(content, known, name)
     except NotReadable as refusal:
         raise ValueError(_unreadable(name, held, f"libsndfile: {libsndfile_says}; FFmpeg: {refusal}")) from None
     except ImportError as error:
@@ -130,26 +143,25 @@ def _is_text(held: Content) -> bool:
     return start.isascii() and start.decode().replace("\n", "").replace("\r", "").replace("\t", "").isprintable()
 
 
-def _at_16_khz(
-    name: str, recording: Recording, channel: int | None, md5: bytes, bits: int
-) -> Float32[np.ndarray, " samples"]:
+def _at_16_khz(name: str, recording: Recording, channel: int | None, known: Facts) -> Float32[np.ndarray, " samples"]:
     """Check a recording block by block, and resample one of its channels. So no more than its result is in memory."""
     if channel is None and recording.channels > 1:
-        raise ValueError(f"{name}: {recording.channels} channels; say which one (0 to {recording.channels - 1})")
+        last = recording.channels - 1
+        raise ValueError(f"{name}: {recording.channels} channels; say which one with `channel` (0 to {last})")
     if not 0 <= (channel or 0) < recording.channels:
         raise ValueError(f"{name}: there is no channel {channel}; the file has {recording.channels}, counted from 0")
     resampler = soxr.ResampleStream(recording.rate_hz, RATE_HZ, 1, dtype="float32")
     done, peak, found, digest = 0, 0.0, [], hashlib.md5(usedforsecurity=False)
     for block in recording.blocks:
-        if md5:
-            digest.update(_as_stored(block, bits))
+        if known.md5:
+            digest.update(_as_stored(block, known.bits))
         mono = np.ascontiguousarray(block[:, channel or 0])
         if not np.isfinite(mono).all():
             bad = int(np.argmin(np.isfinite(mono)))
             raise ValueError(f"{name}: sample {done + bad} is {mono[bad]}, not a finite number; export it again")
         done, peak = done + len(mono), max(peak, float(np.abs(mono).max(initial=0)))
         found.append(mono if recording.rate_hz == RATE_HZ else resampler.resample_chunk(mono))
-    if md5 and digest.digest() != md5:
+    if known.md5 and digest.digest() != known.md5:
         raise ValueError(f"{name}: damaged: its samples do not have the MD5 that it states; copy or download it again")
     if not done:
         raise ValueError(f"{name}: no samples (zero-length audio); record or export it again")

@@ -1,7 +1,9 @@
 """Checks that a recording's file is whole: the lengths, checksums and end marks that its container holds.
 
-Decoders pass over much of this in silence. Sources: RFC 3533 (Ogg), RFC 8794 and RFC 9559 (WebM, Matroska), ISO/IEC
-14496-12 (MP4), RFC 9639 (FLAC), and the usual descriptions of RIFF, AIFF, CAF, AU and SPHERE.
+Decoders pass over much of this in silence. Sources:
+
+* RFC 3533 (Ogg), RFC 8794 and RFC 9559 (WebM, Matroska), RFC 9639 (FLAC), ISO/IEC 14496-12 (MP4);
+* ISO/IEC 13818-1 (TS), and the usual descriptions of RIFF, AIFF, CAF, AU and SPHERE.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ _ELEMENTS |= {*map(bytes.fromhex, ("1a45dfa3", "1941a469", "ec", "e7", "5854", "
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says of itself, as far as a reader needs it.
+    """The statements of a file about itself, as far as a reader needs them.
 
     `samples` is the stated length of one channel. `open_ended` says that the container leaves its length open. `md5` is
-    the digest that FLAC holds of all samples, which have `bits`. `ogg` holds the byte ranges of joined Ogg streams, and `mpeg` the joined MP3 files.
+    the digest that FLAC holds of all samples, which have `bits`. `ogg` holds the byte ranges of joined Ogg streams, and
+    `mpeg` the joined MP3 files.
     """
 
     samples: int | None = None
@@ -56,11 +59,13 @@ def facts(content: Content, name: str) -> Facts:
     elif start[:4] in (b"RIFF", b"RF64", b"FORM", b"caff"):
         return Facts(open_ended=_chunks_are_open(content, name))
     elif start[:4] == b".snd":
-        size = int.from_bytes(content[8:12])
-        found = len(content) - int.from_bytes(content[4:8])
-        if size >= _STREAMED or (not size and found > 0):
+        body, size = int.from_bytes(content[4:8]), int.from_bytes(content[8:12])
+        if size >= _STREAMED or (not size and body < len(content)):
             return Facts(open_ended=True)
-        _check_room(name, found, size)
+        _check_room(name, len(content) - body, size)
+        _check_rest(content, body + size, name)
+    elif start[:1] == content[188:189] == content[376:377] == b"G":
+        _check_packets(content, name)
     elif start[:7] == b"NIST_1A":
         return Facts(samples=_sphere_samples(content, name))
     elif start[:4] == b"fLaC" and len(content) >= 42:
@@ -81,6 +86,12 @@ def cut_short(name: str, found: str, stated: str) -> ValueError:
 def _check_room(name: str, found: int, stated: int) -> None:
     if found < stated:
         raise cut_short(name, f"{max(found, 0):,} bytes", f"{stated:,}")
+
+
+def _check_rest(content: Content, at: int, name: str) -> None:
+    """Check that no bytes but zeros lie after the samples that a header states: there may be more samples."""
+    if any(content[at:]):
+        raise _damaged(name, f"{len(content) - at:,} bytes lie after the samples that its header states")
 
 
 def _damaged(name: str, why: str) -> ValueError:
@@ -183,9 +194,21 @@ def _chunks_are_open(content: Content, name: str) -> bool:
             if size >= (1 << 63 if caf else _STREAMED) or (not size and body < len(content) and not whole):
                 return True
             _check_room(name, len(content) - body, size)
+            _check_rest(content, _after_chunks(content, body + size, width, order), name)
             return False
         at = body + size + (0 if caf else size % 2)
     raise ValueError(f"{name}: truncated: its samples (chunk data or SSND) are missing; copy or download it again")
+
+
+def _after_chunks(content: Content, at: int, width: int, order: Literal["little", "big"]) -> int:
+    """The place after the chunks that lie from a place on."""
+    at += at % 2 if width == 4 else 0
+    while (kind := content[at : at + 4]).isascii() and kind.decode().isprintable() and at + 4 + width <= len(content):
+        end = at + 4 + width + int.from_bytes(content[at + 4 : at + 4 + width], order)
+        if end > len(content):
+            break
+        at = end + (end % 2 if width == 4 else 0)
+    return at
 
 
 def _order(content: Content) -> Literal["little", "big"]:
@@ -203,4 +226,34 @@ def _sphere_samples(content: Content, name: str) -> int | None:
     samples, channels, width = map(int, numbers)
     if b"," not in fields.get(b"sample_coding", b""):  # what follows a comma names the compression
         _check_room(name, len(content) - len(head), samples * channels * width)
+        _check_rest(content, len(head) + samples * channels * width, name)
     return samples
+
+
+def _check_packets(content: Content, name: str) -> None:
+    """Check that the packets of a transport stream (TS) are there, in their order, and that the last ones are whole."""
+    counters, missing = dict[int, int](), dict[int, int]()  # by stream: number of the last packet, bytes still to come
+    for at in range(0, len(content), 188):
+        packet = content[at : at + 188]
+        if packet[:1] != b"G":
+            raise _damaged(name, f"what lies at byte {at:,} is not a packet of TS")
+        if len(packet) < 188:
+            raise cut_short(name, f"{len(packet)} bytes of its last packet", "188")
+        stream, number = int.from_bytes(packet[1:3]) & 0x1FFF, packet[3] & 15
+        begin = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
+        jump = packet[3] & 0x20 and packet[4] and packet[5] & 0x80  # the stream says that its numbers jump here
+        if stream == 0x1FFF or not packet[3] & 0x10:
+            continue
+        if number == counters.get(stream):
+            continue  # a packet may come twice
+        if not jump and number != (counters.get(stream, number - 1) + 1) % 16:
+            raise _damaged(name, f"packets of TS before byte {at:,} are missing")
+        counters[stream] = number
+        payload = packet[begin:]
+        if packet[1] & 0x40 and payload[:3] == b"\0\0\1":
+            length = int.from_bytes(payload[4:6])
+            missing[stream] = length + 6 - len(payload) if length else 0
+        else:
+            missing[stream] = missing.get(stream, 0) - len(payload)
+    if any(count > 0 for count in missing.values()):
+        raise ValueError(f"{name}: truncated: its last packets are not whole; copy or download it again")

@@ -1,8 +1,9 @@
 """Checks of the entries of a corpus in any format, field by field, before any audio is read.
 
 An entry has `id`, `audio` (a path inside the manifest's folder), `text`, `speaker` and `domain`. It may have
-`sample_rate` and `duration_s`, which are compared with the audio, and `start_s`, `end_s` and `channel` (from 0). Other
-fields can be used to choose lines, and are not kept.
+`sample_rate` and `duration_s`, which are compared with the audio, and `start_s`, `end_s` and `channel` (from 0). A file
+without a header needs `sample_rate` and `encoding` (`libsndfile_reader.ENCODINGS`). Other fields can be used to choose
+lines, and are not kept.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
 
+from mdasr.corpus.libsndfile_reader import ENCODINGS
 from mdasr.corpus.listing import Entry, Listing
 from mdasr.language.text import normalize_text
 
@@ -36,6 +38,7 @@ class Row:
     end_s: float | None = None
     channel: int | None = None
     kind: str = "file"
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def _row(entry: Entry, fields: Mapping[str, object], root: Path, choice: Choice)
         end_s=_number(fields, "end_s"),
         channel=_whole(fields, "channel", 0),
         kind=entry.kind,
+        encoding=_encoding(fields),
     )
 
 
@@ -185,6 +189,17 @@ def _number(fields: Mapping[str, object], name: str) -> float | None:
 def is_seconds(value: object) -> TypeGuard[int | float]:
     """Whether a field is a number that can be a time or a duration."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST_S
+
+
+def _encoding(fields: Mapping[str, object]) -> str | None:
+    value = fields.get("encoding")
+    if value is None:
+        return None
+    if value not in ENCODINGS:
+        raise ValueError(f"field encoding: must be one of {', '.join(ENCODINGS)}, not {json.dumps(value)}")
+    if fields.get("sample_rate") is None:
+        raise ValueError("field encoding: a file without a header needs its rate, too; give sample_rate in Hz")
+    return str(value)
 
 
 def _whole(fields: Mapping[str, object], name: str, least: int) -> int | None:

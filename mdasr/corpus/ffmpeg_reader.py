@@ -6,9 +6,7 @@ Time stamps count: where they leave a gap, or begin late, there is silence.
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,11 +16,10 @@ from jaxtyping import Float32
 
 from mdasr.core.requirements import optional
 from mdasr.corpus.containers import Facts, cut_short
-from mdasr.corpus.libsndfile_reader import BLOCK, SLACK_S, NotReadable, Recording, beyond, checked_rate, nameless
+from mdasr.corpus.libsndfile_reader import BLOCK, SLACK_S, NotReadable, Recording, checked_rate, nameless
 
 JITTER_S = 0.05  # time stamps this close to the sound before them continue it: many are rounded
 LONGEST_GAP_S = 3600.0  # of silence that is filled in: a damaged time stamp could ask for years
-KEPT_BYTES = 1 << 27  # of the recording that was decoded last
 _RESTART_S = 1.0  # time stamps that go back to this close to the beginning belong to another file, joined to the first
 _FROM_ZERO = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")  # the time stamps of these begin at 0
 _TIMED = (*_FROM_ZERO, "mpegts", "mpeg", "asf", "flv")  # in other formats, FFmpeg derives the time stamps
@@ -32,68 +29,13 @@ _BATCH = 1 << 16  # samples of a channel in a block, or more
 Samples: TypeAlias = Float32[np.ndarray, "samples channels"]
 
 
-def by_ffmpeg(
-    source: Path | bytes, stamp: object, facts: Facts, name: str, start_s: float, end_s: float | None
-) -> Recording:
-    """Open a recording. Its parts are decoded once, as long as they are read in their order.
+def by_ffmpeg(source: Path | bytes, facts: Facts, name: str) -> Recording:
+    """Open a recording.
 
-    `stamp` is another one where the file at `source` was changed. Raises ImportError without PyAV, and NotReadable
-    where FFmpeg does not know the file. Raises ValueError where the file is cut short or damaged, and where it ends
-    before the part does.
+    Raises ImportError without PyAV, NotReadable where FFmpeg does not know the file, and ValueError where the file is
+    cut short or damaged.
     """
     optional("av", "mdasr[codecs]")
-    if not start_s and end_s is None:
-        return _opened(source, facts, name)
-    try:
-        recent = _recent(source, stamp, facts, name)
-        if round(start_s * recent.rate_hz) < recent.first:
-            _recent.cache_clear()
-            recent = _recent(source, stamp, facts, name)
-        return recent.part(start_s, end_s)
-    except ValueError:
-        _recent.cache_clear()
-        raise
-
-
-class _Recent:
-    """The recording that was decoded last: its latest samples, at most `KEPT_BYTES`, and the decoder behind them."""
-
-    def __init__(self, source: Path | bytes, facts: Facts, name: str):
-        self.rate_hz, self._channels, self._rest = _opened(source, facts, name)
-        self._name, self._blocks, self._more = name, deque[np.ndarray](), True
-        self.first = self._last = 0  # the place of the first sample that is kept, and of the first one to come
-
-    def part(self, start_s: float, end_s: float | None) -> Recording:
-        """Return a part that does not begin before `first`."""
-        begin, end = round(start_s * self.rate_hz), None if end_s is None else round(end_s * self.rate_hz)
-        while self._more and (end is None or self._last < end):
-            self._decode(begin)
-        if begin >= max(self._last, 1) or (end or 0) > self._last + SLACK_S * self.rate_hz:
-            raise beyond(self._name, start_s, end_s, self._last / self.rate_hz)
-        at, found = self.first, []
-        for block in self._blocks:
-            found.append(block[max(begin - at, 0) : None if end is None else max(end - at, 0)])
-            at += len(block)
-        return Recording(self.rate_hz, self._channels, iter(found))
-
-    def _decode(self, begin: int) -> None:
-        """Decode a block, and forget the first ones, but none after `begin`."""
-        block = next(self._rest, None)
-        if block is None:
-            self._more = False
-            return
-        self._blocks.append(block)
-        self._last += len(block)
-        while sum(block.nbytes for block in self._blocks) > KEPT_BYTES and self.first + len(self._blocks[0]) <= begin:
-            self.first += len(self._blocks.popleft())
-
-
-@lru_cache(maxsize=1)
-def _recent(source: Path | bytes, stamp: object, facts: Facts, name: str) -> _Recent:
-    return _Recent(source, facts, name)
-
-
-def _opened(source: Path | bytes, facts: Facts, name: str) -> Recording:
     blocks = _blocks(source, facts, name)
     first = next(blocks, None)
     if first is None:
@@ -131,8 +73,7 @@ def _on_time(container: Any, facts: Facts, name: str) -> Iterator[tuple[int, Sam
     if not container.streams.audio:
         raise ValueError(f"{name}: this file has no audio stream; is it the right file?")
     if container.format.name == "mp3" and not (facts.mpeg or facts.samples):
-        raise ValueError(f"{name}: damaged: its first bytes are not an MPEG frame; copy or download it again")
-    stream = container.streams.audio[0]
+        raise ValueError(f"{name}: damaged: its first bytes are not an MPEG frame; copy it again, or encode it anew")
     timed = container.format.name in _TIMED
     origin_s = 0.0 if container.format.name in _FROM_ZERO else (container.start_time or 0) / 1e6
     kind: tuple[int, int] | None = None  # rate and channels

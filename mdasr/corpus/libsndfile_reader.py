@@ -1,4 +1,4 @@
-"""Recordings read by libsndfile: WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF, AU, CAF, SPHERE, and samples without a header."""
+"""Recordings read by libsndfile: WAV, FLAC, Ogg, MP3, AIFF, AU, CAF, SPHERE, and samples without a header."""
 
 from __future__ import annotations
 
@@ -55,21 +55,26 @@ class NotReadable(Exception):
 
 
 def by_libsndfile(
-    source: Path | bytes, content: Content, facts: Facts, name: str, start_s: float, end_s: float | None
+    source: Path | bytes, content: Content, facts: Facts, name: str, start_s: float = 0.0, end_s: float | None = None
 ) -> Recording:
-    """Open a recording. Raises NotReadable, and ValueError where the file is damaged or ends before the part does."""
+    """Open a recording or a part of it.
+
+    Raises NotReadable, and ValueError where the file is damaged or ends before the part does.
+    """
     files = []
     try:
         for joined, drop in _joined(source, content, facts):
             files.append((soundfile.SoundFile(joined, closefd=True), drop))
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise NotReadable(getattr(error, "error_string", str(error)).rstrip(".")) from None
+        raise NotReadable(getattr(error, "error_string", str(error)).strip().rstrip(".")) from None
     first = files[0][0]
     if any((file.samplerate, file.channels) != (first.samplerate, first.channels) for file, _ in files):
         raise ValueError(f"{name}: holds recordings of different rates or channels, one after the other; separate them")
     total = _total(files)
     if total >= _ENDLESS or (facts.open_ended and not total) or total < (facts.samples or 0):
         raise NotReadable("it does not know the file's length")
+    if first.format == "MP3" and not (facts.mpeg or facts.samples):
+        raise ValueError(f"{name}: damaged: its first bytes are not an MPEG frame; copy it again, or encode it anew")
     _check_log(name, first.extra_info)
     return _part(files, name, start_s, end_s)
 

@@ -87,7 +87,9 @@ def mpeg_parts(content: bytes | mmap, name: str) -> tuple[MpegPart, ...]:
         elif parts[-1].stated:
             break  # all frames are there: the rest is a tag of an unknown kind
         else:
-            raise ValueError(f"{name}: damaged: the bytes from {at:,} on are not MPEG frames; copy or download it again")
+            raise ValueError(
+                f"{name}: damaged: the bytes from {at:,} on are not MPEG frames; copy or download it again"
+            )
     return tuple(parts)
 
 
@@ -96,7 +98,7 @@ def _part(content: bytes | mmap, start: int, name: str) -> MpegPart:
     header = content[start : start + 4]
     first = _frame(header)
     assert first
-    kind, tag, at, count = first.kind, _tag(content, start), start, 0
+    kind, tag, at, count = first.kind, _tag(content, start, name), start, 0
     if tag:
         at += first.bytes
     sound_at = at
@@ -120,7 +122,7 @@ def _part(content: bytes | mmap, start: int, name: str) -> MpegPart:
     return MpegPart(start if stated else sound_at, at, count, samples, stated, header)
 
 
-def _tag(content: bytes | mmap, at: int) -> _Tag | None:
+def _tag(content: bytes | mmap, at: int, name: str) -> _Tag | None:
     """Read the tag in place of a file's first frame: Xing, Info (with LAME's part), or VBRI."""
     frame = _frame(content[at : at + 4])
     assert frame
@@ -135,12 +137,14 @@ def _tag(content: bytes | mmap, at: int) -> _Tag | None:
     by = here + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
     lame = held[by : by + 36]
     own_crc = int.from_bytes(lame[34:36])
-    sealed = len(lame) == 36 and lame[:3] in (b"LAM", b"Lav") and own_crc and own_crc == _crc16(held[: by + 34])
-    return _Tag(frames, lame[:3] in (b"LAM", b"Lav"), int.from_bytes(lame[32:34]) if sealed and frames else None)
+    strict = len(lame) == 36 and lame[:3] in (b"LAM", b"Lav")
+    if strict and own_crc and own_crc != _crc16(held[: by + 34]):
+        raise ValueError(f"{name}: damaged: its LAME tag does not have its checksum; copy or download it again")
+    return _Tag(frames, strict, int.from_bytes(lame[32:34]) if strict and own_crc and frames else None)
 
 
 def _after_tags(content: bytes | mmap, at: int) -> int:
-    """The place after tags that are not sound (ID3, APE, Lyrics3) and after zeros."""
+    """The place after tags that are not sound (ID3, APE, Lyrics3), and after zeros at the beginning or the end."""
     head = content[at : at + 32]
     if head[:3] == b"ID3" and len(head) >= 10:
         size = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
@@ -151,8 +155,9 @@ def _after_tags(content: bytes | mmap, at: int) -> int:
         return _after_tags(content, at + 32 + int.from_bytes(head[12:16], "little"))
     if head[:11] == b"LYRICSBEGIN" and (end := content.find(b"LYRICS200", at)) > 0:
         return _after_tags(content, end + 9)
-    while at < len(content) and not content[at]:
-        at += 1
+    if head and not any(head) and (at == 0 or not any(content[at:])):
+        while at < len(content) and not content[at]:
+            at += 1
     return at
 
 
@@ -167,12 +172,9 @@ def decodable(content: bytes | mmap, part: MpegPart) -> tuple[bytes, int]:
         return held, 0
     header = bytearray(part.header)
     header[1] |= 1  # no checksum
-    for rate in range(1, 15):  # the first bit rate at which a frame has room for the tag
-        header[2] = rate << 4 | header[2] & 0x0C
-        frame = _frame(bytes(header))
-        assert frame
-        if frame.bytes >= frame.tag_at + 12:
-            break
+    header[2] = 8 << 4 | header[2] & 0x0C  # a bit rate at which a frame has room for the tag
+    frame = _frame(bytes(header))
+    assert frame
     tag = b"Info" + (1).to_bytes(4) + (part.frames + 1).to_bytes(4)
     tagged = (bytes(header) + bytes(frame.tag_at - 4) + tag).ljust(frame.bytes, b"\0")
     samples = 1152 if frame.kind[0] == 3 else 576
