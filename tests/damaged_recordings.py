@@ -66,7 +66,7 @@ def imported(folder: Path, names: Sequence[str], cuts: int, mutations: int, time
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=timeout_s)
     assert done.returncode == 3, done.stderr[-3000:]
     kept = {u.id: u.samples for u in Corpus(folder / "out")}
-    aside = {row["id"]: row for row in map(json.loads, (folder / "out" / "set_aside.jsonl").open())}
+    aside = {row["id"]: row for row in map(json.loads, (folder / "out" / "set_aside.jsonl").read_text().splitlines())}
     results = []
     for name, damage, path in made:
         key, whole = path.relative_to(folder).as_posix(), kept[f"whole/{name}"]

@@ -11,6 +11,7 @@ import soundfile
 # The file's name, and how FFmpeg makes it: codec, rate in Hz, options of the container.
 BY_FFMPEG: dict[str, tuple[str, int, dict[str, str]]] = {
     "noxing.mp3": ("libmp3lame", 16_000, {"write_xing": "0", "id3v2_version": "0"}),
+    "ffmpeg.mp3": ("libmp3lame", 16_000, {}),
     "a.m4a": ("aac", 16_000, {}),
     "faststart.m4a": ("aac", 16_000, {"movflags": "faststart"}),
     "a.webm": ("libopus", 48_000, {}),
@@ -31,7 +32,6 @@ BY_LIBSNDFILE: dict[str, tuple[str, str]] = {
     "a.sph": ("NIST", "PCM_16"),
 }
 ALL = (*BY_LIBSNDFILE, *BY_FFMPEG)
-LOSSLESS = ("a.wav", "a.flac", "a.caf", "a.au", "a.aiff", "a.sph", "ffmpeg.caf")
 
 
 def sound(seconds: float, rate_hz: int = 16_000, seed: int = 0) -> np.ndarray:
@@ -58,7 +58,7 @@ def by_ffmpeg(
     samples: np.ndarray,
     rate_hz: int,
     codec: str,
-    options: Mapping[str, str] | None = None,
+    container: Mapping[str, str] | None = None,
     late: Sequence[tuple[float, float]] = (),
     format: str | None = None,
     **encoder: object,
@@ -71,7 +71,7 @@ def by_ffmpeg(
 
     both = samples.reshape(len(samples), -1)
     layout = "mono" if both.shape[1] == 1 else "stereo"
-    with av.open(str(path), "w", format=format, options=dict(options or {})) as file:
+    with av.open(str(path), "w", format=format, options=dict(container or {})) as file:
         stream = file.add_stream(codec, rate=rate_hz, layout=layout, **encoder)
         frames = []
         for first in range(0, len(both), rate_hz // 10):
@@ -82,7 +82,7 @@ def by_ffmpeg(
         for packet in (packet for frame in (*frames, None) for packet in stream.encode(frame)):
             if packet.pts is not None:
                 at_s = float(packet.pts * packet.time_base)
-                shift = round(sum(by for since, by in late if at_s >= since - 0.01) / packet.time_base)
+                shift = round(sum(by for since, by in late if not since or at_s >= since - 0.01) / packet.time_base)
                 packet.pts, packet.dts = packet.pts + shift, packet.pts + shift
             file.mux(packet)
     return path

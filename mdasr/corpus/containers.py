@@ -21,6 +21,12 @@ Content: TypeAlias = bytes | mmap
 _STREAMED = 0x7FFF0000  # a header written before the length was known says this many bytes or more
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # each byte with its bits in reverse order
 
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FACTS = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+# The rates that a frame of FLAC may state, by their codes.
+_FLAC_HZ = dict(enumerate((88_200, 176_400, 192_000, 8000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000), 1))
+
 _SEGMENT, _CLUSTER, _CRC = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75", b"\xbf"
 _MASTERS = (_CLUSTER, *map(bytes.fromhex, ("114d9b74", "1549a966", "1654ae6b", "1c53bb6b", "1254c367", "1043a770")))
 _ELEMENTS = {_SEGMENT, _CRC, *_MASTERS}
@@ -31,13 +37,15 @@ _ELEMENTS |= {*map(bytes.fromhex, ("1a45dfa3", "1941a469", "ec", "e7", "5854", "
 class Facts:
     """The statements of a file about itself, as far as a reader needs them.
 
-    `samples` is the stated length of one channel. `open_ended` says that the container leaves its length open. `md5` is
-    the digest that FLAC holds of all samples, which have `bits`. `ogg` holds the byte ranges of joined Ogg streams, and
+    `samples` is the stated length of one channel. `open_ended` says that the container leaves its length open. `mended`
+    then holds a place in its header, and the bytes there with which libsndfile reads the file to its end. `md5` is the
+    digest that FLAC holds of all samples, which have `bits`. `ogg` holds the byte ranges of joined Ogg streams, and
     `mpeg` the joined MP3 files.
     """
 
     samples: int | None = None
     open_ended: bool = False
+    mended: tuple[int, bytes] | None = None
     md5: bytes = b""
     bits: int = 16
     ogg: tuple[tuple[int, int], ...] = ()
@@ -56,23 +64,27 @@ def facts(content: Content, name: str) -> Facts:
         _check_ebml(content, name)
     elif start[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         _check_boxes(content, name)
-    elif start[:4] in (b"RIFF", b"RF64", b"FORM", b"caff"):
-        return Facts(open_ended=_chunks_are_open(content, name))
+    elif start[:4] == b"caff" or start[8:] in (b"WAVE", b"AIFF", b"AIFC"):
+        return _chunk_facts(content, name)
+    elif start[:4] == b"RIFF":
+        size = int.from_bytes(start[4:8], "little")
+        _check_room(name, len(content) - 8, 0 if size >= _STREAMED else size)
     elif start[:4] == b".snd":
         body, size = int.from_bytes(content[4:8]), int.from_bytes(content[8:12])
         if size >= _STREAMED or (not size and body < len(content)):
-            return Facts(open_ended=True)
+            return Facts(open_ended=True, mended=(8, b"\xff" * 4))
         _check_room(name, len(content) - body, size)
         _check_rest(content, body + size, name)
+    elif start == _ASF[:12]:
+        at = content.find(_ASF_FACTS, 0, 1 << 16)
+        if at > 0 and not content[at + 88] & 1:  # that bit is set while the file is being written
+            _check_room(name, len(content), int.from_bytes(content[at + 40 : at + 48], "little"))
     elif start[:1] == content[188:189] == content[376:377] == b"G":
         _check_packets(content, name)
     elif start[:7] == b"NIST_1A":
         return Facts(samples=_sphere_samples(content, name))
     elif start[:4] == b"fLaC" and len(content) >= 42:
-        samples = int.from_bytes(content[18:26]) & (1 << 36) - 1
-        bits = (int.from_bytes(content[20:22]) >> 4 & 31) + 1
-        md5 = content[26:42] if any(content[26:42]) and bits <= 24 else b""  # float32 holds no more bits
-        return Facts(samples or None, not samples, md5, bits)
+        return _flac_facts(content, name)
     elif parts := mpeg_parts(content, name):
         layer_3 = all(part.header[1] >> 1 & 3 == 1 for part in parts)
         return Facts(mpeg=parts) if layer_3 else Facts(sum(part.samples for part in parts))
@@ -91,7 +103,10 @@ def _check_room(name: str, found: int, stated: int) -> None:
 def _check_rest(content: Content, at: int, name: str) -> None:
     """Check that no bytes but zeros lie after the samples that a header states: there may be more samples."""
     if any(content[at:]):
-        raise _damaged(name, f"{len(content) - at:,} bytes lie after the samples that its header states")
+        raise ValueError(
+            f"{name}: damaged: {len(content) - at:,} bytes lie after the samples that its header states; copy it "
+            "again, or write its header anew"
+        )
 
 
 def _damaged(name: str, why: str) -> ValueError:
@@ -131,6 +146,20 @@ def _ogg_checksum(page: bytes) -> int:
     """Ogg's CRC is zlib's with all bits in reverse order, and without its inversions."""
     reverse = zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int.from_bytes(reverse.to_bytes(4, "little").translate(_REVERSED))
+
+
+def _flac_facts(content: Content, name: str) -> Facts:
+    rate_hz, samples = int.from_bytes(content[18:21]) >> 4, int.from_bytes(content[18:26]) & (1 << 36) - 1
+    bits = (int.from_bytes(content[20:22]) >> 4 & 31) + 1
+    md5 = content[26:42] if any(content[26:42]) and bits <= 24 else b""  # float32 holds no more bits
+    at, last = 4, False
+    while not last and at < len(content):
+        last = content[at] >= 128
+        at += 4 + int.from_bytes(content[at + 1 : at + 4])
+    in_frame_hz = _FLAC_HZ.get(content[at + 2] & 15, rate_hz) if at + 2 < len(content) else rate_hz
+    if in_frame_hz != rate_hz:
+        raise _damaged(name, f"its header states {rate_hz} Hz, but its first frame {in_frame_hz} Hz")
+    return Facts(samples=samples or None, open_ended=not samples, md5=md5, bits=bits)
 
 
 def _check_ebml(content: Content, name: str) -> None:
@@ -181,8 +210,8 @@ def _check_boxes(content: Content, name: str) -> None:
         raise ValueError(f"{name}: its index (moov) is missing; the recording was not finished, or the file is cut")
 
 
-def _chunks_are_open(content: Content, name: str) -> bool:
-    """Check the chunk of samples of a WAV, AIFF or CAF. Return whether its length is left open."""
+def _chunk_facts(content: Content, name: str) -> Facts:
+    """Check the chunk of samples of a WAV, AIFF or CAF."""
     caf, order = content[:4] == b"caff", _order(content)
     at, width = (8, 8) if caf else (12, 4)
     while len(head := content[at : at + 4 + width]) == 4 + width:
@@ -192,10 +221,11 @@ def _chunks_are_open(content: Content, name: str) -> bool:
                 size = int.from_bytes(content[28:36], order)
             whole = int.from_bytes(content[4:8], order) == len(content) - 8  # a file of no samples is whole, too
             if size >= (1 << 63 if caf else _STREAMED) or (not size and body < len(content) and not whole):
-                return True
+                room = (len(content) - body).to_bytes(8) if caf else b"\xff" * 4
+                return Facts(open_ended=True, mended=(at + 4, room))
             _check_room(name, len(content) - body, size)
             _check_rest(content, _after_chunks(content, body + size, width, order), name)
-            return False
+            return Facts()
         at = body + size + (0 if caf else size % 2)
     raise ValueError(f"{name}: truncated: its samples (chunk data or SSND) are missing; copy or download it again")
 

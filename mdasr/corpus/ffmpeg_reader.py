@@ -22,7 +22,7 @@ JITTER_S = 0.05  # time stamps this close to the sound before them continue it: 
 LONGEST_GAP_S = 3600.0  # of silence that is filled in: a damaged time stamp could ask for years
 _RESTART_S = 1.0  # time stamps that go back to this close to the beginning belong to another file, joined to the first
 _FROM_ZERO = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")  # the time stamps of these begin at 0
-_TIMED = (*_FROM_ZERO, "mpegts", "mpeg", "asf", "flv")  # in other formats, FFmpeg derives the time stamps
+_TIMED = (*_FROM_ZERO, "mpegts", "mpeg", "flv")  # in other formats, FFmpeg derives the time stamps
 _STATED = ("caf", "tta", "wv", "ape")  # the stated length of these is no estimate
 _BATCH = 1 << 16  # samples of a channel in a block, or more
 
@@ -48,6 +48,7 @@ def by_ffmpeg(source: Path | bytes, facts: Facts, name: str) -> Recording:
 def _blocks(source: Path | bytes, facts: Facts, name: str) -> Iterator[tuple[int, Samples]]:
     """Yield the rate and a block of samples, again and again."""
     import av
+    from av.error import FFmpegError
 
     done_s, waiting = 0.0, list[np.ndarray]()
     try:
@@ -61,7 +62,7 @@ def _blocks(source: Path | bytes, facts: Facts, name: str) -> Iterator[tuple[int
                 done_s += len(samples) / rate_hz
             if waiting:
                 yield rate_hz, np.concatenate(waiting)
-    except (av.error.FFmpegError, UnicodeDecodeError, LookupError, AttributeError, MemoryError, OverflowError) as error:
+    except (FFmpegError, UnicodeDecodeError, LookupError, AttributeError, MemoryError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         if not done_s:
             raise NotReadable(why) from None
@@ -139,13 +140,13 @@ def _stated_s(container: Any, facts: Facts) -> float | None:
     stream, kind = container.streams.audio[0], container.format.name
     if facts.samples:
         return facts.samples / stream.rate
-    if kind == "matroska,webm":
+    if kind in ("matroska,webm", "flv"):
         stated_s = _clock_s(stream.metadata.get("DURATION", ""))
         if stated_s is None and len(container.streams) == 1 and container.duration:
             stated_s = container.duration / 1e6
         return stated_s
     if kind in (*_FROM_ZERO, *_STATED) and stream.duration:
-        return float(stream.duration * stream.time_base)
+        return float((max(stream.start_time or 0, 0) + stream.duration) * stream.time_base)
     return None
 
 

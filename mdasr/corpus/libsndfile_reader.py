@@ -75,8 +75,10 @@ def by_libsndfile(
         raise NotReadable("it does not know the file's length")
     if first.format == "MP3" and not (facts.mpeg or facts.samples):
         raise ValueError(f"{name}: damaged: its first bytes are not an MPEG frame; copy it again, or encode it anew")
-    _check_log(name, first.extra_info)
-    return _part(files, name, start_s, end_s)
+    if first.format == "VOC":
+        raise NotReadable("it takes the headers of blocks for samples")
+    _check_log(name, first)
+    return _part(files, name, start_s, end_s, facts.samples)
 
 
 def _total(files: Sequence[tuple[soundfile.SoundFile, int]]) -> int:
@@ -84,9 +86,13 @@ def _total(files: Sequence[tuple[soundfile.SoundFile, int]]) -> int:
 
 
 def _part(
-    files: Sequence[tuple[soundfile.SoundFile, int]], name: str, start_s: float, end_s: float | None
+    files: Sequence[tuple[soundfile.SoundFile, int]],
+    name: str,
+    start_s: float,
+    end_s: float | None,
+    stated: int | None = None,
 ) -> Recording:
-    rate_hz, total = checked_rate(name, files[0][0].samplerate), _total(files)
+    rate_hz, total = checked_rate(name, files[0][0].samplerate), stated or _total(files)
     begin = round(start_s * rate_hz)
     end = total if end_s is None else round(end_s * rate_hz)
     if end > total + SLACK_S * rate_hz or begin >= max(total, 1):
@@ -140,6 +146,9 @@ def _joined(source: Path | bytes, content: Content, facts: Facts) -> Iterator[tu
         for part in facts.mpeg:
             held, drop = decodable(content, part)
             yield io.BytesIO(held), drop
+    elif facts.mended:
+        at, value = facts.mended
+        yield io.BytesIO(content[:at] + value + content[at + len(value) :]), 0
     else:
         yield nameless(source), 0
 
@@ -153,7 +162,9 @@ def _blocks(
         for file, drop in files:
             first, last = max(begin - place, 0), min(end - place, file.frames - drop)
             place += file.frames - drop
-            if first + drop and first < last:
+            if drop:
+                file.read(drop)
+            if first and first < last:
                 file.seek(first + drop)
             while first < last and len(block := file.read(min(BLOCK // file.channels, last - first), "float32", True)):
                 first, done = first + len(block), done + len(block)
@@ -169,13 +180,15 @@ def _blocks(
         raise cut_short(name, f"{done / rate_hz:.2f} s", f"{(end - begin) / rate_hz:.2f}")
 
 
-def _check_log(name: str, info: str) -> None:
+def _check_log(name: str, file: soundfile.SoundFile) -> None:
     """Raise ValueError for what libsndfile reports only in its log."""
+    info = file.extra_info
     if "File ended unexpectedly" in info:
         raise ValueError(f"{name}: truncated (its end is missing); copy or download it again")
     if match := re.search(r"^ *riff *: (\d+) \(should be (\d+)\)", info, re.MULTILINE):  # Sony's W64
         raise cut_short(name, f"{match[2]} bytes", match[1])
-    if match := re.search(r"^ *(Bytes/sec|Block Align) *: (\d+) \(should be (\d+)\)", info, re.MULTILINE):
+    pattern = r"^ *(Bytes/sec|Block Align) *: (\d+) \(should be (\d+)\)"
+    if file.subtype.startswith("PCM") and (match := re.search(pattern, info, re.MULTILINE)):
         raise ValueError(
             f"{name}: damaged: its header states {match[1]} {match[2]}, but its rate, channels and bits make "
             f"{match[3]}; copy it again, or write the header anew"

@@ -20,6 +20,7 @@ _KBPS = {
     (True, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (True, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+_ENCODERS = (b"LAM", b"Lav")  # LAME and FFmpeg: the tags of both have checksums
 _DELAY = 529  # samples of a decoder: those of its filter bank
 _HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 
@@ -131,14 +132,19 @@ def _tag(content: bytes | mmap, at: int, name: str) -> _Tag | None:
         return _Tag(int.from_bytes(held[50:54]), False, None)
     here = frame.tag_at
     if held[here : here + 4] not in (b"Xing", b"Info"):
+        if held[here + 120 : here + 123] in _ENCODERS:
+            raise ValueError(f"{name}: damaged: its Xing tag lost its name; copy or download it again")
         return None
     flags = int.from_bytes(held[here + 4 : here + 8])
     frames = int.from_bytes(held[here + 8 : here + 12]) if flags & 1 else 0
     by = here + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
     lame = held[by : by + 36]
     own_crc = int.from_bytes(lame[34:36])
-    strict = len(lame) == 36 and lame[:3] in (b"LAM", b"Lav")
-    if strict and own_crc and own_crc != _crc16(held[: by + 34]):
+    strict = len(lame) == 36 and lame[:3] in _ENCODERS
+    # LAME's checksum ends where it stands, and FFmpeg's after 190 bytes, among which it is still zero.
+    as_ffmpeg = (held[: by + 34] + b"\0\0" + held[by + 36 :])[:190].ljust(190, b"\0")
+    sealed = own_crc in (_crc16(held[: by + 34]), _crc16(as_ffmpeg))
+    if strict and own_crc and not sealed:
         raise ValueError(f"{name}: damaged: its LAME tag does not have its checksum; copy or download it again")
     return _Tag(frames, strict, int.from_bytes(lame[32:34]) if strict and own_crc and frames else None)
 
