@@ -467,7 +467,7 @@ def test_ffmpeg_reads_what_libsndfile_cannot(tmp_path, name, monkeypatch):
     wave, found_hz = read_audio(path)
     expected = soxr.resample(samples / np.float32(32768), rate_hz, 16_000)
     assert found_hz == rate_hz and abs(len(wave) / 16_000 - 2) < 0.15
-    lags = range(0, 4000, 1)
+    wave, lags = np.concatenate([np.zeros(2000, np.float32), wave]), range(6000)
     least = min(len(wave) - 4000, len(expected))
     at = int(np.argmax([np.dot(wave[lag + 8000 : lag + 12_000], expected[8000:12_000]) for lag in lags]))
     assert np.corrcoef(wave[at : at + least - 4000], expected[: least - 4000])[0, 1] > alike
@@ -553,8 +553,10 @@ def check(results):
             assert found.path.name in found.reason and len(found.reason) < 600
         elif found.damage == "cut":
             assert found.same or found.of in NO_END, told
-        elif found.of in CHECKED:
+        elif found.of in CHECKED and not (found.of.endswith("mp3") and found.damage == "zeroed"):
             assert found.same, told
+        elif found.of in CHECKED:
+            assert found.same or 0 < found.seconds - found.whole_s < 0.12, told  # the tag itself is gone
         elif found.of not in NO_TRACE:
             assert abs(found.seconds - found.whole_s) < 0.002, told
     return len(results)

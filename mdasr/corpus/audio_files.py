@@ -116,31 +116,27 @@ def _whole(content: Path | bytes, held: Content, known: Facts, name: str) -> Rec
         return by_libsndfile(content, held, known, name)
     except NotReadable as refusal:
         libsndfile_says = str(refusal)
-    try:
-        return by_ffmpeg(content, known, name)
-    except NotReadable as refusal:
-        raise ValueError(_unreadable(name, held, f"libsndfile: {libsndfile_says}; FFmpeg: {refusal}")) from None
-    except ImportError as error:
-        if _is_text(held) or name.lower().endswith(_HEADERLESS):
-            raise ValueError(_unreadable(name, held, libsndfile_says)) from None
-        raise ImportError(f"{name}: libsndfile cannot read this file ({libsndfile_says}), and {error}") from None
-
-
-def _unreadable(name: str, held: Content, why: str) -> str:
-    """The text of the error for a file that no decoder knows."""
-    if _is_text(held):
-        return f"{name}: this is text, not sound; is it really an audio file? Give the recording"
+    start = held[:4096]
+    if (
+        start.isascii()
+        and start[:4] != b"NIST"
+        and start.decode().translate({9: None, 10: None, 13: None}).isprintable()
+    ):
+        raise ValueError(f"{name}: this is text, not sound; is it really an audio file? Give the recording")
     if name.lower().endswith(_HEADERLESS):
-        return (
+        raise ValueError(
             f"{name}: it has no header with its rate and encoding; give the fields sample_rate and encoding "
             f"({', '.join(ENCODINGS)}) in a manifest, or write it as a WAV file"
         )
-    return f"{name}: damaged, or not a format that libsndfile or FFmpeg knows ({why}); is it really an audio file?"
-
-
-def _is_text(held: Content) -> bool:
-    start = held[:1000]
-    return start.isascii() and start.decode().replace("\n", "").replace("\r", "").replace("\t", "").isprintable()
+    try:
+        return by_ffmpeg(content, known, name)
+    except NotReadable as refusal:
+        raise ValueError(
+            f"{name}: damaged, or not a format that libsndfile or FFmpeg knows; is it really an audio file? libsndfile "
+            f"says: {libsndfile_says}. FFmpeg says: {refusal}"
+        ) from None
+    except ImportError as error:
+        raise ImportError(f"{name}: libsndfile cannot read this file ({libsndfile_says}), and {error}") from None
 
 
 def _at_16_khz(name: str, recording: Recording, channel: int | None, known: Facts) -> Float32[np.ndarray, " samples"]:

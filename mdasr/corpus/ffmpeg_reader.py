@@ -141,10 +141,9 @@ def _stated_s(container: Any, facts: Facts) -> float | None:
     if facts.samples:
         return facts.samples / stream.rate
     if kind in ("matroska,webm", "flv"):
-        stated_s = _clock_s(stream.metadata.get("DURATION", ""))
-        if stated_s is None and len(container.streams) == 1 and container.duration:
-            stated_s = container.duration / 1e6
-        return stated_s
+        whole_s = container.duration / 1e6 if container.duration else None
+        stated_s = _clock_s(stream.metadata.get("DURATION", "")) or (whole_s if len(container.streams) == 1 else None)
+        return min(stated_s, whole_s or stated_s) if stated_s else None  # a cut may have left the longer one behind
     if kind in (*_FROM_ZERO, *_STATED) and stream.duration:
         return float((max(stream.start_time or 0, 0) + stream.duration) * stream.time_base)
     return None

@@ -51,7 +51,7 @@ class Recording(NamedTuple):
 
 
 class NotReadable(Exception):
-    """libsndfile cannot read a file, for the reason in its argument. Another decoder may."""
+    """A decoder cannot read a file, for the reason in the argument. Another decoder may."""
 
 
 def by_libsndfile(
@@ -105,6 +105,7 @@ def by_encoding(
 ) -> Recording:
     """Open a file without a header. Raises ValueError where it has one, is text, or has half a sample at its end."""
     subtype, endian, width = ENCODINGS[raw.encoding]
+    rate_hz = checked_rate(name, raw.rate_hz)
     if content[:4].startswith(_MAGIC):
         raise ValueError(f"{name}: field encoding: the file has a header ({content[:4]!r}); remove the field")
     if content[:4096].isascii():
@@ -115,7 +116,7 @@ def by_encoding(
             "the field, or copy the file again"
         )
     file = soundfile.SoundFile(
-        nameless(source), samplerate=raw.rate_hz, channels=1, format="RAW", subtype=subtype, endian=endian, closefd=True
+        nameless(source), samplerate=rate_hz, channels=1, format="RAW", subtype=subtype, endian=endian, closefd=True
     )
     return _part([(file, 0)], name, start_s, end_s)
 

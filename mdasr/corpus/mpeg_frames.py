@@ -75,7 +75,9 @@ def mpeg_parts(content: bytes | mmap, name: str) -> tuple[MpegPart, ...]:
 
     Raises ValueError, which calls the file `name`, where frames are missing, cut off or damaged.
     """
-    at, parts = _after_tags(content, 0), list[MpegPart]()
+    at, parts = 0, list[MpegPart]()
+    while (after := _after_tag(content, at)) > at:
+        at = after
     first = _frame(content[at : at + 4])
     if not first or not (content[:3] == b"ID3" or _frame(content[at + first.bytes : at + first.bytes + 4])):
         return ()
@@ -83,7 +85,7 @@ def mpeg_parts(content: bytes | mmap, name: str) -> tuple[MpegPart, ...]:
         if _frame(content[at : at + 4]):
             parts.append(_part(content, at, name))
             at = parts[-1].end
-        elif (after := _after_tags(content, at)) > at:
+        elif (after := _after_tag(content, at)) > at:
             at = after
         elif parts[-1].stated:
             break  # all frames are there: the rest is a tag of an unknown kind
@@ -137,34 +139,33 @@ def _tag(content: bytes | mmap, at: int, name: str) -> _Tag | None:
         return None
     flags = int.from_bytes(held[here + 4 : here + 8])
     frames = int.from_bytes(held[here + 8 : here + 12]) if flags & 1 else 0
-    by = here + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+    by = here + 120
     lame = held[by : by + 36]
     own_crc = int.from_bytes(lame[34:36])
     strict = len(lame) == 36 and lame[:3] in _ENCODERS
     # LAME's checksum ends where it stands, and FFmpeg's after 190 bytes, among which it is still zero.
     as_ffmpeg = (held[: by + 34] + b"\0\0" + held[by + 36 :])[:190].ljust(190, b"\0")
     sealed = own_crc in (_crc16(held[: by + 34]), _crc16(as_ffmpeg))
-    if strict and own_crc and not sealed:
+    # FFmpeg wrote no checksums before 2014. A tag with all of its fields and something in LAME's part has them.
+    summed = lame[:3] == b"LAM" or (len(lame) == 36 and (strict or flags & 15 == 15) and any(lame[28:]))
+    if summed and not sealed:
         raise ValueError(f"{name}: damaged: its LAME tag does not have its checksum; copy or download it again")
-    return _Tag(frames, strict, int.from_bytes(lame[32:34]) if strict and own_crc and frames else None)
+    return _Tag(frames, strict, int.from_bytes(lame[32:34]) if summed and frames else None)
 
 
-def _after_tags(content: bytes | mmap, at: int) -> int:
-    """The place after tags that are not sound (ID3, APE, Lyrics3), and after zeros at the beginning or the end."""
+def _after_tag(content: bytes | mmap, at: int) -> int:
+    """The place after a tag that is not sound (ID3, APE, Lyrics3), or after zeros at the end."""
     head = content[at : at + 32]
     if head[:3] == b"ID3" and len(head) >= 10:
         size = sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(head[6:10]))
-        return _after_tags(content, at + 10 + size + 10 * (head[5] >> 4 & 1))
+        return at + 10 + size + 10 * (head[5] >> 4 & 1)
     if head[:3] == b"TAG":
-        return _after_tags(content, at + (227 if head[3:4] == b"+" else 128))
+        return at + (227 if head[3:4] == b"+" else 128)
     if head[:8] == b"APETAGEX":
-        return _after_tags(content, at + 32 + int.from_bytes(head[12:16], "little"))
+        return at + 32 + int.from_bytes(head[12:16], "little")
     if head[:11] == b"LYRICSBEGIN" and (end := content.find(b"LYRICS200", at)) > 0:
-        return _after_tags(content, end + 9)
-    if head and not any(head) and (at == 0 or not any(content[at:])):
-        while at < len(content) and not content[at]:
-            at += 1
-    return at
+        return end + 9
+    return at if any(head) or any(content[at:]) else len(content)
 
 
 def decodable(content: bytes | mmap, part: MpegPart) -> tuple[bytes, int]:
