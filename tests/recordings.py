@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -86,3 +87,35 @@ def by_ffmpeg(
                 packet.pts, packet.dts = packet.pts + shift, packet.pts + shift
             file.mux(packet)
     return path
+
+
+def shortened(samples: np.ndarray, rate_hz: int) -> bytes:
+    """A SPHERE file compressed by `shorten` (Robinson, 1994), without prediction. It takes blocks of 256 samples."""
+    bits: list[str] = []
+
+    def put(value: int, width: int) -> None:
+        """Write Rice's code: zeros for the high bits, a one, and the low bits."""
+        bits.append("0" * (value >> width) + "1" + format(value & (1 << width) - 1, f"0{width}b") * bool(width))
+
+    for number in (5, 1, 256, 0, 0, 0):  # 16 bits, channels, samples a block, and what is not used
+        put(number.bit_length(), 2)
+        put(number, number.bit_length())
+    header = io.BytesIO()
+    soundfile.write(header, np.zeros(0, np.int16), rate_hz, format="WAV", subtype="PCM_16")
+    put(9, 2)  # the header of the file that was compressed
+    put(44, 5)
+    for byte in header.getvalue()[:44]:
+        put(byte, 8)
+    for first in range(0, len(samples), 256):
+        put(0, 2)  # a block without prediction, whose samples have 12 low bits
+        put(12, 3)
+        for value in samples[first : first + 256].tolist():
+            put(value << 1 if value >= 0 else ~value << 1 | 1, 13)
+    put(4, 2)  # the end
+    coded = "".join(bits).ljust(-(-sum(map(len, bits)) // 32) * 32, "0")
+    fields = [
+        f"sample_count -i {len(samples)}", f"sample_rate -i {rate_hz}", "channel_count -i 1", "sample_n_bytes -i 2",
+        "sample_byte_format -s2 01", "sample_coding -s26 pcm,embedded-shorten-v2.00", "end_head",
+    ]  # fmt: skip
+    text = "NIST_1A\n   1024\n" + "\n".join(fields) + "\n"
+    return text.ljust(1024).encode() + b"ajkg\x02" + int(coded, 2).to_bytes(len(coded) // 8)

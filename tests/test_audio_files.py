@@ -18,7 +18,7 @@ from mdasr.corpus.libsndfile_reader import ENCODINGS, Raw
 from mdasr.corpus.manifest import import_manifest
 from mdasr.corpus.records import Corpus
 from tests.damaged_recordings import imported
-from tests.recordings import ALL, BY_FFMPEG, by_ffmpeg, sound, write
+from tests.recordings import ALL, BY_FFMPEG, by_ffmpeg, shortened, sound, write
 
 av = pytest.importorskip("av", reason="PyAV is not installed (extra `codecs`)")
 
@@ -370,7 +370,7 @@ def test_samples_without_a_header_are_read_by_their_encoding(tmp_path, encoding)
 def test_samples_without_a_header_are_not_guessed(tmp_path, name, monkeypatch):
     path = tmp_path / name
     path.write_bytes(sound(1, 8000).tobytes())
-    told = "it has no header with its rate and encoding; give the fields sample_rate and encoding"
+    told = r"it has no header\. Give its sample_rate and encoding \(s16le, "
     with pytest.raises(ValueError, match=told if name != "a.au" else "damaged, or not a format"):
         read_audio(path)
     path.write_text("The words of a transcript, saved under the wrong name.\n" * 200)
@@ -479,6 +479,17 @@ def test_ffmpeg_reads_what_libsndfile_cannot(tmp_path, name, monkeypatch):
     path.write_bytes(content[: len(content) * 6 // 10])
     with pytest.raises(ValueError, match=rf"{name}: (truncated|damaged)"):
         read_audio(path)
+
+
+def test_a_sphere_file_compressed_by_shorten_is_read(tmp_path):
+    path, samples = tmp_path / "a.sph", sound(2)
+    content = shortened(samples, 16_000)
+    path.write_bytes(content)
+    assert np.array_equal(read_audio(path)[0], samples / np.float32(32768))
+    for share in (0.01, 0.3, 0.7, 0.99):
+        path.write_bytes(content[: round(share * len(content))])
+        with pytest.raises(ValueError, match=r"a\.sph: (truncated: \d\.\d\d s of 2\.00|damaged)"):
+            read_audio(path)
 
 
 # --- cost

@@ -125,8 +125,8 @@ def _whole(content: Path | bytes, held: Content, known: Facts, name: str) -> Rec
         raise ValueError(f"{name}: this is text, not sound; is it really an audio file? Give the recording")
     if name.lower().endswith(_HEADERLESS):
         raise ValueError(
-            f"{name}: it has no header with its rate and encoding; give the fields sample_rate and encoding "
-            f"({', '.join(ENCODINGS)}) in a manifest, or write it as a WAV file"
+            f"{name}: it has no header. Give its sample_rate and encoding ({', '.join(ENCODINGS)}) in a manifest, or "
+            "write it as a WAV file"
         )
     try:
         return by_ffmpeg(content, known, name)

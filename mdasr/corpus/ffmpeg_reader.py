@@ -112,7 +112,8 @@ def _on_time(container: Any, facts: Facts, name: str) -> Iterator[tuple[int, Sam
         # The last frame of an M4A is as long as any, and the container states where its sound ends.
         padding = place - round(stated_s * kind[0]) if stated_s and container.format.name == _FROM_ZERO[1] else 0
         yield kind[0], last[: len(last) - padding] if 0 < padding < len(last) else last
-        _check_length(name, stated_s, place / kind[0], silence / kind[0], len(last) / kind[0])
+        slack_s = 0.0 if facts.samples else SLACK_S + 2 * len(last) / kind[0]
+        _check_length(name, stated_s, place / kind[0], silence > 0, slack_s)
 
 
 def _frames(container: Any, facts: Facts, name: str) -> Iterator[Any]:
@@ -149,11 +150,10 @@ def _stated_s(container: Any, facts: Facts) -> float | None:
     return None
 
 
-def _check_length(name: str, stated_s: float | None, found_s: float, silence_s: float, frame_s: float) -> None:
-    slack_s = SLACK_S + 2 * frame_s
+def _check_length(name: str, stated_s: float | None, found_s: float, gaps: bool, slack_s: float) -> None:
     if stated_s and found_s < stated_s - slack_s:
         raise cut_short(name, f"{found_s:.2f} s", f"{stated_s:.2f}")
-    if stated_s and silence_s and found_s > stated_s + slack_s:
+    if stated_s and gaps and found_s > stated_s + slack_s:
         raise ValueError(
             f"{name}: damaged: its time stamps lead to {found_s:.2f} s, but it states {stated_s:.2f}; export it again"
         )
