@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -169,7 +170,7 @@ def test_a_file_that_does_not_know_its_length_is_whole(tmp_path, kind, monkeypat
     assert np.array_equal(read_audio(path)[0], expected)
     assert np.array_equal(read_audio(path, start_s=0.5, end_s=1.0)[0], expected[8000:16_000])
     monkeypatch.setitem(sys.modules, "av", None)
-    recent_recording._recent.clear()
+    recent_recording.kept.forget()
     if without_pyav:
         assert np.array_equal(read_audio(path)[0], expected)
     else:
@@ -513,10 +514,40 @@ def test_a_compressed_recording_is_decoded_once_for_its_parts(tmp_path, monkeypa
     assert opened == ["_on_time"]
     assert all(np.array_equal(each, whole[16_000 * i : 16_000 * i + 24_000]) for i, each in enumerate(parts))
     monkeypatch.setattr(recent_recording, "KEPT_BYTES", 100_000)  # some 1.5 s
-    recent_recording._recent.clear()
+    recent_recording.kept.forget()
     again = {start_s: part(start_s) for start_s in (0.0, 3.0, 7.0, 1.0, 2.0, 6.0)}
     assert opened == ["_on_time"] * 3  # at first, and to go back from 7 to 1
     assert all(np.array_equal(each, parts[int(start_s)]) for start_s, each in again.items())
+
+
+def test_threads_do_not_share_what_they_decode(tmp_path):
+    """Apache Beam's local runner writes shards in threads."""
+    paths = []
+    for seed, name in enumerate(("a.m4a", "a.webm", "xing.mp3", "a.ogg")):
+        (tmp_path / name).mkdir()
+        paths.append(write(tmp_path / name / name, 4, seed))
+    wholes = [read_audio(path)[0] for path in paths]
+
+    def parts_are_right(i):
+        path, whole = paths[i % 4], wholes[i % 4]
+        begin_s = 0.5 * (i // 4 % 6)
+        part = read_audio(path, start_s=begin_s, end_s=begin_s + 1.0)[0]
+        begin = round(16_000 * begin_s)
+        return bool(np.abs(part - whole[begin : begin + 16_000])[400:-400].max() < 1e-3)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(parts_are_right, range(200)))
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "faststart.m4a", "a.webm", "a.mka", "a.opus", "a.ogg"])
+def test_sound_begins_and_ends_where_it_did(tmp_path, name):
+    """Encoders add samples before and after the sound (AAC's priming, Opus' pre-skip). They are left out."""
+    wave = read_audio(write(tmp_path / name, 3))[0]
+    rate_hz = BY_FFMPEG[name][1] if name in BY_FFMPEG else 16_000
+    expected = soxr.resample(sound(3, rate_hz) / np.float32(32768), rate_hz, 16_000)
+    assert abs(len(wave) - 48_000) <= 1
+    match = [np.dot(wave[8000 + lag : 40_000 + lag], expected[8000:40_000]) for lag in range(-2000, 2001)]
+    assert abs(int(np.argmax(match)) - 2000) <= 1
 
 
 def test_a_changed_file_is_decoded_again(tmp_path):

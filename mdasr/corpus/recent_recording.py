@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 
@@ -10,8 +11,6 @@ import numpy as np
 from mdasr.corpus.libsndfile_reader import SLACK_S, Recording, beyond
 
 KEPT_BYTES = 1 << 27  # of decoded samples
-
-_recent: list[tuple[Hashable, _Recent]] = []  # one, or none
 
 
 def part_of(
@@ -22,14 +21,17 @@ def part_of(
     The part is the same in whatever order parts are read. Before a part that begins before what is kept, the recording
     is decoded again. Raises as `opened` and its blocks, and ValueError where the recording ends before the part does.
     """
-    if not (_recent and _recent[0][0] == key and round(start_s * _recent[0][1].rate_hz) >= _recent[0][1].first):
-        _recent.clear()
-        _recent.append((key, _Recent(opened())))
+    recent = kept.recent if kept.key == key else None
+    if recent is None or round(start_s * recent.rate_hz) < recent.first:
+        kept.forget()
+        recent = _Recent(opened())
     try:
-        return _recent[0][1].part(name, start_s, end_s)
+        found = recent.part(name, start_s, end_s)
     except ValueError:
-        _recent.clear()
+        kept.forget()
         raise
+    kept.key, kept.recent = key, recent
+    return found
 
 
 class _Recent:
@@ -64,3 +66,16 @@ class _Recent:
         size = 4 * self._channels  # bytes of a sample of all channels
         while size * (self._last - self.first) > KEPT_BYTES and self.first + len(self._blocks[0]) <= begin:
             self.first += len(self._blocks.popleft())
+
+
+class _Kept(threading.local):
+    """The recording that this thread has decoded last, and its key."""
+
+    key: Hashable = None
+    recent: _Recent | None = None
+
+    def forget(self) -> None:
+        self.key = self.recent = None
+
+
+kept = _Kept()
