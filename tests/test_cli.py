@@ -132,7 +132,7 @@ def test_import_tells_what_it_set_aside(recording, tmp_path, capsys):
         ("tree show no b-ae+t", "no: no such tree of CDPhones (`mdasr train` writes a model's tree.txt)"),
         ("tree show model b-ae+t", "the tree has no phone 'B'; it has AA S SIL"),
         ("perturb no out.wav", "no: no such file; a recording should be there (WAV,"),
-        ("perturb words.txt out.wav", "words.txt: damaged, or not a format that libsndfile or FFmpeg knows"),
+        ("perturb words.txt out.wav", "words.txt: this is text, not sound"),
         ("perturb in.wav out.what", "out.what: libsndfile cannot write the format WHAT; give a file .wav or .flac"),
         ("perturb in.wav out.wav --noises no", "no: not a folder; give one that holds noise recordings"),
         ("evaluate model toy --against no", "no: no such result of `mdasr evaluate --json`"),
@@ -164,9 +164,10 @@ def test_transcribe_goes_on_after_what_is_no_recording(things, monkeypatch, caps
     monkeypatch.chdir(things)
     assert main(["transcribe", "model", "no.wav", "words.txt", "in.wav"]) == 3
     printed = capsys.readouterr()
-    missing, other = (line for line in printed.err.splitlines() if line.startswith("mdasr transcribe: "))
+    missing, other, count = (line for line in printed.err.splitlines() if line.startswith("mdasr transcribe: "))
     assert "no.wav: no such file; a recording should be there" in missing
-    assert "words.txt: damaged, or not a format that libsndfile or FFmpeg knows" in other
+    assert "words.txt: this is text, not sound" in other
+    assert count == "mdasr transcribe: 2 of 3 recordings were not transcribed"
     assert printed.out.startswith("in.wav\t")
 
 

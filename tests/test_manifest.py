@@ -82,11 +82,11 @@ def test_mp3_and_a_format_that_only_ffmpeg_knows(tmp_path):
 
 def test_what_needs_pyav_says_so_where_it_is_absent(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x20ftypM4A ")
+    (tmp_path / "a.m4a").write_bytes(b"\0\0\0\x0cftypM4A \0\0\0\x08moov")
     with pytest.raises(ImportError, match=r"a\.m4a.*PyAV is missing; install it with pip install 'mdasr\[codecs\]'"):
         read_audio(tmp_path / "a.m4a")
     (tmp_path / "a.wav").write_bytes(b"<html>not found</html>")  # which PyAV would not read either
-    with pytest.raises(ValueError, match=r"a\.wav: libsndfile cannot read it"):
+    with pytest.raises(ValueError, match=r"a\.wav: this is text, not sound"):
         read_audio(tmp_path / "a.wav")
 
 

@@ -131,3 +131,12 @@ def test_a_folder_that_is_missing_or_holds_no_audio_is_named(tmp_path):
         read_noises(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="holds no WAV, FLAC or Ogg"):
         read_noises(tmp_path)
+
+
+def test_a_flac_that_does_not_know_its_length_is_refused_by_name(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.sin(np.arange(16_000)) / 4, 16_000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21:26] = bytes([content[21] & 0xF0]) + bytes(4)
+    (tmp_path / "a.flac").write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"a\.flac: cannot be read as audio .*; replace or remove it"):
+        read_noises(tmp_path)

@@ -160,7 +160,7 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
     if chosen.rate_hz != RATE_HZ:
         raise ValueError(f"--rate-hz {chosen.rate_hz}: this is for --stream; a recording names its own rate")
     check_told_apart(chosen.files, chosen.format)
-    recognizer, status = Recognizer.read(chosen.model), 0
+    recognizer, failed = Recognizer.read(chosen.model), 0
     if chosen.rescore:
         check_rescoring(recognizer, chosen.rescore)
     for path in chosen.files:
@@ -169,9 +169,9 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
             if not recognizer.subsampling.steps_in(len(wave)):
                 raise ValueError(f"{path}: too short to hold speech; give a recording of at least 0.1 s")
             pieces = [*track(transcribe(recognizer, wave, depth=depth), desc=path.name, unit="piece", delay=2)]
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             print(f"mdasr transcribe: {error}", file=sys.stderr)
-            status = 3
+            failed += 1
             continue
         written = [FORMATS[chosen.format](path.stem, pieces)]
         if chosen.nbest and chosen.format == "text":
@@ -180,7 +180,9 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
         for line in written:
             if line or chosen.format == "text":  # silence has no line of CTM and no subtitle
                 print(f"{path}\t{line}" if named else line, flush=True)
-    return status
+    if failed and len(chosen.files) > 1:
+        print(f"mdasr transcribe: {failed} of {len(chosen.files)} recordings were not transcribed", file=sys.stderr)
+    return 3 if failed else 0
 
 
 def check_told_apart(files: Sequence[Path], kind: str) -> None:

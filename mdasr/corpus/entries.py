@@ -2,7 +2,8 @@
 
 An entry has `id`, `audio` (a path inside the manifest's folder), `text`, `speaker` (a text, or a whole number that
 becomes one) and `domain`. It may have `sample_rate` and `duration_s`, which are compared with the audio, and `start_s`,
-`end_s` and `channel` (from 0). Other fields can be used to choose lines, and are not kept.
+`end_s` and `channel` (from 0). A file without a header needs `sample_rate` and `encoding`
+(`libsndfile_reader.ENCODINGS`). Other fields can be used to choose lines, and are not kept.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import TypeGuard
 
 from mdasr.corpus.audio_files import MEAN, Channel
+from mdasr.corpus.libsndfile_reader import ENCODINGS
 from mdasr.corpus.listing import Entry, Listing, located
 from mdasr.language.text import normalize_text
 
-OF_AUDIO = frozenset({"sample_rate", "duration_s", "start_s", "end_s", "channel"})  # fields, all of them optional
+# The fields that describe audio. All of them are optional.
+OF_AUDIO = frozenset({"sample_rate", "duration_s", "start_s", "end_s", "channel", "encoding"})
 _LONGEST_S = 1e9  # thirty years: no recording is longer
 
 
@@ -38,6 +41,7 @@ class Row:
     end_s: float | None = None
     channel: Channel = None
     kind: str = "file"
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ def _row(entry: Entry, fields: Mapping[str, object], listing: Listing, choice: C
         end_s=_number(fields, "end_s"),
         channel=choice.channel if channel is None else channel,
         kind=entry.kind,
+        encoding=_encoding(fields),
     )
 
 
@@ -198,6 +203,17 @@ def _number(fields: Mapping[str, object], name: str) -> float | None:
 def is_seconds(value: object) -> TypeGuard[int | float]:
     """Whether a field is a number that can be a time or a duration."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LONGEST_S
+
+
+def _encoding(fields: Mapping[str, object]) -> str | None:
+    value = fields.get("encoding")
+    if value is None:
+        return None
+    if value not in ENCODINGS:
+        raise ValueError(f"field encoding: must be one of {', '.join(ENCODINGS)}, not {json.dumps(value)}")
+    if fields.get("sample_rate") is None:
+        raise ValueError("field encoding: a file without a header needs its rate, too; give sample_rate in Hz")
+    return str(value)
 
 
 def _whole(fields: Mapping[str, object], name: str, least: int) -> int | None:

@@ -25,6 +25,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.audio_files import decode_audio, read_audio, to_int16
 from mdasr.corpus.columns import audio_bytes
 from mdasr.corpus.entries import Row, SetAside
+from mdasr.corpus.libsndfile_reader import Raw
 from mdasr.corpus.records import Utterance, encode_utterance, shard_path, write_shard
 from mdasr.frontend import PAPER_STEPS, num_samples
 
@@ -63,7 +64,7 @@ def record(row: Row, root: Path, corpus: str) -> bytes | SetAside:
     """Encode a row as the record in a shard, or return the reason why this failed."""
     try:
         return encode_utterance(utterance(row, root, corpus))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return SetAside(row.line, row.id, row.audio, str(error))
 
 
@@ -158,13 +159,14 @@ def _write_one(rows: Sequence[Row], shard: Path, root: Path, corpus: str) -> int
 
 
 def _read(row: Row, root: Path) -> tuple[Float32[np.ndarray, " samples"], int]:
+    raw = Raw(row.encoding, row.sample_rate) if row.encoding and row.sample_rate else None
     if row.kind == "file":
         try:
-            return read_audio(root / row.audio, row.channel, row.start_s, row.end_s)
+            return read_audio(root / row.audio, row.channel, row.start_s, row.end_s, raw)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error} (paths are relative to the manifest's folder, or --root DIR)") from None
     if row.kind == "command":
-        return decode_audio(_output(row.audio, root), row.audio, row.channel, row.start_s, row.end_s)
+        return decode_audio(_output(row.audio, root), row.audio, row.channel, row.start_s, row.end_s, raw)
     place, column, index = row.audio.rsplit(":", 2)
     content = audio_bytes(root / place, column, int(index))
     return decode_audio(content, row.audio, row.channel, row.start_s, row.end_s)

@@ -175,7 +175,7 @@ def _measure_rows(rows: Sequence[Row], root: Path, name: str) -> list[Measures |
 def _measure_row(row: Row, root: Path, name: str) -> Measures | SetAside:
     try:
         return measure(utterance(row, root, name))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return SetAside(row.line, row.id, row.audio, str(error))
 
 

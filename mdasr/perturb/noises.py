@@ -77,7 +77,12 @@ def _read(path: Path, one_of: Callable[[np.ndarray], np.ndarray]) -> Float[np.nd
     """Read a file as one channel at 16 kHz; `one_of` makes it from the file's channels."""
     try:
         channels, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (
+        soundfile.LibsndfileError,
+        RuntimeError,
+        ValueError,
+        MemoryError,
+    ) as error:  # ValueError: no length is stated
         raise ValueError(f"{path}: cannot be read as audio ({error}); replace or remove it") from error
     if not np.isfinite(channels).all():
         raise ValueError(f"{path}: has samples that are not finite numbers; repair or remove it")

@@ -111,7 +111,7 @@ def _audio(source: Origin, extended: str, name: str, channels: Mapping[str, int]
 def _num_channels(path: Path) -> int:
     try:
         return soundfile.info(path).channels
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name such as x.raw
         return 1  # the error is reported when the file is read
 
 
