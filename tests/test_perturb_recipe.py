@@ -186,7 +186,7 @@ def test_evaluation_rooms_are_apart_from_training_rooms():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 3}, "version 3, but this release replays only version 2"),
+        ({"version": 2}, "version 2, but this release replays only version 3"),
         ({"version": None}, "version None, but"),
         ({"narrowband": "yes"}, "narrowband must be true or false, not 'yes'"),
         ({"pitch": 1}, "needs the fields"),
