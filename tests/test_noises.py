@@ -17,7 +17,7 @@ import scipy.fft
 import soundfile
 
 from mdasr.core.random_streams import random_stream
-from mdasr.perturb import NoiseSource, noises
+from mdasr.perturb import NoiseSource, noises, recorded_noises
 from mdasr.perturb.loudness import active_power, audible_power
 from mdasr.perturb.noises import SoundSource, make_noises, read_noises, read_responses
 from mdasr.perturb.room import excerpt
@@ -219,13 +219,15 @@ def test_a_bad_file_or_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     assert not [*tmp_path.glob("mdasr-noises-*")]
 
 
-def test_the_digest_of_a_folder_depends_on_names_and_contents_alone(tmp_path):
+def test_the_digest_of_a_folder_depends_on_names_contents_and_version(tmp_path, monkeypatch):
     for folder in ("one", "same", "renamed", "louder", "more"):
         recording(tmp_path / folder, "b.wav" if folder == "renamed" else "a.wav", hiss(1) * (1 + (folder == "louder")))
     recording(tmp_path / "more", "c.wav", hiss(1))
     (tmp_path / "same" / "notes.txt").write_text("not audio")
     digests = {f: SoundSource(tmp_path / f).made_of["noises"] for f in ("one", "same", "renamed", "louder", "more")}
     assert digests["one"] == digests["same"] and len(set(digests.values())) == 4
+    monkeypatch.setattr(recorded_noises, "VERSION", 99)
+    assert SoundSource(tmp_path / "one").made_of["noises"] not in digests.values()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mdasr.core.digests import Named
 from mdasr.corpus.records import Corpus
 from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
-from mdasr.perturb import Codec, Policy, noises, recipe, recorded_noises
+from mdasr.perturb import Codec, Policy, noises, recipe
 from mdasr.perturb.noises import SoundSource
 from mdasr.synth import embedded
 from mdasr.training import ingredients
@@ -140,7 +140,6 @@ CHANGES = {
 VERSIONS = (
     (ingredients, "TRAINING_VERSION"),
     (recipe, "VERSION"),
-    (recorded_noises, "VERSION"),
     (tree_growth, "VERSION"),
     (flat_start, "VERSION"),
     (espeak, "VERSION"),

@@ -48,8 +48,8 @@ def audible_power(wave: Float[np.ndarray, " samples"]) -> float:
 def frame_powers(wave: Any, xp: ModuleType = np) -> Any:
     """The mean power in each whole frame of 20 ms, above about 50 Hz: DC, rumble and slow drifts do not count.
 
-    From every frame, the parabola that fits it best is subtracted. That takes 62 dB from a tone of 5 Hz, 27 from 20 Hz,
-    6 from 50 Hz, 3 from 60 Hz and 0.5 from 100 Hz. A wave shorter than a frame counts as it is.
+    From every frame, the parabola that fits it best is subtracted. That takes 62 dB from 5 Hz, 27 from 20 Hz, 6 from
+    50 Hz, 3 from 60 Hz and 0.5 from 100 Hz. A wave shorter than a frame counts as it is.
     """
     if len(wave) < FRAME:
         return (wave**2).sum(keepdims=True) / max(len(wave), 1)

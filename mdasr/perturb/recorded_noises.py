@@ -102,8 +102,11 @@ def levelled(wave: Float[np.ndarray, " samples"]) -> Levelled:
     A block is silent where it lies 30 dB below the active level. Raises ValueError for a noise that is silent above 50
     Hz.
     """
-    start = scipy.signal.sosfilt_zi(_HIGH_PASS) * wave[0]  # as if the wave had always been at its first value
-    wave = scipy.signal.sosfilt(_HIGH_PASS, wave, zi=start)[0].astype(np.float32)
+    # Before the wave comes its first 100 ms in a mirror, so that DC and rumble do not begin with a jolt.
+    before = 2 * wave[0] - wave[_BLOCK:0:-1]
+    start = scipy.signal.sosfilt_zi(_HIGH_PASS) * (before[0] if len(before) else wave[0])
+    filtered, _ = scipy.signal.sosfilt(_HIGH_PASS, np.concatenate([before, wave]), zi=start)
+    wave = filtered[len(before) :].astype(np.float32)
     frames = frame_powers(wave)
     first = np.arange(0, len(frames), _BLOCK // FRAME)
     powers = np.add.reduceat(frames, first) / np.diff(first, append=len(frames))
