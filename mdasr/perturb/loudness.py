@@ -78,11 +78,14 @@ def active_mean(powers: Any, frames: Any, xp: ModuleType = np) -> Any:
     return energy / most
 
 
-def without_dc(wave: Any, samples: Any, xp: ModuleType = np) -> Any:
-    """A wave without the mean of its first `samples`, and zero after them. Less than a frame keeps its mean."""
-    inside = np.arange(len(wave)) < samples
-    mean = xp.where(samples < FRAME, 0, (wave * inside).sum(dtype=float) / xp.maximum(samples, 1))
-    return (wave - mean.astype(np.float32)) * inside
+def mean_level(total: Any, samples: Any, xp: ModuleType = np) -> Any:
+    """The DC of a wave, float32, from the sum of its samples and their number; 0 for less than a frame."""
+    return xp.where(samples < FRAME, 0, total / xp.maximum(samples, 1)).astype(np.float32)
+
+
+def without_dc(wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
+    """A wave without its `mean_level`."""
+    return wave - mean_level(wave.sum(dtype=float), len(wave))
 
 
 def level_gain(power: Any, heard_power: Any, xp: ModuleType = np) -> Any:

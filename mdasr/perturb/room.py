@@ -261,7 +261,7 @@ def add_room(
     that a `MeasuredRoom` names. Raises ValueError for a snippet or response that is missing, empty or not finite.
     Raises it, too, for noise sources where `wave` is digital silence, and as `waveforms.checked`.
     """
-    wave = without_dc(checked(wave), len(wave))
+    wave = without_dc(checked(wave))
     if isinstance(room, MeasuredRoom):
         responses = _measured_responses(room, measured or {})
     else:
@@ -278,7 +278,7 @@ def add_room(
             raise ValueError("room: the wave is digital silence, so no SNR can be set; leave it out")
         # The noise starts before the utterance: its first `taps` samples only fill the room.
         playing = np.stack([excerpt(noises, source, taps, samples) for source in sources])
-        noise = without_dc(_convolve(playing, responses[1:])[taps:], samples)
+        noise = without_dc(_convolve(playing, responses[1:])[taps:])
         noise_power = audible_power(noise)
         if not np.isfinite(noise_power):
             names = ", ".join(repr(source.snippet) for source in sources)
@@ -329,9 +329,12 @@ def excerpt(
     first = (begin - before) % period
     if first >= fade and first + before + samples <= period:
         return snippet[first : first + before + samples]
-    place = (first + np.arange(before + samples)) % period
-    playing, seam = snippet[place], place < fade
     rise = np.sqrt((np.arange(fade) + 0.5) / fade).astype(np.float32)
     faded = rise * snippet[:fade] + rise[::-1] * snippet[period:]
-    playing[seam] = faded[place[seam]]
-    return playing
+    parts, missing = [], before + samples
+    while missing:
+        for part in (faded[first:], snippet[max(first, fade) : period]):
+            parts.append(part[:missing])
+            missing -= len(parts[-1])
+        first = 0
+    return np.concatenate(parts)
