@@ -76,7 +76,7 @@ def kaldi_fbank(waves: Waves) -> Work:
 
 
 def glue(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, np.ndarray]) -> Work:
-    """The obvious chain of scipy, soxr, PyAV (our codec calls) and kaldi-native-fbank, with stored room responses."""
+    """The obvious chain of scipy, soxr, our codec calls and kaldi-native-fbank, with stored room responses."""
     features = [kaldi_fbank([wave]) for wave in waves]
     stored = [impulse_responses(recipe.room) for recipe in recipes if isinstance(recipe.room, Room)]
     snippets = [noises[name][: len(wave)] for wave, name in zip(waves, itertools.cycle(noises))]

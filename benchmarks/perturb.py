@@ -55,8 +55,8 @@ PLAIN = [draw(POLICY, 0, f"benchmark/{i}", 0) for i in range(COUNT)]
 CODED = [dataclasses.replace(r, codec=TRAINING_CODECS[i % 7]) for i, r in enumerate(PLAIN)]
 FAST = [dataclasses.replace(r, codec=r.codec and dataclasses.replace(r.codec, search="fast")) for r in CODED]
 PACKAGES = (
-    "numpy", "scipy", "soxr", "av", "soundfile", "librosa", "pyroomacoustics", "lhotse", "audiomentations", "torch",
-    "rir-generator", "kaldi-native-fbank",
+    "numpy", "scipy", "soxr", "av", "lameenc", "soundfile", "librosa", "pyroomacoustics", "lhotse", "audiomentations",
+    "torch", "rir-generator", "kaldi-native-fbank",
 )  # fmt: skip
 ROOMS = [dataclasses.replace(draw_room(i, 1, (), RoomRanges(sources=(0, 0))), rt60_s=0.9) for i in range(COUNT)]
 

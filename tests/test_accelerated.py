@@ -62,6 +62,7 @@ def recipes(noises: dict[str, np.ndarray], count: int) -> list[Recipe]:
 def test_features_are_those_of_the_host(noises):
     lengths = [24_000, 23_999, 20_001, 16_000, 9_000, 24_000, 22_222, 24_000, 12_345, 24_000]
     waves = [speech(samples, i) for i, samples in enumerate(lengths)]
+    waves[3] += 3_277  # DC of 0.1
     drawn = recipes(noises, len(waves))
     stats = frontend.FeatureStats(np.full(128, -8, np.float32), np.full(128, 3, np.float32))
     found = jax.jit(accelerated.features, static_argnums=(1, 4))(
@@ -115,8 +116,13 @@ def test_gains_set_levels_and_leave_silence_alone(xp):
     assert loudness.level_gain(hundredth, silence, xp) == 1
     assert loudness.noise_gain(hundredth, one, 20.0, xp) == pytest.approx(0.01)
     assert loudness.noise_gain(hundredth, silence, 20.0, xp) == 0
-    assert loudness.mean_of_loud(xp.array([1.0, 0.5, 0.9e-3, 0]), xp) == pytest.approx(0.75)
-    assert loudness.mean_of_loud(xp.zeros(3), xp) == 0
+    # From silence, the envelope needs one frame to reach the threshold; then all frames are active.
+    assert loudness.active_mean(xp.ones(100), 100, xp) == pytest.approx(100 / 99)
+    # Of two frames in five hundred, both and the 200 ms after the last that is loud enough: 4 frames of decay.
+    powers = xp.array([0.0] * 50 + [1.0] * 100 + [0.0] * 350)
+    assert 100 / 114 < loudness.active_mean(powers, 500, xp) < 100 / 110
+    assert loudness.active_mean(powers, 150, xp) == pytest.approx(100 / 99)  # what comes later is not there
+    assert loudness.active_mean(xp.zeros(30), 30, xp) == 0
     wave = xp.array([0.5, -2.0, 1.0], xp.float32)
     np.testing.assert_allclose(loudness.limited(wave, xp), [0.24975, -0.999, 0.4995], rtol=1e-6)
     np.testing.assert_array_equal(loudness.limited(wave / 4, xp), wave / 4)

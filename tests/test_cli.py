@@ -11,6 +11,7 @@ import soundfile
 from mdasr.cli.main import COMMANDS, main
 from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
 from mdasr.perturb.noises import make_noises
+from mdasr.perturb.recipe import VERSION
 from mdasr.recognize.transcript import Passage
 from tests.toy_speech import toy_corpus, toy_language, untrained_recognizer
 
@@ -91,9 +92,9 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys, drawn):
     ("recipe", "message"),
     [
         ("{", "not JSON"),
-        ('{"version": 1}', "recipe: has version 1, but this release replays only version 2"),
-        ('{"room": null}', "recipe: has no version, but this release replays only version 2"),
-        ('{"version": 2, "room": null}', "needs the fields"),
+        ('{"version": 1}', f"recipe: has version 1, but this release replays only version {VERSION}"),
+        ('{"room": null}', f"recipe: has no version, but this release replays only version {VERSION}"),
+        (f'{{"version": {VERSION}, "room": null}}', "needs the fields"),
         ("my/recipe.json", "my/recipe.json: no such recipe (give the JSON that `mdasr perturb` prints, or a file"),
     ],
 )

@@ -21,7 +21,7 @@ from mdasr.core import requirements
 from mdasr.perturb.room_table import write_rooms
 
 ROOT = Path(__file__).parents[1]
-PERTURB = "av", "jaxtyping", "numpy", "scipy", "soundfile", "soxr"
+PERTURB = "av", "jaxtyping", "lameenc", "numpy", "scipy", "soundfile", "soxr"
 THEIRS = "cffi", "pycparser", "typing_extensions", "wadler_lindig"
 
 ALONE = """

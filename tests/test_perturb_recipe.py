@@ -32,6 +32,7 @@ from mdasr.perturb import (
     random_stream,
     substream,
 )
+from mdasr.perturb.recipe import VERSION
 from mdasr.perturb.room import add_room
 from tests.sounds import NOISES, tone
 
@@ -188,7 +189,7 @@ def test_evaluation_rooms_are_apart_from_training_rooms():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 3}, "version 3, but this release replays only version 2"),
+        ({"version": VERSION - 1}, f"version {VERSION - 1}, but this release replays only version {VERSION}"),
         ({"version": None}, "version None, but"),
         ({"narrowband": "yes"}, "narrowband must be true or false, not 'yes'"),
         ({"pitch": 1}, "needs the fields"),

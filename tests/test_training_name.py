@@ -42,7 +42,8 @@ def folder(tmp_path) -> Path:
         Lexicon({"ah": ((("AA",), 1.0),), "s": (((phone,), 1.0),)}).write(tmp_path / f"{name}.dict")
         (tmp_path / f"{name}.txt").write_text(f"{phone}\n")
         (tmp_path / name).mkdir()
-        soundfile.write(tmp_path / name / "x.wav", np.full(1600, 0.1 if name == "one" else 0.2), 16_000)
+        tone = np.sin(np.arange(1600) * (0.1 if name == "one" else 0.2))
+        soundfile.write(tmp_path / name / "x.wav", tone, 16_000)
     return tmp_path
 
 

@@ -73,6 +73,7 @@ def add_room(
     `length` is the wave's length in samples, and `room` is its row of `Packed`.
     """
     within = jnp.arange(shapes.samples) < length
+    wave = without_dc(wave, length)
     size = scipy.fft.next_fast_len(shapes.samples + shapes.taps, True)
     spectra = jnp.fft.rfft(impulse_responses(room, shapes) * room.present[:, None], size)
     received = jnp.fft.irfft(jnp.fft.rfft(wave, size) * spectra[0], size)[LEAD : LEAD + shapes.samples] * within
@@ -80,17 +81,29 @@ def add_room(
     received *= loudness.level_gain(speech_power, active_power(received, length), jnp)
     playing = room.noises.astype(jnp.float32) * room.loudness[:, None]
     noise = jnp.fft.irfft((jnp.fft.rfft(playing, size) * spectra[1:]).sum(0), size)[shapes.taps :][: shapes.samples]
-    noise *= within
-    noise_power = (noise**2).sum() / jnp.maximum(length, 1)
+    noise = without_dc(noise, length)
+    noise_power = audible_power(noise, length)
     received += noise * loudness.noise_gain(speech_power, noise_power, room.snr_db, jnp)
     return loudness.limited(received, jnp)
 
 
+def without_dc(wave: Float[AnyArray, " samples"], length: AnyArray) -> Float[Array, " samples"]:
+    """The `mdasr.perturb.loudness.without_dc` of a wave's first `length` samples; zero after them."""
+    within = np.arange(len(wave)) < length
+    return (wave - loudness.mean_level((wave * within).sum(), length, jnp)) * within
+
+
 def active_power(wave: Float[AnyArray, " samples"], length: AnyArray) -> Float[Array, ""]:
     """The `mdasr.perturb.loudness.active_power` of a wave's first `length` samples."""
-    count = len(wave) // loudness.FRAME
-    powers = (wave[: count * loudness.FRAME].reshape(count, loudness.FRAME) ** 2).mean(1)
-    return loudness.mean_of_loud(jnp.where(jnp.arange(count) < length // loudness.FRAME, powers, 0), jnp)
+    with jax.default_matmul_precision("highest"):
+        return loudness.active_mean(loudness.frame_powers(wave, jnp), length // loudness.FRAME, jnp)
+
+
+def audible_power(wave: Float[AnyArray, " samples"], length: AnyArray) -> Float[Array, ""]:
+    """The `mdasr.perturb.loudness.audible_power` of a wave's first `length` samples."""
+    with jax.default_matmul_precision("highest"):
+        powers, frames = loudness.frame_powers(wave, jnp), length // loudness.FRAME
+    return (powers * (np.arange(len(powers)) < frames)).sum() / jnp.maximum(frames, 1)
 
 
 def low_passed(wave: Float[AnyArray, " samples"]) -> Float[Array, " samples"]:

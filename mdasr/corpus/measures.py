@@ -10,7 +10,7 @@ from jaxtyping import Float, Int16
 
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Utterance
-from mdasr.perturb.loudness import mean_of_loud
+from mdasr.perturb.loudness import active_power
 
 _FRAME = 512
 _ROUNDING = 1 / 12  # the power of rounding to whole numbers
@@ -107,11 +107,11 @@ def silent_share(wave: Int16[np.ndarray, " samples"]) -> float:
 
 
 def level_dbfs(wave: Int16[np.ndarray, " samples"]) -> float:
-    """The level where somebody speaks: in 32 ms frames within 30 dB of the loudest one.
+    """The level where somebody speaks, above 50 Hz: ITU-T P.56's active level.
 
-    A sine of full scale has -3 dBFS. DC does not count. The least value is the level of rounding to 16 bits, -101.
+    A sine of full scale has -3 dBFS. The least value is the level of rounding to 16 bits, -101.
     """
-    return float(10 * np.log10(max(float(mean_of_loud(_powers(wave))), _ROUNDING) / 32768**2))
+    return float(10 * np.log10(max(active_power(wave.astype(np.float32)), _ROUNDING) / 32768**2))
 
 
 def modulation(wave: Int16[np.ndarray, " samples"]) -> float:

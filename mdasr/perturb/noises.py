@@ -6,7 +6,7 @@ snippets here are made: each is a pure function of (seed, id). The ids of the sp
 
 from __future__ import annotations
 
-import hashlib
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +17,13 @@ import scipy.signal
 import soundfile
 from jaxtyping import Float
 
+from mdasr.core.digests import digest
+from mdasr.core.files import sha256_of
 from mdasr.core.random_streams import random_stream
 from mdasr.core.waveforms import RATE_HZ
+from mdasr.perturb import recorded_noises
 from mdasr.perturb.bandwidth import to_16_khz
+from mdasr.perturb.recorded_noises import SOFTEST, USED, Levelled, RecordedNoises, levelled
 from mdasr.perturb.room import Sounds
 
 VERSION = 1  # of the made snippets: raise it with a change that gives an id another sound
@@ -28,7 +32,6 @@ PER_KIND = {"train": 8, "dev": 3, "test": 4}  # snippets of each kind in each sp
 AUDIO_SUFFIXES = (".flac", ".ogg", ".wav")
 _SAMPLES = SECONDS * RATE_HZ
 _RMS = 0.1
-_SOFTEST = 1 / 32768  # of a recording's peak: one step of 16 bits
 
 
 def make_noises(split: str, seed: int = 0) -> dict[str, Float[np.ndarray, " samples"]]:
@@ -47,19 +50,40 @@ def _ids(split: str) -> Iterator[tuple[str, str]]:
     return ((kind, f"{kind}-{split}-{i:02d}") for kind in KINDS for i in range(PER_KIND[split]))
 
 
-def read_noises(directory: Path | str) -> dict[str, Float[np.ndarray, " samples"]]:
+def read_noises(directory: Path | str) -> RecordedNoises:
     """Read every WAV, FLAC or Ogg file under `directory`: float32 samples at 16 kHz, by path relative to `directory`.
 
-    Channels are averaged, and other rates are resampled. Raises ValueError, which names the file, where one is
-    unreadable, empty, silent or not finite. The mean of channels that cancel each other out is silent, too. Raises
-    ValueError also for a folder without audio.
+    Channels are averaged, and other rates are resampled. DC and rumble below 50 Hz are removed. All files become
+    equally loud: an RMS of 0.1 where they are not silent. Recipes never begin to play a noise in a silent stretch. The
+    samples lie in a temporary file on disk (`RecordedNoises.write`), which worker processes share.
+
+    Raises ValueError, which names the file, where one is unreadable, empty, silent or not finite. The mean of channels
+    that cancel each other out is silent, too. Raises ValueError also for a folder without audio, and where the disk is
+    full.
     """
     paths = _audio_files(Path(directory), "noise recordings")
-    return {name: _read(path, lambda channels: channels.mean(axis=1)) for name, path in paths.items()}
+    try:
+        return RecordedNoises.write((name, _read_noise(path)) for name, path in paths.items())
+    except OSError as error:
+        raise ValueError(
+            f"{directory}: cannot copy the noises to {tempfile.gettempdir()} ({error.strerror}); free some space there,"
+            " or name another folder in the variable TMPDIR"
+        ) from error
+
+
+def _read_noise(path: Path) -> Levelled:
+    wave = _read(path, lambda channels: channels.mean(axis=1))
+    try:
+        return levelled(wave)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_responses(directory: Path | str) -> dict[str, Float[np.ndarray, " taps"]]:
-    """Read every measured room response under `directory`, as `read_noises`, but use only the first channel."""
+    """Read every measured room response under `directory`, at 16 kHz: the first channel, by relative path.
+
+    Raises ValueError as `read_noises`.
+    """
     paths = _audio_files(Path(directory), "room responses")
     return {name: _read(path, lambda channels: channels[:, 0].copy()) for name, path in paths.items()}
 
@@ -89,8 +113,8 @@ def _read(path: Path, one_of: Callable[[np.ndarray], np.ndarray]) -> Float[np.nd
     wave = to_16_khz(one_of(channels), rate_hz)
     if not len(wave):
         raise ValueError(f"{path}: has no samples; remove it")
-    if np.abs(wave).max() < _SOFTEST:
-        raise ValueError(f"{path}: is digital silence (in the channels that are used), so no SNR can be set; remove it")
+    if np.abs(wave).max() < SOFTEST:
+        raise ValueError(f"{path}: is digital silence {USED}, so no SNR can be set; remove it")
     return wave
 
 
@@ -232,12 +256,10 @@ KINDS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
 }
 
 
-def sounds_digest(sounds: Sounds) -> str:
-    """The digest of the names and samples of noises or responses: 12 hex digits."""
-    hasher = hashlib.sha256()
-    for name in sorted(sounds):
-        hasher.update(name.encode() + np.ascontiguousarray(sounds[name]).tobytes())
-    return hasher.hexdigest()[:12]
+def folder_digest(directory: Path | str) -> str:
+    """The digest of the names and contents of the audio files under a folder, read piece by piece: 12 hex digits."""
+    files = _audio_files(Path(directory), "recordings")
+    return digest([recorded_noises.VERSION, {name: sha256_of(path) for name, path in files.items()}])
 
 
 @dataclass(frozen=True)
@@ -269,6 +291,6 @@ class SoundSource:
         """A description of the sounds that JSON can hold. This makes no snippets."""
         made = f"made: version {VERSION}, split {self.split}, seed {self.seed}"
         return {
-            "noises": sounds_digest(self.noises) if self.noise_folder else made,
-            "responses": sounds_digest(self.responses) if self.response_folder else "",
+            "noises": folder_digest(self.noise_folder) if self.noise_folder else made,
+            "responses": folder_digest(self.response_folder) if self.response_folder else "",
         }

@@ -29,7 +29,7 @@ from mdasr.perturb.room import (
 )
 
 LEAST_WARP, LARGEST_WARP = 0.8, 1.5  # beyond these, some filters of the front end have no bin of their own
-VERSION = 2  # of recipes: raise it with a change after which a recipe gives other samples
+VERSION = 3  # of recipes: raise it with a change after which a recipe gives other samples
 
 
 @dataclass(frozen=True)

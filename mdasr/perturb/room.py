@@ -16,7 +16,8 @@ from jaxtyping import Float
 from mdasr.core.random_streams import random_stream
 from mdasr.core.waveforms import RATE_HZ, checked
 from mdasr.perturb import responses as simulator
-from mdasr.perturb.loudness import active_power, level_gain, limited, noise_gain
+from mdasr.perturb.loudness import active_power, audible_power, level_gain, limited, noise_gain, without_dc
+from mdasr.perturb.recorded_noises import RecordedNoises
 from mdasr.perturb.responses import LEAD, Position
 
 TRAINING_ROOMS = (0, 3_000_000)  # §3.1: "sampled from a collection of 3 million pre-generated configurations"
@@ -38,7 +39,7 @@ Sounds = Mapping[str, Float[np.ndarray, " _"]]  # noise snippets or measured res
 
 @dataclass(frozen=True)
 class NoiseSource:
-    """A noise snippet that plays at `position_m`; it begins at `start`, a share of its length."""
+    """A noise snippet that plays at `position_m`; it begins at `start`, a share of its (active) length."""
 
     position_m: Position
     snippet: str
@@ -82,7 +83,7 @@ class Room:
 
 @dataclass(frozen=True)
 class MeasuredNoise:
-    """A noise snippet through the measured `response`; it begins at `start`, a share of the snippet's length."""
+    """A noise snippet through the measured `response`; it begins at `start`, as in `NoiseSource`."""
 
     response: str
     snippet: str
@@ -255,11 +256,12 @@ def add_room(
     """Return `wave` as recorded by the room's microphone, with the room's noises: float32 of the same length.
 
     The direct path is aligned with `wave`. The speech is as loud as in `wave`, or softer where the mixture would clip.
-    A noise shorter than the utterance is looped with a cross-fade; a silent noise adds nothing. `measured` holds the
-    responses that a `MeasuredRoom` names. Raises ValueError for a snippet or response that is missing, empty or not
-    finite. Raises it, too, for noise sources where `wave` is digital silence, and as `waveforms.checked`.
+    Levels and the SNR are those of the sound above about 50 Hz. DC of `wave` and of the noises is left out. A noise
+    shorter than the utterance is looped with a cross-fade; a silent noise adds nothing. `measured` holds the responses
+    that a `MeasuredRoom` names. Raises ValueError for a snippet or response that is missing, empty or not finite.
+    Raises it, too, for noise sources where `wave` is digital silence, and as `waveforms.checked`.
     """
-    wave = checked(wave)
+    wave = without_dc(checked(wave))
     if isinstance(room, MeasuredRoom):
         responses = _measured_responses(room, measured or {})
     else:
@@ -276,8 +278,8 @@ def add_room(
             raise ValueError("room: the wave is digital silence, so no SNR can be set; leave it out")
         # The noise starts before the utterance: its first `taps` samples only fill the room.
         playing = np.stack([excerpt(noises, source, taps, samples) for source in sources])
-        noise = _convolve(playing, responses[1:])[taps:]
-        noise_power = float(np.mean(noise**2, dtype=np.float64))
+        noise = without_dc(_convolve(playing, responses[1:])[taps:])
+        noise_power = audible_power(noise)
         if not np.isfinite(noise_power):
             names = ", ".join(repr(source.snippet) for source in sources)
             raise ValueError(f"room: the noise snippets {names} have samples that are not finite numbers; repair them")
@@ -313,17 +315,26 @@ def excerpt(
 ) -> Float[np.ndarray, " playing"]:
     """A source's noise from `before` samples before its start to `samples` after it, float32.
 
-    The snippet is looped: its end fades into its beginning. Raises ValueError where it is missing or empty.
+    The snippet is looped: its end fades into its beginning. For recorded noises, `start` is a share of the stretches
+    that are not silent. Raises ValueError where the snippet is missing or empty.
     """
     snippet = noises.get(source.snippet, np.empty(0, np.float32))
     if not len(snippet):
         raise ValueError(f"room: noise snippet {source.snippet!r} is missing or empty; give the room's noises, too")
     fade = min(int(_LOOP_FADE_S * RATE_HZ), len(snippet) // 4)
     period = len(snippet) - fade
-    first = (int(source.start * len(snippet)) - before) % period
+    begin = int(source.start * len(snippet))
+    if isinstance(noises, RecordedNoises):
+        begin = noises.begin(source.snippet, source.start)
+    first = (begin - before) % period
     if first >= fade and first + before + samples <= period:
         return snippet[first : first + before + samples]
-    loop = snippet[:period].copy()
     rise = np.sqrt((np.arange(fade) + 0.5) / fade).astype(np.float32)
-    loop[:fade] = rise * loop[:fade] + rise[::-1] * snippet[period:]
-    return np.resize(np.roll(loop, -first), before + samples)
+    faded = rise * snippet[:fade] + rise[::-1] * snippet[period:]
+    parts, missing = [], before + samples
+    while missing:
+        for part in (faded[first:], snippet[max(first, fade) : period]):
+            parts.append(part[:missing])
+            missing -= len(parts[-1])
+        first = 0
+    return np.concatenate(parts)

@@ -12,7 +12,7 @@ import soxr
 from jaxtyping import Float
 
 from mdasr.core.waveforms import RATE_HZ
-from mdasr.perturb.loudness import active_power, noise_gain
+from mdasr.perturb.loudness import active_power, audible_power, noise_gain
 from mdasr.perturb.room import RoomRanges, add_room, draw_room
 
 TELEPHONE_RATE_HZ = 8000
@@ -94,7 +94,7 @@ def _mix(
     wave: Float[np.ndarray, " samples"], noise: Float[np.ndarray, " samples"], snr_db: float
 ) -> Float[np.ndarray, " samples"]:
     """Add noise `snr_db` below the speech, measured where somebody speaks. Silent noise adds nothing."""
-    return wave + noise * noise_gain(active_power(wave), float(np.mean(noise**2)), snr_db)
+    return wave + noise * noise_gain(active_power(wave), audible_power(noise), snr_db)
 
 
 def _hiss(samples: int, rng: np.random.Generator) -> Float[np.ndarray, " samples"]:

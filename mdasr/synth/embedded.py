@@ -49,7 +49,7 @@ from mdasr.synth.segments import segment
 from mdasr.synth.sentences import SPLITS, all_words, sentences, topics, written
 from mdasr.synth.speakers import EQUALISER_HZ, Speaker, draw_speaker
 
-VERSION = 3  # raise it with every change that alters a bit of the corpus
+VERSION = 4  # raise it with every change that alters a bit of the corpus
 ALIGNMENT = "exact"
 SHARD_MINUTES = 3.0
 SHARD_WORDS = 450
