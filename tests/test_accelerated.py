@@ -56,19 +56,22 @@ def speech(samples: int, seed: int) -> np.ndarray:
 def recipes(noises: dict[str, np.ndarray], count: int) -> list[Recipe]:
     rooms = [draw_room(i, 7, sorted(noises), RANGES) for i in range(count)]
     rooms[1] = dataclasses.replace(rooms[1], rt60_s=0.0)
-    return [Recipe(None if i % 5 == 0 else rooms[i], narrowband=i % 3 == 0) for i in range(count)]
+    gains_db = [0.0, -30.0, 10.0, 60.0]
+    return [
+        Recipe(None if i % 5 == 0 else rooms[i], narrowband=i % 3 == 0, gain_db=gains_db[i % 4]) for i in range(count)
+    ]
 
 
 def test_features_are_those_of_the_host(noises):
     lengths = [24_000, 23_999, 20_001, 16_000, 9_000, 24_000, 22_222, 24_000, 12_345, 24_000]
     waves = [speech(samples, i) for i, samples in enumerate(lengths)]
     drawn = recipes(noises, len(waves))
-    stats = frontend.FeatureStats(np.full(128, -8, np.float32), np.full(128, 3, np.float32))
-    found = jax.jit(accelerated.features, static_argnums=(1, 4))(
-        pack(waves, drawn, noises, SHAPES), frontend.feature_kind("log_mel"), stats.mean, stats.std, SHAPES
+    stats = frontend.FeatureStats(np.full(128, -8, np.float32), np.full(128, 3, np.float32), floor=1e-7)
+    found = jax.jit(accelerated.features, static_argnums=(1, 2, 3))(
+        pack(waves, drawn, noises, SHAPES), frontend.feature_kind("log_mel"), stats, SHAPES
     )
     for i, (wave, recipe) in enumerate(zip(waves, drawn)):
-        host = frontend.log_mel(perturb(wave.astype(np.float32) / 32768, recipe, noises))
+        host = frontend.log_mel(perturb(wave.astype(np.float32) / 32768, recipe, noises), floor=stats.floor)
         expected = frontend.normalize(host, stats)
         ours = np.asarray(found)[i, : len(expected)]
         audible = host > host.max() - np.log(1e4)  # within 40 dB of the loudest
@@ -140,7 +143,7 @@ def test_what_the_accelerator_cannot_do_is_refused(noises):
 
 def test_packed_rows_hold_what_the_hosts_rows_hold(tmp_path, noises):
     corpus = toy_corpus(tmp_path, np.random.default_rng(1).uniform(0.4, 1.3, 15).round(2).tolist())
-    policy = Policy(0.7, RANGES, tuple(noises), narrowband_probability=0.5)
+    policy = Policy(0.7, RANGES, tuple(noises), narrowband_probability=0.5, gain_db=(-30.0, 10.0))
     sources = [Source(corpus, "exact", policy)]
     stats, options = measure_stats(sources, "log_mel", noises, 0), RowOptions(60, 3, pieces=3)
     host, packed = (make(sources, TREE, "log_mel", stats, noises, options, 2) for make in (RowMaker, PackedRowMaker))

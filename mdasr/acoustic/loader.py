@@ -145,7 +145,8 @@ class RowMaker(grain.MapTransform):
         spoken = self.sources[source].corpus[utterance]
         recipe = self.recipe(source, spoken, visit, strength)
         wave = perturb(spoken.samples, recipe, self.noises, self.measured)
-        return frontend.normalize(frontend.frames_of(frontend.log_mel(wave, recipe.warp), self.features), self.stats)
+        mel = frontend.log_mel(wave, recipe.warp, self.stats.floor)
+        return frontend.normalize(frontend.frames_of(mel, self.features), self.stats)
 
     def labels(self, source: int, utterance: int) -> Int[np.ndarray, " steps"]:
         """The labels of one utterance, from the alignment of its undistorted speech."""

@@ -25,6 +25,7 @@ from mdasr.perturb import (
     perturb,
     require,
 )
+from mdasr.perturb.gain import TRAINING_GAIN_DB
 
 # `perturb` needs the packages of perturbations alone; the other commands import the rest inside.
 
@@ -48,8 +49,9 @@ def perturb_command(chosen: argparse.Namespace) -> int:
     measured = read_responses(chosen.responses) if chosen.responses else {}
     if recipe is None:
         policy = Policy(
-            1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured))
-        )
+            1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured)),
+            gain_db=TRAINING_GAIN_DB,
+        )  # fmt: skip
         recipe = draw(policy, chosen.seed, chosen.input.name, 0)
     require([recipe.codec])
     chosen.output.parent.mkdir(parents=True, exist_ok=True)

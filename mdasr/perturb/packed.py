@@ -50,6 +50,7 @@ class Packed(NamedTuple):
 
     waves: Int16[AnyArray, "batch samples"]
     lengths: Int32[AnyArray, " batch"]
+    gain_db: Float[AnyArray, " batch"]
     narrowband: Bool[AnyArray, " batch"]
     reverberant: Bool[AnyArray, " batch"]
     size_m: Float[AnyArray, "batch 3"]
@@ -69,6 +70,7 @@ def pack(waves: Sequence[Int16[np.ndarray, " _"]], recipes: Sequence[Recipe], no
     packed = Packed(
         waves=np.zeros((batch, shapes.samples), np.int16),
         lengths=np.array([len(wave) for wave in waves], np.int32),
+        gain_db=np.array([recipe.gain_db for recipe in recipes], np.float32),
         narrowband=np.array([recipe.narrowband for recipe in recipes], bool),
         reverberant=np.array([recipe.room is not None for recipe in recipes], bool),
         size_m=np.full((batch, 3), 5, np.float32),

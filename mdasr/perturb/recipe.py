@@ -15,6 +15,7 @@ from mdasr.core.random_streams import random_stream
 from mdasr.core.waveforms import checked
 from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.codec import Codec, encode_decode
+from mdasr.perturb.gain import amplified
 from mdasr.perturb.loudness import clipped
 from mdasr.perturb.room import (
     PAPER_ROOMS,
@@ -28,25 +29,32 @@ from mdasr.perturb.room import (
     draw_room,
 )
 
+LARGEST_GAIN_DB = 60  # in either direction
 LEAST_WARP, LARGEST_WARP = 0.8, 1.5  # beyond these, some filters of the front end have no bin of their own
-VERSION = 2  # of recipes: raise it with a change after which a recipe gives other samples
+VERSION = 3  # of recipes: raise it with a change after which a recipe gives other samples
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All perturbations of one utterance, in this order: room and noise, bandwidth, codec, and then `warp`.
+    """All perturbations of one utterance, in this order: room and noise, gain, bandwidth, codec, and then `warp`.
 
-    The front end applies `warp` (`frontend.log_mel`): it stretches the spectrum as another speaker's vocal tract would.
-    The paper does not do this. A warp of 1 changes nothing.
+    `gain_db` is the volume of a recorder (`gain.amplified`). The front end applies `warp` (`frontend.log_mel`): it
+    stretches the spectrum as another speaker's vocal tract would. The paper does neither. A gain of 0 and a warp of 1
+    change nothing.
     """
 
     room: Room | MeasuredRoom | None = None
     narrowband: bool = False
     codec: Codec | None = None
     warp: float = 1.0
+    gain_db: float = 0.0
     version: int = VERSION
 
     def __post_init__(self) -> None:
+        if not abs(self.gain_db) <= LARGEST_GAIN_DB:
+            raise ValueError(
+                f"recipe: gain_db must lie between -{LARGEST_GAIN_DB} and {LARGEST_GAIN_DB}, not {self.gain_db!r}"
+            )
         if not LEAST_WARP <= self.warp <= LARGEST_WARP:
             raise ValueError(f"recipe: warp must lie between {LEAST_WARP} and {LARGEST_WARP}, not {self.warp!r}")
 
@@ -84,10 +92,11 @@ class Policy:
     """The perturbations of one domain and their probabilities. `draw` draws recipes from it.
 
     `noises` are ids of snippets. `room_indices` is the range [first, last) of rooms in the collection `room_seed`
-    (§3.1). All `codecs` are equally likely, and None means no codec (§3.3). With ids of `measured` responses, rooms are
-    made of these instead of simulated. With `clean_probability` nothing is changed at all, and with `codec_probability`
-    the drawn codec is used; the paper has neither. Raises ValueError for a probability outside [0, 1], for empty
-    `codecs`, and for noise sources without snippets.
+    (§3.1). All `codecs` are equally likely, and None means no codec (§3.3). `warp` and `gain_db` are drawn uniformly
+    between their two ends. With ids of `measured` responses, rooms are made of these instead of simulated. With
+    `clean_probability` nothing is changed at all, and with `codec_probability` the drawn codec is used; the paper has
+    neither. Raises ValueError for a probability outside [0, 1], for ranges that no recipe can have, for empty `codecs`,
+    and for noise sources without snippets.
     """
 
     noise_probability: float = 0.0
@@ -96,6 +105,7 @@ class Policy:
     narrowband_probability: float = 0.5
     codecs: tuple[Codec | None, ...] = (None,)
     warp: tuple[float, float] = (1.0, 1.0)
+    gain_db: tuple[float, float] = (0.0, 0.0)
     room_indices: tuple[int, int] = TRAINING_ROOMS
     room_seed: int = 0
     measured: tuple[str, ...] = ()
@@ -108,6 +118,8 @@ class Policy:
                 raise ValueError(f"policy: {name} {getattr(self, name)} must lie between 0 and 1")
         if not LEAST_WARP <= self.warp[0] <= self.warp[1] <= LARGEST_WARP:
             raise ValueError(f"policy: warp {self.warp} must run from low to high, {LEAST_WARP} to {LARGEST_WARP}")
+        if not -LARGEST_GAIN_DB <= self.gain_db[0] <= self.gain_db[1] <= LARGEST_GAIN_DB:
+            raise ValueError(f"policy: gain_db {self.gain_db} must run from low to high, within {LARGEST_GAIN_DB} dB")
         if not self.codecs:
             raise ValueError("policy: codecs is empty; write (None,) for no codec")
         if not 0 <= self.room_indices[0] < self.room_indices[1]:
@@ -116,7 +128,7 @@ class Policy:
             raise ValueError("policy: noises is empty, but rooms have noise sources; give the ids of noise snippets")
 
 
-Perturbation = Literal["room", "bandwidth", "codec", "warp", "clean"]
+Perturbation = Literal["room", "bandwidth", "codec", "warp", "gain", "clean"]
 
 
 def substream(seed: int, utterance_key: str, visit: int, name: Perturbation) -> np.random.Generator:
@@ -140,12 +152,14 @@ def draw(policy: Policy, seed: int, utterance_key: str, visit: int) -> Recipe:
     if codec and codec.loss:
         codec = dataclasses.replace(codec, loss=dataclasses.replace(codec.loss, seed=int(rng.integers(2**32))))
     used = rng.random() < policy.codec_probability
+    gain_db = substream(seed, utterance_key, visit, "gain").uniform(*policy.gain_db)
     return Recipe(
         room=_draw_room(policy, index) if noisy else None,
         narrowband=bool(narrow),
         codec=codec if used else None,
         # Two decimals: filters are made once for each value.
         warp=round(float(substream(seed, utterance_key, visit, "warp").uniform(*policy.warp)), 2),
+        gain_db=round(float(gain_db), 2),
     )
 
 
@@ -178,6 +192,7 @@ def perturb(
     wave = checked(wave)
     if recipe.room is not None:
         wave = add_room(wave, recipe.room, noises, measured)
+    wave = amplified(wave, recipe.gain_db)
     if recipe.narrowband:
         wave = narrowband(wave)
     if recipe.codec is not None:

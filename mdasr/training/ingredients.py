@@ -21,7 +21,7 @@ from mdasr.training.scales import NETWORK, Scale
 from mdasr.training.speech_split import AlignmentOf, DomainSpeech
 from mdasr.training.word_models import Shared, Wording, flat_alignment
 
-TRAINING_VERSION = 3  # raise it with every change after which the same ingredients give another model
+TRAINING_VERSION = 4  # raise it with every change after which the same ingredients give another model
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
 
 
@@ -69,6 +69,7 @@ class Training:
             noises=self.sounds.noise_ids() if noisy else (),
             codecs=FAST_CODECS if self.codecs else (None,),
             warp=WARP if self.warp else (1.0, 1.0),
+            gain_db=self.scale.gain_db,
             measured=tuple(sorted(self.sounds.responses)) if noisy else (),
             clean_probability=self.regime.clean_share,
         )

@@ -16,6 +16,7 @@ from mdasr.acoustic.encoders import ENCODERS
 from mdasr.acoustic.encoders.interface import Encoder
 from mdasr.acoustic.encoders.lstm import LSTM, PAPER_CELLS
 from mdasr.frontend import FEATURES
+from mdasr.perturb.gain import TRAINING_GAIN_DB
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,9 @@ class Scale:
 
     A network is an `encoder` over a kind of `features`, trained by a `criterion`; `members` of them answer together
     (`acoustic.network.ModelConfig`). A model trains for `epochs` over its data, times `noise_factor` where noise is
-    simulated, within `min_steps` and `max_steps`. Training and noisy test sets use the same ranges of rooms. `batch` is
-    the global batch, in rows of `row_steps` output steps.
+    simulated, within `min_steps`
+    and `max_steps`. Training and noisy test sets use the same ranges of rooms. The level of every visit in training is
+    changed by a gain from the range `gain_db`. `batch` is the global batch, in rows of `row_steps` output steps.
 
     Adaptation (§4.4) has its own lower learning rate, and stops early, at the latest after `adapt_steps`.
     """
@@ -49,6 +51,7 @@ class Scale:
     snr_db: tuple[float, float]
     rt60_s: tuple[float, float]
     distance_m: tuple[float, float]
+    gain_db: tuple[float, float]
     ngram_order: int
     lm_sentences: int
     test_words: int
@@ -78,6 +81,7 @@ MINI = Scale(
     snr_db=(15.0, 30.0),
     rt60_s=(0.0, 0.3),
     distance_m=(1.0, 2.5),
+    gain_db=TRAINING_GAIN_DB,
     ngram_order=3,
     lm_sentences=70_000,
     test_words=4500,
