@@ -17,6 +17,7 @@ from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.row_schedule import RowOptions, Source
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.perturb import (
+    KIM_ROOMS,
     Codec,
     MeasuredRoom,
     Policy,
@@ -84,6 +85,18 @@ def test_impulse_responses_are_those_of_the_host(noises):
         packed = pack([np.zeros(600, np.int16)], [Recipe(room)], noises, SHAPES)
         row = jax.tree.map(lambda x: x[0], packed)
         found = jax.jit(accelerated.impulse_responses, static_argnums=1)(row, SHAPES)
+        host = impulse_responses(room)
+        taps = min(found.shape[1], host.shape[1])
+        error = np.asarray(found)[: len(host), :taps] - host[:, :taps]
+        assert 10 * np.log10((error**2).sum(1) / (host**2).sum(1)).max() < -50
+
+
+def test_the_rooms_of_kim_fit_the_planned_shapes(noises):
+    shapes = Shapes.of(1000, KIM_ROOMS)
+    for i in range(12):
+        room = draw_room(i, 0, sorted(noises), KIM_ROOMS)
+        packed = pack([np.zeros(600, np.int16)], [Recipe(room)], noises, shapes)
+        found = accelerated.impulse_responses(jax.tree.map(lambda x: x[0], packed), shapes)
         host = impulse_responses(room)
         taps = min(found.shape[1], host.shape[1])
         error = np.asarray(found)[: len(host), :taps] - host[:, :taps]

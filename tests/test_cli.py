@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from mdasr.cli.main import COMMANDS, main
-from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
+from mdasr.perturb import KIM_ROOMS, MeasuredRoom, Recipe, RoomRanges, draw_room
 from mdasr.perturb.noises import make_noises
 from mdasr.recognize.transcript import Passage
 from tests.toy_speech import toy_corpus, toy_language, untrained_recognizer
@@ -82,6 +82,13 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys, drawn):
         assert [s["snippet"] for s in row["sources"]] == [s.snippet for s in room.sources]
         assert row["distance_m"] == pytest.approx(np.linalg.norm(np.subtract(row["target_m"], row["microphone_m"])))
     assert picture.is_file() and drawn["rooms.png"].get_suptitle().startswith("40 rooms")
+    assert main([*arguments, "--rooms", "kim", "--picture", str(picture)]) == 0
+    rows = pyarrow.parquet.read_table(out).to_pylist()
+    assert [row["rt60_s"] for row in rows] == pytest.approx(
+        [draw_room(i, 3, snippets, KIM_ROOMS).rt60_s for i in range(3_000_000, 3_000_040)]
+    )
+    ends = [line.get_xdata()[0] for line in drawn["rooms.png"].axes[2].lines]
+    assert ends == [*KIM_ROOMS.distance_m], "the picture has the ends of these rooms' distances"
     assert main(["rooms", "--out", str(out), "--count", "0"]) == 2
 
 
@@ -89,9 +96,9 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys, drawn):
     ("recipe", "message"),
     [
         ("{", "not JSON"),
-        ('{"version": 1}', "recipe: has version 1, but this release replays only version 2"),
-        ('{"room": null}', "recipe: has no version, but this release replays only version 2"),
-        ('{"version": 2, "room": null}', "needs the fields"),
+        ('{"version": 1}', "recipe: has version 1, but this release replays only version 3"),
+        ('{"room": null}', "recipe: has no version, but this release replays only version 3"),
+        ('{"version": 3, "room": null}', "needs the fields"),
         ("my/recipe.json", "my/recipe.json: no such recipe (give the JSON that `mdasr perturb` prints, or a file"),
     ],
 )

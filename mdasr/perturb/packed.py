@@ -37,10 +37,9 @@ class Shapes:
     def of(cls, samples: int, ranges: RoomRanges) -> Shapes:
         """Return shapes that hold every wave of up to `samples` and every room drawn from `ranges`."""
         far_m = ranges.distance_m[1] + 1.3  # `draw_room` makes a room large enough for the distance
-        floor_m, height_m = max(ranges.floor_m[1], far_m), max(ranges.height_m[1], far_m)
-        diagonal_m = (2 * floor_m**2 + height_m**2) ** 0.5
-        reach_m = float(images_reach((floor_m, floor_m, height_m), diagonal_m))
-        early, smallest_m = num_early(reach_m), min(ranges.floor_m[0], ranges.height_m[0])
+        sides_m = np.maximum(ranges.sides_m[:, 1], far_m)
+        reach_m = float(images_reach(sides_m, np.linalg.norm(sides_m)))
+        early, smallest_m = num_early(reach_m), float(ranges.sides_m[:, 0].min())
         taps = num_taps(early, ranges.rt60_s[1])
         return cls(samples, taps, ranges.sources[1], early, num_mirrors(reach_m, smallest_m))
 
