@@ -27,8 +27,8 @@ HOP = 160  # samples: 10 ms
 FFT_SIZE = 1024  # with 512 points, one of the 128 filters would be empty
 BANDS = 128
 LOW_HZ, HIGH_HZ = 125.0, 7500.0
-# Added to a band's power before the logarithm. Rounding to 16 bits adds noise with a variance of 2**-30 / 12, and so
-# 1.4e-8 (lowest band) to 1.4e-7 (highest): the sum of the squared window, times the sum of the band's filter.
+# Added to a band's power before the logarithm. Rounding to 16 bits adds noise with a variance of 2**-30 / 12. Times the
+# sum of the squared window and the sum of a band's filter, this is 1.4e-8 in the lowest band and 1.4e-7 in the highest.
 FLOOR = 1e-8
 FORMER_FLOOR = 1e-6  # of models whose statistics name none: those of 0.2.0
 CEPSTRA = 20

@@ -30,6 +30,7 @@ from mdasr.perturb import (
     perturb,
 )
 from mdasr.perturb import narrowband as soxr_narrowband
+from mdasr.perturb.masks import BandMask, MaskRanges
 from mdasr.perturb.noises import make_noises
 from mdasr.perturb.packed import Shapes, pack
 from mdasr.perturb.responses import tail_noise
@@ -145,6 +146,9 @@ def test_what_the_accelerator_cannot_do_is_refused(noises):
     for recipe in (
         Recipe(codec=Codec("mp3", 32)),
         Recipe(warp=0.9),
+        Recipe(speed=1.1),
+        Recipe(clipped_share=0.1),
+        Recipe(band_masks=(BandMask(3, 4),)),
         Recipe(MeasuredRoom("hall", (), 10.0)),
         Recipe(dataclasses.replace(room, tail_cut_db=20.0)),
     ):
@@ -189,7 +193,9 @@ def test_corpora_that_the_accelerator_cannot_take_are_refused(tmp_path):
     corpus = toy_corpus(tmp_path, [0.6, 2.5])
     stats = frontend.FeatureStats(np.zeros(128, np.float32), np.ones(128, np.float32))
     cases = [
-        (Policy(codecs=(Codec("mp3", 32),)), RowOptions(100, 3, pieces=2), "codecs, warps and measured rooms"),
+        (Policy(codecs=(Codec("mp3", 32),)), RowOptions(100, 3, pieces=2), "codecs, warps, measured rooms, speeds"),
+        (Policy(speeds=(0.9, 1.0)), RowOptions(100, 3, pieces=2), "speeds, equalisers, clipping and masks"),
+        (Policy(masks=MaskRanges(times=1)), RowOptions(100, 3, pieces=2), "clipping and masks need features"),
         (Policy(), RowOptions(100, 3), "set RowOptions.pieces"),
         (Policy(), RowOptions(60, 3, pieces=2), "an utterance of 2.5 s, which is longer than a row"),
     ]

@@ -13,11 +13,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int16, Int32, UInt32
 
-from mdasr.perturb.recipe import Recipe
+from mdasr.perturb.recipe import Policy, Recipe
 from mdasr.perturb.responses import images_reach, num_early, num_mirrors, num_taps
 from mdasr.perturb.room import Room, RoomRanges, Sounds, excerpt
 
+ON_HOST = "codecs, warps, measured rooms, speeds, equalisers, clipping and masks"
 AnyArray = Any  # numpy's on the host, jax's on the accelerator
+
+
+def needs_host(policy: Policy) -> bool:
+    """Whether a policy has recipes that the accelerator cannot carry out: `ON_HOST` lists the reasons."""
+    names = (
+        "codecs", "warp", "measured", "speeds", "equaliser_probability", "clipping_probability", "masks",
+    )  # fmt: skip
+    return any(getattr(policy, name) != getattr(Policy(), name) for name in names)
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,9 @@ def pack(waves: Sequence[Int16[np.ndarray, " _"]], recipes: Sequence[Recipe], no
         loudness=np.zeros((batch, shapes.sources), np.float32),
     )
     for i, (wave, recipe) in enumerate(zip(waves, recipes, strict=True)):
-        if recipe.codec is not None or recipe.warp != 1 or not isinstance(recipe.room, Room | None):
-            raise ValueError("features on the accelerator: codecs, warps and measured rooms need features on the host")
+        possible = Recipe(recipe.room, recipe.narrowband, gain_db=recipe.gain_db)
+        if recipe != possible or not isinstance(recipe.room, Room | None):
+            raise ValueError(f"features on the accelerator: {ON_HOST} need features made on the host")
         if len(wave) > shapes.samples:
             raise ValueError(f"a wave of {len(wave)} samples is longer than the planned {shapes.samples}")
         packed.waves[i, : len(wave)] = wave
