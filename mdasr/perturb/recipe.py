@@ -121,8 +121,8 @@ class Policy:
     `clipped_share` are drawn uniformly between their two ends. All `speeds` are equally likely.
 
     With `clean_probability` nothing but the speed is changed, and with `codec_probability` the drawn codec is used; the
-    paper has neither. Raises ValueError for a probability outside [0, 1] and for ranges that no recipe can have. It also
-    raises ValueError for empty `codecs` or `speeds`, and for noise sources without snippets.
+    paper has neither. Raises ValueError for a probability outside [0, 1], and for ranges that no recipe can have. It
+    also raises ValueError for empty `codecs` or `speeds`, and for noise sources without snippets.
     """
 
     noise_probability: float = 0.0
