@@ -82,6 +82,8 @@ def another(part):
             return part + 1
         case float():
             return part / 2 or 0.5
+        case "uniform":
+            return "kim"  # rooms are looked up by name
         case str():
             return part + "x"
         case tuple():
