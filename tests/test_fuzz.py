@@ -294,7 +294,7 @@ UNNOTICED: dict[str, tuple[tuple[int, ...], str]] = {
     "vocabulary": ((0,), "fewer words are a valid vocabulary"),
     "sentences": ((0, 1, 2, 3), "any text is a text"),
     "questions": ((0, 1), "fewer phones are a valid question"),
-    "recipe": ((6,), "an SNR of -1 dB is valid"),
+    "recipe": ((6,), "a gain of -1 dB is valid"),
     "TextGrid": ((1, 3, 4), "the reader counts the intervals itself, as Praat does"),
     "CTM": ((2, 4, 5), "fewer phones are valid; whether they fit an utterance is checked with its audio"),
     "corpus.json": ((0, 1, 2), "only reading the whole corpus could check the number of words"),
