@@ -40,16 +40,16 @@ def jitted_chain(waves: Waves, recipes: Sequence[Recipe], noises: Mapping[str, n
     import jax
 
     from mdasr.acoustic import accelerated
-    from mdasr.frontend import feature_kind
+    from mdasr.frontend import FeatureStats, feature_kind
     from mdasr.perturb.packed import Shapes, pack
 
     shapes = Shapes.of(max(map(len, waves)), ranges)
-    features, kind = jax.jit(accelerated.features, static_argnums=(1, 4)), feature_kind("log_mel")
-    mean, std = np.zeros(128, np.float32), np.ones(128, np.float32)
+    features, kind = jax.jit(accelerated.features, static_argnums=(1, 2, 3)), feature_kind("log_mel")
+    stats = FeatureStats(np.zeros(128, np.float32), np.ones(128, np.float32))
     samples = [np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16) for wave in waves]
 
     def work() -> float:
-        jax.block_until_ready(features(pack(samples, recipes, noises, shapes), kind, mean, std, shapes))
+        jax.block_until_ready(features(pack(samples, recipes, noises, shapes), kind, stats, shapes))
         return _seconds(waves)
 
     return work

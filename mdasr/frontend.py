@@ -27,7 +27,10 @@ HOP = 160  # samples: 10 ms
 FFT_SIZE = 1024  # with 512 points, one of the 128 filters would be empty
 BANDS = 128
 LOW_HZ, HIGH_HZ = 125.0, 7500.0
-FLOOR = 1e-6  # added to a band's power; rounding to 16 bits adds about 1e-7 to it
+# Added to a band's power before the logarithm. Rounding to 16 bits adds noise with a variance of 2**-30 / 12. Times the
+# sum of the squared window and the sum of a band's filter, this is 1.4e-8 in the lowest band and 1.4e-7 in the highest.
+FLOOR = 1e-8
+FORMER_FLOOR = 1e-6  # of models whose statistics name none: those of 0.2.0
 CEPSTRA = 20
 LARGEST_DELAY = 1000  # the most steps by which a network's output may be late
 
@@ -98,9 +101,9 @@ def powers(spectrum: Any) -> Any:
     return power
 
 
-def log_powers(bands: Any, xp: ModuleType = np) -> Any:
-    """The natural logarithm of the powers in bands [frames, 128] plus `FLOOR`. `xp` is numpy or jax.numpy."""
-    return xp.log(bands + np.float32(FLOOR))
+def log_powers(bands: Any, floor: float = FLOOR, xp: ModuleType = np) -> Any:
+    """The natural logarithm of the powers in bands [frames, 128] plus `floor`. `xp` is numpy or jax.numpy."""
+    return xp.log(bands + np.float32(floor))
 
 
 @cache
@@ -126,11 +129,14 @@ def _sparse_filters(warp: float) -> scipy.sparse.csr_array:
     return scipy.sparse.csr_array(mel_filters(warp).T)
 
 
-def log_mel(wave: Float[np.ndarray, " samples"], warp: float = 1.0) -> Float[np.ndarray, "frames 128"]:
+def log_mel(
+    wave: Float[np.ndarray, " samples"], warp: float = 1.0, floor: float = FLOOR
+) -> Float[np.ndarray, "frames 128"]:
     """The natural logarithm of the power in 128 mel bands, float32, for a 16 kHz waveform in [-1, 1).
 
-    It uses a periodic Hann window and a 1024-point transform; `warp` is as in `mel_filters`. A waveform shorter than
-    one window has no frames. Raises ValueError as `waveforms.checked`.
+    It uses a periodic Hann window and a 1024-point transform; `warp` is as in `mel_filters`. The `floor` is added to
+    the power; a model has its own (`FeatureStats`). A waveform shorter than one window has no frames. Raises ValueError
+    as `waveforms.checked`.
     """
     wave = checked(wave)
     frames = num_frames(len(wave))
@@ -145,32 +151,42 @@ def log_mel(wave: Float[np.ndarray, " samples"], warp: float = 1.0) -> Float[np.
         np.multiply(block, hann(), out=rows[:, :WINDOW])
         power = powers(scipy.fft.rfft(rows))
         features[first : first + len(block)] = (_sparse_filters(warp) @ np.ascontiguousarray(power.T)).T
-    return log_powers(features)
+    return log_powers(features, floor)
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureStats:
-    """The mean and standard deviation of every band over a training set, for the paper's "globally normalized"."""
+    """The mean and standard deviation of every band over a training set, for the paper's "globally normalized".
+
+    `floor` is that of the logarithm (`log_mel`) that the features were made with. A model makes all features with it.
+    """
 
     mean: Float[np.ndarray, " bands"]
     std: Float[np.ndarray, " bands"]
+    floor: float = FLOOR
 
     def write(self, path: Path) -> None:
-        """Write both as JSON. `read` gives the same float32 values."""
-        fields = {"mean": self.mean.tolist(), "std": self.std.tolist()}
+        """Write everything as JSON. `read` gives the same float32 values."""
+        fields = {"floor": self.floor, "mean": self.mean.tolist(), "std": self.std.tolist()}
         path.write_text(json.dumps(fields, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path, width: int) -> FeatureStats:
-        """Read a file of `write` with `width` bands. Raises ValueError for a missing field or one of another length."""
+        """Read a file of `write` with `width` bands. Raises ValueError for a missing field or one of another length.
+
+        A file without a floor has the `FORMER_FLOOR`.
+        """
         try:
             fields = read_json(path, "feature statistics (training writes them)")
-            stats = cls(*(np.asarray(fields[name], np.float32) for name in ("mean", "std")))
+            mean, std = (np.asarray(fields[name], np.float32) for name in ("mean", "std"))
+            stats = cls(mean, std, float(fields.get("floor", FORMER_FLOOR)))
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: not feature statistics ({error!r}); training writes them") from error
         finite = np.isfinite([*stats.mean.ravel(), *stats.std.ravel()]).all()
         if stats.mean.shape != (width,) or stats.std.shape != (width,) or not (finite and np.all(stats.std > 0)):
             raise ValueError(f"{path}: fields mean and std must be {width} numbers each, std above 0; train again")
+        if not 0 < stats.floor < 1:
+            raise ValueError(f"{path}: field floor must be a number between 0 and 1; train again")
         return stats
 
 

@@ -17,6 +17,7 @@ from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.row_schedule import RowOptions, Source
 from mdasr.acoustic.train import TrainOptions, train
 from mdasr.perturb import (
+    KIM_ROOMS,
     Codec,
     MeasuredRoom,
     Policy,
@@ -29,6 +30,7 @@ from mdasr.perturb import (
     perturb,
 )
 from mdasr.perturb import narrowband as soxr_narrowband
+from mdasr.perturb.masks import BandMask, MaskRanges
 from mdasr.perturb.noises import make_noises
 from mdasr.perturb.packed import Shapes, pack
 from mdasr.perturb.responses import tail_noise
@@ -56,7 +58,10 @@ def speech(samples: int, seed: int) -> np.ndarray:
 def recipes(noises: dict[str, np.ndarray], count: int) -> list[Recipe]:
     rooms = [draw_room(i, 7, sorted(noises), RANGES) for i in range(count)]
     rooms[1] = dataclasses.replace(rooms[1], rt60_s=0.0)
-    return [Recipe(None if i % 5 == 0 else rooms[i], narrowband=i % 3 == 0) for i in range(count)]
+    gains_db = [0.0, -30.0, 10.0, 60.0]
+    return [
+        Recipe(None if i % 5 == 0 else rooms[i], narrowband=i % 3 == 0, gain_db=gains_db[i % 4]) for i in range(count)
+    ]
 
 
 def test_features_are_those_of_the_host(noises):
@@ -64,12 +69,12 @@ def test_features_are_those_of_the_host(noises):
     waves = [speech(samples, i) for i, samples in enumerate(lengths)]
     waves[3] += 3_277  # DC of 0.1
     drawn = recipes(noises, len(waves))
-    stats = frontend.FeatureStats(np.full(128, -8, np.float32), np.full(128, 3, np.float32))
-    found = jax.jit(accelerated.features, static_argnums=(1, 4))(
-        pack(waves, drawn, noises, SHAPES), frontend.feature_kind("log_mel"), stats.mean, stats.std, SHAPES
+    stats = frontend.FeatureStats(np.full(128, -8, np.float32), np.full(128, 3, np.float32), floor=1e-7)
+    found = jax.jit(accelerated.features, static_argnums=(1, 2, 3))(
+        pack(waves, drawn, noises, SHAPES), frontend.feature_kind("log_mel"), stats, SHAPES
     )
     for i, (wave, recipe) in enumerate(zip(waves, drawn)):
-        host = frontend.log_mel(perturb(wave.astype(np.float32) / 32768, recipe, noises))
+        host = frontend.log_mel(perturb(wave.astype(np.float32) / 32768, recipe, noises), floor=stats.floor)
         expected = frontend.normalize(host, stats)
         ours = np.asarray(found)[i, : len(expected)]
         audible = host > host.max() - np.log(1e4)  # within 40 dB of the loudest
@@ -82,6 +87,18 @@ def test_impulse_responses_are_those_of_the_host(noises):
         packed = pack([np.zeros(600, np.int16)], [Recipe(room)], noises, SHAPES)
         row = jax.tree.map(lambda x: x[0], packed)
         found = jax.jit(accelerated.impulse_responses, static_argnums=1)(row, SHAPES)
+        host = impulse_responses(room)
+        taps = min(found.shape[1], host.shape[1])
+        error = np.asarray(found)[: len(host), :taps] - host[:, :taps]
+        assert 10 * np.log10((error**2).sum(1) / (host**2).sum(1)).max() < -50
+
+
+def test_the_rooms_of_kim_fit_the_planned_shapes(noises):
+    shapes = Shapes.of(1000, KIM_ROOMS)
+    for i in range(12):
+        room = draw_room(i, 0, sorted(noises), KIM_ROOMS)
+        packed = pack([np.zeros(600, np.int16)], [Recipe(room)], noises, shapes)
+        found = accelerated.impulse_responses(jax.tree.map(lambda x: x[0], packed), shapes)
         host = impulse_responses(room)
         taps = min(found.shape[1], host.shape[1])
         error = np.asarray(found)[: len(host), :taps] - host[:, :taps]
@@ -135,6 +152,9 @@ def test_what_the_accelerator_cannot_do_is_refused(noises):
     for recipe in (
         Recipe(codec=Codec("mp3", 32)),
         Recipe(warp=0.9),
+        Recipe(speed=1.1),
+        Recipe(clipped_share=0.1),
+        Recipe(band_masks=(BandMask(3, 4),)),
         Recipe(MeasuredRoom("hall", (), 10.0)),
         Recipe(dataclasses.replace(room, tail_cut_db=20.0)),
     ):
@@ -146,7 +166,7 @@ def test_what_the_accelerator_cannot_do_is_refused(noises):
 
 def test_packed_rows_hold_what_the_hosts_rows_hold(tmp_path, noises):
     corpus = toy_corpus(tmp_path, np.random.default_rng(1).uniform(0.4, 1.3, 15).round(2).tolist())
-    policy = Policy(0.7, RANGES, tuple(noises), narrowband_probability=0.5)
+    policy = Policy(0.7, RANGES, tuple(noises), narrowband_probability=0.5, gain_db=(-30.0, 10.0))
     sources = [Source(corpus, "exact", policy)]
     stats, options = measure_stats(sources, "log_mel", noises, 0), RowOptions(60, 3, pieces=3)
     host, packed = (make(sources, TREE, "log_mel", stats, noises, options, 2) for make in (RowMaker, PackedRowMaker))
@@ -180,7 +200,9 @@ def test_corpora_that_the_accelerator_cannot_take_are_refused(tmp_path):
     corpus = toy_corpus(tmp_path, [0.6, 2.5])
     stats = frontend.FeatureStats(np.zeros(128, np.float32), np.ones(128, np.float32))
     cases = [
-        (Policy(codecs=(Codec("mp3", 32),)), RowOptions(100, 3, pieces=2), "codecs, warps and measured rooms"),
+        (Policy(codecs=(Codec("mp3", 32),)), RowOptions(100, 3, pieces=2), "codecs, warps, measured rooms, speeds"),
+        (Policy(speeds=(0.9, 1.0)), RowOptions(100, 3, pieces=2), "speeds, equalisers, clipping and masks"),
+        (Policy(masks=MaskRanges(times=1)), RowOptions(100, 3, pieces=2), "clipping and masks need features"),
         (Policy(), RowOptions(100, 3), "set RowOptions.pieces"),
         (Policy(), RowOptions(60, 3, pieces=2), "an utterance of 2.5 s, which is longer than a row"),
     ]

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from mdasr.cli.main import COMMANDS, main
-from mdasr.perturb import MeasuredRoom, Recipe, RoomRanges, draw_room
+from mdasr.perturb import KIM_ROOMS, MeasuredRoom, Recipe, RoomRanges, draw_room
 from mdasr.perturb.noises import make_noises
 from mdasr.perturb.recipe import VERSION
 from mdasr.recognize.transcript import Passage
@@ -85,6 +85,13 @@ def test_rooms_are_exported_as_they_are_drawn(tmp_path, capsys, drawn):
         assert [s["snippet"] for s in row["sources"]] == [s.snippet for s in room.sources]
         assert row["distance_m"] == pytest.approx(np.linalg.norm(np.subtract(row["target_m"], row["microphone_m"])))
     assert picture.is_file() and drawn["rooms.png"].get_suptitle().startswith("40 rooms")
+    assert main([*arguments, "--rooms", "kim", "--picture", str(picture)]) == 0
+    rows = pyarrow.parquet.read_table(out).to_pylist()
+    assert [row["rt60_s"] for row in rows] == pytest.approx(
+        [draw_room(i, 3, snippets, KIM_ROOMS).rt60_s for i in range(3_000_000, 3_000_040)]
+    )
+    ends = [line.get_xdata()[0] for line in drawn["rooms.png"].axes[2].lines]
+    assert ends == [*KIM_ROOMS.distance_m], "the picture has the ends of these rooms' distances"
     assert main(["rooms", "--out", str(out), "--count", "0"]) == 2
 
 

@@ -23,6 +23,10 @@ def test_clean_leaves_a_recording_as_it_is():
     np.testing.assert_array_equal(heard("clean"), SPEECH)
 
 
+def test_a_level_is_a_gain():
+    np.testing.assert_allclose(heard("level:-20"), SPEECH / 10, rtol=1e-6)
+
+
 def test_noise_comes_at_the_ratio_asked_for():
     with_noise = heard("noise:10")
     # Noise far from speech: fit what of the speech is there, and take the rest.
@@ -47,7 +51,9 @@ def test_a_codec_by_name_and_rate():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loud", "write clean, 8khz, noise:SNR_DB"),
+        ("loud", "write clean, 8khz, level:GAIN_DB, noise:SNR_DB"),
+        ("level:low", "'low' is not a number"),
+        ("level:-99", "gain_db"),
         ("noise", "'' is not a number"),
         ("mp3:fast", "'fast' is not a number"),
         ("mp3:1", "kbps"),

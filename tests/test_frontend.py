@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jax.numpy as jnp
 import librosa
 import numpy as np
@@ -45,7 +47,7 @@ def test_log_mel_is_librosas(samples):
     ours = log_mel(wave)
     assert ours.dtype == np.float32
     assert ours.shape == (num_frames(samples), 128)
-    np.testing.assert_allclose(ours, np.log(power.T + 1e-6), atol=2e-4)
+    np.testing.assert_allclose(ours, np.log(power.T + 1e-8), atol=5e-4)
 
 
 def test_a_tone_lands_in_its_band():
@@ -75,7 +77,35 @@ def test_a_warp_hears_a_tone_where_another_tract_would_have_had_it():
 
 
 def test_silence_is_the_floor():
-    np.testing.assert_allclose(log_mel(np.zeros(2000, np.float32)), np.log(1e-6), rtol=1e-6)
+    np.testing.assert_allclose(log_mel(np.zeros(2000, np.float32)), np.log(1e-8), rtol=1e-6)
+    np.testing.assert_allclose(log_mel(np.zeros(2000, np.float32), floor=1e-6), np.log(1e-6), rtol=1e-6)
+    wave = speechlike(4000)
+    np.testing.assert_allclose(
+        np.exp(log_mel(wave, floor=1e-3)) - np.exp(log_mel(wave, floor=1e-5)), 1e-3 - 1e-5, rtol=1e-2
+    )
+
+
+def test_the_floor_lies_where_rounding_to_16_bits_does():
+    """In every band, the noise of rounding is above the floor; in the quietest one, it is below twice the floor."""
+    wave = 3e-3 * np.random.default_rng(0).standard_normal(160_000)
+    noise = (np.rint(wave * 32768) / 32768 - wave).astype(np.float32)
+    power = np.exp(log_mel(noise).astype(np.float64)).mean(axis=0) - frontend.FLOOR
+    expected = 2.0**-30 / 12 * (frontend.hann().astype(float) ** 2).sum() * frontend.mel_filters().sum(axis=0)
+    np.testing.assert_allclose(power, expected, rtol=0.15)
+    assert frontend.FLOOR < power.min() < 2 * frontend.FLOOR
+
+
+def test_a_model_keeps_the_floor_that_it_was_trained_with(tmp_path):
+    made, path = feature_stats([log_mel(speechlike(4000))]), tmp_path / "stats.json"
+    made.write(path)
+    assert FeatureStats.read(path, BANDS).floor == frontend.FLOOR
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({name: fields[name] for name in ("mean", "std")}))
+    assert FeatureStats.read(path, BANDS).floor == 1e-6, "statistics of 0.2.0 name no floor, and had this one"
+    for wrong in (0, -1, 2, float("nan"), "low", None):
+        path.write_text(json.dumps(fields | {"floor": wrong}))
+        with pytest.raises(ValueError, match=r"stats\.json.*train"):
+            FeatureStats.read(path, BANDS)
 
 
 def test_frames_and_steps_count_whole_windows_only():

@@ -37,6 +37,7 @@ from mdasr.language.lexicon import Lexicon
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Codec, MeasuredRoom, PacketLoss, Recipe, draw_room
+from mdasr.perturb.masks import BandMask, TimeMask
 from mdasr.perturb.noises import read_noises
 from mdasr.training.word_models import read_questions
 from tests.damage import BOMB, OF_BYTES, OF_TEXT
@@ -156,7 +157,8 @@ def text(name: str, content: str, read: Callable[[Path], Any], cases: int = 8) -
 
 def recipes() -> str:
     room = draw_room(3, 0, ["a", "b"])
-    return Recipe(room, True, Codec("opus", 24, loss=PacketLoss(0.1, 2.0)), 1.1).to_json()
+    codec, masks = Codec("opus", 24, loss=PacketLoss(0.1, 2.0)), ((TimeMask(0.5, 0.2),), (BandMask(3, 9),))
+    return Recipe(room, True, codec, 1.1, -3.0, 0.9, (1.5,) * 7, 0.1, *masks).to_json()
 
 
 def recipe_in_words(path: Path) -> None:
@@ -291,7 +293,7 @@ UNNOTICED: dict[str, tuple[tuple[int, ...], str]] = {
     "vocabulary": ((0,), "fewer words are a valid vocabulary"),
     "sentences": ((0, 1, 2, 3), "any text is a text"),
     "questions": ((0, 1), "fewer phones are a valid question"),
-    "recipe": ((6,), "an SNR of -1 dB is valid"),
+    "recipe": ((6,), "a gain of -1 dB is valid"),
     "TextGrid": ((1, 3, 4), "the reader counts the intervals itself, as Praat does"),
     "CTM": ((2, 4, 5), "fewer phones are valid; whether they fit an utterance is checked with its audio"),
     "corpus.json": ((0, 1, 2), "only reading the whole corpus could check the number of words"),
@@ -308,7 +310,14 @@ NAMED_OTHERWISE: dict[str, tuple[tuple[int, ...], str]] = {
     "run.json": ((2, 3), "the message names the folder: another configuration was trained there"),
 }
 IN_WORDS = ("recipe", "recipe of a measured room")
-FIELDS_OF_RECIPES = ("recipe: ", "room: ", "codec: ", "packet loss: ")  # these are given in words, not in a file
+FIELDS_OF_RECIPES = (
+    "recipe: ",
+    "room: ",
+    "codec: ",
+    "packet loss: ",
+    "time mask: ",
+    "band mask: ",
+)  # these are given in words, not in a file
 
 
 @pytest.fixture(scope="module")

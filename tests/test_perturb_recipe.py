@@ -13,6 +13,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import scipy.stats
 
 from mdasr.perturb import (
     EVALUATION_ROOMS,
@@ -32,6 +33,7 @@ from mdasr.perturb import (
     random_stream,
     substream,
 )
+from mdasr.perturb.gain import amplified
 from mdasr.perturb.recipe import VERSION
 from mdasr.perturb.room import add_room
 from tests.sounds import NOISES, tone
@@ -86,6 +88,10 @@ def test_allowing_one_perturbation_changes_no_other_draw():
     warped = drawn(dataclasses.replace(POLICY, warp=(0.9, 1.1)))
     assert [dataclasses.replace(r, warp=1.0) for r in warped] == full
     assert all(0.9 <= r.warp <= 1.1 for r in warped) and len({r.warp for r in warped}) > 15
+    louder = drawn(dataclasses.replace(POLICY, gain_db=(-30.0, 10.0)))
+    assert [dataclasses.replace(r, gain_db=0.0) for r in louder] == full
+    gains = [r.gain_db for r in louder]
+    assert scipy.stats.kstest(gains, "uniform", (-30, 40)).pvalue > 1e-3 and len(set(gains)) > 250
     # More noise keeps the noise that was there.
     noisier = drawn(dataclasses.replace(POLICY, noise_probability=1.0))
     assert all(a.room in (None, b.room) and b.room is not None for a, b in zip(full, noisier))
@@ -152,10 +158,11 @@ def test_replaying_a_recipe_in_a_new_process_gives_the_same_samples():
     np.testing.assert_array_equal(perturb(tone(), recipe, NOISES), ours)
 
 
-def test_the_order_is_room_bandwidth_codec():
+def test_the_order_is_room_gain_bandwidth_codec():
     room = next(r.room for r in drawn() if r.room)
-    recipe = Recipe(room, narrowband=True, codec=Codec("mp3", 32))
-    expected = encode_decode(narrowband(add_room(tone(), room, NOISES)), Codec("mp3", 32))
+    recipe = Recipe(room, narrowband=True, codec=Codec("mp3", 32), gain_db=-20.0)
+    heard = add_room(tone(), room, NOISES) * np.float32(0.1)
+    expected = encode_decode(narrowband(heard), Codec("mp3", 32))
     np.testing.assert_array_equal(perturb(tone(), recipe, NOISES), expected.clip(-1, 32767 / 32768))
 
 
@@ -166,6 +173,19 @@ def test_an_empty_recipe_changes_nothing_and_nothing_changes_its_input():
     for recipe in drawn()[:20]:
         perturb(wave, recipe, NOISES)
     np.testing.assert_array_equal(wave, before)
+
+
+def test_a_gain_sets_the_level_and_never_clips():
+    wave = tone()
+    for gain_db in (-30.0, -6.0, 3.0):
+        heard = perturb(wave, Recipe(gain_db=gain_db), {})
+        np.testing.assert_allclose(heard, wave * 10 ** (gain_db / 20), rtol=1e-6)
+    loudest = perturb(wave, Recipe(gain_db=60.0), {})
+    np.testing.assert_allclose(loudest, wave * 0.999 / np.abs(wave).max(), rtol=1e-6)
+    full = np.float32([0.5, -1.0, 1.0])
+    np.testing.assert_array_equal(amplified(full, 20.0), full, "it is as loud as it can be")
+    np.testing.assert_allclose(amplified(full, -20.0), full / 10)
+    np.testing.assert_array_equal(amplified(np.zeros(3, np.float32), 20.0), np.zeros(3))
 
 
 @pytest.mark.parametrize("samples", [0, 1, 511, 7_777])
@@ -196,6 +216,8 @@ def test_evaluation_rooms_are_apart_from_training_rooms():
         ({"warp": "long"}, "warp must be a number, not 'long'"),
         ({"warp": float("nan")}, "warp must be a number, not nan"),
         ({"warp": 9}, "warp must lie between 0.8 and 1.5, not 9"),
+        ({"gain_db": "loud"}, "gain_db must be a number, not 'loud'"),
+        ({"gain_db": 61}, "gain_db must lie between -60 and 60, not 61"),
         ({"codec": {"name": "mp3"}}, r"codec: needs the fields .* but has \['name'\]"),
         (
             {"codec": {"name": "mp3", "kbps": "32", "search": "default", "loss": None}},
@@ -238,6 +260,8 @@ def test_text_that_is_no_recipe_is_refused():
         ({"narrowband_probability": -0.1}, "narrowband_probability -0.1"),
         ({"codecs": ()}, "codecs is empty"),
         ({"warp": (1.1, 0.9)}, "warp .* must run from low to high"),
+        ({"gain_db": (3.0, -3.0)}, "gain_db .* must run from low to high"),
+        ({"gain_db": (-90.0, 0.0)}, "gain_db .* -60 to 60"),
         ({"room_indices": (5, 5)}, "room_indices"),
         ({"noise_probability": 0.5}, "noises is empty"),
     ],

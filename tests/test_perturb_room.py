@@ -11,6 +11,7 @@ import scipy.stats
 
 from mdasr.perturb import (
     EVALUATION_ROOMS,
+    KIM_ROOMS,
     TRAINING_ROOMS,
     MeasuredNoise,
     MeasuredRoom,
@@ -282,6 +283,49 @@ def test_rooms_are_drawn_within_the_papers_ranges():
     assert nearest_m > 0.99
 
 
+def absorbed(r: Room) -> float:
+    """The share of the energy that a wall absorbs, by Eyring's formula."""
+    length, width, height = r.size_m
+    surface = 2 * (length * width + width * height + height * length)
+    return 1 - np.exp(-24 * np.log(10) * length * width * height / (343 * surface * r.rt60_s))
+
+
+def test_no_room_has_an_rt60_that_its_walls_cannot_give():
+    rooms = [draw_room(i, 0, SNIPPETS) for i in range(1500)]
+    assert max(absorbed(r) for r in rooms) < 0.991
+    short = [r for r in rooms if r.rt60_s < 0.05]
+    assert len(short) > 15, "small rooms may be nearly dry"
+    dry = RoomRanges(rt60_s=(0.0, 0.0), distance_m=(1.0, 1.0))
+    assert all(draw_room(i, 0, SNIPPETS, dry).rt60_s == 0 for i in range(20)), "a dry room is had for the asking"
+    short_only = RoomRanges(rt60_s=(0.0, 0.01))
+    assert {draw_room(i, 0, SNIPPETS, short_only).rt60_s for i in range(20)} == {0.01}
+
+
+def test_the_rooms_of_kim_are_distributed_as_transcribed():
+    rooms = [draw_room(i, 0, SNIPPETS, KIM_ROOMS) for i in range(2000)]
+    distances_m = np.array([np.linalg.norm(np.subtract(r.target_m, r.microphone_m)) for r in rooms])
+    for values, wanted, weights in (
+        (distances_m, np.arange(1, 8), [14, 22, 29, 21, 9, 2, 1]),
+        ([r.rt60_s for r in rooms], np.arange(10) / 10, [4, 6, 7, 10, 13, 17, 17, 13, 7, 4]),
+    ):
+        nearest = np.abs(np.subtract.outer(values, wanted)).argmin(axis=1)
+        assert np.abs(values - wanted[nearest]).max() < 0.002
+        counts = np.bincount(nearest, minlength=len(wanted))
+        expected = np.array(weights) * len(rooms) / sum(weights)
+        assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
+    assert distances_m.mean() == pytest.approx(3.0, abs=0.1)
+    assert np.mean([r.rt60_s for r in rooms]) == pytest.approx(0.482, abs=0.02)
+    assert np.mean([r.snr_db for r in rooms]) == pytest.approx(12, abs=1) and max(r.snr_db for r in rooms) == 30
+    sizes_m = np.array([r.size_m for r in rooms])
+    near = distances_m < 2.1  # a room is made large enough for its distance
+    assert (sizes_m.min(0) >= [3, 3, 2.5]).all() and (sizes_m[near].max(0) <= [10, 8, 6]).all()
+    assert scipy.stats.kstest(sizes_m[near, 0], "uniform", (3, 7)).pvalue > 1e-3
+    for r in rooms:
+        for place in (r.target_m, *(source.position_m for source in r.sources)):
+            assert min(min(place), min(np.subtract(r.size_m, place))) > 0.498
+    assert max(absorbed(r) for r in rooms if r.rt60_s) < 0.991
+
+
 def test_a_room_depends_on_seed_and_index_alone():
     assert draw_room(5, 0, SNIPPETS) == draw_room(int(np.int64(5)), 0, SNIPPETS)
     assert draw_room(5, 0, SNIPPETS) != draw_room(5, 1, SNIPPETS)
@@ -316,6 +360,7 @@ def test_impossible_ranges_are_refused():
         RoomRanges(snr_db=(30.0, 0.0))
     for impossible in (
         {"distance_m": (0.0, 1.0)}, {"distance_m": (1.0, 300.0)}, {"rt60_s": (0.0, 20.0)}, {"tail_cut_db": -3.0},
+        {"margin_m": 0.0}, {"width_m": (9.0, 3.0)}, {"rt60_weights": (1.0, -1.0)}, {"snr_weights": (0.0, 0.0)},
         {"snr_db": (0.0, np.inf)}, {"snr_db": (0.0, np.nan)}, {"sources": (-1, 2)}, {"floor_m": (3.0, 200.0)},
     ):  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(impossible))):

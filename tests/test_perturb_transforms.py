@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mdasr.perturb import TRAINING_CODECS, Codec, Policy, Recipe, encode_decode, narrowband, perturb
-from mdasr.perturb.transforms import AddRoom, EncodeDecode, Narrowband, Perturb
+from mdasr.perturb.transforms import AddRoom, EncodeDecode, Gain, Narrowband, Perturb
 from tests.sounds import NOISES, tone
 
 
@@ -28,7 +28,7 @@ def run(transform: grain.RandomMapTransform, seed: int = 1, threads: int = 0) ->
 
 @pytest.mark.parametrize(
     "transform",
-    [AddRoom(NOISES), Narrowband(), EncodeDecode(), Perturb(Policy(0.5, noises=tuple(NOISES)), NOISES)],
+    [AddRoom(NOISES), Gain(), Narrowband(), EncodeDecode(), Perturb(Policy(0.5, noises=tuple(NOISES)), NOISES)],
     ids=lambda t: type(t).__name__,
 )
 def test_elements_keep_their_fields_and_the_draw_depends_on_the_seed_alone(transform):
@@ -46,7 +46,14 @@ def test_each_does_what_it_is_named_after():
         np.testing.assert_array_equal(found["audio"], narrowband(wave))
     for wave, found in zip(plain, run(EncodeDecode((Codec("mp3", 32),)))):
         np.testing.assert_array_equal(found["audio"], encode_decode(wave, Codec("mp3", 32)))
-    for transform in (Narrowband(probability=0.0), AddRoom(NOISES, probability=0.0), EncodeDecode((None,))):
+    for wave, found in zip(plain, run(Gain((-20.0, -20.0)))):
+        np.testing.assert_allclose(found["audio"], wave / 10, rtol=1e-6)
+    for transform in (
+        Gain((0.0, 0.0)),
+        Narrowband(probability=0.0),
+        AddRoom(NOISES, probability=0.0),
+        EncodeDecode((None,)),
+    ):
         for wave, found in zip(plain, run(transform)):
             np.testing.assert_array_equal(found["audio"], wave)
     assert all(not np.allclose(w, f["audio"], atol=1e-4) for w, f in zip(plain, run(AddRoom(NOISES))))

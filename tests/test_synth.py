@@ -17,10 +17,11 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.language import ngram
 from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon
+from mdasr.perturb.equaliser import equalise
 from mdasr.perturb.noises import KINDS, PER_KIND, make_noises
 from mdasr.perturb.room import TRAINING_ROOMS
 from mdasr.synth import embedded
-from mdasr.synth.channel import Channel, equalise, mu_law, telephone, transmit
+from mdasr.synth.channel import Channel, mu_law, telephone, transmit
 from mdasr.synth.domains import DOMAINS, figure2, table1, tempered_minutes, topic_of
 from mdasr.synth.sentences import SHORTEST, SPLITS, all_words, sentences, split_of, topics, written
 from mdasr.synth.speakers import VARIANTS, draw_speaker

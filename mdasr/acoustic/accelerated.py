@@ -24,6 +24,7 @@ from mdasr.acoustic.row_schedule import RowOptions
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.frontend import FeatureKind
 from mdasr.perturb import bandwidth, loudness, responses
+from mdasr.perturb.gain import amplified
 from mdasr.perturb.packed import Packed, Shapes
 from mdasr.perturb.responses import LEAD
 
@@ -113,13 +114,13 @@ def low_passed(wave: Float[AnyArray, " samples"]) -> Float[Array, " samples"]:
     return jnp.fft.irfft(spectrum, size)[bandwidth.REACH : bandwidth.REACH + len(wave)]
 
 
-def log_mel(wave: Float[AnyArray, " samples"]) -> Float[Array, "frames 128"]:
+def log_mel(wave: Float[AnyArray, " samples"], floor: float = frontend.FLOOR) -> Float[Array, "frames 128"]:
     """The log-mel features of a wave, as `mdasr.frontend.log_mel` computes them."""
     frames = frontend.num_frames(len(wave))
     first = frontend.HOP * np.arange(frames)[:, None]
     spectrum = jnp.fft.rfft(wave[first + np.arange(frontend.WINDOW)] * frontend.hann(), frontend.FFT_SIZE)
     bands = jnp.dot(frontend.powers(spectrum), frontend.mel_filters(), precision=lax.Precision.HIGHEST)
-    return frontend.log_powers(bands, jnp)
+    return frontend.log_powers(bands, floor, jnp)
 
 
 def perturb(packed: Packed, shapes: Shapes) -> Float[Array, "batch samples"]:
@@ -128,6 +129,7 @@ def perturb(packed: Packed, shapes: Shapes) -> Float[Array, "batch samples"]:
     def one(row: Packed) -> Array:
         wave = row.waves.astype(jnp.float32) / 32768
         wave = jnp.where(row.reverberant, add_room(wave, row.lengths, row, shapes), wave)
+        wave = amplified(wave, row.gain_db, jnp)
         wave = jnp.where(row.narrowband, low_passed(wave), wave)
         wave = jnp.where(jnp.arange(shapes.samples) < row.lengths, wave, 0)
         return loudness.clipped(wave, jnp)
@@ -136,13 +138,13 @@ def perturb(packed: Packed, shapes: Shapes) -> Float[Array, "batch samples"]:
 
 
 def features(
-    packed: Packed, kind: FeatureKind, mean: Float[AnyArray, " width"], std: Float[AnyArray, " width"], shapes: Shapes
+    packed: Packed, kind: FeatureKind, stats: frontend.FeatureStats, shapes: Shapes
 ) -> Float[Array, "batch frames width"]:
     """Normalised frames of the distorted waves of a batch, as many as `shapes.samples` samples have."""
-    mel = jax.vmap(log_mel)(perturb(packed, shapes))
+    mel = jax.vmap(lambda wave: log_mel(wave, stats.floor))(perturb(packed, shapes))
     counts = frontend.num_frames(packed.lengths)
     frames = jax.vmap(lambda bands, count: frontend.frames_between(bands, kind, 0, count, jnp))(mel, counts)
-    return (frames - mean) / std
+    return (frames - stats.mean) / stats.std
 
 
 def featurizer(
@@ -153,7 +155,7 @@ def featurizer(
 
     def row_frames(packed: Packed, slots: Int32[AnyArray, " pieces"]) -> Float[Array, "frames width"]:
         """The frames of a row: each utterance begins at its step in `slots`, and all other frames are zero."""
-        frames = features(packed, kind, stats.mean, stats.std, shapes)
+        frames = features(packed, kind, stats, shapes)
         lengths = subsampling.num_frames(subsampling.steps_in(packed.lengths))
         inside = np.arange(frames.shape[1]) < lengths[:, None]
         place = subsampling.stride * slots[:, None] + np.arange(frames.shape[1])

@@ -25,8 +25,10 @@ from mdasr.corpus.records import Alignment, Utterance
 from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE
 from mdasr.perturb import Recipe, draw, eased, perturb, random_stream
-from mdasr.perturb.packed import Shapes, pack
+from mdasr.perturb.masks import masked
+from mdasr.perturb.packed import ON_HOST, Shapes, needs_host, pack
 from mdasr.perturb.room import Sounds
+from mdasr.perturb.speed import num_samples_at
 
 Batch = dict[str, np.ndarray]
 
@@ -39,15 +41,23 @@ class PhoneTree(Protocol):
 
 
 def step_labels(
-    alignment: Alignment, tree: PhoneTree, steps: int, subsampling: Subsampling
+    alignment: Alignment, tree: PhoneTree, steps: int, subsampling: Subsampling, speed: float = 1.0
 ) -> Int[np.ndarray, " steps"]:
     """The CDPhone of every step: the phone at the centre of the step's label frame, in its context.
 
-    Steps past the last phone are silence.
+    The speech is played at `speed`, which divides the alignment's times. Steps past the last phone are silence.
     """
     leaves = tree.leaves((*alignment.phones, SILENCE))
-    ends = np.asarray(alignment.ends_s) * RATE_HZ
+    ends = np.asarray(alignment.ends_s) * RATE_HZ / speed
     return leaves[np.searchsorted(ends, subsampling.label_centres(steps), side="right")]
+
+
+def frames_heard(
+    wave: Float[np.ndarray, " samples"], recipe: Recipe, features: str, floor: float
+) -> Float[np.ndarray, "frames width"]:
+    """Make features of a perturbed wave, with the rest of its recipe: the warp and the masks."""
+    mel = masked(frontend.log_mel(wave, recipe.warp, floor), recipe.time_masks, recipe.band_masks)
+    return frontend.frames_of(mel, features)
 
 
 @runtime_checkable
@@ -107,7 +117,9 @@ class RowMaker(grain.MapTransform):
         segments = np.zeros(self.options.frames, np.int32)
         for number, piece in enumerate(self._plan.locate(int(row))[1], start=1):
             answers = slice(piece.slot + delay, piece.slot + delay + piece.steps)
-            labels[answers] = self.labels(piece.source, piece.utterance)[piece.first : piece.first + piece.steps]
+            speed = self._plan.speed(piece.source, piece.utterance, piece.visit)
+            whole = self.labels(piece.source, piece.utterance, speed)
+            labels[answers] = whole[piece.first : piece.first + piece.steps]
             weights[answers] = 1
             segments[self._place(piece)] = number
         targets = {"segments": segments, "labels": labels, "weights": weights, **self.domains(row)}
@@ -135,30 +147,30 @@ class RowMaker(grain.MapTransform):
             told[part] = domain[part] if chance >= self.options.untold_share else 0
         return {"domain": domain, "told": told}
 
-    def recipe(self, source: int, spoken: Utterance, visit: int, strength: float) -> Recipe:
-        return draw(eased(self.sources[source].policy, strength), self.seed, spoken.key, visit)
+    def recipe(self, source: int, spoken: Utterance, visit: int, strength: float, speed: float = 1.0) -> Recipe:
+        return draw(eased(self.sources[source].policy, strength), self.seed, spoken.key, visit, speed)
 
     def features_of(
         self, source: int, utterance: int, visit: int, strength: float = 1.0
     ) -> Float[np.ndarray, "frames width"]:
         """Normalised frames of one utterance, distorted as on this visit, at a curriculum's `strength` (0 to 1)."""
         spoken = self.sources[source].corpus[utterance]
-        recipe = self.recipe(source, spoken, visit, strength)
+        recipe = self.recipe(source, spoken, visit, strength, self._plan.speed(source, utterance, visit))
         wave = perturb(spoken.samples, recipe, self.noises, self.measured)
-        return frontend.normalize(frontend.frames_of(frontend.log_mel(wave, recipe.warp), self.features), self.stats)
+        return frontend.normalize(frames_heard(wave, recipe, self.features, self.stats.floor), self.stats)
 
-    def labels(self, source: int, utterance: int) -> Int[np.ndarray, " steps"]:
-        """The labels of one utterance, from the alignment of its undistorted speech."""
-        subsampling = self.options.subsampling
-        steps = subsampling.steps_in(int(self.sources[source].corpus.num_samples[utterance]))
-        return step_labels(self._alignments[source][utterance], self.tree, steps, subsampling)
+    def labels(self, source: int, utterance: int, speed: float = 1.0) -> Int[np.ndarray, " steps"]:
+        """The labels of one utterance at a speed, from the alignment of its undistorted speech."""
+        subsampling, samples = self.options.subsampling, self.sources[source].corpus.num_samples[utterance]
+        steps = subsampling.steps_in(int(num_samples_at(samples, speed)))
+        return step_labels(self._alignments[source][utterance], self.tree, steps, subsampling, speed)
 
 
 @dataclass
 class PackedRowMaker(RowMaker):
     """Rows of waves and recipes instead of features, which `acoustic.accelerated` computes from them.
 
-    Raises ValueError for policies with codecs, warps or measured rooms, and for utterances longer than a row.
+    Raises ValueError for policies that need the host (`packed.needs_host`), and for utterances longer than a row.
     """
 
     def __post_init__(self) -> None:
@@ -166,11 +178,8 @@ class PackedRowMaker(RowMaker):
         if not self.options.pieces:
             raise ValueError("rows of packed waves need a limit on the number of utterances: set RowOptions.pieces")
         for source in self.sources:
-            policy = source.policy
-            if policy.codecs != (None,) or policy.warp != (1.0, 1.0) or policy.measured:
-                raise ValueError(
-                    "features on the accelerator: codecs, warps and measured rooms need features made on the host"
-                )
+            if needs_host(source.policy):
+                raise ValueError(f"features on the accelerator: {ON_HOST} need features made on the host")
             usable = source.usable()
             longest = int(source.corpus.num_samples[usable].max()) if len(usable) else 0
             if self.options.subsampling.steps_in(longest) > self.options.steps - self.options.gap:
@@ -212,8 +221,7 @@ def measure_stats(
         for source, u in (pool[i] for i in order):
             spoken = source.corpus[u]
             recipe = draw(source.policy, seed, spoken.key, 0)
-            mel = frontend.log_mel(perturb(spoken.samples, recipe, noises, measured), recipe.warp)
-            yield frontend.frames_of(mel, features)
+            yield frames_heard(perturb(spoken.samples, recipe, noises, measured), recipe, features, frontend.FLOOR)
 
     return frontend.feature_stats(frames())
 

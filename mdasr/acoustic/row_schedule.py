@@ -19,6 +19,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus, Utterance
 from mdasr.frontend import PAPER_STEPS, Subsampling
 from mdasr.perturb import Policy, random_stream
+from mdasr.perturb.speed import num_samples_at
 
 BLOCK = 8192  # pieces of a shuffled epoch that are packed together
 MISSES = 10  # a row is closed after so many later pieces that did not fit it
@@ -229,7 +230,9 @@ class RowPlan:
             raise ValueError("nothing to train on: no utterance of these corpora is aligned and selected")
         corpora = [source.corpus for source in self.sources]
         samples = [corpus.num_samples[chosen] for corpus, chosen in zip(corpora, usable)]
-        self._steps = self.options.subsampling.steps_in(np.concatenate(samples).astype(np.int64))
+        self._steps = self._steps_at_speeds(np.concatenate(samples).astype(np.int64))
+        turns = [random_stream("speed", self.seed, c.info["corpus"]).integers(1 << 16, size=len(c)) for c in corpora]
+        self._turns, self._first_turn = turns, np.concatenate([each[chosen] for each, chosen in zip(turns, usable)])
         if not self._steps.any():
             raise ValueError("nothing to train on: every utterance is shorter than a step of 30 ms")
         self._repeats = np.array([source.repeats for source in self.sources])[self._source]
@@ -237,6 +240,27 @@ class RowPlan:
         phases = [random_stream("phase", self.seed, c.info["corpus"]).random(len(c), np.float32) for c in corpora]
         self._phases = np.concatenate([values[chosen] for values, chosen in zip(phases, usable)]).astype(np.float64)
         self._starts = [0]
+
+    def _steps_at_speeds(self, samples: Int[np.ndarray, " pool"]) -> Int[np.ndarray, "speeds pool"]:
+        """The steps of every utterance at each speed of its source. After the last speed, the first one comes again."""
+        speeds = [source.policy.speeds for source in self.sources]
+        steps = []
+        for turn in range(max(map(len, speeds))):
+            speed = np.array([each[turn % len(each)] for each in speeds])[self._source]
+            steps.append(self.options.subsampling.steps_in(num_samples_at(samples, speed)))
+        return np.stack(steps)
+
+    def speed(self, source: int, utterance: int, visit: int) -> float:
+        """The speed of a visit. The visits to an utterance take the speeds of its source in turn, from a random one."""
+        speeds = self.sources[source].policy.speeds
+        return speeds[int(self._turns[source][utterance] + visit) % len(speeds)]
+
+    def _steps_of(
+        self, places: Int[np.ndarray, " visits"], visits: Int[np.ndarray, " visits"]
+    ) -> Int[np.ndarray, " visits"]:
+        """The steps of each visit at its speed."""
+        count = np.array([len(source.policy.speeds) for source in self.sources])[self._source[places]]
+        return self._steps[(self._first_turn[places] + visits) % count, places]
 
     def _visits(self, epoch: int) -> tuple[Int[np.ndarray, " visits"], Int[np.ndarray, " visits"]]:
         """The places in the pool that an epoch visits, and the number of each visit from the start of training.
@@ -252,9 +276,10 @@ class RowPlan:
         """The rows of a shuffled epoch; utterances longer than a row are cut into nearly equal pieces."""
         places, visits = self._visits(number)
         order = np.random.Generator(np.random.Philox(key=[self.seed, number])).permutation(len(places))
-        order = order[self._steps[places[order]] > 0]
+        steps = self._steps_of(places, visits)
+        order = order[steps[order] > 0]
         gap, capacity = self.options.gap, self.options.steps
-        total = self._steps[places[order]]
+        total = steps[order]
         parts = -(-total // (capacity - gap))
         index, length, total = _counted(parts), np.repeat(total / parts, parts), np.repeat(total, parts)
         first = (index * length).astype(int)

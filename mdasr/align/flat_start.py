@@ -23,7 +23,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Alignments, Corpus, Utterance, write_alignments
 from mdasr.language.lexicon import SILENCE, Lexicon
 
-VERSION = 1  # raise it with a change after which the same options give other alignments
+VERSION = 2  # raise it with a change after which the same options give other alignments
 _BOUNDARY = (frontend.WINDOW - frontend.HOP) // 2  # from a frame's start to halfway between the last centre and its own
 
 Features: TypeAlias = Callable[[Utterance], Float32[np.ndarray, "frames dim"]]

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from mdasr import frontend
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Utterance
-from mdasr.perturb import PAPER_ROOMS, Room, impulse_responses
+from mdasr.perturb import PAPER_ROOMS, Room, RoomRanges, impulse_responses
 from mdasr.perturb.responses import LEAD
 from mdasr.perturb.room_table import distance_m
 from mdasr.recognize.tune import Trial
@@ -84,30 +84,27 @@ def draw_perturbations(
     figure.savefig(path, dpi=100)
 
 
-def draw_rooms(path: Path, rooms: Sequence[Room]) -> None:
-    """Save the distributions of a collection's RT60, SNR, distance and number of sources, with the ranges of §3.1.
-
-    The paper gives only the ranges. The distributions within them are those of Kim et al. (2017), and are not public.
-    """
+def draw_rooms(path: Path, rooms: Sequence[Room], ranges: RoomRanges = PAPER_ROOMS) -> None:
+    """Save the distributions of a collection's RT60, SNR, distance and number of sources, with the ends of `ranges`."""
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     panels = figure.subplots(2, 2).ravel()
     columns = {
-        "RT60 (s)": ([room.rt60_s for room in rooms], PAPER_ROOMS.rt60_s),
-        "SNR (dB)": ([room.snr_db for room in rooms], PAPER_ROOMS.snr_db),
-        "talker to microphone (m)": ([distance_m(room) for room in rooms], PAPER_ROOMS.distance_m),
+        "RT60 (s)": ([room.rt60_s for room in rooms], ranges.rt60_s),
+        "SNR (dB)": ([room.snr_db for room in rooms], ranges.snr_db),
+        "talker to microphone (m)": ([distance_m(room) for room in rooms], ranges.distance_m),
     }
     for axes, (name, (values, stated)) in zip(panels, columns.items()):
         axes.hist(values, bins=40, color="#4878a8")
         for x in stated:
             axes.axvline(x, color="#c44e52", linestyle="--")
         axes.set_xlabel(f"{name}: mean {np.mean(values):.2f}")
-    counts = np.bincount([len(room.sources) for room in rooms], minlength=PAPER_ROOMS.sources[1] + 1)
+    counts = np.bincount([len(room.sources) for room in rooms], minlength=ranges.sources[1] + 1)
     panels[3].bar(np.arange(len(counts)), counts, color="#4878a8")
-    for x in (PAPER_ROOMS.sources[0] - 0.5, PAPER_ROOMS.sources[1] + 0.5):
+    for x in (ranges.sources[0] - 0.5, ranges.sources[1] + 0.5):
         panels[3].axvline(x, color="#c44e52", linestyle="--")
     panels[3].set_xlabel("noise sources")
     panels[3].xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(f"{len(rooms):,} rooms; dashed: the ends of the ranges that the paper states (§3.1)", fontsize=10)
+    figure.suptitle(f"{len(rooms):,} rooms; dashed: the ends of the ranges that they are drawn from", fontsize=10)
     figure.savefig(path, dpi=110)
 
 

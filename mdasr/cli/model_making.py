@@ -58,6 +58,7 @@ def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED
         ),
         regime=regime,
         features_on=chosen.features_on,
+        augment=tuple(dict.fromkeys(chosen.augment)),
     )
 
 
@@ -220,6 +221,13 @@ def _training_options(sub: ArgumentParser) -> None:
     sub.add_argument("--codec", action="store_true", help="simulate codecs (§3.3)")
     sub.add_argument(
         "--warp", action="store_true", help="imitate other vocal tracts (not in the paper; helps with few speakers)"
+    )
+    sub.add_argument(
+        "--augment",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further perturbation: speed, equaliser, clipping or masks; may be repeated",
     )
     sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="recordings of noise (default: the embedded ones)")

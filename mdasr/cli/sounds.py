@@ -15,6 +15,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.audio_files import read_audio, to_int16
 from mdasr.perturb import (
     EVALUATION_ROOMS,
+    ROOMS,
     TRAINING_CODECS,
     TRAINING_ROOMS,
     Policy,
@@ -25,6 +26,7 @@ from mdasr.perturb import (
     perturb,
     require,
 )
+from mdasr.perturb.gain import TRAINING_GAIN_DB
 
 # `perturb` needs the packages of perturbations alone; the other commands import the rest inside.
 
@@ -48,8 +50,9 @@ def perturb_command(chosen: argparse.Namespace) -> int:
     measured = read_responses(chosen.responses) if chosen.responses else {}
     if recipe is None:
         policy = Policy(
-            1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured))
-        )
+            1.0, RoomRanges(), tuple(sorted(noises)), codecs=TRAINING_CODECS, measured=tuple(sorted(measured)),
+            gain_db=TRAINING_GAIN_DB,
+        )  # fmt: skip
         recipe = draw(policy, chosen.seed, chosen.input.name, 0)
     require([recipe.codec])
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,8 @@ def rooms_command(chosen: argparse.Namespace) -> int:
         raise ValueError(f"--first {chosen.first} --count {chosen.count}: --first takes 0 or more, --count 1 or more")
     snippets = sorted(read_noises(chosen.noises) if chosen.noises else make_noises("train"))
     indices = track(range(chosen.first, chosen.first + chosen.count), desc="rooms", unit="room")
-    rooms = ((i, draw_room(i, chosen.seed, snippets, RoomRanges(tail_cut_db=chosen.tail_cut_db))) for i in indices)
+    ranges = dataclasses.replace(ROOMS[chosen.rooms], tail_cut_db=chosen.tail_cut_db)
+    rooms = ((i, draw_room(i, chosen.seed, snippets, ranges)) for i in indices)
     _make_folders(chosen.out, chosen.picture)
     count = write_rooms(chosen.out, rooms)
     print(f"{chosen.out}: {count} rooms")
@@ -87,7 +91,7 @@ def rooms_command(chosen: argparse.Namespace) -> int:
         from mdasr.analysis.pictures import draw_rooms
 
         shown = range(chosen.first, chosen.first + min(chosen.count, 20_000))
-        draw_rooms(chosen.picture, [draw_room(i, chosen.seed, snippets) for i in shown])
+        draw_rooms(chosen.picture, [draw_room(i, chosen.seed, snippets, ranges) for i in shown], ranges)
     return 0
 
 
@@ -172,5 +176,9 @@ def rooms_options(sub: ArgumentParser) -> None:
     sub.add_argument("--count", type=int, default=10_000, help=rooms)
     sub.add_argument("--seed", type=int, default=0, help="seed of the collection")
     sub.add_argument("--noises", type=Path, metavar="DIR", help="recordings of noise (default: the embedded ones)")
+    sub.add_argument(
+        "--rooms", default="uniform", choices=[*ROOMS],
+        help="distribution: uniform within the paper's ranges (the default), or that of Kim et al. (2017)",
+    )  # fmt: skip
     sub.add_argument("--tail-cut-db", type=float, help="end responses so far below their maximum (Google: 20)")
     sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the distributions of the first 20,000 rooms")

@@ -16,7 +16,9 @@ from mdasr.perturb.codec import (
 from mdasr.perturb.recipe import Policy, Recipe, draw, eased, perturb, substream
 from mdasr.perturb.room import (
     EVALUATION_ROOMS,
+    KIM_ROOMS,
     PAPER_ROOMS,
+    ROOMS,
     TRAINING_ROOMS,
     MeasuredNoise,
     MeasuredRoom,
@@ -33,7 +35,9 @@ __all__ = [
     "CODERS",
     "EVALUATION_ROOMS",
     "FURTHER_CODECS",
+    "KIM_ROOMS",
     "PAPER_ROOMS",
+    "ROOMS",
     "TRAINING_CODECS",
     "TRAINING_ROOMS",
     "UNSEEN_CODECS",

@@ -13,11 +13,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int16, Int32, UInt32
 
-from mdasr.perturb.recipe import Recipe
+from mdasr.perturb.recipe import Policy, Recipe
 from mdasr.perturb.responses import images_reach, num_early, num_mirrors, num_taps
 from mdasr.perturb.room import Room, RoomRanges, Sounds, excerpt
 
+ON_HOST = "codecs, warps, measured rooms, speeds, equalisers, clipping and masks"
 AnyArray = Any  # numpy's on the host, jax's on the accelerator
+
+
+def needs_host(policy: Policy) -> bool:
+    """Whether a policy has recipes that the accelerator cannot carry out: `ON_HOST` lists the reasons."""
+    names = (
+        "codecs", "warp", "measured", "speeds", "equaliser_probability", "clipping_probability", "masks",
+    )  # fmt: skip
+    return any(getattr(policy, name) != getattr(Policy(), name) for name in names)
 
 
 @dataclass(frozen=True)
@@ -37,10 +46,9 @@ class Shapes:
     def of(cls, samples: int, ranges: RoomRanges) -> Shapes:
         """Return shapes that hold every wave of up to `samples` and every room drawn from `ranges`."""
         far_m = ranges.distance_m[1] + 1.3  # `draw_room` makes a room large enough for the distance
-        floor_m, height_m = max(ranges.floor_m[1], far_m), max(ranges.height_m[1], far_m)
-        diagonal_m = (2 * floor_m**2 + height_m**2) ** 0.5
-        reach_m = float(images_reach((floor_m, floor_m, height_m), diagonal_m))
-        early, smallest_m = num_early(reach_m), min(ranges.floor_m[0], ranges.height_m[0])
+        sides_m = np.maximum(ranges.sides_m[:, 1], far_m)
+        reach_m = float(images_reach(sides_m, np.linalg.norm(sides_m)))
+        early, smallest_m = num_early(reach_m), float(ranges.sides_m[:, 0].min())
         taps = num_taps(early, ranges.rt60_s[1])
         return cls(samples, taps, ranges.sources[1], early, num_mirrors(reach_m, smallest_m))
 
@@ -50,6 +58,7 @@ class Packed(NamedTuple):
 
     waves: Int16[AnyArray, "batch samples"]
     lengths: Int32[AnyArray, " batch"]
+    gain_db: Float[AnyArray, " batch"]
     narrowband: Bool[AnyArray, " batch"]
     reverberant: Bool[AnyArray, " batch"]
     size_m: Float[AnyArray, "batch 3"]
@@ -69,6 +78,7 @@ def pack(waves: Sequence[Int16[np.ndarray, " _"]], recipes: Sequence[Recipe], no
     packed = Packed(
         waves=np.zeros((batch, shapes.samples), np.int16),
         lengths=np.array([len(wave) for wave in waves], np.int32),
+        gain_db=np.array([recipe.gain_db for recipe in recipes], np.float32),
         narrowband=np.array([recipe.narrowband for recipe in recipes], bool),
         reverberant=np.array([recipe.room is not None for recipe in recipes], bool),
         size_m=np.full((batch, 3), 5, np.float32),
@@ -82,8 +92,9 @@ def pack(waves: Sequence[Int16[np.ndarray, " _"]], recipes: Sequence[Recipe], no
         loudness=np.zeros((batch, shapes.sources), np.float32),
     )
     for i, (wave, recipe) in enumerate(zip(waves, recipes, strict=True)):
-        if recipe.codec is not None or recipe.warp != 1 or not isinstance(recipe.room, Room | None):
-            raise ValueError("features on the accelerator: codecs, warps and measured rooms need features on the host")
+        possible = Recipe(recipe.room, recipe.narrowband, gain_db=recipe.gain_db)
+        if recipe != possible or not isinstance(recipe.room, Room | None):
+            raise ValueError(f"features on the accelerator: {ON_HOST} need features made on the host")
         if len(wave) > shapes.samples:
             raise ValueError(f"a wave of {len(wave)} samples is longer than the planned {shapes.samples}")
         packed.waves[i, : len(wave)] = wave

@@ -65,10 +65,19 @@ def reflection(size_m: Any, rt60_s: Any, xp: ModuleType = np) -> Any:
 
     rt60 = 24 ln 10 V / (-c S ln(1 - absorption)), and a wall reflects sqrt(1 - absorption).
     """
-    length_m, width_m, height_m = size_m
-    surface_m2 = 2 * (length_m * width_m + width_m * height_m + height_m * length_m)
     decay_s = xp.maximum(rt60_s, DRY_S)
-    return xp.exp(-12 * np.log(10) * _volume_m3(size_m) / (SPEED_M_PER_S * surface_m2 * decay_s))
+    return xp.exp(-12 * np.log(10) * _volume_m3(size_m) / (SPEED_M_PER_S * _surface_m2(size_m) * decay_s))
+
+
+def shortest_rt60(size_m: Any, absorption: float) -> float:
+    """The RT60 in seconds, by Eyring's formula, of a room whose walls absorb this share (below 1) of the energy."""
+    mean_path_m = 4 * _volume_m3(size_m) / _surface_m2(size_m)
+    return float(-6 * np.log(10) * mean_path_m / (SPEED_M_PER_S * np.log(1 - absorption)))
+
+
+def _surface_m2(size_m: Any) -> Any:
+    length_m, width_m, height_m = size_m
+    return 2 * (length_m * width_m + width_m * height_m + height_m * length_m)
 
 
 def _volume_m3(size_m: Any) -> Any:

@@ -30,8 +30,11 @@ _LIMITS = {
     "distance_m": (1e-3, 99),
     "sources": (0, 1000),
     "floor_m": (0.5, 100),
+    "width_m": (0.5, 100),
     "height_m": (0.5, 100),
+    "margin_m": (0.01, 0.6),
 }
+_MOST_ABSORPTION = 0.99  # of a wall: an RT60 that needs more is none that a room can have
 _LOOP_FADE_S = 0.05  # at the seam of a snippet that is looped
 
 Sounds = Mapping[str, Float[np.ndarray, " _"]]  # noise snippets or measured responses, by id
@@ -120,8 +123,10 @@ def _check(what: str, **settings: int | float | None) -> None:
 class RoomRanges:
     """The ranges that rooms are drawn from, each uniformly between its two ends. The defaults are those of §3.1.
 
-    `tail_cut_db` is the same for every room. Raises ValueError for ends in the wrong order, and for values that no
-    `Room` can have.
+    With weights, a value is one of as many as there are weights, from one end to the other in equal steps. `width_m` is
+    the second side of the floor; None means as `floor_m`. Sources keep `margin_m` from the walls. `tail_cut_db` is the
+    same for every room. Raises ValueError for ends in the wrong order, for values that no `Room` can have, and for
+    weights that are negative or all 0.
     """
 
     snr_db: tuple[float, float] = (0.0, 30.0)
@@ -131,60 +136,102 @@ class RoomRanges:
     floor_m: tuple[float, float] = (3.0, 12.0)
     height_m: tuple[float, float] = (2.4, 4.5)
     tail_cut_db: float | None = None
+    width_m: tuple[float, float] | None = None
+    margin_m: float = 0.2
+    snr_weights: tuple[int | float, ...] = ()
+    rt60_weights: tuple[int | float, ...] = ()
+    distance_weights: tuple[int | float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("snr_db", "rt60_s", "distance_m", "sources", "floor_m", "height_m"):
-            low, high = getattr(self, name)
+        for name in ("snr_db", "rt60_s", "distance_m", "sources", "floor_m", "width_m", "height_m"):
+            low, high = getattr(self, name) or self.floor_m
             if not low <= high:
                 raise ValueError(f"room ranges: {name} ({low}, {high}) must run from low to high")
             _check("room ranges", **{name: low})
             _check("room ranges", **{name: high})
-        _check("room ranges", tail_cut_db=self.tail_cut_db)
+        for name in ("snr_weights", "rt60_weights", "distance_weights"):
+            if (weights := getattr(self, name)) and not (min(weights) >= 0 and 0 < sum(weights) < np.inf):
+                raise ValueError(f"room ranges: {name} {weights} must be 0 or more each, and not all 0")
+        _check("room ranges", tail_cut_db=self.tail_cut_db, margin_m=self.margin_m)
+
+    @property
+    def sides_m(self) -> Float[np.ndarray, "3 2"]:
+        """The lowest and the highest length, width and height."""
+        return np.array([self.floor_m, self.width_m or self.floor_m, self.height_m])
 
 
 PAPER_ROOMS = RoomRanges()
+# Kim et al. (2017), as a public re-implementation transcribes them (entn-at/sim-rir-configuration-generator on GitHub).
+# It has no SNR. Here its mean is the published one, some 12 dB; the shape of its distribution is ours.
+KIM_ROOMS = RoomRanges(
+    distance_m=(1.0, 7.0),
+    floor_m=(3.0, 10.0),
+    width_m=(3.0, 8.0),
+    height_m=(2.5, 6.0),
+    margin_m=0.5,
+    snr_weights=(12, 18, 21, 19, 12, 6, 3),
+    rt60_weights=(4, 6, 7, 10, 13, 17, 17, 13, 7, 4),
+    distance_weights=(14, 22, 29, 21, 9, 2, 1),
+)
+ROOMS = {"uniform": PAPER_ROOMS, "kim": KIM_ROOMS}
 
 
 def draw_room(index: int, seed: int, snippets: Sequence[str], ranges: RoomRanges = PAPER_ROOMS) -> Room:
     """Draw configuration `index` of the collection `seed`: a pure function, so that no room has to be stored.
 
-    The distance from talker to microphone is drawn first; then the room is made large enough for it. Raises ValueError
-    where noise sources are drawn and `snippets` is empty.
+    The distance from talker to microphone is drawn first; then the room is made large enough for it. The RT60 is drawn
+    last, from the part of its range that the room can have: its walls absorb 99% at most. Where the whole range is
+    shorter, its upper end is taken. Raises ValueError where noise sources are drawn and `snippets` is empty.
     """
     rng = random_stream("room", seed, index)
-    distance_m, angle = rng.uniform(*ranges.distance_m), rng.uniform(0, 2 * np.pi)
+    distance_m, angle = _drawn(rng, ranges.distance_m, ranges.distance_weights), rng.uniform(0, 2 * np.pi)
     up_m = rng.uniform(-0.5, 0.5) * min(1.0, distance_m)
     along_m = np.sqrt(distance_m**2 - up_m**2)
     step_m = np.array([along_m * np.cos(angle), along_m * np.sin(angle), up_m])
-    margin_m = np.array([0.3, 0.3, 0.6])
-    low_m = np.array([ranges.floor_m[0], ranges.floor_m[0], ranges.height_m[0]])
-    high_m = np.array([ranges.floor_m[1], ranges.floor_m[1], ranges.height_m[1]])
+    margin_m = np.maximum([0.3, 0.3, 0.6], ranges.margin_m)
+    low_m, high_m = ranges.sides_m.T
     low_m = np.maximum(low_m, np.abs(step_m) + 2 * margin_m + 0.1)
     size_m = rng.uniform(low_m, np.maximum(low_m, high_m))
     first_m = margin_m + np.maximum(0, -step_m)
     last_m = size_m - margin_m - np.maximum(0, step_m)
     microphone_m = rng.uniform(first_m, last_m)
-    rt60_s, snr_db = rng.uniform(*ranges.rt60_s), rng.uniform(*ranges.snr_db)
+    rt60_s = _drawn(rng, ranges.rt60_s, ranges.rt60_weights, simulator.shortest_rt60(size_m, _MOST_ABSORPTION))
+    snr_db = _drawn(rng, ranges.snr_db, ranges.snr_weights)
     count = int(rng.integers(ranges.sources[0], ranges.sources[1] + 1))
     if count and not snippets:
         raise ValueError("the room has noise sources, but there are no noise snippets; give the ids of some")
     sources = []
     for _ in range(count):
-        places_m = rng.uniform(0.2, size_m - 0.2, size=(8, 3))
+        places_m = rng.uniform(ranges.margin_m, size_m - ranges.margin_m, size=(8, 3))
         # Take the first of eight places that is a metre or more from the microphone.
         far = np.linalg.norm(places_m - microphone_m, axis=1) >= 1
         snippet, start = snippets[int(rng.random() * len(snippets))], np.floor(rng.random() * 1e4) / 1e4
         sources.append(NoiseSource(_position(places_m[far.argmax()]), snippet, float(start)))
     return Room(
         size_m=_position(size_m),
-        rt60_s=round(float(rt60_s), 3),
+        rt60_s=round(rt60_s, 3),
         microphone_m=_position(microphone_m),
         target_m=_position(microphone_m + step_m),
         sources=tuple(sources),
-        snr_db=round(float(snr_db), 2),
+        snr_db=round(snr_db, 2),
         tail_seed=int(rng.integers(2**32)),
         tail_cut_db=ranges.tail_cut_db,
     )
+
+
+def _drawn(
+    rng: np.random.Generator, ends: tuple[float, float], weights: Sequence[int | float], least: float = -np.inf
+) -> float:
+    """Draw a value of at least `least` between two ends, or the upper end where all are below.
+
+    With weights, 0 is allowed, too: an RT60 of 0 is a room without walls.
+    """
+    low, high = ends
+    if not weights:
+        return float(rng.uniform(min(max(low, least), high), high))
+    values = np.linspace(low, high, len(weights))
+    chances = np.where((values >= least) | (values == 0), weights, 0)
+    return float(rng.choice(values, p=chances / chances.sum())) if chances.any() else high
 
 
 def _position(place_m: np.ndarray) -> Position:
@@ -204,7 +251,8 @@ def draw_measured_room(
     if not len(measured):
         raise ValueError("a measured room needs measured responses, but there are none; give the ids of some")
     rng = random_stream("measured room", seed, index)
-    response, snr_db = measured[int(rng.random() * len(measured))], rng.uniform(*ranges.snr_db)
+    response = measured[int(rng.random() * len(measured))]
+    snr_db = _drawn(rng, ranges.snr_db, ranges.snr_weights)
     count = int(rng.integers(ranges.sources[0], ranges.sources[1] + 1))
     if count and not len(snippets):
         raise ValueError("the room has noise sources, but there are no noise snippets; give the ids of some")
@@ -216,7 +264,7 @@ def draw_measured_room(
         )
         for _ in range(count)
     )
-    return MeasuredRoom(response, sources, round(float(snr_db), 2))
+    return MeasuredRoom(response, sources, round(snr_db, 2))
 
 
 def impulse_responses(room: Room, backend: Literal["fast", "reference"] = "fast") -> Float[np.ndarray, "sources taps"]:

@@ -15,6 +15,7 @@ import numpy as np
 from mdasr.core.requirements import optional
 from mdasr.perturb.bandwidth import narrowband
 from mdasr.perturb.codec import TRAINING_CODECS, Codec, encode_decode
+from mdasr.perturb.gain import TRAINING_GAIN_DB, amplified
 from mdasr.perturb.recipe import Policy, draw, perturb
 from mdasr.perturb.room import PAPER_ROOMS, TRAINING_ROOMS, RoomRanges, Sounds, add_room, draw_room
 
@@ -37,6 +38,17 @@ class AddRoom(grain.RandomMapTransform):
             return element
         room = draw_room(int(rng.integers(*TRAINING_ROOMS)), 0, sorted(self.noises), self.ranges)
         return {**element, self.key: add_room(element[self.key], room, self.noises)}
+
+
+@dataclass(frozen=True)
+class Gain(grain.RandomMapTransform):
+    """Change the level by a gain between the two ends of `gain_db`, without clipping."""
+
+    gain_db: tuple[float, float] = TRAINING_GAIN_DB
+    key: str = "audio"
+
+    def random_map(self, element: Element, rng: np.random.Generator) -> Element:
+        return {**element, self.key: amplified(element[self.key], rng.uniform(*self.gain_db))}
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def streaming_step(recognizer: Recognizer) -> Callable:
 
     def frames(samples: Float[Array, " window"], heard: Int[Array, " 2"]) -> tuple[Array, Array]:
         """Normalised frames of a window, and 1 for each frame of a whole step; the other frames are zero."""
-        mel = accelerated.log_mel(samples)
+        mel = accelerated.log_mel(samples, stats.floor)
         wide = frontend.frames_between(mel, kind, heard[0], heard[1], jnp)
         normal = (wide[kind.margin : len(wide) - kind.margin] - stats.mean) / stats.std
         inside = jnp.arange(len(normal)) < subsampling.num_frames(subsampling.num_steps(heard[1] - kind.margin))

@@ -34,7 +34,8 @@ def _forward(config: ModelConfig, domain: str):
 
 def features_of(recognizer: Recognizer, wave: Float[np.ndarray, " samples"]) -> Float[np.ndarray, "frames width"]:
     """Normalised frames of a 16 kHz waveform, of the kind that the network takes."""
-    return frontend.normalize(frontend.frames_of(frontend.log_mel(wave), recognizer.config.features), recognizer.stats)
+    mel = frontend.log_mel(wave, floor=recognizer.stats.floor)
+    return frontend.normalize(frontend.frames_of(mel, recognizer.config.features), recognizer.stats)
 
 
 def scores(
@@ -128,7 +129,8 @@ class Streamed:
     ) -> tuple[Float[np.ndarray, "chunk outputs"], Any]:
         """Scores of the next `chunk` steps of a stream, as `recognize.streaming.Network` describes them."""
         recognizer, kind = self.recognizer, frontend.feature_kind(self.recognizer.config.features)
-        frames = frontend.frames_between(frontend.log_mel(samples), kind, *heard, np)
+        mel = frontend.log_mel(samples, floor=recognizer.stats.floor)
+        frames = frontend.frames_between(mel, kind, *heard, np)
         frames = frames[kind.margin : len(frames) - kind.margin]
         count = self.subsampling.num_frames(self.subsampling.num_steps(heard[1] - kind.margin))
         inside = np.arange(len(frames)) < count

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 import scipy.signal
 import soxr
 from jaxtyping import Float
@@ -33,16 +32,6 @@ class Channel:
     snr_db: tuple[float, float] = (20.0, 35.0)
     rooms: RoomRanges | None = None
     telephone: bool = False
-
-
-def equalise(
-    wave: Float[np.ndarray, " samples"], hz: tuple[float, ...], gains_db: tuple[float, ...]
-) -> Float[np.ndarray, " samples"]:
-    """Apply gains given at some frequencies, interpolated over the logarithm of frequency, without delay."""
-    size = scipy.fft.next_fast_len(len(wave) + RATE_HZ // 100, True)
-    bins_hz = np.maximum(scipy.fft.rfftfreq(size, 1 / RATE_HZ), 1)
-    gain = 10 ** (np.interp(np.log(bins_hz), np.log(hz), gains_db) / 20)
-    return scipy.fft.irfft(scipy.fft.rfft(wave, size) * gain.astype(np.float32), size)[: len(wave)]
 
 
 def transmit(

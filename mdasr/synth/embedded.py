@@ -39,10 +39,11 @@ from mdasr.corpus.records import (
 )
 from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, pronounce, require_espeak, speak
 from mdasr.language.lexicon import SILENCE
+from mdasr.perturb.equaliser import equalise
 from mdasr.perturb.loudness import active_power
 from mdasr.perturb.noises import make_noises
 from mdasr.perturb.room import EVALUATION_ROOMS, TRAINING_ROOMS
-from mdasr.synth.channel import TELEPHONE_RATE_HZ, equalise, transmit
+from mdasr.synth.channel import TELEPHONE_RATE_HZ, transmit
 from mdasr.synth.domains import DEV_SPEAKERS, DEV_WORDS, TEST_SPEAKERS, TEST_WORDS, Domain, find_domain
 from mdasr.synth.domains import DOMAINS as DOMAINS  # of this module, too
 from mdasr.synth.segments import segment
@@ -53,7 +54,7 @@ VERSION = 4  # raise it with every change that alters a bit of the corpus
 ALIGNMENT = "exact"
 SHARD_MINUTES = 3.0
 SHARD_WORDS = 450
-LEVEL_DB = (-30.0, -22.0)  # of the speech, relative to full scale
+LEVEL_DB = (-38.0, -18.0)  # of the speech, relative to full scale
 PAUSE_S = (0.1, 0.3)  # before and after the speech
 
 

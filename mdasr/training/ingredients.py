@@ -13,6 +13,7 @@ from mdasr.core.digests import Named, digest, flat
 from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Language, Recognizer, params_digest
 from mdasr.perturb import Policy, recipe
+from mdasr.perturb.masks import MaskRanges
 from mdasr.perturb.noises import SoundSource
 from mdasr.training.plan import FAST_CODECS, FeaturesOn, room_ranges
 from mdasr.training.pool import Pool
@@ -21,7 +22,14 @@ from mdasr.training.scales import NETWORK, Scale
 from mdasr.training.speech_split import AlignmentOf, DomainSpeech
 from mdasr.training.word_models import Shared, Wording, flat_alignment
 
-TRAINING_VERSION = 3  # raise it with every change after which the same ingredients give another model
+TRAINING_VERSION = 4  # raise it with every change after which the same ingredients give another model
+# Further perturbations that a training may ask for, beyond the paper: the fields of the policy that each one sets.
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "speed": {"speeds": (0.9, 1.0, 1.1)},  # Ko et al. (2015)
+    "equaliser": {"equaliser_probability": 0.5},
+    "clipping": {"clipping_probability": 0.2},
+    "masks": {"masks": MaskRanges(times=2, bands=2)},
+}
 WARP = (0.88, 1.12)  # about the spread of adults' vocal tracts
 
 
@@ -32,11 +40,12 @@ class Training:
     - `share`: the part of the speech to train on, of all that is not held out.
     - `noise_on`: the domains with rooms and noise (§4.3.4 leaves some out).
     - `codecs` and `warp` (other vocal tracts), if true, are for all domains.
+    - `augment` names further perturbations of all domains, among `AUGMENTATIONS`.
     - `words` are made of this speech, or shared with other trainings.
     - With a `parent` the training is a fine-tuning (§4.4).
     - `regime` says how the training differs from the paper's.
 
-    Raises ValueError for noise, or a tree, on domains that have no speech here.
+    Raises ValueError for noise, or a tree, on domains that have no speech here, and for an unknown perturbation.
     """
 
     speech: tuple[DomainSpeech, ...]
@@ -51,8 +60,11 @@ class Training:
     parent: Named[Recognizer] | None = None
     regime: Regime = AS_PUBLISHED
     features_on: FeaturesOn = "host"
+    augment: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if unknown := sorted({*self.augment} - {*AUGMENTATIONS}):
+            raise ValueError(f"no perturbation is called {unknown[0]!r}; there are {', '.join(AUGMENTATIONS)}")
         domains = {speech.domain for speech in self.speech}
         tree_on = self.words.tree_on if isinstance(self.words, Wording) else ()
         for what, named in (("noise", self.noise_on), ("the tree", tree_on)):
@@ -69,8 +81,10 @@ class Training:
             noises=self.sounds.noise_ids() if noisy else (),
             codecs=FAST_CODECS if self.codecs else (None,),
             warp=WARP if self.warp else (1.0, 1.0),
+            gain_db=self.scale.gain_db,
             measured=tuple(sorted(self.sounds.responses)) if noisy else (),
             clean_probability=self.regime.clean_share,
+            **{name: value for each in self.augment for name, value in AUGMENTATIONS[each].items()},
         )
 
     def made_of(self) -> dict[str, Any]:
@@ -81,6 +95,7 @@ class Training:
             "noise_on": sorted(self.noise_on),
             "codecs": [str(codec) for codec in FAST_CODECS if codec] if self.codecs else [],
             "policies": [digest(self.policy(speech.domain)) for speech in self.speech],
+            "augment": sorted(self.augment),
             "recipe_version": recipe.VERSION,
             **(self.sounds.made_of if self.noise_on else {"noises": "", "responses": ""}),
             **(self.words.made_of if isinstance(self.words, Shared) else self.words.made_of(bool(self.parent))),

@@ -22,7 +22,7 @@ from mdasr.acoustic.row_schedule import RowOptions, RowPlan
 from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions
 from mdasr.align.tree import Tree
 from mdasr.model.directory import Recognizer
-from mdasr.perturb import TRAINING_CODECS, RoomRanges
+from mdasr.perturb import ROOMS, TRAINING_CODECS, RoomRanges
 from mdasr.training.pool import Pool
 from mdasr.training.regimes import OWN_ALONE, Regime
 from mdasr.training.scales import Scale
@@ -37,6 +37,8 @@ FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for code
 
 def room_ranges(scale: Scale) -> RoomRanges:
     """The ranges of rooms in a scale."""
+    if scale.rooms != "uniform":
+        return ROOMS[scale.rooms]
     return RoomRanges(snr_db=scale.snr_db, rt60_s=scale.rt60_s, distance_m=scale.distance_m)
 
 

@@ -16,6 +16,8 @@ from mdasr.acoustic.encoders import ENCODERS
 from mdasr.acoustic.encoders.interface import Encoder
 from mdasr.acoustic.encoders.lstm import LSTM, PAPER_CELLS
 from mdasr.frontend import FEATURES
+from mdasr.perturb.gain import TRAINING_GAIN_DB
+from mdasr.perturb.room import ROOMS
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,12 @@ class Scale:
 
     A network is an `encoder` over a kind of `features`, trained by a `criterion`; `members` of them answer together
     (`acoustic.network.ModelConfig`). A model trains for `epochs` over its data, times `noise_factor` where noise is
-    simulated, within `min_steps` and `max_steps`. Training and noisy test sets use the same ranges of rooms. `batch` is
+    simulated, within `min_steps` and `max_steps`. `batch` is
     the global batch, in rows of `row_steps` output steps.
+
+    Training and noisy test sets use the same rooms. With the `rooms` "uniform", they have the scale's own ranges of
+    SNR, RT60 and distance; "kim" takes all of `KIM_ROOMS`. The level of every visit in training is changed by a gain
+    from the range `gain_db`.
 
     Adaptation (§4.4) has its own lower learning rate, and stops early, at the latest after `adapt_steps`.
     """
@@ -46,9 +52,11 @@ class Scale:
     min_steps: int
     max_steps: int
     noise_probability: float
+    rooms: str
     snr_db: tuple[float, float]
     rt60_s: tuple[float, float]
     distance_m: tuple[float, float]
+    gain_db: tuple[float, float]
     ngram_order: int
     lm_sentences: int
     test_words: int
@@ -74,10 +82,12 @@ MINI = Scale(
     min_steps=600,
     max_steps=3000,
     noise_probability=0.5,
+    rooms="uniform",
     # §3.1 has 0-30 dB, 0-900 ms and 1-10 m, which a network of this size cannot learn in minutes.
     snr_db=(15.0, 30.0),
     rt60_s=(0.0, 0.3),
     distance_m=(1.0, 2.5),
+    gain_db=TRAINING_GAIN_DB,
     ngram_order=3,
     lm_sentences=70_000,
     test_words=4500,
@@ -130,7 +140,12 @@ PAPER = dataclasses.replace(
 
 SCALES = {scale.name: scale for scale in (MINI, SMALL, BASE, PAPER)}
 NETWORK = ("encoder", "features", "criterion")  # the settings that a model keeps when it is fine-tuned
-CHOICES: dict[str, Mapping[str, Any]] = {"encoder": ENCODERS, "criterion": CRITERIA, "features": FEATURES}
+CHOICES: dict[str, Mapping[str, Any]] = {
+    "encoder": ENCODERS,
+    "criterion": CRITERIA,
+    "features": FEATURES,
+    "rooms": ROOMS,
+}
 
 
 def find_scale(name: str) -> Scale:
@@ -180,7 +195,7 @@ def _value(name: str, settings: Mapping[str, Any], text: str) -> Any:
     if name in CHOICES:
         if text not in CHOICES[name]:
             raise ValueError(f"no {name} called {text!r}; there are {', '.join(CHOICES[name])}")
-        return text if name == "features" else CHOICES[name][text]()
+        return text if isinstance(settings[name], str) else CHOICES[name][text]()
     old = settings[name]
     try:
         return tuple(type(old[0])(part) for part in text.split(",")) if isinstance(old, tuple) else type(old)(text)
