@@ -330,8 +330,9 @@ class RowPlan:
         since, until = (extreme.reduceat(rows, begins)[pieces.of] for extreme in (np.minimum, np.maximum))
         by_row, shown = np.argsort(rows, kind="stable"), order[pieces.of]
         columns = (places[shown], visits[shown], pieces.first, pieces.steps, placed.slot, since, until)
+        place, visit, first, steps, slot, since, until = (column.astype(np.int32)[by_row] for column in columns)
         starts = np.searchsorted(rows[by_row], np.arange(placed.rows + 1))
-        return Epoch(*(column.astype(np.int32)[by_row] for column in columns), starts)
+        return Epoch(place, visit, first, steps, slot, since, until, starts)
 
     def locate(self, row: int) -> tuple[int, tuple[Piece, ...]]:
         """The (epoch, pieces) of row number `row`, counted from the start of training."""
