@@ -181,7 +181,7 @@ def counting(sources, **options) -> CountingMaker:
     return CountingMaker(sources, TREE, "log_mel", measure_stats(sources, "log_mel", {}, 0), {}, chosen, seed=4)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("parts", [1, 3, 4])
 def test_a_visit_is_distorted_once_for_all_its_pieces(long_sources, parts):
     """Each part of a batch has a worker, with a maker of its own; few utterances come twice: those at a lane's end."""
     made, cuts = [], 0
@@ -231,7 +231,7 @@ def test_a_row_is_a_function_of_its_number(long_sources, monkeypatch):
     assert len(forgetful.made) == sum(len(forgetful._plan.locate(row)[1]) for row in range(20))
 
 
-@pytest.mark.parametrize("workers", [0, 2, 3])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_restart_between_the_pieces_of_an_utterance_changes_no_batch(long_sources, workers):
     maker = counting(long_sources)
     assert any(piece.since < 7 * LANES <= piece.until for piece in maker._plan.locate(7 * LANES)[1])
