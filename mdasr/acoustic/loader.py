@@ -83,7 +83,7 @@ class Kept:
         if found := self.frames.get(visit):
             return found[1]
         frames = make()
-        if piece.until > self.row and sum(len(kept) for _, kept in self.frames.values()) + len(frames) <= MOST_KEPT:
+        if piece.until > self.row and sum(len(kept) for _, kept in [*self.frames.values()]) + len(frames) <= MOST_KEPT:
             self.frames[visit] = piece.until, frames
         return frames
 
