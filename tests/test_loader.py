@@ -7,8 +7,20 @@ import resource
 import numpy as np
 import pytest
 
-from mdasr.acoustic.loader import Batches, RowMaker, Share, measure_stats, step_labels
-from mdasr.acoustic.row_schedule import BLOCK, MISSES, RowOptions, RowPlan, Source, pack_rows
+from mdasr.acoustic import loader
+from mdasr.acoustic.loader import Batches, PartMaker, RowMaker, Share, measure_stats, step_labels
+from mdasr.acoustic.row_schedule import (
+    BLOCK,
+    MISSES,
+    SHORTEST,
+    RowOptions,
+    RowPlan,
+    Source,
+    cut,
+    lane_numbers,
+    pack_rows,
+    place_pieces,
+)
 from mdasr.corpus.records import (
     Alignment,
     Corpus,
@@ -97,6 +109,160 @@ def test_packing_is_first_fit_within_blocks(capacity, most):
     assert placed.rows == rows
 
 
+def libri_like(count: int) -> np.ndarray:
+    """Steps of utterances that are as long as LibriSpeech's: a third of 2 to 12 s, the others near 15 s."""
+    rng = np.random.default_rng(3)
+    seconds = np.where(rng.random(count) < 0.3, rng.uniform(2, 12, count), rng.triangular(12, 15.3, 16.8, count))
+    return PAPER_STEPS.steps_in((16_000 * seconds).astype(int))
+
+
+@pytest.mark.parametrize("steps", [100, 200, 400])
+def test_long_utterances_fill_their_rows(steps):
+    options, total = RowOptions(steps, 3), libri_like(3000)
+    pieces = cut(total, steps - 3, np.random.default_rng(0))
+    placed = place_pieces(pieces.steps, options)
+    assert total.sum() / (placed.rows * steps) >= 0.9
+    # Rows hold their pieces without overlap, and the pieces of an utterance stand near each other.
+    ends = np.zeros(placed.rows, int)
+    for i in np.lexsort((placed.slot, placed.row)):
+        assert placed.slot[i] >= ends[placed.row[i]]
+        ends[placed.row[i]] = placed.slot[i] + pieces.steps[i] + 3
+    assert ends.max() <= steps and ends.min() > 0
+    apart = [np.ptp(placed.row[pieces.of == u]) for u in range(0, 3000, 10)]
+    assert max(apart) < 60
+
+
+@pytest.mark.parametrize("longest", [1, 2, 40, 97, 397])
+def test_cuts_cover_an_utterance_in_as_few_pieces_as_possible(longest):
+    total = np.arange(1, 700)
+    pieces = cut(total, longest, np.random.default_rng(1))
+    for utterance, steps in enumerate(total):
+        mine = pieces.of == utterance
+        first, lengths = pieces.first[mine], pieces.steps[mine]
+        assert len(lengths) == -(-steps // longest)
+        assert first.tolist() == [0, *np.cumsum(lengths)[:-1]] and lengths.sum() == steps
+        assert lengths.max() <= longest
+        assert len(lengths) == 1 or lengths.min() >= min(SHORTEST, longest // 3)
+        assert (lengths < longest).sum() <= 2
+    again = cut(total, longest, np.random.default_rng(2))
+    assert longest in (1, 2) or (again.first != pieces.first).any(), "another epoch cuts elsewhere"
+
+
+@pytest.mark.parametrize(("rows", "lanes", "stretch"), [(50, 8, 3), (64, 8, 100), (5, 8, 1), (30, 1, 4)])
+def test_every_lane_shows_adjoining_rows(rows, lanes, stretch):
+    numbers = lane_numbers(rows, lanes, stretch, np.random.default_rng(0))
+    assert sorted(numbers) == list(range(rows))
+    lane, time = numbers % lanes, numbers // lanes
+    assert (np.diff(lane) >= 0).all()
+    for each in range(lanes):
+        assert (np.diff(time[lane == each] // stretch) >= 0).all(), "shuffled within stretches alone"
+
+
+class CountingMaker(RowMaker):
+    """A maker that notes each distortion."""
+
+    def features_of(self, source, utterance, visit, strength=1.0):
+        self.__dict__.setdefault("made", []).append((source, utterance, visit, strength))
+        return super().features_of(source, utterance, visit, strength)
+
+
+LANES = 4
+
+
+@pytest.fixture(scope="module")
+def long_sources(tmp_path_factory):
+    """36 utterances, most of which fill three to five rows of 60 steps (1.8 s)."""
+    seconds = [*np.random.default_rng(2).uniform(5, 9, 30).round(2).tolist(), *[0.8] * 6]
+    return [Source(toy_corpus(tmp_path_factory.mktemp("long"), seconds), "exact", Policy(narrowband_probability=0.5))]
+
+
+def counting(sources, **options) -> CountingMaker:
+    chosen = RowOptions(60, 3, lanes=LANES, **options)
+    return CountingMaker(sources, TREE, "log_mel", measure_stats(sources, "log_mel", {}, 0), {}, chosen, seed=4)
+
+
+@pytest.mark.parametrize("parts", [1, 3, 4])
+def test_a_visit_is_distorted_once_for_all_its_pieces(long_sources, parts):
+    """Each part of a batch has a worker, with a maker of its own; few utterances come twice: those at a lane's end."""
+    made, cuts = [], 0
+    for part in range(parts):
+        maker = counting(long_sources, curriculum_rows=200)
+        rows = maker._plan.rows_in_epoch()
+        worker = PartMaker(maker, Share(LANES, 0, LANES), parts)
+        for step in range(rows // LANES):
+            worker.map(step * parts + part)
+        made += maker.made
+        cuts += sum(len(maker._plan.locate(row)[1]) for row in range(rows)) if not part else 0
+    assert cuts > 120, "pieces"
+    assert len({visit[:3] for visit in made}) == 36
+    assert len(made) < 36 + 2 * LANES
+    assert len({*made}) == 36, "one strength of a curriculum for all pieces of a visit"
+
+
+def test_a_batch_holds_one_piece_of_a_visit(long_sources):
+    plan = RowPlan(long_sources, RowOptions(60, 3, lanes=LANES), 4)
+    rows, twice = rows_of(plan, 1), 0
+    assert len(rows) % LANES, "the second epoch begins within a batch"
+    before, lanes = plan.rows_in_epoch(0), {}
+    for number, row in enumerate(rows, start=before):
+        for piece in row:
+            lanes.setdefault(piece.utterance, set()).add(number % LANES)
+            assert piece.since <= number <= piece.until
+    for first in range(0, len(rows), LANES):
+        batch = [piece.utterance for row in rows[first : first + LANES] for piece in row]
+        twice += len(batch) - len({*batch})
+    assert len(lanes) == 36 and sum(len(each) - 1 for each in lanes.values()) < 2 * LANES
+    assert twice <= 2
+
+
+def test_a_row_is_a_function_of_its_number(long_sources, monkeypatch):
+    """Rows of a maker that keeps frames are those of one that has just begun there, and of one that may keep none."""
+    steady = counting(long_sources)
+    rows = [steady.map(row) for row in range(150)]  # into the second epoch
+    assert steady._plan.rows_in_epoch() < 140
+    for row in (0, 37, 90, 149, 61):
+        for maker in (counting(long_sources), steady):
+            for name, array in maker.map(row).items():
+                np.testing.assert_array_equal(array, rows[row][name])
+    monkeypatch.setattr(loader, "MOST_KEPT", 0)
+    forgetful = counting(long_sources)
+    for row in range(20):
+        np.testing.assert_array_equal(forgetful.map(row)["frames"], rows[row]["frames"])
+    assert len(forgetful.made) == sum(len(forgetful._plan.locate(row)[1]) for row in range(20))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_restart_between_the_pieces_of_an_utterance_changes_no_batch(long_sources, workers):
+    maker = counting(long_sources)
+    assert any(piece.since < 7 * LANES <= piece.until for piece in maker._plan.locate(7 * LANES)[1])
+    wanted = list(Batches(maker, Share(LANES, 0, LANES), 0, 12, workers=0))
+    again = Batches(counting(long_sources), Share(LANES, 0, LANES), 7, 12, workers)
+    for expected, found in zip(wanted[7:], again, strict=True):
+        assert expected.keys() == found.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array)
+    again.close()
+
+
+def test_more_workers_than_rows_make_the_same_batches(long_sources):
+    maker = counting(long_sources)
+    alone, many = (list(Batches(maker, Share(LANES, 1, 2), 3, 8, workers)) for workers in (0, 3))
+    for wanted, found in zip(alone, many, strict=True):
+        np.testing.assert_array_equal(found["frames"], wanted["frames"])
+
+
+def test_makers_keep_no_more_frames_than_wait(long_sources):
+    maker = counting(long_sources)
+    rows = maker._plan.rows_in_epoch()
+    for row in range(rows):
+        maker.map(row)
+        assert all(until >= row for until, _ in maker._kept.frames.values())
+    maker.map(0)
+    assert len(maker._kept.frames) <= len(maker._plan.locate(0)[1])
+    with pytest.raises(ValueError, match="lanes is 0"):
+        RowOptions(60, 3, lanes=0)
+
+
 def test_labels_follow_the_sound(maker):
     """Where the label says silence, the level is low; where it says a tone, the low bands are louder than the high."""
     stats, (silence, aa, s) = maker.stats, TREE.leaves(("SIL", "AA", "S"))
@@ -170,7 +336,7 @@ def test_batches_do_not_depend_on_workers_hosts_or_where_they_start(maker):
 
 @pytest.mark.slow
 def test_many_rows_ahead_do_not_run_out_of_files(maker):
-    """Each array of a waiting row is an open file, and 96 rows of four were too many for a limit of 128."""
+    """Each array of a waiting part is an open file; when each row was a part, 96 rows were too many for this limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
     try:

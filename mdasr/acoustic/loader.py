@@ -2,6 +2,7 @@
 
 A row packs utterances one after another. The seed and the row number r alone decide which utterances row r holds and
 how each is distorted. Workers, devices and hosts have no influence, and the iterator's whole state is one row number.
+A worker makes the same lanes of every batch (`row_schedule`), so that it distorts a long utterance once.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import resource
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import grain.python as grain
@@ -31,6 +33,7 @@ from mdasr.perturb.room import Sounds
 from mdasr.perturb.speed import num_samples_at
 
 Batch = dict[str, np.ndarray]
+MOST_KEPT = 1 << 20  # frames (2.9 hours; 0.5 GB of log-mel) that a maker of rows keeps for later rows
 
 
 @runtime_checkable
@@ -70,6 +73,32 @@ class MakesRows(Protocol):
 
 
 @dataclass
+class Kept:
+    """The frames of visits that later rows show, for a maker that makes rows in rising order.
+
+    In any other order, and beyond `MOST_KEPT` frames, they are made again.
+    """
+
+    row: int = -1
+    frames: dict[tuple[int, int, int], tuple[int, np.ndarray]] = field(default_factory=dict)
+
+    def forward(self, row: int) -> None:
+        """Forget the frames that `row` and later rows do not need."""
+        held = list(self.frames.items()) if row >= self.row else []
+        self.row, self.frames = row, {visit: kept for visit, kept in held if kept[0] >= row}
+
+    def frames_of(self, piece: Piece, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """The frames of a piece's visit, made only if they are not here."""
+        visit = piece.source, piece.utterance, piece.visit
+        if found := self.frames.get(visit):
+            return found[1]
+        frames = make()
+        if piece.until > self.row and sum(len(kept) for _, kept in [*self.frames.values()]) + len(frames) <= MOST_KEPT:
+            self.frames[visit] = piece.until, frames
+        return frames
+
+
+@dataclass
 class RowMaker(grain.MapTransform):
     """Make a row from its number: frames of features, the places of utterances, and labels.
 
@@ -88,16 +117,21 @@ class RowMaker(grain.MapTransform):
     def __post_init__(self) -> None:
         self._plan = RowPlan(self.sources, self.options, self.seed)
         self._alignments = [source.corpus.alignments(source.alignment) for source in self.sources]
+        self._kept = Kept()
 
     def map(self, row: int) -> Batch:
         """The row's features, `frames` [frames, width], and its `targets`."""
         frames = np.zeros((self.options.frames, frontend.feature_kind(self.features).width), np.float32)
-        strength, stride = self.options.strength(int(row)), self.options.subsampling.stride
+        self._kept.forward(int(row))
         for piece in self._plan.locate(int(row))[1]:
-            features = self.features_of(piece.source, piece.utterance, piece.visit, strength)[stride * piece.first :]
-            place = self._place(piece)
-            frames[place] = features[: place.stop - place.start]
+            features = self._kept.frames_of(piece, partial(self._features_of, piece))
+            first, place = self.options.subsampling.stride * piece.first, self._place(piece)
+            frames[place] = features[first : first + place.stop - place.start]
         return {"frames": frames, **self.targets(row)}
+
+    def _features_of(self, piece: Piece) -> Float[np.ndarray, "frames width"]:
+        strength = self.options.strength(piece.since)
+        return self.features_of(piece.source, piece.utterance, piece.visit, strength)
 
     def _place(self, piece: Piece) -> slice:
         """The frames of a row that a piece takes."""
@@ -195,9 +229,9 @@ class PackedRowMaker(RowMaker):
 
     def map(self, row: int) -> Batch:
         """The row's `targets`, the fields of `Packed` for its utterances, and `slots`, the steps where they begin."""
-        pieces, strength = self._plan.locate(int(row))[1], self.options.strength(int(row))
+        pieces = self._plan.locate(int(row))[1]
         spoken = [self.sources[piece.source].corpus[piece.utterance] for piece in pieces]
-        recipes = [self.recipe(p.source, u, p.visit, strength) for p, u in zip(pieces, spoken)]
+        recipes = [self.recipe(p.source, u, p.visit, self.options.strength(p.since)) for p, u in zip(pieces, spoken)]
         empty = self.options.pieces - len(pieces)
         waves = [u.wave for u in spoken] + [np.zeros(0, np.int16)] * empty
         packed = pack(waves, recipes + [Recipe()] * empty, self.noises, self.shapes)
@@ -234,8 +268,24 @@ class Share:
     first: int
     count: int
 
-    def row(self, local: int) -> int:
-        return local // self.count * self.batch + self.first + local % self.count
+    def rows(self, step: int) -> range:
+        begin = step * self.batch + self.first
+        return range(begin, begin + self.count)
+
+
+@dataclass
+class PartMaker(grain.MapTransform):
+    """Make one of the `parts` of a host's share of a batch; part p of step s has the number s `parts` + p."""
+
+    maker: MakesRows
+    share: Share
+    parts: int
+
+    def map(self, number: int) -> Batch:
+        step, part = divmod(int(number), self.parts)
+        first, end = (each * self.share.count // self.parts for each in (part, part + 1))
+        rows = [self.maker.map(row) for row in self.share.rows(step)[first:end]]
+        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _outlive_sigterm(_worker: int, _workers: int) -> None:
@@ -247,10 +297,7 @@ def _outlive_sigterm(_worker: int, _workers: int) -> None:
 
 
 def _allow_open_files() -> None:
-    """Raise the limit on open files: every array of a waiting row is a file in shared memory.
-
-    256 rows and 15 workers need more than 1024.
-    """
+    """Raise the limit on open files: every array of a waiting part of a batch is a file in shared memory."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -258,26 +305,30 @@ def _allow_open_files() -> None:
 class Batches(Iterator[Batch]):
     """Batches from step `start` to step `stop`, made ahead by worker processes; `waited_s` is the time spent waiting.
 
-    With 0 `workers`, threads of this process make the rows. Two batches are made ahead, for any number of workers.
+    Each worker makes the same part of every batch. Where there are more workers than rows in this host's share, they
+    take turns, and each of them distorts a long utterance for itself. With 0 `workers`, a thread of this process makes
+    the rows. Two batches are made ahead, for any number of workers.
     """
 
     def __init__(self, maker: MakesRows, share: Share, start: int, stop: int, workers: int):
-        rows = grain.MapDataset.range(start * share.count, stop * share.count).map(share.row).map(maker)
-        rows_ahead = max(2, -(-2 * share.count // max(1, workers)))  # that each worker makes
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=rows_ahead)
-        dataset = rows.to_iter_dataset(options)
+        self._parts = min(max(1, workers), share.count)
+        numbers = grain.MapDataset.range(start * self._parts, stop * self._parts)
+        # One thread, because only rows in rising order are made without doing anything twice.
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        dataset = numbers.map(PartMaker(maker, share, self._parts)).to_iter_dataset(options)
         if workers:
             _allow_open_files()
             # Grain's workers read absl's flags, which no one has parsed in a notebook or under pytest.
             flags.FLAGS.mark_as_parsed()
-            ahead = grain.MultiprocessingOptions(workers, per_worker_buffer_size=rows_ahead)
+            ahead = grain.MultiprocessingOptions(workers, per_worker_buffer_size=2)
             dataset = dataset.mp_prefetch(ahead, _outlive_sigterm)
-        self._iterator = iter(dataset.batch(share.count))
+        self._iterator = iter(dataset)
         self.waited_s = 0.0
 
     def __next__(self) -> Batch:
         began = time.perf_counter()
-        batch = next(self._iterator)
+        parts = [next(self._iterator) for _ in range(self._parts)]
+        batch = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         self.waited_s += time.perf_counter() - began
         return batch
 

@@ -1,6 +1,11 @@
 """The utterances that an epoch shows, how often, and in which rows (§3.7).
 
-The contents of row r depend on the seed and r alone, not on workers, devices or hosts.
+An utterance longer than a row is cut into pieces, which fill whole rows, and a rest, which shares a row with others.
+The rows r, r + `lanes`, r + 2 `lanes`, ... are a lane, and all pieces of a visit stand near each other in one lane.
+Whoever makes the rows of a lane therefore distorts an utterance once for all its pieces. A batch has as many rows as
+there are lanes, so it holds one piece of a visit. The exceptions are the few utterances at the ends of lanes.
+
+The contents of row r depend on the options, the seed and r alone, not on workers, devices or hosts.
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ from mdasr.perturb.speed import num_samples_at
 
 BLOCK = 8192  # pieces of a shuffled epoch that are packed together
 MISSES = 10  # a row is closed after so many later pieces that did not fit it
+SHORTEST = 33  # steps: cutting an utterance leaves no shorter piece, but in rows of less than three times as many
+WINDOW = 1 << 16  # steps (33 minutes): each lane is shuffled in stretches; one stretch of every lane comes to so many
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,7 @@ class RowOptions:
     - `pieces`: the largest number of utterances in a row; 0 sets no limit.
     - `curriculum_rows`: over the first rows of a training, the probabilities of noise and codecs rise from 0 to those
       of the policies.
+    - `lanes`: the pieces of a visit stand in rows whose numbers differ by multiples of it. It is the size of a batch.
     - `domains`: each step of a row has the domain that is heard there, and the one that the network is told. For an
       `untold_share` of the visits it is told none.
     """
@@ -114,12 +122,15 @@ class RowOptions:
     curriculum_rows: int = 0
     domains: tuple[str, ...] = ()
     untold_share: float = 0.0
+    lanes: int = 1
 
     def __post_init__(self) -> None:
         if self.output_delay < 0 or self.steps <= self.gap:
             raise ValueError(f"rows of {self.steps} steps cannot hold an output delay of {self.output_delay}")
         if self.forget_steps < 0:
             raise ValueError(f"forget_steps is {self.forget_steps}; it must be 0 (never) or a number of steps")
+        if self.lanes < 1:
+            raise ValueError(f"lanes is {self.lanes}; it must be 1 or more, as a rule the rows of a batch")
 
     @property
     def frames(self) -> int:
@@ -140,7 +151,10 @@ class RowOptions:
 
 @dataclass(frozen=True)
 class Piece:
-    """Steps [first, first + steps) of a visit to an utterance, and the slot of the row at which they begin."""
+    """Steps [first, first + steps) of a visit to an utterance, and the slot of the row at which they begin.
+
+    Rows `since` and `until` are the first and the last one that show a part of the visit.
+    """
 
     source: int
     utterance: int
@@ -148,6 +162,8 @@ class Piece:
     first: int
     steps: int
     slot: int
+    since: int
+    until: int
 
 
 class Placed(NamedTuple):
@@ -193,6 +209,56 @@ def pack_rows(lengths: Int[np.ndarray, " pieces"], capacity: int, most: int) -> 
     return Placed(row.ravel()[: len(lengths)], slot.ravel()[: len(lengths)], int(opened.sum()))
 
 
+class Cuts(NamedTuple):
+    """The pieces of utterances, one utterance after another: the utterance of each, its first step, its steps."""
+
+    of: Int[np.ndarray, " pieces"]
+    first: Int[np.ndarray, " pieces"]
+    steps: Int[np.ndarray, " pieces"]
+
+
+def cut(total: Int[np.ndarray, " utterances"], longest: int, generator: np.random.Generator) -> Cuts:
+    """Cut utterances of `total` steps (1 or more) into pieces of `longest` steps and one rest, at a random place each.
+
+    A rest below `SHORTEST` steps (or a third of `longest`) gets the missing steps from a piece beside it.
+    """
+    parts = -(-total // longest)
+    rest = total - (parts - 1) * longest
+    missing = np.where(parts > 1, np.maximum(min(SHORTEST, longest // 3) - rest, 0), 0)
+    begin, place = np.cumsum(parts) - parts, generator.integers(0, parts)
+    steps = np.full(parts.sum(), longest)
+    steps[begin + place] = rest + missing
+    steps[begin + (place + 1) % parts] -= missing
+    before = np.cumsum(steps) - steps
+    return Cuts(np.repeat(np.arange(len(total)), parts), before - np.repeat(before[begin], parts), steps)
+
+
+def place_pieces(steps: Int[np.ndarray, " pieces"], options: RowOptions) -> Placed:
+    """Give each piece that fills a row a row of its own, and pack the others; rows are in the order of their openings.
+
+    So the pieces of an utterance stand in rows near each other.
+    """
+    full = steps == options.steps - options.gap
+    packed = pack_rows(steps[~full] + options.gap, options.steps, options.pieces or options.steps)
+    opens = full.copy()
+    opens[~full] = packed.slot == 0
+    row, slot = np.cumsum(opens) - 1, np.zeros_like(steps)
+    row[~full], slot[~full] = row[~full][packed.slot == 0][packed.row], packed.slot
+    return Placed(row, slot, int(opens.sum()))
+
+
+def lane_numbers(rows: int, lanes: int, stretch: int, generator: np.random.Generator) -> Int[np.ndarray, " rows"]:
+    """The number of each of `rows` successive rows, when every lane takes an equal part of them.
+
+    A lane's rows are shuffled within each `stretch` of them.
+    """
+    sizes = rows // lanes + (np.arange(lanes) < rows % lanes)
+    lane, time = np.repeat(np.arange(lanes), sizes), _counted(sizes)
+    numbers = np.empty(rows, np.int64)
+    numbers[np.lexsort((generator.random(rows), time // stretch, lane))] = time * lanes + lane
+    return numbers
+
+
 class Epoch(NamedTuple):
     """The pieces of an epoch, row after row; those of row r stand at [starts[r], starts[r + 1])."""
 
@@ -201,6 +267,8 @@ class Epoch(NamedTuple):
     first: Int[np.ndarray, " pieces"]
     steps: Int[np.ndarray, " pieces"]
     slot: Int[np.ndarray, " pieces"]
+    since: Int[np.ndarray, " pieces"]  # the visit's first row, counted in this epoch, and its last
+    until: Int[np.ndarray, " pieces"]
     starts: Int[np.ndarray, " rows_and_end"]
 
     @property
@@ -273,24 +341,22 @@ class RowPlan:
         return places, before[places] + _counted(counts)
 
     def epoch(self, number: int) -> Epoch:
-        """The rows of a shuffled epoch; utterances longer than a row are cut into nearly equal pieces."""
+        """The rows of a shuffled epoch."""
+        options, generator = self.options, np.random.Generator(np.random.Philox(key=[self.seed, number]))
         places, visits = self._visits(number)
-        order = np.random.Generator(np.random.Philox(key=[self.seed, number])).permutation(len(places))
-        steps = self._steps_of(places, visits)
+        order, steps = generator.permutation(len(places)), self._steps_of(places, visits)
         order = order[steps[order] > 0]
-        gap, capacity = self.options.gap, self.options.steps
-        total = steps[order]
-        parts = -(-total // (capacity - gap))
-        index, length, total = _counted(parts), np.repeat(total / parts, parts), np.repeat(total, parts)
-        first = (index * length).astype(int)
-        end = np.where(index + 1 == np.repeat(parts, parts), total, ((index + 1) * length).astype(int))
-        placed = pack_rows(end - first + gap, capacity, self.options.pieces or capacity)
-        by_row, pieces = np.argsort(placed.row, kind="stable"), np.repeat(order, parts)
-        starts = np.searchsorted(placed.row[by_row], np.arange(placed.rows + 1))
-        return Epoch(
-            places[pieces][by_row], visits[pieces][by_row], first[by_row], (end - first)[by_row], placed.slot[by_row],
-            starts,
-        )  # fmt: skip
+        pieces = cut(steps[order], options.steps - options.gap, generator)
+        placed = place_pieces(pieces.steps, options)
+        stretch = max(1, WINDOW // (options.steps * options.lanes))
+        rows = lane_numbers(placed.rows, options.lanes, stretch, generator)[placed.row]
+        begins = np.flatnonzero(pieces.first == 0)
+        since, until = (extreme.reduceat(rows, begins)[pieces.of] for extreme in (np.minimum, np.maximum))
+        by_row, shown = np.argsort(rows, kind="stable"), order[pieces.of]
+        columns = (places[shown], visits[shown], pieces.first, pieces.steps, placed.slot, since, until)
+        place, visit, first, steps, slot, since, until = (column.astype(np.int32)[by_row] for column in columns)
+        starts = np.searchsorted(rows[by_row], np.arange(placed.rows + 1))
+        return Epoch(place, visit, first, steps, slot, since, until, starts)
 
     def locate(self, row: int) -> tuple[int, tuple[Piece, ...]]:
         """The (epoch, pieces) of row number `row`, counted from the start of training."""
@@ -298,12 +364,16 @@ class RowPlan:
             epoch = self._at(len(self._starts) - 1)
             self._starts.append(self._starts[-1] + epoch.rows)
         number = bisect.bisect_right(self._starts, row) - 1
-        place, visit, first, steps, slot, starts = self._at(number)
-        begin, end = starts[row - self._starts[number] :][:2]
+        epoch, before = self._at(number), self._starts[number]
+        begin, end = epoch.starts[row - before :][:2]
         return number, tuple(
-            Piece(*map(int, (self._source[place[i]], self._utterance[place[i]], visit[i], first[i], steps[i], slot[i])))
+            Piece(
+                int(self._source[epoch.place[i]]), int(self._utterance[epoch.place[i]]), int(epoch.visit[i]),
+                int(epoch.first[i]), int(epoch.steps[i]), int(epoch.slot[i]),
+                before + int(epoch.since[i]), before + int(epoch.until[i]),
+            )
             for i in range(begin, end)
-        )
+        )  # fmt: skip
 
     def _at(self, number: int) -> Epoch:
         if self._planned is None or self._planned[0] != number:

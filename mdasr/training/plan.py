@@ -51,7 +51,9 @@ def model_config(scale: Scale, num_outputs: int) -> ModelConfig:
 
 def row_options(scale: Scale, encoder: Encoder, pieces: int = 0) -> RowOptions:
     """Rows of the scale's length for an encoder, of at most `pieces` utterances (0: any number)."""
-    return RowOptions(scale.row_steps, encoder.output_delay, encoder.forget_steps, encoder.subsampling, pieces)
+    return RowOptions(
+        scale.row_steps, encoder.output_delay, encoder.forget_steps, encoder.subsampling, pieces, lanes=scale.batch
+    )
 
 
 def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> TrainOptions:
