@@ -198,7 +198,7 @@ def test_frames_and_labels_follow_the_speed(sources):
     silence, aa, _ = TREE.leaves(("SIL", "AA", "S"))
     for visit in range(3):
         speed, frames = maker._plan.speed(0, 30, visit), maker.features_of(0, 30, visit)
-        labels = maker.labels(0, 30, speed)
+        labels = maker.labels(0, 30, visit)
         assert len(labels) == PAPER_STEPS.num_steps(len(frames)) == PAPER_STEPS.steps_in(round(116_800 / speed))
         level = frames[PAPER_STEPS.label_frame :: PAPER_STEPS.stride][: len(labels)] * stats.std + stats.mean
         assert (level[labels == silence].max(axis=1) < -13).mean() > 0.95

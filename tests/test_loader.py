@@ -266,7 +266,7 @@ def test_makers_keep_no_more_frames_than_wait(long_sources):
 def test_labels_follow_the_sound(maker):
     """Where the label says silence, the level is low; where it says a tone, the low bands are louder than the high."""
     stats, (silence, aa, s) = maker.stats, TREE.leaves(("SIL", "AA", "S"))
-    frames, labels = maker.features_of(0, 40, visit=0), maker.labels(0, 40)
+    frames, labels = maker.features_of(0, 40, visit=0), maker.labels(0, 40, visit=0)
     level = frames[PAPER_STEPS.label_frame :: PAPER_STEPS.stride][: len(labels)] * stats.std + stats.mean
     assert (level[labels == silence].max(axis=1) < -13).mean() > 0.95
     tone, hiss = level[labels == aa], level[labels == s]
@@ -289,7 +289,7 @@ def test_rows_hold_delayed_labels_and_where_utterances_stand(maker):
     assert "forget" not in row
     nobody = np.ones(len(row["frames"]), bool)
     for number, piece in enumerate(pieces, start=1):
-        x, y = maker.features_of(piece.source, piece.utterance, 0), maker.labels(piece.source, piece.utterance)
+        x, y = maker.features_of(piece.source, piece.utterance, 0), maker.labels(piece.source, piece.utterance, 0)
         count, part = PAPER_STEPS.num_frames(piece.steps), slice(piece.first, piece.first + piece.steps)
         place = slice(3 * piece.slot, 3 * piece.slot + count)
         np.testing.assert_array_equal(row["frames"][place], x[3 * piece.first : 3 * piece.first + count])

@@ -26,7 +26,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Utterance
 from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE
-from mdasr.perturb import Recipe, draw, eased, perturb, random_stream
+from mdasr.perturb import Recipe, draw, draw_noise_alone, eased, perturb, random_stream
 from mdasr.perturb.masks import masked
 from mdasr.perturb.packed import ON_HOST, Shapes, needs_host, pack
 from mdasr.perturb.room import Sounds
@@ -151,8 +151,7 @@ class RowMaker(grain.MapTransform):
         segments = np.zeros(self.options.frames, np.int32)
         for number, piece in enumerate(self._plan.locate(int(row))[1], start=1):
             answers = slice(piece.slot + delay, piece.slot + delay + piece.steps)
-            speed = self._plan.speed(piece.source, piece.utterance, piece.visit)
-            whole = self.labels(piece.source, piece.utterance, speed)
+            whole = self.labels(piece.source, piece.utterance, piece.visit)
             labels[answers] = whole[piece.first : piece.first + piece.steps]
             weights[answers] = 1
             segments[self._place(piece)] = number
@@ -193,11 +192,14 @@ class RowMaker(grain.MapTransform):
         wave = perturb(spoken.samples, recipe, self.noises, self.measured)
         return frontend.normalize(frames_heard(wave, recipe, self.features, self.stats.floor), self.stats)
 
-    def labels(self, source: int, utterance: int, speed: float = 1.0) -> Int[np.ndarray, " steps"]:
-        """The labels of one utterance at a speed, from the alignment of its undistorted speech."""
-        subsampling, samples = self.options.subsampling, self.sources[source].corpus.num_samples[utterance]
-        steps = subsampling.steps_in(int(num_samples_at(samples, speed)))
-        return step_labels(self._alignments[source][utterance], self.tree, steps, subsampling, speed)
+    def labels(self, source: int, utterance: int, visit: int) -> Int[np.ndarray, " steps"]:
+        """The labels of one visit: from the alignment of the undistorted speech, or silence for noise alone."""
+        corpus, policy, subsampling = self.sources[source].corpus, self.sources[source].policy, self.options.subsampling
+        alignment, speed = self._alignments[source][utterance], self._plan.speed(source, utterance, visit)
+        if draw_noise_alone(policy, self.seed, f"{corpus.info['corpus']}/{alignment.id}", visit):
+            alignment = Alignment(alignment.id, (), (), ())
+        steps = subsampling.steps_in(int(num_samples_at(corpus.num_samples[utterance], speed)))
+        return step_labels(alignment, self.tree, steps, subsampling, speed)
 
 
 @dataclass

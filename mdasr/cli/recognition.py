@@ -105,7 +105,7 @@ def evaluated(
     chosen: argparse.Namespace,
 ) -> tuple[list[Scored], dict[str, Any]]:
     """Recognise a corpus in a condition, print the word error rate, and return what `--json` writes."""
-    from mdasr.recognize.report import oracle, wer_cell, wer_text
+    from mdasr.recognize.report import false_words, oracle, wer_cell, wer_text
     from mdasr.recognize.words import heard, recognize, recognize_lattices, scored_as
 
     # An iterator: a bar has a length, so the type checker of the tests would take out the first wave.
@@ -116,13 +116,21 @@ def evaluated(
     else:
         best = tuple(recognize(recognizer, waves))
     scored = scored_as(corpus, best)
-    found = {"corpus": corpus.info["corpus"], "domain": corpus.domain, **wer_cell(scored)}
-    counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
-    if found["ci95_over"] == "utterances":
-        counts += "; one speaker, so the interval is over utterances"
-    elif not found["ci95"]:
-        counts += "; one utterance, so no interval"
-    print(f"{name}: WER {wer_text(found)} % ({counts})")
+    found: dict[str, Any] = {"corpus": corpus.info["corpus"], "domain": corpus.domain}
+    if any(s.errors.ref_words for s in scored):
+        found |= wer_cell(scored)
+        counts = f"{found['sub']} sub, {found['ins']} ins, {found['del']} del in {found['ref_words']} words"
+        if found["ci95_over"] == "utterances":
+            counts += "; one speaker, so the interval is over utterances"
+        elif not found["ci95"]:
+            counts += "; one utterance, so no interval"
+        print(f"{name}: WER {wer_text(found)} % ({counts})")
+    if alone := false_words(scored, corpus.num_samples / RATE_HZ):
+        found["without_words"] = alone
+        print(
+            f"{name}: {alone['words']} words in {alone['minutes']:.1f} minutes where nobody speaks, "
+            f"{alone['per_minute']:.1f} a minute"
+        )
     if chosen.oracle:
         found |= oracle(lattices, scored)
         print(f"lattices: oracle WER {found['oracle_wer']:.1f} %, {found['arcs_per_word']:.1f} arcs per reference word")

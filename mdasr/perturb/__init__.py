@@ -13,7 +13,7 @@ from mdasr.perturb.codec import (
     encode_decode,
     require,
 )
-from mdasr.perturb.recipe import Policy, Recipe, draw, eased, perturb, substream
+from mdasr.perturb.recipe import Policy, Recipe, draw, draw_noise_alone, eased, perturb, substream
 from mdasr.perturb.room import (
     EVALUATION_ROOMS,
     KIM_ROOMS,
@@ -22,6 +22,7 @@ from mdasr.perturb.room import (
     TRAINING_ROOMS,
     MeasuredNoise,
     MeasuredRoom,
+    NoiseAlone,
     NoiseSource,
     Room,
     RoomRanges,
@@ -44,6 +45,7 @@ __all__ = [
     "Codec",
     "MeasuredNoise",
     "MeasuredRoom",
+    "NoiseAlone",
     "NoiseSource",
     "PacketLoss",
     "Policy",
@@ -54,6 +56,7 @@ __all__ = [
     "available",
     "draw",
     "draw_measured_room",
+    "draw_noise_alone",
     "draw_room",
     "eased",
     "encode_decode",

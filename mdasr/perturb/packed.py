@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int16, Int32, UInt32
 
 from mdasr.perturb.recipe import Policy, Recipe
 from mdasr.perturb.responses import images_reach, num_early, num_mirrors, num_taps
-from mdasr.perturb.room import Room, RoomRanges, Sounds, excerpt
+from mdasr.perturb.room import Room, RoomRanges, Sounds, excerpt, noise_instead
 
 ON_HOST = "codecs, warps, measured rooms, speeds, equalisers, clipping and masks"
 AnyArray = Any  # numpy's on the host, jax's on the accelerator
@@ -92,11 +92,13 @@ def pack(waves: Sequence[Int16[np.ndarray, " _"]], recipes: Sequence[Recipe], no
         loudness=np.zeros((batch, shapes.sources), np.float32),
     )
     for i, (wave, recipe) in enumerate(zip(waves, recipes, strict=True)):
-        possible = Recipe(recipe.room, recipe.narrowband, gain_db=recipe.gain_db)
+        possible = Recipe(recipe.room, recipe.narrowband, gain_db=recipe.gain_db, noise_alone=recipe.noise_alone)
         if recipe != possible or not isinstance(recipe.room, Room | None):
             raise ValueError(f"features on the accelerator: {ON_HOST} need features made on the host")
         if len(wave) > shapes.samples:
             raise ValueError(f"a wave of {len(wave)} samples is longer than the planned {shapes.samples}")
+        if recipe.noise_alone:
+            wave = np.rint(32768 * noise_instead(wave / np.float32(32768), recipe.noise_alone, noises)).astype(np.int16)
         packed.waves[i, : len(wave)] = wave
         if recipe.room is not None:
             _pack_room(packed, i, recipe.room, noises, shapes)

@@ -26,12 +26,14 @@ from mdasr.perturb.room import (
     PAPER_ROOMS,
     TRAINING_ROOMS,
     MeasuredRoom,
+    NoiseAlone,
     Room,
     RoomRanges,
     Sounds,
     add_room,
     draw_measured_room,
     draw_room,
+    noise_instead,
 )
 from mdasr.perturb.speed import FASTEST, SLOWEST, at_speed
 
@@ -50,10 +52,11 @@ VERSION = 3  # of recipes: raise it with a change after which a recipe gives oth
 class Recipe:
     """All perturbations of one utterance, each of which does nothing by default.
 
-    They come in this order: `speed`, room and noise, the microphone's `equaliser_db` (gains at `MICROPHONE_HZ`; empty
-    for none), clipping, gain, bandwidth, codec. `perturb` applies these. The front end applies the rest to the
-    features: `warp` (`frontend.log_mel`) stretches the spectrum as another speaker's vocal tract would, and then the
-    masks hide parts of it (`masks.masked`). The paper has rooms, bandwidth and codecs.
+    They come in this order: `speed`, `noise_alone` (instead of the speech), room and noise, the microphone's
+    `equaliser_db` (gains at `MICROPHONE_HZ`; empty for none), clipping, gain, bandwidth, codec. `perturb` applies
+    these. The front end applies the rest to the features: `warp` (`frontend.log_mel`) stretches the spectrum as another
+    speaker's vocal tract would, and then the masks hide parts of it (`masks.masked`). The paper has rooms, bandwidth
+    and codecs.
     """
 
     room: Room | MeasuredRoom | None = None
@@ -66,6 +69,7 @@ class Recipe:
     clipped_share: float = 0.0
     time_masks: tuple[TimeMask, ...] = ()
     band_masks: tuple[BandMask, ...] = ()
+    noise_alone: NoiseAlone | None = None
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -120,8 +124,9 @@ class Policy:
     `measured` responses, rooms are made of these instead of simulated. `warp`, `gain_db`, `equaliser_db` and
     `clipped_share` are drawn uniformly between their two ends. All `speeds` are equally likely.
 
-    With `clean_probability` nothing but the speed is changed, and with `codec_probability` the drawn codec is used; the
-    paper has neither. Raises ValueError for a probability outside [0, 1], and for ranges that no recipe can have. It
+    With `noise_alone_probability`, one of the `noises` is heard instead of the speech. With `clean_probability` nothing
+    else but the speed is changed, and with `codec_probability` the drawn codec is used. The paper has none of the
+    three. Raises ValueError for a probability outside [0, 1], and for ranges that no recipe can have. It
     also raises ValueError for empty `codecs` or `speeds`, and for noise sources without snippets.
     """
 
@@ -144,6 +149,7 @@ class Policy:
     clipping_probability: float = 0.0
     clipped_share: tuple[float, float] = (0.0, 0.2)
     masks: MaskRanges = NO_MASKS
+    noise_alone_probability: float = 0.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -162,6 +168,8 @@ class Policy:
             raise ValueError(f"policy: room_indices {self.room_indices} must be (first, last + 1), 0 <= first <= last")
         if self.noise_probability and self.rooms.sources[1] and not self.noises:
             raise ValueError("policy: noises is empty, but rooms have noise sources; give the ids of noise snippets")
+        if self.noise_alone_probability and not self.noises:
+            raise ValueError("policy: noises is empty, but some visits are noise alone; give the ids of noise snippets")
 
 
 def _check_weights(weights: Sequence[int | float], codecs: int) -> None:
@@ -169,7 +177,9 @@ def _check_weights(weights: Sequence[int | float], codecs: int) -> None:
         raise ValueError(f"policy: codec_weights {weights} must be {codecs} numbers, 0 or more each and not all 0")
 
 
-Perturbation = Literal["room", "bandwidth", "codec", "warp", "gain", "clean", "speed", "equaliser", "clipping", "masks"]
+Perturbation = Literal[
+    "room", "bandwidth", "codec", "warp", "gain", "clean", "speed", "equaliser", "clipping", "masks", "noise alone",
+]  # fmt: skip
 
 
 def substream(seed: int, utterance_key: str, visit: int, name: Perturbation) -> np.random.Generator:
@@ -186,8 +196,9 @@ def draw(policy: Policy, seed: int, utterance_key: str, visit: int, speed: float
     stream = partial(substream, seed, utterance_key, visit)
     if speed is None:
         speed = policy.speeds[int(stream("speed").integers(len(policy.speeds)))]
+    noise_alone = draw_noise_alone(policy, seed, utterance_key, visit)
     if policy.clean_probability > stream("clean").random():
-        return Recipe(speed=speed)
+        return Recipe(speed=speed, noise_alone=noise_alone)
     time_masks, band_masks = draw_masks(policy.masks, stream("masks"))
     return Recipe(
         room=_draw_room(policy, stream("room")),
@@ -201,7 +212,16 @@ def draw(policy: Policy, seed: int, utterance_key: str, visit: int, speed: float
         clipped_share=_draw_clipping(policy, stream("clipping")),
         time_masks=time_masks,
         band_masks=band_masks,
+        noise_alone=noise_alone,
     )
+
+
+def draw_noise_alone(policy: Policy, seed: int, utterance_key: str, visit: int) -> NoiseAlone | None:
+    """Draw the part of a recipe that says whether anybody speaks; the labels of a visit depend on it."""
+    rng = substream(seed, utterance_key, visit, "noise alone")
+    if policy.noise_alone_probability <= rng.random():
+        return None
+    return NoiseAlone(policy.noises[int(rng.integers(len(policy.noises)))], round(float(rng.random()), 4) % 1)
 
 
 def _draw_codec(policy: Policy, rng: np.random.Generator) -> Codec | None:
@@ -257,6 +277,8 @@ def perturb(
     this function. Raises ValueError as `waveforms.checked`, `add_room` and `encode_decode`.
     """
     wave = at_speed(checked(wave), recipe.speed)
+    if recipe.noise_alone:
+        wave = noise_instead(wave, recipe.noise_alone, noises)
     if recipe.room is not None:
         wave = add_room(wave, recipe.room, noises, measured)
     if recipe.equaliser_db:

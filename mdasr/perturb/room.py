@@ -94,6 +94,21 @@ class MeasuredNoise:
 
 
 @dataclass(frozen=True)
+class NoiseAlone:
+    """A noise snippet that is heard instead of the speech; it begins at `start`, as in `NoiseSource`."""
+
+    snippet: str
+    start: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < 1:
+            raise ValueError(f"noise_alone: start {self.start} must be a share in [0, 1)")
+
+
+Playing = NoiseSource | MeasuredNoise | NoiseAlone
+
+
+@dataclass(frozen=True)
 class MeasuredRoom:
     """A room with recorded impulse responses: the ids of the talker's and of each noise source's.
 
@@ -335,6 +350,14 @@ def add_room(
     return limited(heard)
 
 
+def noise_instead(
+    wave: Float[np.ndarray, " samples"], noise: NoiseAlone, noises: Sounds
+) -> Float[np.ndarray, " samples"]:
+    """Return a noise that is as long and as loud as the speech of `wave`. Raises ValueError for a missing snippet."""
+    playing = without_dc(excerpt(noises, noise, 0, len(wave)))
+    return limited(playing * level_gain(active_power(wave), audible_power(playing)))
+
+
 def _convolve(
     signals: Float[np.ndarray, "sources samples"], responses: Float[np.ndarray, "sources taps"]
 ) -> Float[np.ndarray, " samples"]:
@@ -358,9 +381,7 @@ def _convolve(
     return total[:samples]
 
 
-def excerpt(
-    noises: Sounds, source: NoiseSource | MeasuredNoise, before: int, samples: int
-) -> Float[np.ndarray, " playing"]:
+def excerpt(noises: Sounds, source: Playing, before: int, samples: int) -> Float[np.ndarray, " playing"]:
     """A source's noise from `before` samples before its start to `samples` after it, float32.
 
     The snippet is looped: its end fades into its beginning. For recorded noises, `start` is a share of the stretches

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,13 +56,28 @@ def wer_cell(*runs: Sequence[Scored], seed: int = 0) -> dict[str, Any]:
     }
 
 
+def false_words(scored: Sequence[Scored], seconds: Iterable[float]) -> dict[str, Any] | None:
+    """The words that were heard where nobody speaks, in the utterances without words; None where there are none.
+
+    `seconds` are the durations of all utterances of `scored`.
+    """
+    heard = [(s.errors.ins, duration) for s, duration in zip(scored, seconds, strict=True) if not s.errors.ref_words]
+    if not heard:
+        return None
+    words, minutes = sum(count for count, _ in heard), sum(duration for _, duration in heard) / 60
+    rate = round(words / minutes, 4)
+    return {"utterances": len(heard), "minutes": round(minutes, 4), "words": words, "per_minute": rate}
+
+
 def _enough(errors: Sequence[Errors], groups: Sequence[str]) -> bool:
     """Whether more than one group has reference words, which an interval needs."""
     return len({group for group, e in zip(groups, errors) if e.ref_words}) > 1
 
 
 def wer_text(found: Mapping[str, Any]) -> str:
-    """Write a cell as "12.3 [11.8, 12.9]", or as "12.3" where there is no interval."""
+    """Write a cell as "12.3 [11.8, 12.9]", as "12.3" where there is no interval, or as "-" where there are no words."""
+    if "wer" not in found:
+        return "-"
     wer = f"{found['wer']:.1f}"
     return f"{wer} [{found['ci95'][0]:.1f}, {found['ci95'][1]:.1f}]" if found["ci95"] else wer
 
@@ -97,9 +112,14 @@ def compared(earlier: Mapping[str, Any], scored: Sequence[Scored]) -> str:
 
 
 def oracle(lattices: Sequence[Lattice], scored: Sequence[Scored]) -> dict[str, float]:
-    """The lowest WER in percent among the word sequences of each lattice, and the lattices' arcs for each word."""
+    """The lowest WER in percent among the word sequences of each lattice, and the lattices' arcs for each word.
+
+    Raises ValueError where the references hold no words.
+    """
     references = [s.reference.split() for s in scored]
     words = sum(map(len, references))
+    if not words:
+        raise ValueError("no oracle WER, as the references hold no words; leave --oracle out")
     errors = sum(oracle_errors(lattice, reference) for lattice, reference in zip(lattices, references, strict=True))
     arcs = sum(int((lattice.labels > 0).sum()) for lattice in lattices)
     return {"oracle_wer": round(100 * errors / words, 4), "arcs_per_word": round(arcs / words, 1)}

@@ -82,6 +82,7 @@ class Training:
             codecs=FAST_CODECS if self.codecs else (None,),
             warp=WARP if self.warp else (1.0, 1.0),
             gain_db=self.scale.gain_db,
+            noise_alone_probability=self.scale.noise_alone if noisy else 0.0,
             measured=tuple(sorted(self.sounds.responses)) if noisy else (),
             clean_probability=self.regime.clean_share,
             **{name: value for each in self.augment for name, value in AUGMENTATIONS[each].items()},

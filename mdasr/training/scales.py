@@ -31,7 +31,7 @@ class Scale:
 
     Training and noisy test sets use the same rooms. With the `rooms` "uniform", they have the scale's own ranges of
     SNR, RT60 and distance; "kim" takes all of `KIM_ROOMS`. The level of every visit in training is changed by a gain
-    from the range `gain_db`.
+    from the range `gain_db`. Where noise is simulated, a share `noise_alone` of the visits has noise and no speech.
 
     Adaptation (§4.4) has its own lower learning rate, and stops early, at the latest after `adapt_steps`.
     """
@@ -57,6 +57,7 @@ class Scale:
     rt60_s: tuple[float, float]
     distance_m: tuple[float, float]
     gain_db: tuple[float, float]
+    noise_alone: float
     ngram_order: int
     lm_sentences: int
     test_words: int
@@ -88,6 +89,7 @@ MINI = Scale(
     rt60_s=(0.0, 0.3),
     distance_m=(1.0, 2.5),
     gain_db=TRAINING_GAIN_DB,
+    noise_alone=0.05,
     ngram_order=3,
     lm_sentences=70_000,
     test_words=4500,
