@@ -20,6 +20,7 @@ from mdasr.perturb import (
     KIM_ROOMS,
     Codec,
     MeasuredRoom,
+    NoiseAlone,
     Policy,
     Recipe,
     Room,
@@ -69,6 +70,7 @@ def test_features_are_those_of_the_host(noises):
     waves = [speech(samples, i) for i, samples in enumerate(lengths)]
     waves[3] += 3_277  # DC of 0.1
     drawn = recipes(noises, len(waves))
+    drawn[7] = dataclasses.replace(drawn[7], noise_alone=NoiseAlone(sorted(noises)[0], 0.3))
     stats = frontend.FeatureStats(np.full(128, -8, np.float32), np.full(128, 3, np.float32), floor=1e-7)
     found = jax.jit(accelerated.features, static_argnums=(1, 2, 3))(
         pack(waves, drawn, noises, SHAPES), frontend.feature_kind("log_mel"), stats, SHAPES
@@ -166,7 +168,9 @@ def test_what_the_accelerator_cannot_do_is_refused(noises):
 
 def test_packed_rows_hold_what_the_hosts_rows_hold(tmp_path, noises):
     corpus = toy_corpus(tmp_path, np.random.default_rng(1).uniform(0.4, 1.3, 15).round(2).tolist())
-    policy = Policy(0.7, RANGES, tuple(noises), narrowband_probability=0.5, gain_db=(-30.0, 10.0))
+    policy = Policy(
+        0.7, RANGES, tuple(noises), narrowband_probability=0.5, gain_db=(-30.0, 10.0), noise_alone_probability=0.2
+    )
     sources = [Source(corpus, "exact", policy)]
     stats, options = measure_stats(sources, "log_mel", noises, 0), RowOptions(60, 3, pieces=3)
     host, packed = (make(sources, TREE, "log_mel", stats, noises, options, 2) for make in (RowMaker, PackedRowMaker))

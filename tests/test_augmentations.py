@@ -15,7 +15,7 @@ from mdasr import frontend
 from mdasr.acoustic.loader import RowMaker, measure_stats
 from mdasr.acoustic.row_schedule import RowOptions, RowPlan, Source
 from mdasr.frontend import PAPER_STEPS
-from mdasr.perturb import TRAINING_CODECS, Policy, Recipe, draw, perturb
+from mdasr.perturb import TRAINING_CODECS, NoiseAlone, Policy, Recipe, draw, perturb
 from mdasr.perturb.clipping import overdriven
 from mdasr.perturb.equaliser import MICROPHONE_HZ, equalise
 from mdasr.perturb.masks import BANDS, BandMask, MaskRanges, TimeMask, masked
@@ -32,6 +32,7 @@ CHANGES = {
     "time_masks": {"masks": MaskRanges(times=2)},
     "band_masks": {"masks": MaskRanges(bands=1)},
     "codec": {"codec_weights": (1.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0)},
+    "noise_alone": {"noise_alone_probability": 0.3},
 }
 EVERYTHING = dataclasses.replace(PLAIN, **{k: v for c in CHANGES.values() for k, v in c.items()}, warp=(0.9, 1.1))
 
@@ -68,11 +69,12 @@ def test_recipes_with_everything_are_stored_and_replayed():
         ({"clipped_share": 1.0}, "clipped_share must lie between 0 and 0.9"),
         ({"equaliser_db": (1.0, 2.0)}, "equaliser_db must hold 7 gains"),
         ({"equaliser_db": (99.0,) * 7}, "equaliser_db must lie between"),
+        ({"noise_alone": {"snippet": "a", "start": 1.0}}, "start 1.0 must be a share"),
     ],
 )
 def test_an_impossible_recipe_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        Recipe(**fields)
+        Recipe.from_json(json.dumps({**json.loads(Recipe().to_json()), **fields}))
 
 
 def test_impossible_ranges_are_refused():
@@ -204,3 +206,39 @@ def test_frames_and_labels_follow_the_speed(sources):
         assert (level[labels == silence].max(axis=1) < -13).mean() > 0.95
         assert (level[labels == aa][:, :30].max(1) > level[labels == aa][:, 60:].max(1) + 5).mean() > 0.95
         assert frontend.num_frames(round(116_800 / speed)) == len(frames)
+
+
+def test_noise_alone_is_as_loud_as_the_speech_and_holds_none_of_it():
+    """The level is P.56's by another program's definition of power: the noise is steady, so all of it is active."""
+    pause = np.zeros(16_000, np.float32)
+    wave = np.concatenate([pause, 0.3 * tone(16_000), pause]).astype(np.float32)
+    noise = {"hiss": np.random.default_rng(0).normal(0, 0.01, 9_000).astype(np.float32)}
+    heard = perturb(wave, Recipe(noise_alone=NoiseAlone("hiss", 0.4)), noise)
+    assert len(heard) == len(wave)
+    active = wave[16_000 : 32_000 + 3_200]  # P.56 counts 200 ms after the speech as active
+    assert 10 * np.log10(np.mean(heard**2) / np.mean(active**2)) == pytest.approx(0, abs=0.3)
+    assert abs(np.corrcoef(heard[16_000:32_000], wave[16_000:32_000])[0, 1]) < 0.03
+    again = perturb(0.1 * wave, Recipe(noise_alone=NoiseAlone("hiss", 0.4)), noise)
+    np.testing.assert_allclose(again, 0.1 * heard, atol=1e-6)
+    with pytest.raises(ValueError, match="'hum' is missing"):
+        perturb(wave, Recipe(noise_alone=NoiseAlone("hum", 0.0)), noise)
+    with pytest.raises(ValueError, match="some visits are noise alone"):
+        Policy(noise_alone_probability=0.1)
+
+
+def test_visits_of_noise_alone_are_labelled_with_silence_and_change_no_other(sources):
+    stats = measure_stats(sources, "log_mel", {}, 0)
+    policy = dataclasses.replace(sources[0].policy, noises=tuple(NOISES), noise_alone_probability=0.5)
+    noisy = [dataclasses.replace(sources[0], policy=policy), *sources[1:]]
+    plain, mixed = (
+        RowMaker(each, TREE, "log_mel", stats, NOISES, RowOptions(100, 3), seed=4) for each in (sources, noisy)
+    )
+    silence = TREE.leaves(("SIL",))[0]
+    alone = []
+    for visit in range(12):
+        said, heard = plain.labels(0, 30, visit), mixed.labels(0, 30, visit)
+        frames, clean = mixed.features_of(0, 30, visit), plain.features_of(0, 30, visit)
+        alone.append(bool(mixed.recipe(0, sources[0].corpus[30], visit, 1.0).noise_alone))
+        np.testing.assert_array_equal(heard, np.full_like(said, silence) if alone[-1] else said)
+        assert np.array_equal(frames, clean) != alone[-1]
+    assert 2 < sum(alone) < 10

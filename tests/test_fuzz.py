@@ -36,7 +36,7 @@ from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.model.directory import Recognizer
-from mdasr.perturb import Codec, MeasuredRoom, PacketLoss, Recipe, draw_room
+from mdasr.perturb import Codec, MeasuredRoom, NoiseAlone, PacketLoss, Recipe, draw_room
 from mdasr.perturb.masks import BandMask, TimeMask
 from mdasr.perturb.noises import read_noises
 from mdasr.training.word_models import read_questions
@@ -158,7 +158,7 @@ def text(name: str, content: str, read: Callable[[Path], Any], cases: int = 8) -
 def recipes() -> str:
     room = draw_room(3, 0, ["a", "b"])
     codec, masks = Codec("opus", 24, loss=PacketLoss(0.1, 2.0)), ((TimeMask(0.5, 0.2),), (BandMask(3, 9),))
-    return Recipe(room, True, codec, 1.1, -3.0, 0.9, (1.5,) * 7, 0.1, *masks).to_json()
+    return Recipe(room, True, codec, 1.1, -3.0, 0.9, (1.5,) * 7, 0.1, *masks, NoiseAlone("a", 0.5)).to_json()
 
 
 def recipe_in_words(path: Path) -> None:

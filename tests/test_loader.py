@@ -231,7 +231,7 @@ def test_a_row_is_a_function_of_its_number(long_sources, monkeypatch):
     assert len(forgetful.made) == sum(len(forgetful._plan.locate(row)[1]) for row in range(20))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_restart_between_the_pieces_of_an_utterance_changes_no_batch(long_sources, workers):
     maker = counting(long_sources)
     assert any(piece.since < 7 * LANES <= piece.until for piece in maker._plan.locate(7 * LANES)[1])
@@ -244,6 +244,7 @@ def test_a_restart_between_the_pieces_of_an_utterance_changes_no_batch(long_sour
     again.close()
 
 
+@pytest.mark.slow
 def test_more_workers_than_rows_make_the_same_batches(long_sources):
     maker = counting(long_sources)
     alone, many = (list(Batches(maker, Share(LANES, 1, 2), 3, 8, workers)) for workers in (0, 3))
