@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import jsonschema
 import numpy as np
@@ -238,7 +239,13 @@ def test_visits_of_noise_alone_are_labelled_with_silence_and_change_no_other(sou
     for visit in range(12):
         said, heard = plain.labels(0, 30, visit), mixed.labels(0, 30, visit)
         frames, clean = mixed.features_of(0, 30, visit), plain.features_of(0, 30, visit)
-        alone.append(bool(mixed.recipe(0, sources[0].corpus[30], visit, 1.0).noise_alone))
+        alone.append(bool(mixed.recipe(0, sources[0].corpus[30], visit, math.inf).noise_alone))
         np.testing.assert_array_equal(heard, np.full_like(said, silence) if alone[-1] else said)
         assert np.array_equal(frames, clean) != alone[-1]
     assert 2 < sum(alone) < 10
+    late = RowMaker(noisy, TREE, "log_mel", stats, NOISES, RowOptions(100, 3, speech_rows=7), seed=4)
+    first = alone.index(True)
+    assert not late.recipe(0, sources[0].corpus[30], first, 6).noise_alone
+    assert late.recipe(0, sources[0].corpus[30], first, 7) == mixed.recipe(0, sources[0].corpus[30], first, 7)
+    np.testing.assert_array_equal(late.labels(0, 30, first, 6), plain.labels(0, 30, first))
+    np.testing.assert_array_equal(late.labels(0, 30, first, 7), mixed.labels(0, 30, first))

@@ -161,9 +161,9 @@ def test_every_lane_shows_adjoining_rows(rows, lanes, stretch):
 class CountingMaker(RowMaker):
     """A maker that notes each distortion."""
 
-    def features_of(self, source, utterance, visit, strength=1.0):
-        self.__dict__.setdefault("made", []).append((source, utterance, visit, strength))
-        return super().features_of(source, utterance, visit, strength)
+    def features_of(self, source, utterance, visit, since):
+        self.__dict__.setdefault("made", []).append((source, utterance, visit, self.options.strength(since)))
+        return super().features_of(source, utterance, visit, since)
 
 
 LANES = 4

@@ -7,11 +7,12 @@ A worker makes the same lanes of every batch (`row_schedule`), so that it distor
 
 from __future__ import annotations
 
+import math
 import resource
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -26,7 +27,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Utterance
 from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE
-from mdasr.perturb import Recipe, draw, draw_noise_alone, eased, perturb, random_stream
+from mdasr.perturb import Policy, Recipe, draw, draw_noise_alone, eased, perturb, random_stream
 from mdasr.perturb.masks import masked
 from mdasr.perturb.packed import ON_HOST, Shapes, needs_host, pack
 from mdasr.perturb.room import Sounds
@@ -130,8 +131,7 @@ class RowMaker(grain.MapTransform):
         return {"frames": frames, **self.targets(row)}
 
     def _features_of(self, piece: Piece) -> Float[np.ndarray, "frames width"]:
-        strength = self.options.strength(piece.since)
-        return self.features_of(piece.source, piece.utterance, piece.visit, strength)
+        return self.features_of(piece.source, piece.utterance, piece.visit, piece.since)
 
     def _place(self, piece: Piece) -> slice:
         """The frames of a row that a piece takes."""
@@ -151,7 +151,7 @@ class RowMaker(grain.MapTransform):
         segments = np.zeros(self.options.frames, np.int32)
         for number, piece in enumerate(self._plan.locate(int(row))[1], start=1):
             answers = slice(piece.slot + delay, piece.slot + delay + piece.steps)
-            whole = self.labels(piece.source, piece.utterance, piece.visit)
+            whole = self.labels(piece.source, piece.utterance, piece.visit, piece.since)
             labels[answers] = whole[piece.first : piece.first + piece.steps]
             weights[answers] = 1
             segments[self._place(piece)] = number
@@ -180,21 +180,26 @@ class RowMaker(grain.MapTransform):
             told[part] = domain[part] if chance >= self.options.untold_share else 0
         return {"domain": domain, "told": told}
 
-    def recipe(self, source: int, spoken: Utterance, visit: int, strength: float, speed: float = 1.0) -> Recipe:
-        return draw(eased(self.sources[source].policy, strength), self.seed, spoken.key, visit, speed)
+    def policy(self, source: int, since: float) -> Policy:
+        """The policy of a source for visits that begin in row `since`, counted from the start of training."""
+        policy = eased(self.sources[source].policy, self.options.strength(since))
+        return policy if since >= self.options.speech_rows else replace(policy, noise_alone_probability=0.0)
+
+    def recipe(self, source: int, spoken: Utterance, visit: int, since: float, speed: float = 1.0) -> Recipe:
+        return draw(self.policy(source, since), self.seed, spoken.key, visit, speed)
 
     def features_of(
-        self, source: int, utterance: int, visit: int, strength: float = 1.0
+        self, source: int, utterance: int, visit: int, since: float = math.inf
     ) -> Float[np.ndarray, "frames width"]:
-        """Normalised frames of one utterance, distorted as on this visit, at a curriculum's `strength` (0 to 1)."""
+        """Normalised frames of one utterance, distorted as on this visit, which begins in row `since`."""
         spoken = self.sources[source].corpus[utterance]
-        recipe = self.recipe(source, spoken, visit, strength, self._plan.speed(source, utterance, visit))
+        recipe = self.recipe(source, spoken, visit, since, self._plan.speed(source, utterance, visit))
         wave = perturb(spoken.samples, recipe, self.noises, self.measured)
         return frontend.normalize(frames_heard(wave, recipe, self.features, self.stats.floor), self.stats)
 
-    def labels(self, source: int, utterance: int, visit: int) -> Int[np.ndarray, " steps"]:
+    def labels(self, source: int, utterance: int, visit: int, since: float = math.inf) -> Int[np.ndarray, " steps"]:
         """The labels of one visit: from the alignment of the undistorted speech, or silence for noise alone."""
-        corpus, policy, subsampling = self.sources[source].corpus, self.sources[source].policy, self.options.subsampling
+        corpus, policy, subsampling = self.sources[source].corpus, self.policy(source, since), self.options.subsampling
         alignment, speed = self._alignments[source][utterance], self._plan.speed(source, utterance, visit)
         if draw_noise_alone(policy, self.seed, f"{corpus.info['corpus']}/{alignment.id}", visit):
             alignment = Alignment(alignment.id, (), (), ())
@@ -233,7 +238,7 @@ class PackedRowMaker(RowMaker):
         """The row's `targets`, the fields of `Packed` for its utterances, and `slots`, the steps where they begin."""
         pieces = self._plan.locate(int(row))[1]
         spoken = [self.sources[piece.source].corpus[piece.utterance] for piece in pieces]
-        recipes = [self.recipe(p.source, u, p.visit, self.options.strength(p.since)) for p, u in zip(pieces, spoken)]
+        recipes = [self.recipe(p.source, u, p.visit, p.since) for p, u in zip(pieces, spoken)]
         empty = self.options.pieces - len(pieces)
         waves = [u.wave for u in spoken] + [np.zeros(0, np.int16)] * empty
         packed = pack(waves, recipes + [Recipe()] * empty, self.noises, self.shapes)

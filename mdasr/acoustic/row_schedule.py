@@ -109,6 +109,7 @@ class RowOptions:
     - `pieces`: the largest number of utterances in a row; 0 sets no limit.
     - `curriculum_rows`: over the first rows of a training, the probabilities of noise and codecs rise from 0 to those
       of the policies.
+    - `speech_rows`: over the first rows of a training, no visit is noise alone.
     - `lanes`: the pieces of a visit stand in rows whose numbers differ by multiples of it. It is the size of a batch.
     - `domains`: each step of a row has the domain that is heard there, and the one that the network is told. For an
       `untold_share` of the visits it is told none.
@@ -120,6 +121,7 @@ class RowOptions:
     subsampling: Subsampling = PAPER_STEPS
     pieces: int = 0
     curriculum_rows: int = 0
+    speech_rows: int = 0
     domains: tuple[str, ...] = ()
     untold_share: float = 0.0
     lanes: int = 1
@@ -144,7 +146,7 @@ class RowOptions:
             self.output_delay, -(-(self.subsampling.window - self.subsampling.stride) // self.subsampling.stride)
         )
 
-    def strength(self, row: int) -> float:
+    def strength(self, row: float) -> float:
         """The factor on the probabilities of noise and codecs in row number `row`, counted from the start."""
         return 1.0 if row >= self.curriculum_rows else row / self.curriculum_rows
 

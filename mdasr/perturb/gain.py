@@ -9,7 +9,7 @@ import numpy as np
 
 from mdasr.perturb.loudness import LOUDEST
 
-TRAINING_GAIN_DB = (-30.0, 10.0)  # from whispers far from the microphone to recordings at full scale
+TRAINING_GAIN_DB = (-20.0, 0.0)
 
 
 def amplified(wave: Any, gain_db: Any, xp: ModuleType = np) -> Any:

@@ -30,6 +30,7 @@ from mdasr.training.scales import Scale
 FeaturesOn = Literal["host", "accelerator"]
 OWN_RATE = 3.0  # factor on the learning rate for a domain's own parameters, which are few and start at no change
 DEV_ROWS = 128  # rows of the development set that go through the network at once
+NOISE_ALONE_AFTER = 2 / 3  # of a training: from the beginning on, noise alone made phones harder to learn
 ROW_PIECES = 4  # utterances that a row of packed waves may hold
 # Training uses the encoders' fast search, which is two to six times as fast; test sets use FFmpeg's default.
 FAST_CODECS = tuple(codec and dataclasses.replace(codec, search="fast") for codec in TRAINING_CODECS)
@@ -105,7 +106,10 @@ def plan_training(pool: Pool, tree: Tree, scale: Scale, seed: int, regime: Regim
     options = train_options(scale, RowPlan(pool.sources, rows, seed).rows_in_epoch(), noisy, seed)
     options = dataclasses.replace(options, steps=max(1, round(regime.longer * options.steps)))
     config, domains = model_config(scale, tree.num_leaves), pool.domains()
-    rows = dataclasses.replace(rows, curriculum_rows=round(regime.curriculum * options.steps * options.batch))
+    shown = options.steps * options.batch
+    rows = dataclasses.replace(
+        rows, curriculum_rows=round(regime.curriculum * shown), speech_rows=round(NOISE_ALONE_AFTER * shown)
+    )
     if regime.adapters or regime.adversary:
         rows = dataclasses.replace(rows, domains=domains, untold_share=regime.untold_share)
     if regime.adapters:

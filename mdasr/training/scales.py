@@ -31,7 +31,8 @@ class Scale:
 
     Training and noisy test sets use the same rooms. With the `rooms` "uniform", they have the scale's own ranges of
     SNR, RT60 and distance; "kim" takes all of `KIM_ROOMS`. The level of every visit in training is changed by a gain
-    from the range `gain_db`. Where noise is simulated, a share `noise_alone` of the visits has noise and no speech.
+    from the range `gain_db`. Where noise is simulated, a share `noise_alone` of the visits in the last third of a
+    training has noise and no speech.
 
     Adaptation (§4.4) has its own lower learning rate, and stops early, at the latest after `adapt_steps`.
     """
@@ -78,7 +79,7 @@ MINI = Scale(
     compute_dtype="float32",  # bfloat16 is not faster on a CPU
     dropout=0.15,
     learning_rate=6e-3,
-    epochs=8.0,
+    epochs=11.0,
     noise_factor=1.5,
     min_steps=600,
     max_steps=3000,
@@ -89,7 +90,7 @@ MINI = Scale(
     rt60_s=(0.0, 0.3),
     distance_m=(1.0, 2.5),
     gain_db=TRAINING_GAIN_DB,
-    noise_alone=0.05,
+    noise_alone=0.15,
     ngram_order=3,
     lm_sentences=70_000,
     test_words=4500,
