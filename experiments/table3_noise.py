@@ -3,8 +3,8 @@
 make demo        (= python -m experiments table3 --scale mini --workdir runs)
 
 Result (frozen at 77a1e34, three seeds): WERs in noise fall from 36.9 and 36.8% to 13.1 and 16.8% (T3.b holds). The
-clean sets gain 5%, and 8 kHz gains 8%. Their intervals reach beyond 15% (T3.a and T3.c are undecided). One seed trains
-for 261 s on two CPU cores.
+clean sets gain 5%, and 8 kHz gains 8%. Their intervals reach beyond 15% (T3.a and T3.c are undecided). One seed takes
+412 s on two CPU cores.
 """
 
 from experiments.models import VSD, VSD_NOISE
