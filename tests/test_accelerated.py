@@ -81,7 +81,8 @@ def test_features_are_those_of_the_host(noises):
         ours = np.asarray(found)[i, : len(expected)]
         audible = host > host.max() - np.log(1e4)  # within 40 dB of the loudest
         assert audible.mean() > 0.2
-        assert np.abs(ours - expected)[audible].max() < 1e-3, (i, recipe)
+        rounded = recipe.noise_alone is not None  # to 16 bits, as it is sent
+        assert np.abs(ours - expected)[audible].max() < (1e-2 if rounded else 1e-3), (i, recipe)
 
 
 def test_impulse_responses_are_those_of_the_host(noises):
@@ -97,7 +98,7 @@ def test_impulse_responses_are_those_of_the_host(noises):
 
 def test_the_rooms_of_kim_fit_the_planned_shapes(noises):
     shapes = Shapes.of(1000, KIM_ROOMS)
-    for i in range(12):
+    for i in range(4):
         room = draw_room(i, 0, sorted(noises), KIM_ROOMS)
         packed = pack([np.zeros(600, np.int16)], [Recipe(room)], noises, shapes)
         found = accelerated.impulse_responses(jax.tree.map(lambda x: x[0], packed), shapes)

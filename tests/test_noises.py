@@ -70,6 +70,7 @@ def test_splits_share_no_snippet_and_each_depends_on_seed_and_id_alone(test_spli
         assert not np.array_equal(noises.KINDS[kind](random_stream("a")), noises.KINDS[kind](random_stream("b")))
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_bits(test_split):
     code = (
         "import hashlib, sys; from mdasr.perturb.noises import make_noises\n"

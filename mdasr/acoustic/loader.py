@@ -180,16 +180,16 @@ class RowMaker(grain.MapTransform):
             told[part] = domain[part] if chance >= self.options.untold_share else 0
         return {"domain": domain, "told": told}
 
-    def policy(self, source: int, since: float) -> Policy:
+    def policy(self, source: int, since: int | float) -> Policy:
         """The policy of a source for visits that begin in row `since`, counted from the start of training."""
         policy = eased(self.sources[source].policy, self.options.strength(since))
         return policy if since >= self.options.speech_rows else replace(policy, noise_alone_probability=0.0)
 
-    def recipe(self, source: int, spoken: Utterance, visit: int, since: float, speed: float = 1.0) -> Recipe:
+    def recipe(self, source: int, spoken: Utterance, visit: int, since: int | float, speed: float = 1.0) -> Recipe:
         return draw(self.policy(source, since), self.seed, spoken.key, visit, speed)
 
     def features_of(
-        self, source: int, utterance: int, visit: int, since: float = math.inf
+        self, source: int, utterance: int, visit: int, since: int | float = math.inf
     ) -> Float[np.ndarray, "frames width"]:
         """Normalised frames of one utterance, distorted as on this visit, which begins in row `since`."""
         spoken = self.sources[source].corpus[utterance]
@@ -197,7 +197,9 @@ class RowMaker(grain.MapTransform):
         wave = perturb(spoken.samples, recipe, self.noises, self.measured)
         return frontend.normalize(frames_heard(wave, recipe, self.features, self.stats.floor), self.stats)
 
-    def labels(self, source: int, utterance: int, visit: int, since: float = math.inf) -> Int[np.ndarray, " steps"]:
+    def labels(
+        self, source: int, utterance: int, visit: int, since: int | float = math.inf
+    ) -> Int[np.ndarray, " steps"]:
         """The labels of one visit: from the alignment of the undistorted speech, or silence for noise alone."""
         corpus, policy, subsampling = self.sources[source].corpus, self.policy(source, since), self.options.subsampling
         alignment, speed = self._alignments[source][utterance], self._plan.speed(source, utterance, visit)

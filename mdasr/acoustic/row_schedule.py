@@ -146,7 +146,7 @@ class RowOptions:
             self.output_delay, -(-(self.subsampling.window - self.subsampling.stride) // self.subsampling.stride)
         )
 
-    def strength(self, row: float) -> float:
+    def strength(self, row: int | float) -> float:
         """The factor on the probabilities of noise and codecs in row number `row`, counted from the start."""
         return 1.0 if row >= self.curriculum_rows else row / self.curriculum_rows
 
