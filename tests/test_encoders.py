@@ -230,7 +230,8 @@ SMALL_TDNN = "encoder=tdnn encoder.units=16,16 encoder.dilations=1,2 encoder.out
 WAYS = ("encoder.cells=12 features=cepstra", SMALL_TDNN, f"{SMALL_TDNN} features=cepstra criterion=label_smoothing")
 
 
-@pytest.mark.parametrize("way", ["encoder=toy", *(pytest.param(way, marks=pytest.mark.slow) for way in WAYS)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["encoder=toy", *WAYS])
 def test_an_encoder_goes_the_whole_way(way, corpus, language, tmp_path):
     """It learns the toy corpus' two words, adapts, streams and is exported, and gives the same words each time."""
     settings = ["batch=4", "row_steps=120", "min_steps=150", "max_steps=150", "learning_rate=0.02", "adapt_steps=20"]
