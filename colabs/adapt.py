@@ -27,7 +27,8 @@
 # one on two other synthetic domains.
 #
 # **The settings below are small**, so that this takes minutes. With minutes of speech and a few hundred steps of
-# training, word error rates are bad. For your own recordings, `mdasr train` uses the scale `small` without changes.
+# training, word error rates are bad. The level of the speech stays as it is, too (`gain_db`). For your own recordings,
+# `mdasr train` uses the scale `small` without changes.
 
 # %%
 # On Colab, where mdasr is missing, this cell clones REPOSITORY and installs it with pinned versions. If there is a GPU,
@@ -84,7 +85,9 @@ MANIFEST = ""  # yours, such as "my/manifest.jsonl"
 MODEL = ""  # a model directory
 KNOWN = []  # the directories of the corpora that it was trained on; your recordings are compared with these
 KNOWN_TEST = ""  # the directory of test speech of a known domain, to see what adaptation costs there
-scale = override(MINI, ["leaves=60", "min_steps=300", "max_steps=300", "adapt_rate=2e-3", "adapt_steps=160"])
+scale = override(
+    MINI, ["leaves=60", "min_steps=300", "max_steps=300", "adapt_rate=2e-3", "adapt_steps=160", "gain_db=0,0"]
+)
 WORK = Path("runs")
 
 # %% [markdown]

@@ -39,6 +39,7 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), *([before] if before else [])]),
         "IPYTHONDIR": str(folder / ".ipython"),
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # of tqdm, which names a path of this machine
     }
     client.execute(cwd=str(folder), env=environment, cleanup_kc=True)
     notebook.metadata["language_info"] = {"name": "python"}  # and no version, which differs from machine to machine
@@ -46,13 +47,14 @@ def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def without_bars(notebook: NotebookNode) -> NotebookNode:
-    """Take progress bars out of a notebook's outputs: whoever reads it has no use for them."""
+    """Take progress out of a notebook's outputs, bars and lines: whoever reads it has no use for it."""
     for cell in notebook.cells:
         kept = []
         for output in cell.get("outputs", []):
             if output.get("name") == "stderr":
                 lines = re.split(r"[\r\n]+", output["text"].replace("\x1b[A", ""))
-                output["text"] = "".join(f"{line}\n" for line in lines if line.strip() and "%|" not in line)
+                told = (line for line in lines if line.strip() and not re.search(r"\d%[|,]", line))
+                output["text"] = "".join(f"{line}\n" for line in told)
             if output.get("text") != "":
                 kept.append(output)
         if "outputs" in cell:
