@@ -136,7 +136,7 @@ def test_nothing_is_heard_that_comes_later(encoder):
     assert np.abs(np.asarray(found - other)[:, 18:]).max() > 1e-3
 
 
-@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("members", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_chunks_with_carried_state_equal_the_whole(encoder, members):
     config, subsampling = ModelConfig(encoder, 5, members=members), encoder.subsampling
     params, rows = init_params(config, 2), packed(np.random.default_rng(3), subsampling.num_frames(30))

@@ -119,6 +119,7 @@ def test_bfloat16_and_unrolling_change_no_more_than_rounding_does():
     assert 0 < np.linalg.norm(near - gradients) < 0.02 * np.linalg.norm(gradients)
 
 
+@pytest.mark.slow
 def test_gradients_of_biases_are_summed_in_float32():
     """Over 16,000 steps and rows, a sum in bfloat16 would stop growing; it was 23% too low."""
     rows = packed(7, 64, 250)
@@ -160,6 +161,7 @@ def test_dropout_of_a_row_depends_on_its_key_alone(small):
     assert float((masks == 0).mean()) == pytest.approx(77 / 256, abs=0.02)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_its_members_side_by_side():
     config = ModelConfig(LSTM((8,)), 5, dropout=0.3, members=3)
     params, rows = init_params(config, 3), packed(4, 2, 9)

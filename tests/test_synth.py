@@ -229,6 +229,7 @@ def test_boundaries_sit_where_the_spectrum_changes(snippets):
 # --- corpora
 
 
+@pytest.mark.slow
 def test_bits_do_not_depend_on_workers_and_do_on_the_seed(tmp_path, corpus):
     again = embedded.make(tmp_path / "again", "Dictation", "test", words=460, workers=2)
     assert again.info["sha256"] == corpus.info["sha256"]

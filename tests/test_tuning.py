@@ -62,6 +62,7 @@ def test_a_sweep_goes_from_narrow_to_wide_and_takes_time(untrained, corpus):
         dev_scores(untrained, [dataclasses.replace(u, text="") for u in list(corpus)[:2]])
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_it_chose(untrained, tmp_path, capsys, drawn):
     few = toy_corpus(tmp_path / "few", [0.5, 0.6, 0.4, 0.5])
     untrained.write(tmp_path / "model")
