@@ -19,6 +19,7 @@ Variants: TypeAlias = tuple[tuple[Phones, float], ...]
 """The pronunciations of one word: (phones, probability given the word)."""
 
 LEXICON = "lexicon (in CMUdict's format: a word and its phones a line)"
+LEXICON_HELP = "a lexicon (CMUdict's, Kaldi's or MFA's format), used before the pronunciations of a model and eSpeak's"
 SILENCE = "SIL"
 VOWELS: Phones = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 CONSONANTS: Phones = (
