@@ -89,13 +89,13 @@ def test_a_model_of_single_words_makes_a_graph():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("-0.6\tb", "-0.6\vb", r"8: the white space '\\x0b'; separate fields by blanks or tabs"),
-        ("-0.6\tb", "-0.6\fb", r"8: the white space '\\x0c'"),
-        ("-0.6\tb", "-0.6\u3000b", r"8: the white space '\\u3000'"),
-        ("\tc\t", "\tc\xa0d\t", r"9: the white space '\\xa0'"),
-        ("-0.9\tb", "-0_0.9\tb", r"15: '-0_0.9' is not a number"),
-        ("-0.9\tb", "-0.٩\tb", r"15: '-0.٩' is not a number"),
-        ("-0.3\n", "-0_0.3\n", r"6: '-0_0.3' is not a number"),
+        ("-0.6\tb", "-0.6\vb", r"9: the white space '\\x0b'; separate fields by blanks or tabs"),
+        ("-0.6\tb", "-0.6\fb", r"9: the white space '\\x0c'"),
+        ("-0.6\tb", "-0.6\u3000b", r"9: the white space '\\u3000'"),
+        ("\tc\t", "\tc\xa0d\t", r"10: the white space '\\xa0'"),
+        ("-0.9\tb", "-0_0.9\tb", r"16: '-0_0.9' is not a number"),
+        ("-0.9\tb", "-0.٩\tb", r"16: '-0.٩' is not a number"),
+        ("-0.3\n", "-0_0.3\n", r"7: '-0_0.3' is not a number"),
     ],
 )
 def test_what_toolkits_read_in_two_ways_is_refused(old, new, message):

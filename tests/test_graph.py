@@ -409,6 +409,7 @@ def test_a_model_stays_whole_until_its_new_graph_is(model, other_lm, tas, broken
     before = contents(tmp_path / "m")
 
     def full(self: Graph, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
         (directory / "HCLG.fst").write_text("half")
         raise OSError("No space left on device")
 

@@ -5,7 +5,6 @@ import json
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -185,8 +184,10 @@ def test_adaptation_takes_given_pronunciations_of_words_that_the_parent_has(corp
 
 
 @pytest.mark.parametrize("said", ["yes  y eh1 s\nno  n ow1\n", "yes\tj ɛ s\nno\tn oʊ\n"])
-def test_phones_of_two_sets_are_not_mixed(said, tmp_path, capsys):
-    corpora = [[SimpleNamespace(text="yes no go")]]
+def test_phones_of_two_sets_are_not_mixed(said, corpus, tmp_path, capsys):
+    utterance = dataclasses.replace(corpus[0], text="yes no go")
+    write_shard(shard_path(tmp_path / "c", "audio", 0, 1), [encode_utterance(utterance)])
+    corpora = [seal_corpus(tmp_path / "c", utterance.corpus, utterance.domain)]
     path = tmp_path / "lexicon.txt"
     path.write_text(said, encoding="utf-8")
     with pytest.raises(ValueError, match=r"ARPAbet lacks the phones '.*1 words get eSpeak's .*: 'go'\. Give"):

@@ -190,8 +190,8 @@ def grow_tree(
 def covering_lexicon(corpora: Iterable[Corpus], path: Path | None, parent: Language | None = None) -> Lexicon:
     """Pronunciations of all words of the corpora and of a parent: a file's, then the parent's, then eSpeak's.
 
-    With a file, a line on standard error says how many came from which. Raises ValueError for words that none has, for
-    phones of the file that the parent's tree lacks, and for a file in another phone set than eSpeak's other words.
+    With a file, a line on standard error says how many came from which. Raises ValueError for words that none has, and
+    for phones of the file that the parent's tree lacks. Raises it, too, as `check_phone_set` does.
     """
     own = parent.lexicon if parent else Lexicon({})
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()} | {*own.words}
