@@ -92,11 +92,7 @@ class Lexicon:
 
     @classmethod
     def read(
-        cls,
-        path: Path | str,
-        phones: Iterable[str] | None = None,
-        words: Container[str] | None = None,
-        set_aside: list[str] | None = None,
+        cls, path: Path | str, phones: Iterable[str] | None = None, words: Container[str] | None = None
     ) -> Lexicon:
         """Read a lexicon of this program, CMUdict, Kaldi or MFA. Words are folded in the same way as transcripts.
 
@@ -106,10 +102,10 @@ class Lexicon:
         equally likely. Probabilities that add up to more than 1, as in Kaldi and MFA, are divided by their sum.
 
         With `words`, only these are read. If `phones` is given, any other phone is an error. Lines that are not UTF-8,
-        or whose word no transcript has, are set aside; a text for each is added to `set_aside`. Raises ValueError,
-        which names the file and the line, for other lines that cannot be read.
+        or whose word no transcript has, are set aside, and counted on standard error. Raises ValueError, which names
+        the file and the line, for other lines that cannot be read.
         """
-        path, aside = Path(path), [] if set_aside is None else set_aside
+        path, aside = Path(path), list[str]()
         allowed = None if phones is None else frozenset(phones)
         entries: dict[str, dict[Phones, float | None]] = {}
         usable = False
@@ -118,17 +114,19 @@ class Lexicon:
                 continue
             word, numbers, names = row
             if "\ufffd" in line:
-                aside.append(f"{path}:{number}: not UTF-8")
+                aside.append(f"line {number}: not UTF-8")
             elif not (word.isalpha() or is_normal(word)):
-                aside.append(f"{path}:{number}: no transcript has the word {word!r}")
+                aside.append(f"line {number}: no transcript has the word {word!r}")
             elif (usable := True) and (words is None or word in words):
                 try:
                     _add(entries, word, _probability(numbers), names, allowed)
                 except ValueError as error:
                     raise ValueError(f"{path}:{number}: {error}") from None
+        told = f"{len(aside)} lines are set aside, such as {aside[0]}" if aside else ""
         if not usable:
-            why = f" ({len(aside)} lines are set aside: {aside[0]})" if aside else ""
-            raise ValueError(f"{path}: no pronunciations in this file{why}")
+            raise ValueError(f"{path}: no pronunciations in this file; {told or 'all lines are empty or comments'}")
+        if aside:
+            print(f"{path}: {told}", file=sys.stderr)
         return cls({word: _variants(said) for word, said in entries.items()})
 
     @classmethod
@@ -194,15 +192,6 @@ def without_stress(phone: str) -> str:
 def lexicon_text(path: Path) -> str:
     """The text of a lexicon. Bytes that are not UTF-8 become U+FFFD: CMUdict 0.7 has one such word."""
     return read_text(path, LEXICON, errors="replace")
-
-
-def read_for(words: Container[str], path: Path, phones: Iterable[str] | None = None) -> Lexicon:
-    """Read the pronunciations of `words` from a file; a line on standard error counts the lines that are set aside."""
-    set_aside: list[str] = []
-    lexicon = Lexicon.read(path, phones, words, set_aside)
-    if set_aside:
-        print(f"{path}: {len(set_aside)} lines are set aside, such as {set_aside[0]}", file=sys.stderr)
-    return lexicon
 
 
 def _parsed(line: str) -> tuple[str, list[str], Phones] | None:

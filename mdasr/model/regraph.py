@@ -14,7 +14,7 @@ from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.language import espeak
 from mdasr.language.arpa_reader import announced, read_arpa
 from mdasr.language.combine import respelled
-from mdasr.language.lexicon import Lexicon, listed, origins, read_for
+from mdasr.language.lexicon import Lexicon, listed, origins
 from mdasr.language.respelling import read_as_in_transcripts
 from mdasr.language.vocabulary import NOT_WORDS, UNKNOWN
 from mdasr.model.directory import FORMAT, Language, check_format, check_tree, compose_language
@@ -54,7 +54,7 @@ def regraph(
         cost.require(at_hand_gb)  # refuses, before a huge file is read
     ngrams = read_as_in_transcripts(arpa) if arpa else read_arpa(model / "lm.arpa")
     words = {*ngrams.words} - NOT_WORDS
-    given = read_for(words, lexicon, tree.phones) if lexicon else Lexicon({})
+    given = Lexicon.read(lexicon, tree.phones, words) if lexicon else Lexicon({})
     own = own.merged(given)
     missing = sorted(word for word in words if word not in own)
     made = espeak.pronounce(missing) if (speaks := espeak.is_installed()) and missing else {}

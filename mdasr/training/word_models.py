@@ -24,7 +24,7 @@ from mdasr.language import espeak, ngram
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, widen
-from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon, lexicon_text, listed, origins, read_for
+from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon, lexicon_text, listed, origins
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.recognize import realign
 from mdasr.training.scales import Scale
@@ -195,7 +195,7 @@ def covering_lexicon(corpora: Iterable[Corpus], path: Path | None, parent: Langu
     """
     own = parent.lexicon if parent else Lexicon({})
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()} | {*own.words}
-    given = read_for(words, path, parent.tree.phones if parent else None) if path else Lexicon({})
+    given = Lexicon.read(path, parent.tree.phones if parent else None, words) if path else Lexicon({})
     known = own.merged(given)
     made = sorted(words - known.entries.keys())
     if path and made:
