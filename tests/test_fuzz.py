@@ -291,7 +291,7 @@ UNNOTICED: dict[str, tuple[tuple[int, ...], str]] = {
     "Kaldi's reco2file_and_channel": ((1, 3, 5), "a recording of one channel needs no entry"),
     "lexicon": (
         (0, 1, 2, 3, 4, 5, 6, 7),
-        "other words, other phones, comments, and lines that are set aside are valid",
+        "other words and phones, comments, and lines set aside are valid",
     ),
     "own lexicon": ((2, 3, 4), "lines that are not UTF-8 are set aside, and counted on standard error"),
     "vocabulary": ((0,), "fewer words are a valid vocabulary"),
