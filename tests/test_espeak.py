@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from mdasr.language import espeak_phones
 from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, Voice, pronounce, speak
 from mdasr.language.espeak_phones import to_arpabet
 from mdasr.language.lexicon import ARPABET, SILENCE
@@ -60,10 +61,15 @@ def test_an_unknown_phoneme_is_named():
         to_arpabet(["k", "q#"])
 
 
-@pytest.mark.parametrize("word", ["", "'", "?!"])
-def test_what_cannot_be_said_is_an_error(word):
-    with pytest.raises(ValueError, match="nothing to pronounce"):
-        pronounce([word])
+def test_words_that_cannot_be_said_are_left_out(monkeypatch):
+    assert pronounce(["", "'", "?!", "boys"]) == {"boys": ("B", "OY", "Z")}
+    monkeypatch.delitem(espeak_phones._ARPABET, "OI")
+    assert [*pronounce(["boys", "hello"])] == ["hello"]
+
+
+def test_foreign_vowels_get_their_nearest_phone():
+    found = {word: " ".join(phones) for word, phones in pronounce(["atelier", "tolkien", "wii"]).items()}
+    assert found == {"atelier": "AE T AH L Y EY", "tolkien": "T OW L K IY N", "wii": "W IY"}
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,11 @@ UNNOTICED: dict[str, tuple[tuple[int, ...], str]] = {
     "Kaldi's text": ((5,), "the end of a text is a text"),
     "Kaldi's utt2spk": ((5,), "the garbage names no utterance"),
     "Kaldi's reco2file_and_channel": ((1, 3, 5), "a recording of one channel needs no entry"),
-    "lexicon": ((0, 1, 2, 3, 4, 5, 6), "other words, other phones and comments are a valid lexicon"),
+    "lexicon": (
+        (0, 1, 2, 3, 4, 5, 6, 7),
+        "other words and phones, comments, and lines set aside are valid",
+    ),
+    "own lexicon": ((2, 3, 4), "lines that are not UTF-8 are set aside, and counted on standard error"),
     "vocabulary": ((0,), "fewer words are a valid vocabulary"),
     "sentences": ((0, 1, 2, 3), "any text is a text"),
     "questions": ((0, 1), "fewer phones are a valid question"),

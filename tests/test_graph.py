@@ -23,11 +23,11 @@ from mdasr.cli.main import main
 from mdasr.decode import build_stages
 from mdasr.decode import graph as graphs
 from mdasr.decode.cost import estimate, memory_at_hand_gb
-from mdasr.decode.grammar import Announced, announced, build_grammar
+from mdasr.decode.grammar import build_grammar
 from mdasr.decode.graph import Graph, build_graph
 from mdasr.decode.search import SearchOptions
 from mdasr.language import espeak, ngram
-from mdasr.language.arpa_reader import read_arpa
+from mdasr.language.arpa_reader import announced, read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.training.word_models import make_language, train_ngram
@@ -131,7 +131,8 @@ def test_size_and_words_are_read_from_the_first_lines(tmp_path):
         head = announced(arpa)
         assert head.counts == tuple(len(level.keys) for level in read_arpa(path).levels) == (6, 6, 3)
         assert head.words == build_grammar(arpa)[1]
-    assert announced("no model") == Announced((), ())
+    with pytest.raises(ValueError, match="ARPA text:1: no line"):
+        announced("no model")
 
 
 def test_a_graph_that_does_not_fit_is_refused_before_the_work(monkeypatch):
@@ -327,7 +328,7 @@ def test_a_lexicon_in_other_phones_is_named_with_its_line(model, other_lm, tmp_p
         (tmp_path / name).write_bytes(content)
         given = ["graph", str(model), "--lm", str(other_lm), "--lexicon", str(tmp_path / name)]
         assert main([*given, "--out", str(tmp_path / "out")]) == 2
-        assert f"{name}:4: 'tas' has the phone 'AE', which the model's tree does not know" in capsys.readouterr().err
+        assert f"{name}:4: 'tas' has the unknown phone 'AE'; known: AA S SIL T" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -343,18 +344,80 @@ def test_a_language_model_with_a_broken_line_leaves_the_model_as_it_was(model, o
     assert "is not a model" in capsys.readouterr().err
 
 
-def test_a_gzipped_language_model_is_told_how_to_be_read(model, other_lm, tmp_path, capsys):
+@pytest.fixture
+def tas(tmp_path) -> Path:
+    """A pronunciation for the word that the model lacks."""
+    (tmp_path / "tas.dict").write_text("TAS  T AA1 S\n")
+    return tmp_path / "tas.dict"
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_gzipped_language_model_is_read(model, other_lm, tas, tmp_path):
     packed = tmp_path / "other.arpa.gz"
     packed.write_bytes(gzip.compress(other_lm.read_bytes()))
-    assert main(["graph", str(model), "--lm", str(packed), "--out", str(tmp_path / "out")]) == 2
-    assert f"{packed}:1: gzipped; gunzip it" in capsys.readouterr().err
+    given = [["graph", str(model), "--lm", str(lm), "--lexicon", str(tas), "--out"] for lm in (packed, other_lm)]
+    assert main([*given[0], str(tmp_path / "out")]) == main([*given[1], str(tmp_path / "plain")]) == 0
+    assert same(Language.read(tmp_path / "out").graph, Language.read(tmp_path / "plain").graph)
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r"other\.arpa\.gz: damaged gzip"):
+        read_arpa(packed)
 
 
-@pytest.mark.parametrize("word", ["AH", "ah-s", "ah’s", "4"])
-def test_words_that_no_transcript_can_have_leave_the_model_as_it_was(model, other_lm, word, tmp_path, capsys):
-    shutil.copytree(model, tmp_path / "m")
-    before = {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()}
+def test_case_and_punctuation_of_a_language_model_are_folded(model, other_lm, tas, tmp_path, capsys):
+    """Every word stays sayable, so the graph is that of the model in lower case."""
+    cased = tmp_path / "cased.arpa"
+    cased.write_text(other_lm.read_text().replace("ah", "Ah,").replace("tas", "TAS"))
+    for lm in (other_lm, cased):
+        given = ["graph", str(model), "--lm", str(lm), "--lexicon", str(tas), "--out", str(tmp_path / lm.stem)]
+        assert main(given) == 0
+    said = "of 3 words, 2 are folded to lower case without punctuation ('Ah,', 'TAS')\n"
+    assert f"{cased}: {said}" in capsys.readouterr().err
+    assert same(*(Language.read(tmp_path / lm.stem).graph for lm in (other_lm, cased)))
+
+
+@pytest.mark.parametrize("word", ["ah-s", "4", "[noise]"])
+def test_words_that_no_transcript_can_have_are_left_out(model, other_lm, tas, word, tmp_path, capsys):
     other_lm.write_text(other_lm.read_text().replace("ah", word), encoding="utf-8")
-    assert main(["graph", str(tmp_path / "m"), "--lm", str(other_lm)]) == 2
-    assert f"{other_lm}: 1 of 3 words are not written as in transcripts: {word!r}" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in (tmp_path / "m").rglob("*") if path.is_file()} == before
+    out = tmp_path / "out"
+    assert main(["graph", str(model), "--lm", str(other_lm), "--lexicon", str(tas), "--out", str(out)]) == 0
+    said = f"{other_lm}: of 3 words, 1 that no transcript has count as <unk> ({word!r})\n"
+    assert said in capsys.readouterr().err
+    assert Language.read(out).graph.words == ("s", "tas")
+    assert read_arpa(out / "lm.arpa").words == ("<s>", "</s>", "<unk>", "s", "tas")
+
+
+def test_words_that_espeak_cannot_say_are_named_and_left_out(model, other_lm, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(espeak, "is_installed", lambda: True)
+    monkeypatch.setattr(espeak, "to_arpabet", lambda *_: unknown_sound())
+    given = ["graph", str(model), "--lm", str(other_lm), "--out", str(tmp_path / "out")]
+    assert main(given) == 0
+    assert "1 words are left out, because eSpeak NG cannot say them: 'tas'. To keep" in capsys.readouterr().err
+    assert Recognizer.read(tmp_path / "out").language.graph.words == ("ah", "s")
+
+
+def unknown_sound() -> None:
+    raise ValueError("a phoneme that ARPAbet lacks")
+
+
+@pytest.mark.parametrize("broken", ["write", "graph"])
+def test_a_model_stays_whole_until_its_new_graph_is(model, other_lm, tas, broken, tmp_path, monkeypatch, capsys):
+    """The disk is full while the graph is written, or the graph has no states."""
+    shutil.copytree(model, tmp_path / "m")
+    before = contents(tmp_path / "m")
+
+    def full(self: Graph, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
+        (directory / "HCLG.fst").write_text("half")
+        raise OSError("No space left on device")
+
+    if broken == "write":
+        monkeypatch.setattr(Graph, "write", full)
+    else:
+        monkeypatch.setattr(graphs, "compose", lambda *_: kaldifst.StdVectorFst())
+    assert main(["graph", str(tmp_path / "m"), "--lm", str(other_lm), "--lexicon", str(tas)]) == 2
+    assert ("No space left" if broken == "write" else "the graph has no states") in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "m" / "stages")
+    assert contents(tmp_path / "m") == before

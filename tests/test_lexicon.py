@@ -1,4 +1,4 @@
-"""The lexicon: both formats, the ways to make one, and what it refuses."""
+"""The lexicon: its formats, the ways to make one, and what it refuses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_reads_cmudict(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["{}  K AE1 F", "{}\t1\tK AE F"])
-@pytest.mark.parametrize(("word", "transcribed"), [("Cafe\u0301", "café"), ("DON’T", "don't"), ("ah-s", "ah-s")])
+@pytest.mark.parametrize(("word", "transcribed"), [("Cafe\u0301", "café"), ("DON’T", "don't")])
 def test_words_are_written_as_in_transcripts(tmp_path, line, word, transcribed):
     read = Lexicon.read(write(tmp_path / "lexicon.txt", line.format(word)))
     assert read.words == (transcribed,)
@@ -124,17 +124,13 @@ def test_long_lists_are_cut():
     [
         ("a AH\nb\n", r"lexicon\.txt:2: 'b' has no phones"),
         ("a AH\n\nb SIL B\n", r"lexicon\.txt:3: 'b' has SIL among its phones"),
-        (
-            "a\t0.99\t0.15\t1.42\t0.89\tEY\n",
-            r"lexicon\.txt:1: '0.99' is not a phone; convert dictionaries",
-        ),
+        ("a 0.99 0.15 EY\n", r"lexicon\.txt:1: 2 numbers after the word: give none, a probability, or the four of MFA"),
         ("a\tmany\tAH\n", r"lexicon\.txt:1: 'many' is not a probability"),
         ("a\t0\tAH\n", r"lexicon\.txt:1: 'a' has the probability 0; it must be above 0"),
         ("a\tnan\tAH\n", r"lexicon\.txt:1: 'a' has the probability nan"),
         ("a\t0.5\tAH\na\t0.2\tAH\n", r"lexicon\.txt:2: 'a' has the same pronunciation"),
         ("a\t0.5\tAH\na  EY\n", r"lexicon\.txt:2: 'a' has a probability on one line and none on another"),
-        ("a\t0.9\tAH\na\t0.9\tEY\n", r"lexicon\.txt: .*'a' add up to more than 1"),
-        ("#0 AH\n", r"lexicon\.txt:1: '#0' is not a word"),
+        ("#0 AH\n", r"lexicon\.txt: no pronunciations .*; 1 lines .* line 1: no transcript has the word '#0'"),
         ("two words\t1\tAH\n", r"lexicon\.txt:1: 'two words' is not a word: it is empty or has white space"),
         ("a #AH\n", r"lexicon\.txt:1: 'a' has no phones"),
         (";;; nothing\n", r"lexicon\.txt: no pronunciations"),
@@ -154,8 +150,66 @@ def test_unknown_phones_are_named(tmp_path):
 
 def test_other_encodings_are_refused(tmp_path):
     (tmp_path / "lexicon.txt").write_bytes("é  EY\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"lexicon\.txt: not UTF-8 \(byte 0\)"):
+    with pytest.raises(ValueError, match=r"no pronunciations .*; 1 lines .* line 1: not UTF-8"):
         Lexicon.read(tmp_path / "lexicon.txt")
+
+
+YES, NO = ("Y", "EH", "S"), ("N", "OW")
+
+
+@pytest.mark.parametrize(
+    ("content", "entries", "aside"),
+    [
+        (  # CMUdict 0.7b: Latin-1, and names of signs
+            b";;; # CMUdict\n!EXCLAMATION-POINT  EH2 K S\n#HASH-MARK  HH AE1 M\n%PERCENT  P ER0 S EH1 N T\nYES  Y EH1 S"
+            b"\nD\xc9J\xc0  D EY2 ZH AA1\nNO  N OW1\nNO(1)  N OW2\n",
+            {"yes": {YES: 1}, "no": {NO: 1}},
+            (4, "line 2: no transcript has the word '!exclamation-point'"),
+        ),
+        (  # Kaldi's lexicon.txt
+            b"!SIL SIL\n<SPOKEN_NOISE> SPN\n<UNK> SPN\nYES Y EH1 S\nNO N OW1\n",
+            {"yes": {YES: 1}, "no": {NO: 1}},
+            (3, "line 1: no transcript has the word '!sil'"),
+        ),
+        (  # Kaldi's lexiconp.txt, in the three ways that its scripts write it; the likeliest variant has 1
+            b"YES 1.0 Y EH1 S\nNO\t1.0\tN OW1\nNO 0.25\tN AH0\n",
+            {"yes": {YES: 1}, "no": {NO: 0.8, ("N", "AH"): 0.2}},
+            None,
+        ),
+        (  # Kaldi's lexiconp_silprob.txt
+            b"YES 1.0 0.31 1.02 0.98 Y EH1 S\nNO 1.0 0.2 1.0 1.0 N OW1\n",
+            {"yes": {YES: 1}, "no": {NO: 1}},
+            None,
+        ),
+        (  # MFA 3: four numbers; MFA 2: the probability alone
+            "yes\t0.99\t0.14\t1.0\t1.0\tj ɛ s\nno\t0.5\t0.2\t1.0\t1.0\tn oʊ\nno\t1.0\t0.2\t1.0\t1.0\tn əw\n"
+            "go\t0.99\tɡ oʊ\n<unk>\tspn\n[bracketed]\tspn\n".encode(),
+            {"yes": {("j", "ɛ", "s"): 0.99}, "no": {("n", "əw"): 2 / 3, ("n", "oʊ"): 1 / 3}, "go": {("ɡ", "oʊ"): 0.99}},
+            (2, "line 5: no transcript has the word '<unk>'"),
+        ),
+        # Variants that differ in stress alone become one.
+        (b"no\t0.5\tN OW1\nno\t0.25\tN OW2\nno\t0.25\tN AH0\n", {"no": {NO: 0.75, ("N", "AH"): 0.25}}, None),
+    ],
+    ids=["CMUdict 0.7b", "Kaldi", "lexiconp", "silprob", "MFA", "stress"],
+)  # fmt: skip
+def test_lexicons_of_other_tools_are_read_whole(tmp_path, content, entries, aside, capsys):
+    path = tmp_path / "lexicon.txt"
+    path.write_bytes(content)
+    read = Lexicon.read(path)
+    assert {word: dict(variants) for word, variants in read.entries.items()} == {
+        word: pytest.approx(variants) for word, variants in entries.items()
+    }
+    assert capsys.readouterr().err == (f"{path}: {aside[0]} lines are set aside, such as {aside[1]}\n" if aside else "")
+
+
+def test_lines_of_words_that_nobody_needs_are_not_checked(tmp_path, capsys):
+    path = write(tmp_path / "lexicon.txt", "<unk> SPN\nyes Y EH1 S\nbroken\nodd QQ\n\ufffd Q\n")
+    assert Lexicon.read(path, ARPABET, {"yes", "absent"}).entries == {"yes": ((YES, 1.0),)}
+    assert f"{path}: 2 lines are set aside, such as line 1: no transcript has" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"lexicon\.txt:3: 'broken' has no phones"):
+        Lexicon.read(path, words={"broken"})
+    with pytest.raises(ValueError, match=r"lexicon\.txt:4: 'odd' has the unknown phone 'QQ'"):
+        Lexicon.read(path, ARPABET, {"odd"})
 
 
 @pytest.mark.parametrize(

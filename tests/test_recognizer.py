@@ -35,7 +35,7 @@ from mdasr.training.pool import Pool, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import Regime
 from mdasr.training.scales import MINI, SMALL
 from mdasr.training.speech_split import DomainSpeech, held_out
-from mdasr.training.word_models import Wording, covering_lexicon, read_questions
+from mdasr.training.word_models import Wording, adapt_words, covering_lexicon, read_questions
 from tests.toy_speech import LEXICON, TREE, toy_corpus
 
 
@@ -167,6 +167,37 @@ def test_the_command_trains_what_it_is_asked_for(corpus, tmp_path, monkeypatch, 
     assert "curriculum is 5.0; it must lie between 0 and 1" in printed
     assert main([*command, "--noises", str(tmp_path)]) == 2
     assert "these sounds are for training with noise; give --noise" in capsys.readouterr().err
+
+
+def test_adaptation_takes_given_pronunciations_of_words_that_the_parent_has(corpus, untrained, tmp_path, capsys):
+    path = tmp_path / "over.txt"
+    path.write_text("ah  S AA1\nnobody  QQ\n")
+    lexicon = Wording(lexicon=path).pronunciations([corpus], untrained.language)
+    assert lexicon.entries == {"ah": ((("S", "AA"), 1.0),), "s": ((("S",), 1.0),)}
+    assert f"2 words: 1 from {path}, 1 from the parent, 0 from eSpeak" in capsys.readouterr().err
+    sources = [Source(corpus, "exact", Policy())]
+    adapted = adapt_words(untrained, sources, sources, lexicon, tmp_path / "adapted")
+    assert adapted.lexicon == lexicon
+    assert adapted.graph.made_of["lexicon.txt"] != untrained.graph.made_of["lexicon.txt"]
+    path.write_text("ah  S QQ\n")
+    with pytest.raises(ValueError, match=r"over\.txt:1: 'ah' has the unknown phone 'QQ'; known: AA S SIL"):
+        Wording(lexicon=path).pronunciations([corpus], untrained.language)
+
+
+@pytest.mark.parametrize("said", ["yes  y eh1 s\nno  n ow1\n", "yes\tj ɛ s\nno\tn oʊ\n"])
+def test_phones_of_two_sets_are_not_mixed(said, corpus, tmp_path, capsys):
+    utterance = dataclasses.replace(corpus[0], text="yes no go")
+    write_shard(shard_path(tmp_path / "c", "audio", 0, 1), [encode_utterance(utterance)])
+    corpora = [seal_corpus(tmp_path / "c", utterance.corpus, utterance.domain)]
+    path = tmp_path / "lexicon.txt"
+    path.write_text(said, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"ARPAbet lacks the phones '.*1 words get eSpeak's .*: 'go'\. Give"):
+        covering_lexicon(corpora, path)
+    path.write_text(f"{said}go  {said.split()[-1]}\n", encoding="utf-8")
+    assert covering_lexicon(corpora, path).words == ("go", "no", "yes")
+    path.write_text("YES  Y EH1 S\nNO  N OW1 NSN\n")
+    assert covering_lexicon(corpora, path).entries["go"] == ((("G", "OW"), 1.0),)
+    assert "ARPAbet lacks the phones 'NSN', but 1 words get" in capsys.readouterr().err
 
 
 def test_questions_are_read_and_strange_phones_named(tmp_path):

@@ -132,7 +132,7 @@ def test_evaluate_prints_what_the_lattices_hold(untrained, tmp_path, capsys):
     assert main([*arguments, "--rescore", str(tmp_path / "no.arpa")]) == 2
 
 
-@pytest.mark.parametrize("words", [["AH", "S"], ["AH", "S", "<unk>"], ["ah", "x"]])
+@pytest.mark.parametrize("words", [["oh", "x"], ["oh", "x", "<unk>"], ["ah", "x"]])
 def test_a_model_to_rescore_with_is_checked_before_recognising(words, untrained, tmp_path, capsys, monkeypatch):
     few = toy_corpus(tmp_path / "few", [0.5, 0.6])
     untrained.write(tmp_path / "model")
@@ -148,3 +148,5 @@ def test_a_model_to_rescore_with_is_checked_before_recognising(words, untrained,
     check_rescoring(untrained, untrained.language.directory / "lm.arpa")
     ngram.train_ngrams([["ah", "x"]], 2, ["ah", "x", "<unk>"]).write_arpa(tmp_path / "open.arpa")
     check_rescoring(untrained, tmp_path / "open.arpa")  # where <unk> stands for `s`
+    ngram.train_ngrams([["AH", "S"]], 2).write_arpa(tmp_path / "upper.arpa")
+    check_rescoring(untrained, tmp_path / "upper.arpa")  # case is folded

@@ -277,6 +277,9 @@ def test_the_command_walks_a_tree(tmp_path, capsys):
     ]  # fmt: skip
     for left, right in itertools.product(phones, repeat=2):
         assert [*tree.walk(left, "AE", right)][-1] == f"CDPhone {tree.leaf(left, 'AE', right)}"
+    Tree(("s", "t͡ʃ", "ɛ", "SIL"), (("t͡ʃ",),), (0, 1, Branch("left", 0, 2, 3), 4)).write(tmp_path / "ipa.txt")
+    assert main(["tree", "show", str(tmp_path / "ipa.txt"), "t͡ʃ-ɛ+sil"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["left neighbour t͡ʃ in {t͡ʃ}? yes", "CDPhone 2"]
     assert main(["tree", "show", str(tmp_path / "tree.txt"), "b-ae"]) == 2
     assert main(["tree", "show", str(tmp_path), "x-ae+t"]) == 2
     assert "is not a triphone" in (errors := capsys.readouterr().err) and "X" in errors

@@ -20,6 +20,7 @@ from mdasr.corpus.manifest import import_corpus
 from mdasr.corpus.records import Corpus
 from mdasr.corpus.shards import ROWS_PER_SHARD
 from mdasr.corpus.validate import Limits, Validation, validate_corpora, validate_source, validation_json
+from mdasr.language.lexicon import LEXICON_HELP
 
 
 def import_command(chosen: argparse.Namespace) -> int:
@@ -118,7 +119,7 @@ def prepare_options(sub: ArgumentParser) -> None:
     sub.add_argument(
         "--align", action="store_true", help="align this corpus alone; `mdasr train` aligns all its corpora together"
     )
-    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
+    sub.add_argument("--lexicon", type=Path, help=LEXICON_HELP)
 
 
 def choice_options(sub: ArgumentParser) -> None:
@@ -215,7 +216,7 @@ def limits_of(chosen: Namespace) -> Limits:
 
 def align_options(sub: ArgumentParser) -> None:
     sub.add_argument("corpora", type=Path, nargs="+", metavar="DIR")
-    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
+    sub.add_argument("--lexicon", type=Path, help=LEXICON_HELP)
     sub.add_argument(
         "--read", type=Path, metavar="PATH", help="read alignments: a phone CTM, or a folder of files ID.TextGrid"
     )

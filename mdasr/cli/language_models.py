@@ -7,10 +7,10 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NEVER, NGram
 from mdasr.language.combine import fit_weights, interpolate, prune, widen
 from mdasr.language.ngram import Discounting, train_ngrams
+from mdasr.language.respelling import read_as_in_transcripts
 from mdasr.language.text_files import read_sentences, read_vocabulary
 from mdasr.language.vocabulary import UNKNOWN
 
@@ -49,7 +49,7 @@ def _discounting(text: str) -> Discounting:
 
 
 def _mix(chosen: Namespace, set_aside: list[str]) -> None:
-    models = widen([read_arpa(path) for path in chosen.models])
+    models = widen([read_as_in_transcripts(path) for path in chosen.models])
     held_out = _read_known(chosen.held_out, models[0], chosen, set_aside)
     for path, model in zip(chosen.models, models):
         print(f"{path}: {_described(model, held_out)}")
@@ -63,13 +63,13 @@ def _mix(chosen: Namespace, set_aside: list[str]) -> None:
 
 
 def _prune(chosen: Namespace, set_aside: list[str]) -> None:
-    model = read_arpa(chosen.model)
+    model = read_as_in_transcripts(chosen.model)
     print(f"{chosen.model}: {_counts(model)}")
     _write(prune(model, chosen.threshold), chosen)
 
 
 def _perplexity(chosen: Namespace, set_aside: list[str]) -> None:
-    model = read_arpa(chosen.model)
+    model = read_as_in_transcripts(chosen.model)
     sentences = _read_known(chosen.texts, model, chosen, set_aside)
     print(f"{chosen.model}: {_described(model, sentences)}")
 

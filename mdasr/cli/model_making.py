@@ -16,6 +16,7 @@ import numpy as np
 from mdasr.core.files import write_atomically
 from mdasr.core.rendezvous import host_options
 from mdasr.corpus.records import Corpus
+from mdasr.language.lexicon import LEXICON_HELP
 from mdasr.training.regimes import AS_PUBLISHED, Regime
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _training_options(sub: ArgumentParser) -> None:
         metavar="NAME",
         help="a further perturbation: speed, equaliser, clipping or masks; may be repeated",
     )
-    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace eSpeak's")
+    sub.add_argument("--lexicon", type=Path, help=LEXICON_HELP)
     sub.add_argument("--noises", type=Path, metavar="DIR", help="recordings of noise (default: the embedded ones)")
     sub.add_argument("--responses", type=Path, metavar="DIR", help="measured room responses (default: simulated ones)")
     sub.add_argument(
@@ -292,7 +293,7 @@ def graph_options(sub: ArgumentParser) -> None:
     sub.add_argument(
         "--lm", type=Path, metavar="FILE", help="an n-gram model (ARPA) that replaces the one of the model"
     )
-    sub.add_argument("--lexicon", type=Path, help="pronunciations (CMUdict format) that replace those of the model")
+    sub.add_argument("--lexicon", type=Path, help=LEXICON_HELP)
     sub.add_argument("--out", type=Path, metavar="MODEL", help="write the new model here, and leave MODEL unchanged")
     sub.add_argument(
         "--cache", type=Path, metavar="DIR", help="keep the stages here, for other trees over the same words"

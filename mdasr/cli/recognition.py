@@ -267,11 +267,13 @@ def tree_command(chosen: argparse.Namespace) -> int:
     from mdasr.align.tree import Tree
 
     path = chosen.model / "tree.txt" if chosen.model.is_dir() else chosen.model
-    left, minus, rest = chosen.triphone.upper().partition("-")
+    left, minus, rest = chosen.triphone.partition("-")
     centre, plus, right = rest.partition("+")
     if not (minus and plus and left and centre and right):
         raise ValueError(f"{chosen.triphone!r} is not a triphone: write left-centre+right, such as B-AE+T")
-    for line in Tree.read(path).walk(left, centre, right):
+    tree = Tree.read(path)
+    # Phones may be typed in lower case, unless the tree tells the two cases apart.
+    for line in tree.walk(*(phone if phone in tree.phones else phone.upper() for phone in (left, centre, right))):
         print(line)
     return 0
 

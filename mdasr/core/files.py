@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -26,20 +26,31 @@ def existing(path: Path | str, what: str) -> Path:
     return path
 
 
-def read_text(path: Path | str, what: str, encoding: str = "utf-8-sig") -> str:
-    """Read a text file in UTF-8, with or without a byte-order mark. A name that ends in `.gz` means that it is gzipped.
+@contextmanager
+def unpacked(path: Path | str, what: str) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes, which are unzipped where the file is gzipped; the name does not matter.
 
-    `what` says what the file should be and, in brackets after that, how to get one. Raises OSError where the file is
-    missing, and ValueError where it is damaged or not UTF-8.
+    `what` is that of `existing`. Raises ValueError for damaged gzip, also while the file is read in the block.
     """
     path = existing(path, what)
     try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); is this the {what.split(' (')[0]}?") from None
+        with path.open("rb") as file, gzip.GzipFile(fileobj=file) as packed:
+            yield cast(BinaryIO, packed) if file.peek(2)[:2] == b"\x1f\x8b" else file
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: damaged gzip ({error}); copy or download it again") from None
+
+
+def read_text(path: Path | str, what: str, encoding: str = "utf-8-sig", errors: str = "strict") -> str:
+    """Read a text file in UTF-8, gzipped or not, with or without a byte-order mark.
+
+    `what` says what the file should be and, in brackets after that, how to get one. `errors` is that of
+    `bytes.decode`. Raises OSError where the file is missing, and ValueError where it is damaged or not UTF-8.
+    """
+    try:
+        with unpacked(path, what) as file:
+            return file.read().decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 (byte {error.start}); is this the {what.split(' (')[0]}?") from None
 
 
 def read_json(path: Path | str, what: str) -> dict[str, Any]:

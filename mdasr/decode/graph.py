@@ -26,8 +26,9 @@ from mdasr.core.digests import digest
 from mdasr.core.files import read_json, read_text, replacing, sha256_of, write_atomically
 from mdasr.decode.build_stages import Made, Progress, Stage, run_stages
 from mdasr.decode.cost import estimate, memory_at_hand_gb
-from mdasr.decode.grammar import announced, build_grammar
+from mdasr.decode.grammar import build_grammar
 from mdasr.decode.transducers import Label, Tying, compose, disambiguated, hmms, labels_of, pronouncer, relabeller
+from mdasr.language.arpa_reader import announced
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 
 FORMAT = 3
@@ -140,7 +141,8 @@ def build_graph(
     for another tree uses all that depends on the words alone.
 
     Raises ValueError for a broken `arpa` (with its line), for its words without pronunciation, and for phones that the
-    tree does not know. It also raises ValueError, before the work starts, for a graph that will not fit into memory.
+    tree does not know. Raises it, too, before the work starts, for a graph that will not fit into memory, and for a
+    graph without states.
     """
     if not 0 < silence_probability < 1:
         raise ValueError(f"silence_probability is {silence_probability}; it must lie between 0 and 1")
@@ -166,6 +168,8 @@ def build_graph(
         # A constant transducer, because the search is a quarter faster over arcs that lie side by side.
         graph = kaldifst.StdConstFst(compose(hmms(topology, labels, notes["highest"]), graph))
         progress.done("HCLG", graph)
+    if not graph.num_states:
+        raise ValueError("the graph has no states: no sentence has a path; check the language model and the lexicon")
     return Graph(graph, labels, head.words, tree.num_leaves, made_of, topology)
 
 

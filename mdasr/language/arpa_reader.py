@@ -2,70 +2,103 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
-from mdasr.core.files import existing
+from mdasr.core.files import unpacked
 from mdasr.core.progress import Bar, track
 from mdasr.language.backoff import NGram
 from mdasr.language.ngram_arrays import SHIFT, Level
-from mdasr.language.vocabulary import BEGIN, END
+from mdasr.language.vocabulary import BEGIN, END, NOT_WORDS, UNKNOWN
 
 Lines = Iterator[tuple[int, list[str]]]
 """The number and the fields of each line that is not empty."""
 
 _BLOCK = 1 << 14
+_STRANGE = re.compile(r"[^\S \t]")
 N_GRAMS = "n-gram model (an ARPA file; `mdasr lm train` writes one)"
 
 
-def read_arpa(path: Path | str) -> NGram:
-    """Read an ARPA file of any order, from any toolkit.
+@dataclass(frozen=True)
+class Announced:
+    """The size of an n-gram model, from the first lines of its file: n-grams of each order, and the sorted words."""
+
+    counts: tuple[int, ...]
+    words: tuple[str, ...]
+
+
+def read_arpa(arpa: Path | str) -> NGram:
+    """Read an n-gram model of any order, from any toolkit: a Path to an ARPA file, gzipped or not, or the text itself.
+
+    Blanks and tabs separate fields. <UNK> is read as <unk>, and weights of the highest order are ignored, since nothing
+    uses them.
 
     Raises OSError where the file is missing. Raises ValueError, which names the file and the line, for broken lines,
     missing sections, sections out of order, and wrong counts. Raises it, too, for an n-gram that occurs twice or has a
     history that the file lacks.
     """
-    path = existing(path, N_GRAMS)
-    try:
-        with path.open("rb") as file:
-            return _parse(_fields(file))
-    except ValueError as error:
-        raise ValueError(f"{path}:{error}") from None
+    with _opened(arpa) as lines:
+        counts = _parse_counts(lines)
+        with track(total=sum(counts), desc="reading", unit=" n-grams", unit_scale=True, delay=5) as progress:
+            unigrams, places = _parse_unigrams(lines, counts, progress)
+            levels = [_level(unigrams, [])]
+            for n in range(2, len(counts) + 1):
+                levels.append(_level(_parse_section(lines, n, counts, places.__getitem__, progress), levels))
+    levels[-1] = replace(levels[-1], log10_backoff=np.zeros_like(levels[-1].log10_backoff))
+    return NGram(tuple(places), tuple(levels))
+
+
+def announced(arpa: Path | str) -> Announced:
+    """Read the size and the words of an n-gram model from the first lines of its file, by the rules of `read_arpa`.
+
+    The n-grams of order 2 and more are not read, however many there are. Raises ValueError as `read_arpa` does.
+    """
+    with _opened(arpa) as lines, track(desc="reading", delay=5) as progress:
+        counts = _parse_counts(lines)
+        _, places = _parse_unigrams(lines, counts, progress)
+    return Announced(tuple(counts), tuple(word for word in places if word not in NOT_WORDS))
+
+
+@contextmanager
+def _opened(arpa: Path | str) -> Iterator[Lines]:
+    """Yield the lines of a file or a text. An error in the block, which begins with a line's number, gets its name."""
+    text = isinstance(arpa, str)
+    with io.BytesIO(arpa.encode()) if isinstance(arpa, str) else unpacked(arpa, N_GRAMS) as file:
+        try:
+            yield _fields(file)
+        except ValueError as error:
+            raise ValueError(f"{'ARPA text' if text else arpa}:{error}") from None
 
 
 def _fields(file: Iterable[bytes]) -> Lines:
     for number, line in enumerate(file, start=1):
         try:
-            fields = line.decode().split()
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
-            if number == 1 and line.startswith(b"\x1f\x8b"):
-                raise ValueError("1: gzipped; gunzip it") from None
             raise ValueError(f"{number}: not UTF-8; save the model as UTF-8") from None
-        if b"\0" in line:
+        if "\0" in text:
             raise ValueError(f"{number}: a NUL byte; is this a text file?")
-        if fields:
-            yield number, fields
+        if strange := _STRANGE.search(text):
+            raise ValueError(f"{number}: the white space {strange[0]!r}; separate fields by blanks or tabs")
+        if fields := text.split():
+            yield number, [UNKNOWN if f == "<UNK>" else f for f in fields] if "<UNK>" in text else fields
 
 
-def _parse(lines: Lines) -> NGram:
-    """Read a model from the lines of an ARPA file. Raises ValueError that begins with a line's number."""
-    counts = _parse_counts(lines)
-    following = [*(f"\\{n}-grams:" for n in range(2, len(counts) + 1)), "\\end\\"]
-    with track(total=sum(counts), desc="reading", unit=" n-grams", unit_scale=True, delay=5) as progress:
-        numbers = _Numbers()
-        unigrams = _parse_section(lines, 1, counts[0], following[0], numbers.__getitem__, progress)
-        places = _vocabulary(numbers, unigrams)
-        unigrams.ids[:] = np.array([places[word] for word in numbers], np.int32)[unigrams.ids]
-        levels = [_level(unigrams, [])]
-        for n, count in enumerate(counts[1:], start=2):
-            rows = _parse_section(lines, n, count, following[n - 1], places.__getitem__, progress)
-            levels.append(_level(rows, levels))
-    return NGram(tuple(places), tuple(levels))
+def _parse_unigrams(lines: Lines, counts: Sequence[int], progress: Bar) -> tuple[_Rows, dict[str, int]]:
+    """Read the 1-grams. Returns them with the place of each word."""
+    numbers = _Numbers()
+    unigrams = _parse_section(lines, 1, counts, numbers.__getitem__, progress)
+    places = _vocabulary(numbers, unigrams)
+    unigrams.ids[:] = np.array([places[word] for word in numbers], np.int32)[unigrams.ids]
+    return unigrams, places
 
 
 class _Numbers(dict):
@@ -101,10 +134,9 @@ class _Rows:
     log10_backoff: Float32[np.ndarray, " lines"]
 
 
-def _parse_section(
-    lines: Lines, n: int, count: int, following: str, place: Callable[[str], int], progress: Bar
-) -> _Rows:
+def _parse_section(lines: Lines, n: int, counts: Sequence[int], place: Callable[[str], int], progress: Bar) -> _Rows:
     """Read a section's lines in blocks. A block with an error is read again line by line, to name the error."""
+    count, following = counts[n - 1], f"\\{n + 1}-grams:" if n < len(counts) else "\\end\\"
     blocks = [_columns([], n, place)]
     done, number = 0, 0
     while block := [*islice(lines, min(count - done, _BLOCK))]:
@@ -131,12 +163,19 @@ def _columns(block: Sequence[tuple[int, list[str]]], n: int, place: Callable[[st
     if not all(n + 1 <= len(fields) <= n + 2 for _, fields in block):
         raise ValueError("a wrong number of fields")
     ids = np.array([place(word) for _, fields in block for word in fields[1 : n + 1]], np.int32)
-    numbers = np.array([[float(f[0]), float(f[n + 1]) if len(f) > n + 1 else 0.0] for _, f in block]).reshape(-1, 2)
+    numbers = np.array([[_number(f[0]), _number(f[n + 1]) if len(f) > n + 1 else 0.0] for _, f in block]).reshape(-1, 2)
     with np.errstate(over="ignore"):
         probability, backoff = numbers.T.astype(np.float32)
     if not np.isfinite([probability, backoff]).all() or probability.max(initial=0) > 0:
         raise ValueError("a number that is not a valid weight")
     return _Rows(np.array([number for number, _ in block], np.int64), ids.reshape(-1, n), probability, backoff)
+
+
+def _number(text: str) -> float:
+    """A number of ASCII digits. Python's `float` also reads 1_0 and digits of other scripts."""
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
 
 
 def _check_line(number: int, fields: list[str], n: int, place: Callable[[str], int], where: str) -> None:
@@ -147,7 +186,7 @@ def _check_line(number: int, fields: list[str], n: int, place: Callable[[str], i
         raise ValueError(f"{number}: expected a log10 probability, {n} words and at most one weight")
     for text in (fields[0], *fields[n + 1 :]):
         try:
-            value = float(text)
+            value = _number(text)
         except ValueError:
             raise ValueError(f"{number}: {text!r} is not a number") from None
         if not abs(value) <= float(np.finfo(np.float32).max):

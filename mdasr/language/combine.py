@@ -1,14 +1,14 @@
-"""Interpolation of n-gram models (Bayesian or linear) and pruning by entropy (§3.6), on whole arrays.
+"""Interpolation of n-gram models (Bayesian or linear), pruning by entropy, and other names for words (§3.6).
 
-Both process the levels from the shortest n-grams to the longest. At each level they need the probability of an n-gram's
-last word without its first word. They look it up in the level below, at the place of the n-gram's suffix.
+All work on whole arrays, from the shortest n-grams to the longest. At each level they need the probability of an
+n-gram's last word without its first word. They look it up in the level below, at the place of the n-gram's suffix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.optimize
@@ -235,3 +235,67 @@ def _widened(model: NGram, words: tuple[str, ...], place: Int64[np.ndarray, " wo
         keys = (history << SHIFT) | place[level.word]
         levels.append(Level(keys, level.log10_probability, level.log10_backoff))
     return NGram(words, tuple(levels))
+
+
+def respelled(model: NGram, spelling: Mapping[str, str]) -> NGram:
+    """Return a model with other names for the words in `spelling`. Words that get the same name become one.
+
+    The probabilities of such words are added up. After them, the probability of a word is the mean of the old ones,
+    weighted by the probabilities of the old histories. Back-off weights are then computed again. Where no words become
+    one, all numbers stay.
+    """
+    names = [spelling.get(word, word) for word in model.words]
+    words = (BEGIN, END, *sorted({*names} - {BEGIN, END}))
+    number = {word: i for i, word in enumerate(words)}
+    of_words = _Joined.of(np.array([number[name] for name in names]))
+    histories, own, whole, suffix = _Joined.of(np.zeros(1, np.int64)), np.zeros(1), np.zeros(1), np.zeros(1, np.int64)
+    levels: list[Level] = []
+    for n, level in enumerate(model.levels, start=1):
+        ngrams = _Joined.of((histories.place[level.history] << SHIFT) | of_words.place[level.word])
+        keys, history = ngrams.names, ngrams.names >> SHIFT
+        log10_p = level.log10_probability[ngrams.order[ngrams.first]]
+        if len(words) == len(model.words):
+            levels.append(Level(keys, log10_p, level.log10_backoff[ngrams.order]))
+            histories = ngrams
+            continue
+        # The old n-grams that each new one stands for, with those that the model has by back-off alone.
+        rows, (old_history, old_word) = _pairs(histories, history, of_words, keys & WORD)
+        olds = ngram_words(model.levels[: n - 1], (old_history << SHIFT) | old_word)
+        sums = np.logaddexp.reduceat(own[old_history] + model.log10_conditional(olds) * _LN10, rows)
+        log10_p = np.where(keys == 0, NEVER, (sums - whole[history]) / _LN10)
+        # ln p of the n-grams together with their histories; <s> is given.
+        own = own[level.history] + np.where(level.word == 0, 0, level.log10_probability * _LN10)
+        whole = np.logaddexp.reduceat(own[ngrams.order], ngrams.first)
+        suffix = levels[-1].find(suffix[history], keys & WORD) if levels else np.zeros(len(words), np.int64)
+        if levels:
+            shorter = 10 ** _shorter(NGram(words, tuple(levels)), keys, suffix)
+            levels[-1] = _with_backoff(levels[-1], history, 10**log10_p, shorter)
+        levels.append(_bare(keys, log10_p))
+        histories = ngrams
+    return NGram(words, tuple(levels))
+
+
+class _Joined(NamedTuple):
+    """Old things that become one where they have the same name: `order[first[i] : first[i] + times[i]]` become i."""
+
+    names: Int64[np.ndarray, " new"]
+    place: Int64[np.ndarray, " old"]
+    order: Int64[np.ndarray, " old"]
+    first: Int64[np.ndarray, " new"]
+    times: Int64[np.ndarray, " new"]
+
+    @classmethod
+    def of(cls, keys: Int64[np.ndarray, " old"]) -> _Joined:
+        names, place, times = np.unique(keys, return_inverse=True, return_counts=True)
+        return cls(names, place, np.argsort(place, kind="stable"), np.cumsum(times) - times, times)
+
+
+def _pairs(
+    one: _Joined, of_one: Int64[np.ndarray, " rows"], other: _Joined, of_other: Int64[np.ndarray, " rows"]
+) -> tuple[Int64[np.ndarray, " rows"], tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]]]:
+    """All pairs of the old things that became one in each row, and the index of each row's first pair."""
+    times = one.times[of_one] * other.times[of_other]
+    starts = np.cumsum(times) - times
+    row = np.repeat(np.arange(len(times)), times)
+    left, right = np.divmod(np.arange(len(row)) - starts[row], other.times[of_other][row])
+    return starts, (one.order[one.first[of_one][row] + left], other.order[other.first[of_other][row] + right])

@@ -13,6 +13,7 @@ import importlib.util
 import itertools
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,11 +94,11 @@ def speak(text: str, voice: Voice) -> Speech:
 def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tuple[str, ...]]:
     """The ARPAbet phones of each word by eSpeak's rules and exceptions. A single letter is read as its name.
 
-    Raises ValueError for a word without any sound or with a sound that ARPAbet lacks, and ImportError without eSpeak.
+    Words without any sound, and words with a sound that ARPAbet lacks, are left out. Raises ImportError without eSpeak.
     """
     library, _ = _library()
     _set_voice(language, "")
-    pronunciations = {}
+    pronunciations: dict[str, tuple[str, ...]] = {}
     for word in words:
         encoded = ctypes.c_char_p(word.encode())
         spoken = []
@@ -105,10 +106,9 @@ def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tu
             # Mnemonics, with line feeds (10) between them.
             mnemonics = library.espeak_TextToPhonemes(ctypes.byref(encoded), _UTF8, 10 << 8)
             spoken += re.split(r"\s+", mnemonics.decode())
-        phones = [phone for group in to_arpabet(spoken, language) for phone in group if phone != SILENCE]
-        if not phones:
-            raise ValueError(f"eSpeak NG finds nothing to pronounce in {word!r}; drop it or add it to the lexicon")
-        pronunciations[word] = tuple(phones)
+        with suppress(ValueError):  # a sound that ARPAbet lacks
+            phones = tuple(phone for group in to_arpabet(spoken, language) for phone in group if phone != SILENCE)
+            pronunciations |= {word: phones} if phones else {}
     return pronunciations
 
 

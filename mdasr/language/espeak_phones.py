@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from mdasr.language.lexicon import SILENCE
 
 _PLAIN = """
-    a AE    aa AE   a/ AE   A: AA   A# AA   a: AA   0 AA    0# AA   02 AA   O2 AO   O: AO   O AO    o: OW
+    a AE    aa AE   a/ AE   A: AA   A# AA   a: AA   0 AA    0# AA   02 AA   O2 AO   O: AO   O AO    o OW    o: OW
     V AH    @ AH    @2 AH   @5 AH   @- AH   @# AH   a# AH   a2 AH   a#2 AH  3 AH    3: ER   VR ER   IR ER
-    E EH    E2 EH   E# EH   e# EH   e: EY   eI EY   aI AY   aI2 AY  aU AW   OI OY   oU OW   oU# OW
-    I IH    I2 IH   I# IH   I2# IH  i IY    i: IY   U UH    U# UH   u UW    u: UW
+    E EH    E2 EH   E# EH   e# EH   e: EY   e EY    eI EY   aI AY   aI2 AY  aU AW   OI OY   oU OW   oU# OW
+    I IH    I2 IH   I# IH   I2# IH  i IY    i: IY   i:: IY   U UH    U# UH   u UW    u: UW
     aI@ AY+AH   aI3 AY+AH   aU@ AW+AH   @L AH+L     A~ AA+N     O~ AO+N
     b B     d D     d# D    D DH    dZ JH   f F     g G     h HH    j Y     k K     x K     l L     l# L
     l/2 L   m M     n N     n- N    N NG    p P     r R     r- R    r/ R    s S     S SH    t T     t2 T

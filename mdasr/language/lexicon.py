@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
 from mdasr.core.files import read_text, write_atomically
-from mdasr.language.text import folded
+from mdasr.language.text import folded, is_normal
 
 Phones: TypeAlias = tuple[str, ...]
 Variants: TypeAlias = tuple[tuple[Phones, float], ...]
 """The pronunciations of one word: (phones, probability given the word)."""
 
 LEXICON = "lexicon (in CMUdict's format: a word and its phones a line)"
+LEXICON_HELP = "a lexicon (CMUdict's, Kaldi's or MFA's format), used before the pronunciations of a model and eSpeak's"
 SILENCE = "SIL"
 VOWELS: Phones = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 CONSONANTS: Phones = (
@@ -26,7 +29,7 @@ CONSONANTS: Phones = (
 ARPABET: Phones = tuple(sorted(VOWELS + CONSONANTS))
 
 _STRESSED = re.compile(rf"({'|'.join(VOWELS)})[0-2]")
-_DECIMAL = re.compile(r"\d+\.\d+")
+_DECIMAL = re.compile(r"\d*\.\d+(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _VARIANT = re.compile(r"(.+)\(\d+\)")
 
 
@@ -88,28 +91,43 @@ class Lexicon:
         write_atomically(Path(path), self.text)
 
     @classmethod
-    def read(cls, path: Path | str, phones: Iterable[str] | None = None) -> Lexicon:
-        """Read a lexicon in CMUdict's format or in that of `write`. Words are folded in the same way as transcripts.
+    def read(
+        cls, path: Path | str, phones: Iterable[str] | None = None, words: Container[str] | None = None
+    ) -> Lexicon:
+        """Read a lexicon of this program, CMUdict, Kaldi or MFA. Words are folded in the same way as transcripts.
 
-        A line of CMUdict is "WORD  F OW1 N Z"; further variants are "WORD(2)", and comments begin with ";;;" or " #".
-        Stress digits of ARPAbet vowels are dropped, and all variants of a word are equally likely. If `phones` is
-        given, any other phone is an error. Raises ValueError, which names the file and the line.
+        A line is a word and its phones. Between them may be a probability, or the four numbers of MFA and of Kaldi's
+        lexiconp_silprob.txt; only the first one is used. Further variants may be "WORD(2)", and comments begin with
+        ";;;" or " #". Stress digits of ARPAbet vowels are dropped. Without probabilities, all variants of a word are
+        equally likely. Probabilities that add up to more than 1, as in Kaldi and MFA, are divided by their sum.
+
+        With `words`, only these are read. If `phones` is given, any other phone is an error. Lines that are not UTF-8,
+        or whose word no transcript has, are set aside, and counted on standard error. Raises ValueError, which names
+        the file and the line, for other lines that cannot be read.
         """
-        path = Path(path)
+        path, aside = Path(path), list[str]()
         allowed = None if phones is None else frozenset(phones)
         entries: dict[str, dict[Phones, float | None]] = {}
-        for number, line in enumerate(read_text(path, LEXICON).split("\n"), start=1):
-            try:
-                if row := parsed(line):
-                    _add(entries, *row, allowed)
-            except ValueError as error:
-                raise ValueError(f"{path}:{number}: {error}") from None
-        if not entries:
-            raise ValueError(f"{path}: no pronunciations in this file")
-        try:
-            return cls({word: _equally_likely(variants) for word, variants in entries.items()})
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        usable = False
+        for number, line in enumerate(lexicon_text(path).split("\n"), start=1):
+            if (row := _parsed(line)) is None:
+                continue
+            word, numbers, names = row
+            if "\ufffd" in line:
+                aside.append(f"line {number}: not UTF-8")
+            elif not (word.isalpha() or is_normal(word)):
+                aside.append(f"line {number}: no transcript has the word {word!r}")
+            elif (usable := True) and (words is None or word in words):
+                try:
+                    _add(entries, word, _probability(numbers), names, allowed)
+                except ValueError as error:
+                    raise ValueError(f"{path}:{number}: {error}") from None
+        told = f"{len(aside)} lines are set aside, such as {aside[0]}" if aside else ""
+        if not usable:
+            raise ValueError(f"{path}: no pronunciations in this file; {told or 'all lines are empty or comments'}")
+        if aside:
+            print(f"{path}: {told}", file=sys.stderr)
+        return cls({word: _variants(said) for word, said in entries.items()})
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, Mapping[Phones, int]], min_share: float = 0.05) -> Lexicon:
@@ -171,49 +189,64 @@ def without_stress(phone: str) -> str:
     return match[1] if (match := _STRESSED.fullmatch(phone)) else phone
 
 
-def parsed(line: str) -> tuple[str, float | None, Phones] | None:
-    """Parse one line into (word, probability or None, phones). A comment or an empty line gives None.
+def lexicon_text(path: Path) -> str:
+    """The text of a lexicon. Bytes that are not UTF-8 become U+FFFD: CMUdict 0.7 has one such word."""
+    return read_text(path, LEXICON, errors="replace")
 
-    Raises ValueError for a line that is in neither of the formats of `Lexicon.read`.
-    """
-    if line.startswith(";;;") or not line.strip():
-        return None
-    if line.count("\t") == 2:
-        word, probability, phones = line.split("\t")
-        try:
-            return folded(word.strip()), float(probability), tuple(phones.split())
-        except ValueError:
-            raise ValueError(f"{probability!r} is not a probability (word TAB probability TAB phones)") from None
-    word, *names = re.sub(r"\s(#|;;;).*$", "", line).split()
+
+def _parsed(line: str) -> tuple[str, list[str], Phones] | None:
+    """Parse one line into the word, the numbers and the phones. A comment or an empty line gives None."""
+    columns = line.rstrip().split("\t")
+    if len(columns) in (3, 6):  # ours, Kaldi's lexiconp.txt; MFA's
+        word, numbers, names = columns[0].strip(), columns[1:-1], columns[-1].split()
+    else:
+        word, *names = re.sub(r"(^|\s)(;;;|(?<=\s)#).*$", "", line).split() or [""]
+        numbers = [*itertools.takewhile(_DECIMAL.fullmatch, names)]
+        names = names[len(numbers) :]
     if match := _VARIANT.fullmatch(word):
         word = match[1]
-    if names and _DECIMAL.fullmatch(names[0]):
-        raise ValueError(f"{names[0]!r} is not a phone; convert dictionaries of Montreal Forced Aligner by `cut -f1,6`")
-    return folded(word), None, tuple(map(without_stress, names))
+    return (folded(word), numbers, tuple(names)) if word else None
+
+
+def _probability(numbers: Sequence[str]) -> float | None:
+    if len(numbers) not in (0, 1, 4):
+        raise ValueError(f"{len(numbers)} numbers after the word: give none, a probability, or the four of MFA")
+    try:
+        return float(numbers[0]) if numbers else None
+    except ValueError:
+        raise ValueError(f"{numbers[0]!r} is not a probability (word TAB probability TAB phones)") from None
 
 
 def _add(
     entries: dict[str, dict[Phones, float | None]],
     word: str,
     probability: float | None,
-    phones: Phones,
+    names: Phones,
     allowed: frozenset[str] | None,
 ) -> None:
+    """Add a pronunciation with its stress, which two variants may differ in."""
+    phones = tuple(map(without_stress, names))
     _check_word(word)
     _check_pronunciation(word, phones, 1.0 if probability is None else probability)
     if allowed is not None and (unknown := sorted({*phones} - allowed)):
         raise ValueError(f"{word!r} has the unknown phone {unknown[0]!r}; known: {' '.join(sorted(allowed))}")
-    variants = entries.setdefault(word, {})
-    if variants and (probability is None) != (None in variants.values()):
+    said = entries.setdefault(word, {})
+    if said and (probability is None) != (None in said.values()):
         raise ValueError(f"{word!r} has a probability on one line and none on another")
-    # CMUdict's variants often differ only in stress, which is dropped. In our own format, a repetition is a mistake.
-    if probability is not None and phones in variants:
+    if probability is not None and names in said:
         raise ValueError(f"{word!r} has the same pronunciation as on an earlier line")
-    variants[phones] = probability
+    said[names] = probability
 
 
-def _equally_likely(variants: dict[Phones, float | None]) -> Variants:
-    return tuple((phones, 1 / len(variants) if p is None else p) for phones, p in variants.items())
+def _variants(said: Mapping[Phones, float | None]) -> Variants:
+    """The pronunciations of a word without stress, with probabilities that add up to 1 or less."""
+    shares: dict[Phones, float] = {}
+    for names, probability in said.items():
+        phones = tuple(map(without_stress, names))
+        shares[phones] = 1.0 if probability is None else shares.get(phones, 0.0) + probability
+    total = sum(shares.values())
+    whole = total if None in said.values() or total > 1 + 1e-3 else 1.0
+    return tuple((phones, share / whole) for phones, share in shares.items())
 
 
 def _check_word(word: str) -> None:

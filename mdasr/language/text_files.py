@@ -46,7 +46,7 @@ def read_vocabulary(path: Path) -> list[str]:
     """Read a file with a word a line, which may include <unk>. Raises ValueError for a line that is not a word."""
     words = []
     for number, line in enumerate(read_text(path, "vocabulary (a line a word)").split("\n"), start=1):
-        word = line.strip()
+        word = UNKNOWN if line.strip() == UNKNOWN.upper() else line.strip()
         try:
             if word and word != UNKNOWN and normalize_text(word) != word:
                 raise ValueError(f"{word!r} is {normalize_text(word)!r} in normalised text; write it so")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+NOT_WORDS = frozenset({BEGIN, END, UNKNOWN})
 
 
 class _Closed(dict):

@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -81,20 +82,24 @@ def compose_language(
     directory: Path,
     lexicon: Lexicon,
     tree: Tree,
-    arpa: str | Path,
+    arpa: str,
     cache: Path | None = None,
     topology: str = "one-state",
 ) -> Language:
-    """Compose the graph of the n-gram model `arpa` (a Path, or the text itself) and write everything to `directory`.
+    """Compose the graph of the n-gram model `arpa` (the text of an ARPA file) and write everything to `directory`.
 
-    Finished stages are kept in `cache`, or else in `directory` until everything is written. A call after one that was
-    killed goes on from them. Raises ValueError as `build_graph` does.
+    The files of an older language there stay until the new ones are written whole. Finished stages are kept in
+    `cache`, or else in `directory` until everything is written. A call after one that was killed goes on from them.
+    Raises ValueError as `build_graph` does.
     """
     stages = cache or directory / "stages"
     graph = build_graph(lexicon, arpa, tree, cache=stages, topology=topology)
-    text = arpa.read_bytes().decode("utf-8") if isinstance(arpa, Path) else arpa
-    language = Language(lexicon, tree, graph, text, directory)
-    language.write(directory)
+    language = Language(lexicon, tree, graph, arpa, directory)
+    (directory / "graph").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory) as whole:
+        language.write(Path(whole))
+        for path in sorted(path for path in Path(whole).rglob("*") if path.is_file()):
+            path.replace(directory / path.relative_to(whole))
     if not cache:
         shutil.rmtree(stages)
     return language

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from mdasr.acoustic.network import read_config
 from mdasr.align.tree import Tree
-from mdasr.core.files import read_json, read_text, write_atomically
-from mdasr.decode.grammar import announced
+from mdasr.core.files import read_json, write_atomically
+from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.language import espeak
-from mdasr.language.lexicon import LEXICON, Lexicon, listed, origins, parsed
-from mdasr.language.text import is_normal
+from mdasr.language.arpa_reader import announced, read_arpa
+from mdasr.language.combine import respelled
+from mdasr.language.lexicon import Lexicon, listed, origins
+from mdasr.language.respelling import read_as_in_transcripts
+from mdasr.language.vocabulary import NOT_WORDS, UNKNOWN
 from mdasr.model.directory import FORMAT, Language, check_format, check_tree, compose_language
 
 NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same for any language
@@ -24,13 +27,13 @@ def regraph(
 ) -> Language:
     """Build the graph of a model directory again, with the n-gram model `arpa` or its own, and write all to `out`.
 
-    Pronunciations come from `lexicon` (CMUdict's format), then from the model's own lexicon, then from eSpeak where
-    that is installed. `out` may be `model`; training's checkpoints are not copied. `cache` keeps the stages for another
-    graph of the same words.
+    Pronunciations come from `lexicon`, then from the model's own lexicon, then from eSpeak where that is installed.
+    Words are folded as in `read_as_in_transcripts`. Words that eSpeak cannot say become <unk>, and are named on
+    standard error. `out` may be `model`, whose files stay until the new ones are whole; training's checkpoints are not
+    copied. `cache` keeps the stages for another graph of the same words.
 
     Raises FileNotFoundError where `model` is not a model, and FileExistsError where `out` is another model. Raises
-    ValueError as `build_graph` does, for words that a normalised transcript cannot contain, and for words without
-    pronunciation or with phones that the tree lacks.
+    ValueError as `build_graph` does, for words without pronunciation, and for phones that the tree lacks.
     """
     if not (model / "model.json").exists():
         raise FileNotFoundError(f"{model} is not a model: it has no model.json (`mdasr train` writes it last)")
@@ -47,45 +50,29 @@ def regraph(
             described.get("search", {}).pop(name, None)
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
     check_tree(model, tree, described)
-    words = announced(arpa or model / "lm.arpa").words
-    if arpa and (strange := [word for word in words if not is_normal(word)]):
-        raise ValueError(
-            f"{arpa}: {len(strange)} of {len(words)} words are not written as in transcripts: {listed(strange)}. Use "
-            "lower case and plain apostrophes, without digits, signs and hyphens, or make the language model again "
-            "with `mdasr lm train`"
-        )
-    given = _given(lexicon, {*words}, tree) if lexicon else Lexicon({})
+    if arpa and (cost := estimate(announced(arpa).counts, own)).gb > (at_hand_gb := memory_at_hand_gb()):
+        cost.require(at_hand_gb)  # refuses, before a huge file is read
+    ngrams = read_as_in_transcripts(arpa) if arpa else read_arpa(model / "lm.arpa")
+    words = {*ngrams.words} - NOT_WORDS
+    given = Lexicon.read(lexicon, tree.phones, words) if lexicon else Lexicon({})
     own = own.merged(given)
-    covering = own.covering(words, espeak.pronounce if espeak.is_installed() else None)
+    missing = sorted(word for word in words if word not in own)
+    made = espeak.pronounce(missing) if (speaks := espeak.is_installed()) and missing else {}
+    if unsaid := [word for word in missing if speaks and word not in made]:
+        print(
+            f"{len(unsaid)} words are left out, because eSpeak NG cannot say them: {listed(unsaid)}. To keep them, "
+            "give them in a lexicon (--lexicon FILE)",
+            file=sys.stderr,
+        )
+        ngrams = respelled(ngrams, dict.fromkeys(unsaid, UNKNOWN))
+    covering = own.covering(words.difference(unsaid), lambda _: made)
     if lexicon:
-        known = sum(word in own for word in words)
-        counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(words) - known}
+        known = len(words) - len(missing)
+        counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(made)}
         print(origins(counts), file=sys.stderr)
     topology = read_config(described.get("network"), "field network").criterion.outputs.topology
-    language = compose_language(out, covering, tree, arpa or model / "lm.arpa", cache, topology)
+    language = compose_language(out, covering, tree, ngrams.to_arpa(), cache, topology)
     for name in NETWORK if elsewhere else ():
         shutil.copyfile(model / name, out / name)
     write_atomically(out / "model.json", json.dumps({"format": FORMAT, **described}, indent=1) + "\n")
     return language
-
-
-def _given(path: Path, words: set[str], tree: Tree) -> Lexicon:
-    """The pronunciations of `words` in the file `path`.
-
-    Raises ValueError, with the line, for a pronunciation with phones that the tree lacks.
-    """
-    entries = {word: variants for word, variants in Lexicon.read(path).entries.items() if word in words}
-    for word, variants in entries.items():
-        for phones, _ in variants:
-            if unknown := sorted({*phones} - {*tree.phones}):
-                raise ValueError(
-                    f"{path}:{_line(path, word, unknown[0])}: {word!r} has the phone {unknown[0]!r}, which the model's "
-                    f"tree does not know; it has {' '.join(tree.phones)}"
-                )
-    return Lexicon(entries)
-
-
-def _line(path: Path, word: str, phone: str) -> int:
-    """The first line of `path` that has `phone` in a pronunciation of `word`."""
-    rows = enumerate(map(parsed, read_text(path, LEXICON).split("\n")), start=1)
-    return next(number for number, row in rows if row and row[0] == word and phone in row[2])

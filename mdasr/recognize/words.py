@@ -17,8 +17,8 @@ from mdasr.decode.lattice import LATTICE_BEAM, Lattice, search_lattice
 from mdasr.decode.paths import nbest
 from mdasr.decode.rescore import GrammarCosts, rescore
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
-from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import listed
+from mdasr.language.respelling import read_as_in_transcripts
 from mdasr.model.directory import Recognizer
 from mdasr.perturb import Policy, draw, perturb
 from mdasr.perturb.room import Sounds
@@ -86,7 +86,7 @@ def recognize_lattices(
 
 @lru_cache(maxsize=2)
 def _read_grammar(arpa: Path) -> GrammarCosts:
-    return GrammarCosts(read_arpa(arpa))
+    return GrammarCosts(read_as_in_transcripts(arpa))
 
 
 def check_rescoring(recognizer: Recognizer, arpa: Path) -> None:
@@ -94,8 +94,8 @@ def check_rescoring(recognizer: Recognizer, arpa: Path) -> None:
     words = recognizer.graph.words
     if strange := _read_grammar(arpa).unsayable(words):
         raise ValueError(
-            f"{arpa}: lacks {len(strange)} of the model's {len(words)} words: {listed(strange)}. Write it in lower "
-            "case, or make it again with `mdasr lm train` from text that has them, or with <unk> in its --vocabulary"
+            f"{arpa}: lacks {len(strange)} of the model's {len(words)} words: {listed(strange)}. Make it "
+            "again with `mdasr lm train` from text that has them, or with <unk> in its --vocabulary"
         )
 
 

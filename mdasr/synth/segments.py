@@ -121,7 +121,7 @@ def _share_out(
     first, last = span
     if len(names) == 1:
         return [(first, last)]
-    spoken_alone = pronounce(names, language)
+    spoken_alone = dict.fromkeys(names, ()) | pronounce(names, language)
     options = itertools.combinations(range(first + 1, last), len(names) - 1)
     divisions = [list(itertools.pairwise((first, *cuts, last))) for cuts in options]
     if not divisions:

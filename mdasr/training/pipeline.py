@@ -22,7 +22,7 @@ from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, pl
 from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, log_priors
 from mdasr.training.regimes import AS_PUBLISHED, OWN_ALONE
 from mdasr.training.scales import NETWORK
-from mdasr.training.word_models import Shared, adapt_words, joined_lexicon
+from mdasr.training.word_models import Shared, adapt_words
 
 
 def check_parent(directory: Path, parent: Recognizer, tree: Tree, training: Training) -> None:
@@ -64,14 +64,14 @@ def gather(training: Training, directory: Path, parent: Recognizer | None) -> tu
     if isinstance(words, Shared):
         return training.pool(words.alignment_of), words.language()
     corpora = training.corpora()
-    own = words.pronunciations(corpora)
+    lexicon = words.pronunciations(corpora, parent.language if parent else None)
     with hosts.primary_first("alignment"):
-        pool = training.pool(words.align(corpora, joined_lexicon(own, parent) if parent else own, parent))
+        pool = training.pool(words.align(corpora, lexicon, parent))
 
     def language() -> Language:
         if parent:
-            return adapt_words(parent, pool.sources, pool.dev, own, directory)
-        return words.grow(pool.sources, pool.dev, own, training.scale, directory)
+            return adapt_words(parent, pool.sources, pool.dev, lexicon, directory)
+        return words.grow(pool.sources, pool.dev, lexicon, training.scale, directory)
 
     return pool, hosts.once("language", language, lambda: Language.read(directory))
 

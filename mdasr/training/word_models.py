@@ -24,7 +24,7 @@ from mdasr.language import espeak, ngram
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, widen
-from mdasr.language.lexicon import LEXICON, Lexicon, origins
+from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon, lexicon_text, listed, origins
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.recognize import realign
 from mdasr.training.scales import Scale
@@ -37,7 +37,7 @@ QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks bet
 class Wording:
     """The way in which the words of a training are made from its speech.
 
-    - `lexicon`: a file whose pronunciations replace eSpeak's, or a whole lexicon.
+    - `lexicon`: a file whose pronunciations replace eSpeak's and those of the parent, or a whole lexicon.
     - `phones`: those of the tree; by default those of the lexicon.
     - `questions`: a file with phonetic questions; by default they are derived from the data.
     - `tree_on`: the domains that the tree grows on; by default all (§3.5 takes some).
@@ -59,7 +59,7 @@ class Wording:
             if adapts
             else f"flat start: version {flat_start.VERSION}, options {digest(asdict(AlignerOptions()))}"
         )
-        given = digest(read_text(self.lexicon, LEXICON)) if isinstance(self.lexicon, Path) else ""
+        given = digest(lexicon_text(self.lexicon)) if isinstance(self.lexicon, Path) else ""
         return {
             "alignment": self.alignment.made_of if self.alignment else by_default,
             "lexicon": self.lexicon.made_of if isinstance(self.lexicon, Named) else given,
@@ -71,9 +71,11 @@ class Wording:
             "text": self.text.made_of if self.text else "",
         }
 
-    def pronunciations(self, corpora: Sequence[Corpus]) -> Lexicon:
-        """The pronunciations of all words of the corpora; raises ValueError for words that have none."""
-        return self.lexicon.get() if isinstance(self.lexicon, Named) else covering_lexicon(corpora, self.lexicon)
+    def pronunciations(self, corpora: Sequence[Corpus], parent: Language | None = None) -> Lexicon:
+        """The pronunciations of all words of the corpora and of the parent; raises ValueError for words without any."""
+        if isinstance(self.lexicon, Named):
+            return (parent.lexicon if parent else Lexicon({})).merged(self.lexicon.get())
+        return covering_lexicon(corpora, self.lexicon, parent)
 
     def align(self, corpora: Sequence[Corpus], lexicon: Lexicon, parent: Recognizer | None) -> AlignmentOf:
         """Align corpora that are not aligned yet; raises ValueError for an alignment with phones not in the lexicon."""
@@ -117,27 +119,21 @@ def flat_alignment(corpora: Sequence[Corpus], lexicon: Lexicon) -> str:
 
 
 def adapt_words(
-    parent: Recognizer, sources: Sequence[Source], dev: Sequence[Source], own: Lexicon, directory: Path
+    parent: Recognizer, sources: Sequence[Source], dev: Sequence[Source], lexicon: Lexicon, directory: Path
 ) -> Language:
     """Add the words of `sources` to those of the parent, whose CDPhones stay.
 
-    Pronunciations are the parent's or, for words that it lacks, those of `own`. The n-gram model is interpolated with
-    that of the transcripts; the weights are fitted on `dev` (§4.4).
+    `lexicon` has the words of both. The n-gram model is interpolated with that of the transcripts; the weights are
+    fitted on `dev` (§4.4).
     """
     before = read_arpa(parent.language.directory / "lm.arpa")
-    models = widen([before, train_ngram(transcripts(sources), before.order, heard_in([*sources, *dev], own))])
+    models = widen([before, train_ngram(transcripts(sources), before.order, heard_in([*sources, *dev], lexicon))])
     vocabulary = {*models[0].words}
     held = [text.split() for text in transcripts(dev)]
     runs = [[*run] for words in held for yes, run in itertools.groupby(words, vocabulary.__contains__) if yes]
     mixed = interpolate(models, fit_weights(models, runs))
-    lexicon = joined_lexicon(own, parent)
     entries = {word: lexicon.entries[word] for word in mixed.words if word in lexicon}
     return make_language(directory, Lexicon(entries), parent.language.tree, mixed, parent.graph.topology)
-
-
-def joined_lexicon(own: Lexicon, parent: Recognizer) -> Lexicon:
-    """The parent's pronunciations, and those of `own` for words that it does not know."""
-    return Lexicon({**own.entries, **parent.language.lexicon.entries})
 
 
 def transcripts(sources: Iterable[Source]) -> list[str]:
@@ -191,17 +187,39 @@ def grow_tree(
     return tree_growth.grow(tree_growth.accumulate(utterances(), phones), leaves, questions=questions)
 
 
-def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
-    """Pronunciations of all words of the corpora: those of a file, and eSpeak's for words that it lacks.
+def covering_lexicon(corpora: Iterable[Corpus], path: Path | None, parent: Language | None = None) -> Lexicon:
+    """Pronunciations of all words of the corpora and of a parent: a file's, then the parent's, then eSpeak's.
 
-    With a file, a line on standard error says how many came from which. Raises ValueError for words that neither has.
+    With a file, a line on standard error says how many came from which. Raises ValueError for words that none has, and
+    for phones of the file that the parent's tree lacks. Raises it, too, as `check_phone_set` does.
     """
-    words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
-    given = {w: v for w, v in Lexicon.read(path).entries.items() if w in words} if path else {}
-    covering = Lexicon(given).covering(words, espeak.pronounce if espeak.is_installed() else None)
+    own = parent.lexicon if parent else Lexicon({})
+    words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()} | {*own.words}
+    given = Lexicon.read(path, parent.tree.phones if parent else None, words) if path else Lexicon({})
+    known = own.merged(given)
+    made = sorted(words - known.entries.keys())
+    if path and made:
+        check_phone_set(path, given, made)
+    covering = known.covering(words, espeak.pronounce if espeak.is_installed() else None)
     if path:
-        print(origins({str(path): len(given), "eSpeak": len(words) - len(given)}), file=sys.stderr)
+        parents = {"the parent": len(known) - len(given)} if parent else {}
+        print(origins({str(path): len(given), **parents, "eSpeak": len(made)}), file=sys.stderr)
     return covering
+
+
+def check_phone_set(path: Path, given: Lexicon, made: Sequence[str]) -> None:
+    """Check that the pronunciations from a file fit those of eSpeak for the words `made`.
+
+    A warning names phones that ARPAbet lacks. Raises ValueError where most phones of the file are such phones.
+    """
+    if strange := sorted({*given.phones} - {*ARPABET, SILENCE}):
+        message = (
+            f"{path}: ARPAbet lacks the phones {listed(strange, 10)}, but {len(made)} words get eSpeak's pronunciation "
+            f"in ARPAbet: {listed(made, 5)}. Give these words in the lexicon, or write it in ARPAbet (such as EH)"
+        )
+        if 2 * len(strange) >= len(given.phones):
+            raise ValueError(message)
+        print(message, file=sys.stderr)
 
 
 def read_questions(path: Path, phones: Iterable[str]) -> list[tuple[str, ...]]:
