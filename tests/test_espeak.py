@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from mdasr.language import espeak
 from mdasr.language.espeak import ACCENTS, ESPEAK_RATE_HZ, Voice, pronounce, speak
 from mdasr.language.espeak_phones import to_arpabet
 from mdasr.language.lexicon import ARPABET, SILENCE
@@ -84,6 +85,20 @@ def test_without_espeak_the_error_says_what_to_install(monkeypatch):
     assert not espeak.is_installed()
     with pytest.raises(ImportError, match=r"eSpeak NG is missing; install it with pip install 'mdasr\[synth\]'"):
         espeak.require_espeak()
+
+
+def test_words_of_another_script_are_named_and_none_is_spelt_out():
+    with pytest.raises(ValueError, match="3 words in another script than Latin: 'москва', 'привет', '日本'"):
+        pronounce(["go", "москва", "привет", "日本", "élève"])
+
+
+def test_a_word_with_a_sound_that_arpabet_lacks_is_named(monkeypatch):
+    def lacking(mnemonics, language):
+        raise ValueError("has no ARPAbet equivalent here")
+
+    monkeypatch.setattr(espeak, "to_arpabet", lacking)
+    with pytest.raises(ValueError, match="'atelier': has no ARPAbet equivalent"):
+        pronounce(["atelier"])
 
 
 @pytest.mark.parametrize("language", ACCENTS)

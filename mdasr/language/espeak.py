@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from jaxtyping import Float
 
 from mdasr.core.requirements import optional
 from mdasr.language.espeak_phones import to_arpabet
-from mdasr.language.lexicon import SILENCE
+from mdasr.language.lexicon import SILENCE, listed
 
 VERSION = 1  # raise it with every change that alters a pronunciation
 ESPEAK_RATE_HZ = 22_050
@@ -93,10 +94,17 @@ def speak(text: str, voice: Voice) -> Speech:
 def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tuple[str, ...]]:
     """The ARPAbet phones of each word by eSpeak's rules and exceptions. A single letter is read as its name.
 
-    Raises ValueError for a word without any sound or with a sound that ARPAbet lacks, and ImportError without eSpeak.
+    Raises ValueError for words in another script than Latin, whose letters eSpeak would name one by one. Raises it,
+    too, for a word without any sound or with a sound that ARPAbet lacks, and ImportError without eSpeak.
     """
     library, _ = _library()
     _set_voice(language, "")
+    words = [*words]
+    if strange := [word for word in words if not all(map(_latin, word))]:
+        raise ValueError(
+            f"{len(strange)} words in another script than Latin: {listed(strange)}. eSpeak NG cannot say them in "
+            f"{language}; give their pronunciations in a lexicon (--lexicon), or leave them out"
+        )
     pronunciations = {}
     for word in words:
         encoded = ctypes.c_char_p(word.encode())
@@ -105,11 +113,18 @@ def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tu
             # Mnemonics, with line feeds (10) between them.
             mnemonics = library.espeak_TextToPhonemes(ctypes.byref(encoded), _UTF8, 10 << 8)
             spoken += re.split(r"\s+", mnemonics.decode())
-        phones = [phone for group in to_arpabet(spoken, language) for phone in group if phone != SILENCE]
+        try:
+            phones = [phone for group in to_arpabet(spoken, language) for phone in group if phone != SILENCE]
+        except ValueError as error:
+            raise ValueError(f"{word!r}: {error}") from None
         if not phones:
             raise ValueError(f"eSpeak NG finds nothing to pronounce in {word!r}; drop it or add it to the lexicon")
         pronunciations[word] = tuple(phones)
     return pronunciations
+
+
+def _latin(character: str) -> bool:
+    return not character.isalpha() or unicodedata.name(character, "").startswith(("LATIN", "FEMININE", "MASCULINE"))
 
 
 class _Id(ctypes.Union):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +25,7 @@ from mdasr.language import espeak, ngram
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, widen
-from mdasr.language.lexicon import LEXICON, Lexicon, origins
+from mdasr.language.lexicon import LEXICON, Lexicon, listed, origins
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.recognize import realign
 from mdasr.training.scales import Scale
@@ -199,6 +200,12 @@ def covering_lexicon(corpora: Iterable[Corpus], path: Path | None) -> Lexicon:
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
     given = {w: v for w, v in Lexicon.read(path).entries.items() if w in words} if path else {}
     covering = Lexicon(given).covering(words, espeak.pronounce if espeak.is_installed() else None)
+    if foreign := sorted(word for word in words - given.keys() if re.search(r"[^a-z']", word)):
+        print(
+            f"{len(foreign)} words have letters that English lacks, and eSpeak says them as US English: "
+            f"{listed(foreign)}. Give their pronunciations by --lexicon",
+            file=sys.stderr,
+        )
     if path:
         print(origins({str(path): len(given), "eSpeak": len(words) - len(given)}), file=sys.stderr)
     return covering
