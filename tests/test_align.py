@@ -1,6 +1,8 @@
 """The aligner: its parts against independent references, and the whole on speech with known boundaries."""
 
 import itertools
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -532,3 +534,48 @@ def test_an4_aligns_from_its_transcripts(tmp_path):
     assert 0.1 < medians_s["IY"] < 0.2
     assert 0.1 < medians_s["EY"] < 0.25
     assert 0.03 < medians_s["T"] < medians_s["S"] < 0.2
+
+
+LONG = """
+import resource, sys
+from mdasr.align.flat_start import align
+from mdasr.corpus.records import Corpus
+from tests.test_align import LEXICON, SMALL
+print(align([Corpus(sys.argv[1])], LEXICON, SMALL))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+@pytest.mark.slow
+def test_half_an_hour_is_aligned_in_under_2_gb(tmp_path):
+    """It is aligned by a model of three minutes of short utterances."""
+    rng = np.random.default_rng(5)
+    pairs = [toy_utterance(i, rng) for i in range(130)]
+    parts, seconds = [], 0.0
+    while seconds < 1800:
+        parts.append(pairs[int(rng.integers(130))])
+        seconds += parts[-1][0].seconds
+    starts_s = np.cumsum([0.0, *(u.seconds for u, _ in parts)])
+    wave, text = np.concatenate([u.wave for u, _ in parts]), " ".join(u.text for u, _ in parts)
+    corpus = make_corpus(
+        tmp_path / "c", [*(u for u, _ in pairs), replace(pairs[0][0], id="long", wave=wave, text=text)]
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", LONG, str(corpus.directory)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "131 utterances aligned, 0 not" in ran.stdout
+    assert float(ran.stdout.split()[-1]) < 2
+    (sidecar,) = corpus.alignment_names()
+    found = corpus.alignments(sidecar)[130]
+    exact = [(s + start, e + start) for start, (_, a) in zip(starts_s, parts) for _, s, e in word_times(a)]
+    errors = np.abs(np.array([(s, e) for _, s, e in word_times(found)]) - exact)
+    assert np.mean(errors <= 0.05) > 0.97
+
+
+def word_times(alignment):
+    starts = (0.0, *alignment.ends_s)
+    return [(word, starts[first], starts[last]) for word, first, last in alignment.words]

@@ -170,8 +170,8 @@ def flat_labels(
 ) -> Int[np.ndarray, " frames"]:
     """An output for every frame: equal shares for the states of the most likely pronunciations, between silences.
 
-    Speech begins and ends where the first feature, the energy, passes the middle between its 5th percentile and the
-    level of what is loud: its 95th percentile or, in long pauses, that of half as many frames as there are states.
+    Speech begins and ends where the first feature, the energy, passes the middle between its 5th percentile and a loud
+    level. That is its 95th percentile. Among long pauses, it is what half as many frames reach as there are states.
     Raises ValueError where there are more states than frames.
     """
     outputs, k = first_outputs(lexicon, options), np.arange(options.states_per_phone)
