@@ -15,7 +15,15 @@ import sklearn.mixture
 
 from mdasr import frontend
 from mdasr.align import gmm, hmm
-from mdasr.align.flat_start import agreement, align, alignment_of_path, boundary_errors, make_features, usable_bands
+from mdasr.align.flat_start import (
+    agreement,
+    align,
+    alignment_of_path,
+    boundary_errors,
+    make_features,
+    shortest_share,
+    usable_bands,
+)
 from mdasr.align.gmm import Mixtures
 from mdasr.align.hmm import SILENT, output_posteriors, utterance_graph, viterbi
 from mdasr.align.monophones import AlignerOptions, flat_labels, transcript_graph
@@ -437,6 +445,19 @@ def test_bands_that_a_narrow_recording_lacks_are_left_out():
     support_hz = np.flatnonzero(frontend.mel_filters()[:, :bands].any(axis=1)).max() * 16000 / frontend.FFT_SIZE
     assert support_hz <= 3600
     assert usable_bands(44100) == frontend.BANDS
+
+
+def test_words_squeezed_into_a_corner_are_counted():
+    """The share is that of phones with one frame for each state, without pauses."""
+    options = AlignerOptions()
+    graph = transcript_graph("mis ma i ma", LEXICON, options)
+    path, _ = viterbi(np.zeros((24, 3 * len(LEXICON.phones)), np.float32), graph)
+    assert shortest_share(graph, path) == 1.0
+    assert shortest_share(graph, np.repeat(path, [2, *[1] * 23])) == pytest.approx(7 / 8)
+    silent = np.flatnonzero(graph.segment_of == 0)  # the pause at the start
+    assert shortest_share(graph, np.concatenate([silent, path])) == 1.0
+    few = transcript_graph("i i", LEXICON, options)
+    assert shortest_share(few, viterbi(np.zeros((6, 3 * len(LEXICON.phones)), np.float32), few)[0]) == 0.0
 
 
 def test_flat_labels_put_speech_where_the_energy_is():

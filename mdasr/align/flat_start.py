@@ -27,6 +27,7 @@ from mdasr.language.lexicon import SILENCE, Lexicon
 
 VERSION = 3  # raise it with a change after which the same options give other alignments
 _BOUNDARY = (frontend.WINDOW - frontend.HOP) // 2  # from a frame's start to halfway between the last centre and its own
+_MOST_SHORTEST, _FEW = 0.55, 6  # the largest share of phones of 30 ms (0.5 in AN4), and the fewest phones with a share
 _LONG_S, _ENOUGH_S = 60.0, 120.0  # recordings up to the first train the aligner alone, if there is so much of them
 
 Features: TypeAlias = Callable[[Utterance], Float32[np.ndarray, "frames dim"]]
@@ -156,9 +157,20 @@ def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Ali
         if (misfit := aligner.misfit(x, graph, path[with_sound])) > aligner.most_misfit:
             raise ValueError(f"the words do not fit the sound: misfit {misfit:.1f}, at most {aligner.most_misfit:.1f}")
         begins = np.arange(len(path)) * frontend.HOP + _BOUNDARY
-        return plausible(alignment_of_path(path, graph, utterance, begins))
+        found = plausible(alignment_of_path(path, graph, utterance, begins))
+        if (short := shortest_share(graph, path)) > _MOST_SHORTEST:
+            raise ValueError(f"the words do not fit the sound: {short:.0%} of the phones are as short as can be")
+        return found
     except ValueError as error:
         return Alignment(utterance.id, (), (), reason=str(error))
+
+
+def shortest_share(graph: UtteranceGraph, path: Int[np.ndarray, " frames"]) -> float:
+    """The share of the phones on a path with one frame for each state, where at least `_FEW` phones have a share."""
+    frames = np.bincount(graph.segment_of[path], minlength=len(graph.segments))
+    states = np.bincount(graph.segment_of)
+    spoken = (frames > 0) & np.array([segment.word != SILENT for segment in graph.segments])
+    return float(np.mean(frames[spoken] == states[spoken])) if spoken.sum() >= _FEW else 0.0
 
 
 def plausible(aligned: Alignment) -> Alignment:
