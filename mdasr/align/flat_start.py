@@ -157,7 +157,9 @@ def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Ali
         if (misfit := aligner.misfit(x, graph, path[with_sound])) > aligner.most_misfit:
             raise ValueError(f"the words do not fit the sound: misfit {misfit:.1f}, at most {aligner.most_misfit:.1f}")
         begins = np.arange(len(path)) * frontend.HOP + _BOUNDARY
-        found = plausible(alignment_of_path(path, graph, utterance, begins))
+        found = alignment_of_path(path, graph, utterance, begins)
+        if reason := implausible(found):
+            raise ValueError(f"the words do not fit the sound: {reason}")
         if (short := shortest_share(graph, path)) > _MOST_SHORTEST:
             raise ValueError(f"the words do not fit the sound: {short:.0%} of the phones are as short as can be")
         return found
@@ -171,13 +173,6 @@ def shortest_share(graph: UtteranceGraph, path: Int[np.ndarray, " frames"]) -> f
     states = np.bincount(graph.segment_of)
     spoken = (frames > 0) & np.array([segment.word != SILENT for segment in graph.segments])
     return float(np.mean(frames[spoken] == states[spoken])) if spoken.sum() >= _FEW else 0.0
-
-
-def plausible(aligned: Alignment) -> Alignment:
-    """Return the alignment; raises ValueError where `implausible` finds a fault in its phones."""
-    if reason := implausible(aligned):
-        raise ValueError(f"the words do not fit the sound: {reason}")
-    return aligned
 
 
 def silence(utterance: Utterance) -> Alignment:

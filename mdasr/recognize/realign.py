@@ -10,12 +10,13 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
-from mdasr.align.flat_start import alignment_of_path, alignment_report, plausible, silence
+from mdasr.align.flat_start import alignment_of_path, alignment_report, silence
 from mdasr.align.hmm import UtteranceGraph, utterance_graph, viterbi
 from mdasr.align.monophones import outlier
 from mdasr.align.tree import Tree, leaves_below
 from mdasr.core.digests import digest
 from mdasr.core.progress import track
+from mdasr.corpus.measures import implausible
 from mdasr.corpus.records import Alignment, Corpus, Utterance, write_alignments
 from mdasr.frontend import Subsampling
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
@@ -90,9 +91,16 @@ def _alignments(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> lis
     check_fit(corpus, fits, rivals.chance)
     misfits = np.array([short for alignment, short in aligned if alignment.words])
     limit = max(MOST_MISFIT, outlier(misfits, DEVIATIONS)) if len(misfits) else MOST_MISFIT
-    reason = "the words do not fit the sound: misfit {:.1f}, at most {:.1f}; correct the transcript"
+
+    def reason(one: Alignment, misfit: float) -> str:
+        if misfit > limit:
+            return f"misfit {misfit:.1f}, at most {limit:.1f}; correct the transcript"
+        return implausible(one)
+
     return [
-        Alignment(one.id, (), (), reason=reason.format(short, limit)) if short > limit else one
+        Alignment(one.id, (), (), reason=f"the words do not fit the sound: {why}")
+        if (why := reason(one, short))
+        else one
         for one, short in aligned
     ]
 
@@ -179,7 +187,7 @@ def _alignment(
         graph = utterance_graph(words, lexicon, outputs, 1, SILENCE_PROBABILITY)
         path, score = viterbi(of_phones, graph)
         starts = subsampling.label_centres(len(path)) - subsampling.step_samples // 2
-        aligned = plausible(alignment_of_path(path, graph, utterance, starts))
+        aligned = alignment_of_path(path, graph, utterance, starts)
     except ValueError as error:
         return Alignment(utterance.id, (), (), reason=str(error)), 0.0, 0.0
     return aligned, misfit(of_phones, graph, path, outputs[SILENCE]), score
