@@ -44,8 +44,8 @@ def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
     """Align a corpus by the network's phones, write the sidecar, and return its name, which depends on all of this.
 
     Boundaries are those of steps (30 ms). An utterance that cannot be aligned gets an empty alignment with the reason.
-    The same is true where `misfit` is above `MOST_MISFIT` and lies `DEVIATIONS` above what is usual in the corpus.
-    These utterances are printed. So is the share of utterances whose words fit, if it is low. Raises ValueError for
+    The same is true where `misfit` is above `MOST_MISFIT` and lies `DEVIATIONS` above what is usual in the corpus, and
+    for phones of implausible length. These utterances are printed. So is the share of utterances whose words fit, if it is low. Raises ValueError for
     phones of the lexicon that the network does not know, and where hardly any words fit.
     """
     if strange := sorted({*lexicon.phones} - {*recognizer.language.tree.phones}):
@@ -115,6 +115,7 @@ class Rivals:
             {word: tuple((phones[::-1], p) for phones, p in said) for word, said in lexicon.entries.items()}
         )
         self._by_length = sorted(texts, key=lambda text: (self._length(text), text))
+        self._place = {text: i for i, text in enumerate(self._by_length)}
 
     def _length(self, text: str) -> int:
         return sum(len(self._lexicon.entries[word][0][0]) for word in text.split())
@@ -127,7 +128,7 @@ class Rivals:
     def of(self, text: str) -> Iterator[tuple[list[str], Lexicon]]:
         """The words and lexicons of a text's rivals: itself backwards, and other texts of about its length."""
         yield text.split()[::-1], self._backwards
-        here = self._by_length.index(text)
+        here = self._place[text]
         near = [*self._by_length[max(here - RIVALS, 0) : here], *self._by_length[here + 1 : here + 1 + RIVALS]]
         near.sort(key=lambda other: abs(self._length(other) - self._length(text)))
         yield from ((other.split(), self._lexicon) for other in near[:RIVALS])
