@@ -45,8 +45,8 @@ def realign(recognizer: Recognizer, corpus: Corpus, lexicon: Lexicon) -> str:
 
     Boundaries are those of steps (30 ms). An utterance that cannot be aligned gets an empty alignment with the reason.
     The same is true where `misfit` is above `MOST_MISFIT` and lies `DEVIATIONS` above what is usual in the corpus, and
-    for phones of implausible length. These utterances are printed. So is the share of utterances whose words fit, if it is low. Raises ValueError for
-    phones of the lexicon that the network does not know, and where hardly any words fit.
+    for phones of implausible length. These utterances are printed. So is the share of utterances whose words fit, if it
+    is low. Raises ValueError for phones of the lexicon that the network does not know, and where hardly any words fit.
     """
     if strange := sorted({*lexicon.phones} - {*recognizer.language.tree.phones}):
         raise ValueError(f"the model does not know the phones {listed(strange)}; give a lexicon in its own phones")
