@@ -1,6 +1,8 @@
 """The aligner: its parts against independent references, and the whole on speech with known boundaries."""
 
 import itertools
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,18 @@ import scipy.stats
 import sklearn.mixture
 
 from mdasr import frontend
-from mdasr.align import gmm
-from mdasr.align.flat_start import agreement, align, alignment_of_path, boundary_errors, make_features, usable_bands
+from mdasr.align import gmm, hmm
+from mdasr.align.flat_start import (
+    agreement,
+    align,
+    alignment_of_path,
+    boundary_errors,
+    make_features,
+    shortest_share,
+    usable_bands,
+)
 from mdasr.align.gmm import Mixtures
-from mdasr.align.hmm import SILENT, state_posteriors, utterance_graph, viterbi
+from mdasr.align.hmm import SILENT, output_posteriors, utterance_graph, viterbi
 from mdasr.align.monophones import AlignerOptions, flat_labels, transcript_graph
 from mdasr.corpus.manifest import import_manifest, to_int16
 from mdasr.corpus.records import Alignment, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
@@ -112,11 +122,55 @@ def test_posteriors_are_those_of_all_paths_together():
             loops = np.where(moved, np.log1p(-stay[columns[:-1]]), np.log(stay[columns[:-1]]))
             expected[np.arange(6), path] += np.exp(weight + scores[np.arange(6), columns].sum() + loops.sum())
         expected /= expected.sum(axis=1, keepdims=True)
-        np.testing.assert_allclose(state_posteriors(scores, graph, stay), expected, atol=1e-6)
-        sharp = state_posteriors(1000 * scores, graph, stay)  # scores this far apart leave the best path alone
-        assert np.array_equal(sharp.argmax(axis=1), viterbi(1000 * scores, graph, stay)[0])
+        of_outputs = np.stack([expected[:, graph.outputs == o].sum(axis=1) for o in range(len(outputs))], axis=1)
+        np.testing.assert_allclose(output_posteriors(scores, graph, stay), of_outputs, atol=1e-6)
+        # Scores this far apart leave only the best path.
+        sharp = output_posteriors(1000 * scores, graph, stay)
+        best, _ = viterbi(1000 * scores, graph, stay)
+        assert np.array_equal(sharp.argmax(axis=1), graph.outputs[best])
     with pytest.raises(ValueError, match="1 frames for at least 3 states"):
-        state_posteriors(scores[:1], graph, stay)
+        output_posteriors(scores[:1], graph, stay)
+
+
+@pytest.fixture
+def long_chain():
+    """Scores of random words with a few frames a state, their graph, and loops: 200 states of a band are enough."""
+    rng, outputs = np.random.default_rng(0), {phone: 3 * i for i, phone in enumerate(LEXICON.phones)}
+    words = [str(word) for word in rng.choice(LEXICON.words, 100)]
+    graph = utterance_graph(words, LEXICON, outputs, 3, 0.2)
+    phones = [phone for word in words for phone in (*LEXICON.entries[word][0][0], *[SILENCE] * (rng.random() < 0.3))]
+    spoken = np.concatenate([np.repeat(outputs[phone] + np.arange(3), rng.integers(1, 6, 3)) for phone in phones])
+    scores = rng.normal(0, 1.5, (len(spoken), 3 * len(outputs))).astype(np.float32)
+    scores[np.arange(len(spoken)), spoken] += 3
+    return scores, graph, np.full(scores.shape[1], 0.6), spoken
+
+
+def test_a_band_of_the_trellis_finds_what_the_whole_finds(long_chain, monkeypatch):
+    scores, graph, stay, spoken = long_chain
+    path, score = viterbi(scores, graph, stay)
+    assert np.mean(graph.outputs[path] == spoken) > 0.9
+    of_outputs = output_posteriors(scores, graph, stay)
+    monkeypatch.setattr(hmm, "_BLOCK_CELLS", 1)  # of the forward pass, only the first row of each block is kept
+    assert np.array_equal(output_posteriors(scores, graph, stay), of_outputs)
+    monkeypatch.setattr(hmm, "_LEAST_WIDTH", 200)
+    assert len(graph.outputs) > 1000
+    banded, banded_score = viterbi(scores, graph, stay, most_cells=1)
+    assert np.array_equal(banded, path) and banded_score == pytest.approx(score)
+    monkeypatch.setattr(hmm, "_LEAST_WIDTH", 700)
+    np.testing.assert_allclose(output_posteriors(scores, graph, stay, most_cells=1), of_outputs, atol=1e-6)
+
+
+@pytest.mark.parametrize("spare", [0, 1, 7, 300])
+def test_a_band_reaches_the_end_whatever_the_scores_say(long_chain, monkeypatch, spare):
+    """The first state is the best one in every frame."""
+    _, graph, stay, _ = long_chain
+    monkeypatch.setattr(hmm, "_LEAST_WIDTH", 50)
+    scores = np.zeros((graph.fewest_frames + spare, len(stay)), np.float32)
+    scores[:, graph.outputs[0]] = 5
+    path, score = viterbi(scores, graph, stay, most_cells=1)
+    assert np.isfinite(score) and np.isfinite(graph.entry[path[0]]) and np.isfinite(graph.final[path[-1]])
+    for before, after in itertools.pairwise(path):
+        assert before == after or before in graph.sources[graph.first_arc[after] : graph.first_arc[after + 1]]
 
 
 def test_too_few_frames_say_so():
@@ -308,6 +362,37 @@ def test_flat_start_finds_known_boundaries_and_says_what_failed(tmp_path, toy):
     assert every(corpus.alignments(report.name).usable) == [True] * 60 + [False] * 3
 
 
+def padded(utterance, before, after):
+    wave = np.concatenate([np.zeros(before, np.int16), utterance.wave, np.zeros(after, np.int16)])
+    return replace(utterance, id=f"p{utterance.id}", wave=wave)
+
+
+def test_digital_silence_moves_no_boundary_and_noise_is_not_aligned(tmp_path, toy):
+    """Zeros stand around every second utterance. Noises have words, and either a speaker of their own or another's."""
+    rng = np.random.default_rng(2)
+    zeros = [padded(u, 16_000, 32_000) if i % 2 else u for i, (u, _) in enumerate(toy[:30])]
+    noises = [
+        replace(toy[0][0], id=f"{kind}{who}", speaker=who, text="ma sa i mis zu", wave=wave.astype(np.int16))
+        for who in ("s0", "noise")
+        for kind, wave in (("hiss", rng.normal(0, 3000, 48_000)), ("zeros", np.zeros(48_000)))
+    ]
+    stretched = replace(toy[1][0], id="long", text="i", wave=(8000 * sound("I", 48_000, rng)).astype(np.int16))
+    corpus = make_corpus(tmp_path / "c", [*zeros, *noises, stretched])
+    report = align([corpus], LEXICON, replace(SMALL, soft_iterations=4, iterations=5, components=2))
+    failed = dict(report.failed)
+    assert [*failed] == ["toy/hisss0", "toy/zeross0", "toy/hissnoise", "toy/zerosnoise", "toy/long"]
+    assert "noise, and no speech: a modulation of 0." in failed["toy/hissnoise"]
+    assert failed["toy/zerosnoise"] == "there is no sound: all samples are equal"
+    assert "the phone I lasts" in failed["toy/long"] or "noise, and no speech" in failed["toy/long"]
+    found = every(corpus.alignments(report.name))[:30]
+    for alignment, utterance in zip(found, zeros):
+        assert alignment.ends_s[-1] == pytest.approx(utterance.seconds, abs=1e-4)
+    shifted = [
+        replace(exact, ends_s=tuple(end + i % 2 for end in exact.ends_s)) for i, (_, exact) in enumerate(toy[:30])
+    ]
+    assert agreement(shifted, found)[1] > 0.97
+
+
 def test_the_same_call_gives_the_same_bits_and_a_done_one_is_not_done_again(tmp_path, toy):
     utterances = [u for u, _ in toy[:20]]
     options = replace(SMALL, iterations=4)
@@ -362,6 +447,19 @@ def test_bands_that_a_narrow_recording_lacks_are_left_out():
     assert usable_bands(44100) == frontend.BANDS
 
 
+def test_words_squeezed_into_a_corner_are_counted():
+    """The share is that of phones with one frame for each state, without pauses."""
+    options = AlignerOptions()
+    graph = transcript_graph("mis ma i ma", LEXICON, options)
+    path, _ = viterbi(np.zeros((24, 3 * len(LEXICON.phones)), np.float32), graph)
+    assert shortest_share(graph, path) == 1.0
+    assert shortest_share(graph, np.repeat(path, [2, *[1] * 23])) == pytest.approx(7 / 8)
+    silent = np.flatnonzero(graph.segment_of == 0)  # the pause at the start
+    assert shortest_share(graph, np.concatenate([silent, path])) == 1.0
+    few = transcript_graph("i i", LEXICON, options)
+    assert shortest_share(few, viterbi(np.zeros((6, 3 * len(LEXICON.phones)), np.float32), few)[0]) == 0.0
+
+
 def test_flat_labels_put_speech_where_the_energy_is():
     features = np.full((100, 39), -1.0, np.float32)
     features[30:81, 0] = 1.0
@@ -369,6 +467,10 @@ def test_flat_labels_put_speech_where_the_energy_is():
     phones = [LEXICON.phones[label // 2] for label in flat_labels(features, "ma i", LEXICON, options)]
     assert phones == [SILENCE] * 30 + ["M"] * 17 + ["A"] * 17 + ["I"] * 17 + [SILENCE] * 19
     assert len(flat_labels(features[:6], "ma i", LEXICON, options)) == 6
+    rare = np.full((2000, 39), -1.0, np.float32)  # what is loud is 2% of it, less than a percentile of 95 sees
+    rare[900:940, 0] = 1.0
+    phones = [LEXICON.phones[label // 2] for label in flat_labels(rare, "ma i", LEXICON, options)]
+    assert [i for i, phone in enumerate(phones) if phone != SILENCE] == [*range(900, 940)]
 
 
 def test_a_boundary_lies_halfway_between_the_frames_around_it(toy):
@@ -453,3 +555,48 @@ def test_an4_aligns_from_its_transcripts(tmp_path):
     assert 0.1 < medians_s["IY"] < 0.2
     assert 0.1 < medians_s["EY"] < 0.25
     assert 0.03 < medians_s["T"] < medians_s["S"] < 0.2
+
+
+LONG = """
+import resource, sys
+from mdasr.align.flat_start import align
+from mdasr.corpus.records import Corpus
+from tests.test_align import LEXICON, SMALL
+print(align([Corpus(sys.argv[1])], LEXICON, SMALL))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+@pytest.mark.slow
+def test_half_an_hour_is_aligned_in_under_2_gb(tmp_path):
+    """It is aligned by a model of three minutes of short utterances."""
+    rng = np.random.default_rng(5)
+    pairs = [toy_utterance(i, rng) for i in range(130)]
+    parts, seconds = [], 0.0
+    while seconds < 1800:
+        parts.append(pairs[int(rng.integers(130))])
+        seconds += parts[-1][0].seconds
+    starts_s = np.cumsum([0.0, *(u.seconds for u, _ in parts)])
+    wave, text = np.concatenate([u.wave for u, _ in parts]), " ".join(u.text for u, _ in parts)
+    corpus = make_corpus(
+        tmp_path / "c", [*(u for u, _ in pairs), replace(pairs[0][0], id="long", wave=wave, text=text)]
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", LONG, str(corpus.directory)],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "131 utterances aligned, 0 not" in ran.stdout
+    assert float(ran.stdout.split()[-1]) < 2
+    (sidecar,) = corpus.alignment_names()
+    found = corpus.alignments(sidecar)[130]
+    exact = [(s + start, e + start) for start, (_, a) in zip(starts_s, parts) for _, s, e in word_times(a)]
+    errors = np.abs(np.array([(s, e) for _, s, e in word_times(found)]) - exact)
+    assert np.mean(errors <= 0.05) > 0.97
+
+
+def word_times(alignment):
+    starts = (0.0, *alignment.ends_s)
+    return [(word, starts[first], starts[last]) for word, first, last in alignment.words]

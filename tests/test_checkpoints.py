@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
@@ -87,6 +88,16 @@ def test_a_damaged_checkpoint_is_passed_over_and_kept(saved, kind):
     checkpoints.wait()
     checkpoints.close()
     assert same(restored(saved), state(31))
+
+
+def test_a_checkpoint_that_an_earlier_version_saved_with_nan_is_passed_over(saved):
+    checkpoints, broken = Checkpoints(saved), state(40)
+    broken["params"]["w"][0] = np.nan
+    checkpoints.save(40, broken)
+    checkpoints.wait()
+    checkpoints.close()
+    with pytest.warns(UserWarning, match=r"40 is damaged .*not finite.* training goes on from step 30"):
+        assert same(restored(saved), state(30))
 
 
 def test_no_whole_checkpoint_is_an_error_and_nothing_is_moved(saved):

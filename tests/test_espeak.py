@@ -92,6 +92,10 @@ def test_without_espeak_the_error_says_what_to_install(monkeypatch):
         espeak.require_espeak()
 
 
+def test_words_of_another_script_are_left_out_and_none_is_spelt_out():
+    assert [*pronounce(["go", "москва", "привет", "日本", "élève"])] == ["go", "élève"]
+
+
 @pytest.mark.parametrize("language", ACCENTS)
 def test_segments_cover_the_sound_and_every_word(language):
     speech = speak(SENTENCE, Voice(language))

@@ -16,7 +16,7 @@ from mdasr.align.flat_start import boundary_errors
 from mdasr.align.monophones import outlier
 from mdasr.align.tree import Branch, Tree
 from mdasr.cli.main import main
-from mdasr.corpus.records import Corpus, encode_utterance, seal_corpus, shard_path, write_shard
+from mdasr.corpus.records import Corpus, Utterance, encode_utterance, seal_corpus, shard_path, write_shard
 from mdasr.decode.search import decode
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.language import espeak
@@ -25,7 +25,7 @@ from mdasr.model.directory import Recognizer, params_digest
 from mdasr.perturb import Policy
 from mdasr.perturb.noises import SoundSource, make_noises
 from mdasr.recognize.network_scores import MOST_STEPS, ROWS, _groups, scores
-from mdasr.recognize.realign import DEVIATIONS, MOST_MISFIT, phone_scores, realign
+from mdasr.recognize.realign import DEVIATIONS, MOST_MISFIT, check_fit, phone_scores, realign
 from mdasr.recognize.tune import tune
 from mdasr.recognize.words import evaluate, recognize, recognize_lattices
 from mdasr.score.wer import Errors
@@ -224,6 +224,17 @@ def test_it_is_told_which_pronunciations_are_whose(corpus, tmp_path, monkeypatch
     assert f"pronunciations of 2 words: 1 from {path}, 1 from eSpeak" in capsys.readouterr().err
 
 
+def test_words_with_letters_that_english_lacks_are_told(corpus, tmp_path, monkeypatch, capsys):
+    said = (dataclasses.replace(u, text=("l'été", "où", "go")[i % 3]) for i, u in enumerate(corpus))
+    write_shard(shard_path(tmp_path, "audio", 0, 1), map(encode_utterance, said))
+    french = seal_corpus(tmp_path, "french", "Toy")
+    monkeypatch.setattr(espeak, "is_installed", lambda: True)
+    monkeypatch.setattr(espeak, "pronounce", lambda words: dict.fromkeys(words, ("S",)))
+    covering_lexicon([french], None)
+    told = "2 words have letters that English lacks, and eSpeak says them as US English: \"l'été\", 'où'."
+    assert told in capsys.readouterr().err
+
+
 def test_a_corpus_that_changes_under_a_training_is_named(corpus, tmp_path):
     shutil.copytree(corpus.directory, tmp_path / "toy")
     source = Source(Corpus(tmp_path / "toy"), "exact", Policy())
@@ -354,6 +365,54 @@ def test_transcripts_that_do_not_fit_are_set_aside(untrained, corpus, tmp_path, 
     assert "do not fit the sound: misfit" in sidecar[7].reason and "at most 3.0" in sidecar[7].reason
     assert "19 utterances aligned, 5 not" in capsys.readouterr().err
     assert corpus.alignments(realign(untrained, corpus, LEXICON)).usable.all()
+
+
+TEXTS = ("ah s", "s ah", "s s ah", "ah ah s", "s ah ah", "ah s s")
+
+
+@pytest.mark.parametrize("wrong", [0, 6, 24])
+def test_transcripts_of_other_recordings_are_an_error(untrained, tmp_path, monkeypatch, capsys, wrong):
+    """The scores follow the spoken texts; the first transcripts are those of the next recordings.
+
+    Two of the six wrong texts have the sounds of the right one: "s s ah" for "s ah", and "ah s" for "ah s s".
+    """
+    spoken = [TEXTS[i % 6] for i in range(24)]
+    texts = [spoken[(i + (i < wrong)) % 24] for i in range(24)]
+    ones = np.ones(16_000, np.int16)
+    said = (Utterance(f"u{i}", "o", "Toy", "s", text, ones) for i, text in enumerate(texts))
+    write_shard(shard_path(tmp_path, "audio", 0, 1), map(encode_utterance, said))
+    corpus, leaves = seal_corpus(tmp_path, "o", "Toy"), {"ah": 0, "s": 1}
+    columns = TREE.leaves(("AA", "S"))
+
+    def found(recognizer, waves):
+        for text, wave in zip(spoken, waves):
+            steps, words = PAPER_STEPS.steps_in(len(wave)), [columns[leaves[word]] for word in text.split()]
+            scores = np.full((steps, TREE.num_leaves), -2.0, np.float32)
+            scores[np.arange(steps), np.array(words)[np.arange(steps) * len(words) // steps]] = 0
+            yield [scores]
+
+    monkeypatch.setattr("mdasr.recognize.realign.score_blocks", found)
+    if wrong == 24:
+        with pytest.raises(ValueError, match="the words fit the sound in 33% of 24 utterances"):
+            realign(untrained, corpus, LEXICON)
+        assert not [*tmp_path.glob("align-*")]
+    else:
+        realign(untrained, corpus, LEXICON)
+        assert "fit the sound in" not in capsys.readouterr().err
+
+
+def test_the_share_of_words_that_fit_is_told(corpus, capsys):
+    check_fit(corpus, [True] * 14 + [False] * 6, 0.2)
+    assert capsys.readouterr().err == ""
+    check_fit(corpus, [True] * 13 + [False] * 7, 0.2)
+    assert (
+        "the words fit the sound in 65% of 20 utterances, where wrong words fit in some 20%" in capsys.readouterr().err
+    )
+    with pytest.raises(ValueError, match="in 35% of 20 utterances"):
+        check_fit(corpus, [True] * 7 + [False] * 13, 0.2)
+    check_fit(corpus, [False] * 9, 0.2)  # too few to be sure
+    assert "in 0% of 9 utterances" in capsys.readouterr().err
+    check_fit(corpus, [], 0.2)
 
 
 def test_a_network_that_knows_a_channel_badly_sets_nothing_aside(untrained):

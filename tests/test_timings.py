@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from praatio import textgrid
 
@@ -74,6 +76,32 @@ def test_a_textgrid_written_is_read_back(tmp_path):
     assert found.ends_s == pytest.approx(SPOKEN.ends_s)
     theirs = textgrid.openTextgrid(str(tmp_path / "a" / "u1.TextGrid"), includeEmptyIntervals=False)
     assert [entry.label for entry in theirs.getTier("words").entries] == ["go", "out"]
+
+
+def test_a_textgrid_ends_with_its_recording_whatever_its_last_time_was_rounded_to(tmp_path):
+    """Sidecars have 5 digits, and CTM 3: many of 60 lengths are rounded to an end after the recording's."""
+    path, late = tmp_path / "u.TextGrid", 0
+    for samples, digits in itertools.product(range(16000, 16060), (5, 3)):
+        seconds = samples / 16000
+        late += round(seconds, digits) > seconds
+        spoken = Alignment("u", ("SIL", "AH"), (0.4, round(seconds, digits)), (("a", 1, 2),))
+        write_textgrid(path, spoken, seconds)
+        theirs = textgrid.openTextgrid(str(path), includeEmptyIntervals=True)
+        assert theirs.maxTimestamp == seconds
+        for tier, labels in (("words", ["", "a"]), ("phones", ["SIL", "AH"])):
+            entries = theirs.getTier(tier).entries
+            assert [entry.label for entry in entries] == labels
+            assert (entries[0].start, entries[-1].end) == (0, seconds)
+        assert read_textgrid(path, "u").phones == spoken.phones
+    assert late > 40
+
+
+def test_a_textgrid_of_a_tool_that_went_past_the_end_ends_with_its_recording(tmp_path):
+    late = Alignment("u", ("AA", "S", "SIL"), (0.5, 1.02, 1.04), (("a", 0, 1), ("s", 1, 2)))
+    write_textgrid(tmp_path / "u.TextGrid", late, 1.0)
+    found = read_textgrid(tmp_path / "u.TextGrid", "u")
+    assert (found.phones, found.ends_s) == (("AA", "S"), (0.5, 1.0))
+    assert found.words == (("a", 0, 1), ("s", 1, 2))
 
 
 def test_what_montreal_forced_aligner_writes_is_read(tmp_path):

@@ -185,6 +185,33 @@ def test_data_that_changes_stops_training_before_it_is_saved(tmp_path):
         np.testing.assert_array_equal(found, wanted)
 
 
+@dataclasses.dataclass
+class BrokenLater(SignsRowMaker):
+    """Rows whose frames, after a while, hold a number that makes loss and gradients NaN or infinite."""
+
+    number: float = np.nan
+    rows: int = 100  # the first of the 4 rows of step 26
+
+    def map(self, row):
+        made = super().map(row)
+        if row >= self.rows:
+            made["frames"][0, 0] = self.number
+        return made
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize(("every", "stops_at", "last"), [(10, 30, "20"), (100, 40, None)])
+def test_a_loss_that_is_no_number_stops_training_and_the_good_checkpoint_stays(tmp_path, number, every, stops_at, last):
+    """It stops before the next save, or else at the next report."""
+    options = TrainOptions(60, 4, 1e-2, checkpoint_every=every)
+    with pytest.raises(ValueError, match=f"NaN or infinite at step {stops_at} of 60") as error:
+        train(CONFIG, options, BrokenLater(number=number), tmp_path / "run", workers=0)
+    assert (f"last complete one is of step {last}" if last else "no complete one") in str(error.value)
+    assert "--set learning_rate=0.003" in str(error.value)
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == (["10", "20"] if last else [])
+
+
 @pytest.mark.slow
 def test_one_step_of_the_papers_model():
     """Untrained, its loss is that of 8192 equal outputs; after a step, every weight is still a number."""

@@ -13,10 +13,11 @@ from mdasr.corpus.audio_files import to_int16
 from mdasr.corpus.entries import Choice
 from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_manifest
-from mdasr.corpus.measures import bandwidth_hz, clipped_share, measure, silent_share
-from mdasr.corpus.records import Utterance
+from mdasr.corpus.measures import bandwidth_hz, clipped_share, implausible, measure, silent_share
+from mdasr.corpus.records import Alignment, Utterance, write_alignments
 from mdasr.corpus.validate import Limits, validate_corpora, validate_source, validation
 from mdasr.perturb import narrowband
+from tests.toy_speech import toy_corpus
 
 RATE_HZ = 16_000
 
@@ -205,6 +206,34 @@ def test_what_is_good_ends_with_0_and_limits_are_the_users(folder, capsys):
     twice = validate_corpora([folder / "out", folder / "out"], Limits())
     assert [problem.kind for problem in twice.problems] == ["id twice"]
     assert main(["validate", str(folder / "nowhere")]) == 2
+
+
+PHONES = ("SIL", "M", "A", "S", "I", "Z", "U")
+
+
+@pytest.mark.parametrize(
+    ("phones", "lengths_s", "reason"),
+    [
+        (PHONES, (2.0, 0.1, 0.2, 0.1, 0.2, 0.1, 0.2), ""),  # a pause may be long
+        (("SIL", "Y", "EH", "S", "SIL"), (0.5, 0.03, 8.2, 0.03, 0.5), "the phone EH lasts 8.20 s; at most 1 s"),
+        (("SIL",), (5.0,), ""),
+        ((), (), ""),
+    ],
+)
+def test_phones_of_implausible_length_are_named(phones, lengths_s, reason):
+    found = implausible(Alignment("u", phones, tuple(np.cumsum(lengths_s).tolist())))
+    assert found.startswith(reason) and bool(found) == bool(reason)
+
+
+def test_what_is_wrong_with_alignments_is_told(tmp_path, capsys):
+    corpus = toy_corpus(tmp_path / "toy", [0.9, 0.9, 0.9])
+    good = corpus.alignments("exact")[0]
+    long = Alignment("u1", ("AA", "S"), (3.5, 3.6))
+    write_alignments(corpus, "mfa", [good, long, Alignment("u2", (), (), reason="no pronunciation for 'qua'")])
+    assert main(["validate", str(corpus.directory), "--workers", "1"]) == 3
+    printed = capsys.readouterr().out
+    assert "problem: alignment: 2\n  toy/u1: mfa: the phone AA lasts 3.50 s" in printed
+    assert "  toy/u2: mfa: no pronunciation for 'qua'" in printed
 
 
 @pytest.mark.slow

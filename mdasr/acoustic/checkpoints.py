@@ -33,6 +33,11 @@ def digest_of(tree: Any) -> str:
     return digest.hexdigest()
 
 
+def all_finite(tree: Any) -> bool:
+    """Whether every number of a tree of arrays is finite."""
+    return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(tree))
+
+
 def described(error: Exception) -> str:
     """The kind of an error and the first line of its text; TensorStore's errors are pages long."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
@@ -84,11 +89,13 @@ class Checkpoints:
             except Exception as error:  # Orbax and TensorStore raise errors of any kind for a file that is cut off
                 problems[step] = described(error)
                 continue
-            if whole:
+            if whole and all_finite(saved["state"]):
                 self.so_far = saved["seal"].get("so_far", {})
                 self._set_aside(problems, step)
                 return saved["state"]
-            problems[step] = "its arrays are not those that were saved"
+            problems[step] = (
+                "it holds numbers that are not finite" if whole else "its arrays are not those that were saved"
+            )
         if problems:
             listed = "; ".join(f"step {step}: {problem}" for step, problem in problems.items())
             raise ValueError(
@@ -134,12 +141,15 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            whole = sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit())
-            last = f"The last complete one is of step {whole[-1]}" if whole else "There is no complete one"
             raise OSError(
-                f"{self.directory}: a checkpoint could not be saved ({described(error)}). Is the disk full? {last}. "
-                "Free some space, and start the same command again"
+                f"{self.directory}: a checkpoint could not be saved ({described(error)}). Is the disk full? "
+                f"{self.last_complete()}. Free some space, and start the same command again"
             ) from error
+
+    def last_complete(self) -> str:
+        """A sentence that names the step of the last complete checkpoint."""
+        whole = sorted(int(p.name) for p in self.directory.iterdir() if p.name.isdigit())
+        return f"The last complete one is of step {whole[-1]}" if whole else "There is no complete one"
 
     def close(self) -> None:
         self._manager.close()

@@ -21,7 +21,7 @@ from tensorboardX import SummaryWriter
 
 from mdasr.acoustic.adapters import own_alone
 from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers
-from mdasr.acoustic.checkpoints import Checkpoints, check_run
+from mdasr.acoustic.checkpoints import Checkpoints, all_finite, check_run
 from mdasr.acoustic.criteria.cross_entropy import frame_errors
 from mdasr.acoustic.devices import DEVICES, device, host_share, local_value, replicate, shard_batch
 from mdasr.acoustic.loader import Batches, MakesRows
@@ -197,8 +197,8 @@ def train(
     - `check` raises an error where the data has changed; it is called before each save.
 
     All hosts of a job call this function, with a `directory` that all of them see. Raises InterruptedError after
-    SIGTERM, when the state is saved, OSError where a checkpoint could not be saved, and ValueError where `directory`
-    holds another run.
+    SIGTERM, when the state is saved, and OSError where a checkpoint could not be saved. Raises ValueError where
+    `directory` holds another run, and where the loss or the parameters are NaN or infinite.
     """
     share = host_share(options.batch)
     run = {"model": asdict(config), "train": asdict(options), "rows": asdict(maker.options), **(described or {})}
@@ -270,10 +270,12 @@ class _Steps:
                     jax.block_until_ready(sums)
                 if done % REPORT_EVERY == 0 or done == options.steps:
                     waited = self.batches.waited_s / (time.perf_counter() - self.began)
+                    self._require_finite(jax.tree.map(local_value, pending), done)
                     accuracy, pending = report_metrics(writer, progress, pending, done, waited), []
                 progress.update()
                 ended = ending(done)
                 if ended or self._due(done):
+                    self._require_finite(jax.tree.map(local_value, pending), done)
                     best = self._save(done, jax.tree.map(local_value, state), best, accuracy)
                 if ended:
                     self._end(done)
@@ -288,10 +290,23 @@ class _Steps:
             return False
         return done - int(best.step) >= self.stopping.patience * self.options.checkpoint_every
 
+    def _require_finite(self, numbers: Any, done: int) -> None:
+        """Stop the training at a loss, or at parameters, that are NaN or infinite; saved checkpoints stay."""
+        if all_finite(numbers):
+            return
+        self.checkpoints.wait()
+        raise ValueError(
+            f"{self.checkpoints.directory.parent}: the loss or the parameters are NaN or infinite at step {done} of "
+            f"{self.options.steps}. No such checkpoint is saved. {self.checkpoints.last_complete()}; it is kept in "
+            f"{self.checkpoints.directory}. Train to another directory at a lower rate, such as --set learning_rate="
+            f"{self.options.learning_rate / 3:.1g}. Look for broken recordings with `mdasr validate`"
+        )
+
     def _save(self, done: int, state: TrainState, best: Best | None, accuracy: float) -> Best | None:
         """Begin to save the present state; returns the best parameters, now that these are known."""
         self.check()
         best = better(best, state, self.stopping) if self._due(done) else best
+        self._require_finite(saved_form(state, best), done)
         self.checkpoints.save(done, saved_form(state, best), self.so_far(accuracy)._asdict())
         return best
 

@@ -9,22 +9,26 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TypeAlias
 
 import kaldialign
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int, Int16
 
 from mdasr import frontend
 from mdasr.align.hmm import SILENT, UtteranceGraph
 from mdasr.align.monophones import Aligner, AlignerOptions, train_monophones, transcript_graph
 from mdasr.core.digests import digest
 from mdasr.core.waveforms import RATE_HZ
+from mdasr.corpus.measures import implausible, modulation, noise_alone
 from mdasr.corpus.records import Alignment, Alignments, Corpus, Utterance, write_alignments
 from mdasr.language.lexicon import SILENCE, Lexicon
 
-VERSION = 2  # raise it with a change after which the same options give other alignments
+VERSION = 3  # raise it with a change after which the same options give other alignments
 _BOUNDARY = (frontend.WINDOW - frontend.HOP) // 2  # from a frame's start to halfway between the last centre and its own
+_MOST_SHORTEST, _FEW = 0.55, 6  # the largest share of phones of 30 ms (0.5 in AN4), and the fewest phones with a share
+_LONG_S, _ENOUGH_S = 60.0, 120.0  # recordings up to the first train the aligner alone, if there is so much of them
 
 Features: TypeAlias = Callable[[Utterance], Float32[np.ndarray, "frames dim"]]
 
@@ -53,9 +57,9 @@ def align(corpora: Sequence[Corpus], lexicon: Lexicon, options: AlignerOptions |
 
     The name is a digest of the corpora, the options and the words' pronunciations. Existing sidecars of that name are
     not made again. An utterance that cannot be aligned gets an empty alignment with the reason. Reasons are words
-    without pronunciation, too few frames, and words that do not fit the sound. An utterance without words is aligned
-    with silence and trains no aligner. The same call gives the same bits. Raises ValueError where no utterance with
-    words can be aligned.
+    without pronunciation, too few frames, noise without speech, words that do not fit the sound, and phones of
+    implausible length. An utterance without words is aligned with silence and trains no aligner. The same call gives
+    the same bits. Raises ValueError where no utterance with words can be aligned.
     """
     options = options or AlignerOptions()
     words = {word for corpus in corpora for utterance in corpus for word in utterance.text.split()}
@@ -77,14 +81,16 @@ def align(corpora: Sequence[Corpus], lexicon: Lexicon, options: AlignerOptions |
 def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Features:
     """Return a function from an utterance to the aligner's features: cepstra normalised by speaker, and derivatives.
 
-    All recordings use only the bands that the narrowest recording has, so that one model can align 8 and 16 kHz
-    recordings. Every recording is read once here, for the speakers' means and deviations.
+    The features are those of frames with sound (`sounding`): digital silence is no part of a speaker's mean. All
+    recordings use only the bands that the narrowest recording has, so that one model can align 8 and 16 kHz recordings.
+    Every recording is read once here, for the speakers' means and deviations. The function raises ValueError for an
+    utterance without sound, and for one that is noise alone.
     """
     narrowest_hz = min(utterance.source_rate_hz for corpus in corpora for utterance in corpus)
     bands = usable_bands(narrowest_hz)
 
     def cepstra(utterance: Utterance) -> Float32[np.ndarray, "frames cepstra"]:
-        log_mel = frontend.log_mel(utterance.samples)[:, :bands]
+        log_mel = frontend.log_mel(utterance.samples)[sounding(utterance.wave), :bands]
         return frontend.cepstra(log_mel, options.cepstra)
 
     sums: dict[tuple[str, str], np.ndarray] = {}
@@ -95,6 +101,10 @@ def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Feature
         sums[speaker] = sums.get(speaker, 0) + total
 
     def features(utterance: Utterance) -> Float32[np.ndarray, "frames dim"]:
+        if not np.ptp(utterance.wave.astype(np.int32)):
+            raise ValueError("there is no sound: all samples are equal")
+        if noise_alone(utterance.seconds, depth := modulation(utterance.wave)):
+            raise ValueError(f"there is noise, and no speech: a modulation of {depth:.2f}; speech has about 1")
         count, total, squares = sums[utterance.corpus, utterance.speaker]
         mean = total / np.maximum(count, 1)
         deviation = np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 1e-4))
@@ -102,6 +112,14 @@ def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Feature
         return frontend.add_deltas(normal.astype(np.float32)).astype(np.float32)
 
     return features
+
+
+def sounding(wave: Int16[np.ndarray, " samples"]) -> Bool[np.ndarray, " frames"]:
+    """Whether each frame has sound. In digital silence, all samples of a frame are equal."""
+    if len(wave) < frontend.WINDOW:
+        return np.zeros(0, bool)
+    windows = np.lib.stride_tricks.sliding_window_view(wave, frontend.WINDOW)[:: frontend.HOP]
+    return (windows != windows[:, :1]).any(axis=1)
 
 
 def usable_bands(rate_hz: int) -> int:
@@ -113,14 +131,20 @@ def usable_bands(rate_hz: int) -> int:
 
 def _training_set(
     corpora: Sequence[Corpus], features: Features, options: AlignerOptions
-) -> Iterator[tuple[np.ndarray, str]]:
-    hours = sum(int(corpus.num_samples.sum()) for corpus in corpora) / RATE_HZ / 3600
+) -> Iterator[tuple[Callable[[], np.ndarray], str]]:
+    """The speech that trains the aligner. Long recordings are left out if there is enough other speech.
+
+    In a long recording, the flat start is seconds away from the words, and costs most.
+    """
+    lengths_s = np.concatenate([corpus.num_samples for corpus in corpora]) / RATE_HZ
+    longest_s = _LONG_S if lengths_s[lengths_s <= _LONG_S].sum() >= _ENOUGH_S else np.inf
+    hours = lengths_s[lengths_s <= longest_s].sum() / 3600
     stride = int(np.ceil(max(1.0, hours / options.train_hours)))
     for corpus in corpora:
-        for i in range(0, len(corpus), stride):
+        for i in np.flatnonzero(corpus.num_samples <= longest_s * RATE_HZ)[::stride]:
             utterance = corpus[i]
             if utterance.text:
-                yield features(utterance), utterance.text
+                yield partial(features, utterance), utterance.text
 
 
 def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Alignment:
@@ -128,14 +152,27 @@ def alignment(utterance: Utterance, aligner: Aligner, features: Features) -> Ali
     if not utterance.text:
         return silence(utterance)
     try:
-        graph = transcript_graph(utterance.text, aligner.lexicon, aligner.options)
-        path, _ = aligner.best_path(x := features(utterance), graph)
+        graph, with_sound = transcript_graph(utterance.text, aligner.lexicon, aligner.options), sounding(utterance.wave)
+        path, _ = aligner.best_path(x := features(utterance), graph, with_sound)
+        if (misfit := aligner.misfit(x, graph, path[with_sound])) > aligner.most_misfit:
+            raise ValueError(f"the words do not fit the sound: misfit {misfit:.1f}, at most {aligner.most_misfit:.1f}")
+        begins = np.arange(len(path)) * frontend.HOP + _BOUNDARY
+        found = alignment_of_path(path, graph, utterance, begins)
+        if reason := implausible(found):
+            raise ValueError(f"the words do not fit the sound: {reason}")
+        if (short := shortest_share(graph, path)) > _MOST_SHORTEST:
+            raise ValueError(f"the words do not fit the sound: {short:.0%} of the phones are as short as can be")
+        return found
     except ValueError as error:
         return Alignment(utterance.id, (), (), reason=str(error))
-    if (misfit := aligner.misfit(x, graph, path)) > aligner.most_misfit:
-        reason = f"the words do not fit the sound: misfit {misfit:.1f}, at most {aligner.most_misfit:.1f}"
-        return Alignment(utterance.id, (), (), reason=reason)
-    return alignment_of_path(path, graph, utterance, np.arange(len(path)) * frontend.HOP + _BOUNDARY)
+
+
+def shortest_share(graph: UtteranceGraph, path: Int[np.ndarray, " frames"]) -> float:
+    """The share of the phones on a path with one frame for each state, where at least `_FEW` phones have a share."""
+    frames = np.bincount(graph.segment_of[path], minlength=len(graph.segments))
+    states = np.bincount(graph.segment_of)
+    spoken = (frames > 0) & np.array([segment.word != SILENT for segment in graph.segments])
+    return float(np.mean(frames[spoken] == states[spoken])) if spoken.sum() >= _FEW else 0.0
 
 
 def silence(utterance: Utterance) -> Alignment:

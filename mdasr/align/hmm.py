@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numba
 import numpy as np
@@ -14,6 +14,9 @@ from jaxtyping import Float, Int
 from mdasr.language.lexicon import SILENCE, Lexicon
 
 _NEGLIGIBLE = 36.0  # nats: a difference at which the smaller number does not change a float64 sum
+MOST_CELLS = 1 << 28  # of a trellis; each is two bytes of memory
+_BLOCK_CELLS = 1 << 22  # of the forward pass that are kept; each is eight bytes of memory
+_LEAST_WIDTH = 1000  # of a band of states: longer than any pause between words needs, and than any word
 SILENT = -1  # in place of a word's place in the transcript: the segment belongs to no word
 
 
@@ -44,13 +47,14 @@ class UtteranceGraph:
     final: Float[np.ndarray, " states"]
 
     @cached_property
+    def frames_to_end(self) -> Int[np.ndarray, " states"]:
+        """The length in frames of the shortest path from each state, which is included, to a final state."""
+        return _frames_to_end(self.first_arc, self.sources, self.final)
+
+    @property
     def fewest_frames(self) -> int:
         """The length in frames of the shortest path from an entry to a final state."""
-        steps = np.where(np.isfinite(self.entry), 1, len(self.outputs) + 1)
-        for s in range(len(steps)):
-            before = steps[self.sources[self.first_arc[s] : self.first_arc[s + 1]]]
-            steps[s] = min(steps[s], before.min(initial=len(steps)) + 1)
-        return int(steps[np.isfinite(self.final)].min())
+        return int(self.frames_to_end[np.isfinite(self.entry)].min())
 
 
 def utterance_graph(
@@ -130,73 +134,114 @@ def viterbi(
     log_likelihood: Float[np.ndarray, "frames outputs"],
     graph: UtteranceGraph,
     stay: Float[np.ndarray, " outputs"] | None = None,
+    most_cells: int = MOST_CELLS,
 ) -> tuple[Int[np.ndarray, " frames"], float]:
     """Find the best path. Return the state in every frame, and the path's log likelihood.
 
     `stay` is the probability of each output's loop; without it, loops and arcs cost nothing. If several ways into a
-    state are equally good, the loop wins, then the first arc. Raises ValueError where there are fewer frames than
-    states in the shortest path.
+    state are equally good, the loop wins, then the first arc.
+
+    A trellis of more than `most_cells` (frames times states) is cut to a band with that many cells. The band follows
+    the state that is best so far, and the end stays in reach. So the memory is bounded, and the time grows with the
+    length. Raises ValueError where there are fewer frames than states in the shortest path.
     """
     path = np.empty(len(log_likelihood), np.int32)
-    score = _best_path(*_kernel_arguments(log_likelihood, graph, stay), path)
+    arguments = _kernel_arguments(log_likelihood, graph, stay)
+    score = _best_path(*arguments, graph.frames_to_end, _width(graph, len(path), most_cells), path)
     return path, float(score)
 
 
-def state_posteriors(
+def output_posteriors(
     log_likelihood: Float[np.ndarray, "frames outputs"],
     graph: UtteranceGraph,
     stay: Float[np.ndarray, " outputs"] | None = None,
-) -> Float[np.ndarray, "frames states"]:
-    """The probability of each state in each frame, over all paths (the forward-backward algorithm).
+    most_cells: int = MOST_CELLS,
+) -> Float[np.ndarray, "frames outputs"]:
+    """The probability of each output in each frame, over all paths (the forward-backward algorithm).
 
-    The probabilities of a frame add up to 1. `stay` and the errors are as in `viterbi`.
+    The probabilities of a frame add up to 1. `stay` and the errors are as in `viterbi`. Where the trellis is cut to a
+    band, the band follows the diagonal from the first state to the last.
     """
-    result = np.zeros((len(log_likelihood), len(graph.outputs)))
-    _forward_backward(*_kernel_arguments(log_likelihood, graph, stay), result)
+    frames, states = len(log_likelihood), len(graph.outputs)
+    width = _width(graph, frames, most_cells)
+    diagonal = np.arange(frames) * states // max(frames, 1) - width // 2
+    low = np.clip(diagonal, 0, states - width).astype(np.int32)
+    result = np.zeros(log_likelihood.shape)
+    block = max(2, _BLOCK_CELLS // width, int(np.sqrt(frames)))
+    _forward_backward(*_kernel_arguments(log_likelihood, graph, stay), low, width, block, result)
     return result
+
+
+def _width(graph: UtteranceGraph, frames: int, most_cells: int) -> int:
+    """The number of states in each frame's band: all, or as many as `most_cells` allow."""
+    return min(len(graph.outputs), max(most_cells // max(frames, 1), _LEAST_WIDTH))
 
 
 def _kernel_arguments(
     log_likelihood: Float[np.ndarray, "frames outputs"],
     graph: UtteranceGraph,
     stay: Float[np.ndarray, " outputs"] | None,
-) -> tuple[np.ndarray, ...]:
+) -> tuple[Any, ...]:
     if len(log_likelihood) < graph.fewest_frames:
         raise ValueError(f"{len(log_likelihood)} frames for at least {graph.fewest_frames} states")
     columns = log_likelihood.shape[1]
     loops, leave = np.zeros(columns), np.zeros(columns)
     if stay is not None:
         loops, leave = np.log(stay).astype(np.float64), np.log1p(-stay).astype(np.float64)
-    emission = np.ascontiguousarray(log_likelihood[:, graph.outputs])
+    outputs, scores = graph.outputs, np.ascontiguousarray(log_likelihood)
     arcs = (graph.first_arc, graph.sources, graph.weights, graph.entry, graph.final)
-    return emission, loops[graph.outputs], leave[graph.outputs], *arcs
+    return scores, outputs, loops[outputs], leave[outputs], *arcs
 
 
 # no_type_check: the tests' import hook would wrap these functions, and numba cannot compile the wrapper.
 @numba.njit(cache=True)
 @no_type_check
-def _best_path(emission, loops, leave, first_arc, sources, weights, entry, final, path):
-    frames, states = emission.shape
-    came_from = np.empty((frames, states), np.int32)
-    score = entry + emission[0]
-    following = np.empty(states)
+def _frames_to_end(first_arc, sources, final):
+    states = len(final)
+    frames = np.where(np.isfinite(final), 1, states + 1)
+    for s in range(states - 1, -1, -1):
+        for a in range(first_arc[s], first_arc[s + 1]):
+            frames[sources[a]] = min(frames[sources[a]], frames[s] + 1)
+    return frames
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _best_path(
+    scores, outputs, loops, leave, first_arc, sources, weights, entry, final, frames_to_end, width, path
+):  # fmt: skip
+    frames, states = len(scores), len(outputs)
+    arcs_taken = np.zeros((frames, width), np.uint16)  # the place among the state's arcs, from 1; 0 is the loop
+    low = np.zeros(frames, np.int32)  # the first state of each frame's band
+    before, now = entry.copy(), np.empty(states)
+    for s in range(width):
+        before[s] += scores[0, outputs[s]]
+    reaching = 0  # the first state from which the end can be reached
     for t in range(1, frames):
-        for s in range(states):
-            best, origin = score[s] + loops[s], s
+        first, end = low[t - 1], low[t - 1] + width
+        if width < states:
+            while frames_to_end[reaching] > frames - t:
+                reaching += 1
+            middle = first + np.argmax(before[first:end])
+            low[t] = min(max(first, middle - width // 2, reaching + 1 - width), states - width)
+        for s in range(low[t], low[t] + width):
+            best, taken = before[s] + loops[s] if s < end else -np.inf, 0
             for a in range(first_arc[s], first_arc[s + 1]):
-                candidate = score[sources[a]] + leave[sources[a]] + weights[a]
-                if candidate > best:
-                    best, origin = candidate, sources[a]
-            following[s] = best + emission[t, s]
-            came_from[t, s] = origin
-        score, following = following, score
-    score = score + final
-    state = np.argmax(score)
-    best = score[state]
+                if first <= sources[a] < end:
+                    candidate = before[sources[a]] + leave[sources[a]] + weights[a]
+                    if candidate > best:
+                        best, taken = candidate, a - first_arc[s] + 1
+            now[s] = best + scores[t, outputs[s]]
+            arcs_taken[t, s - low[t]] = taken
+        before, now = now, before
+    last = before[low[-1] : low[-1] + width] + final[low[-1] : low[-1] + width]
+    state = low[-1] + np.argmax(last)
     for t in range(frames - 1, -1, -1):
         path[t] = state
-        state = came_from[t, state] if t else state
-    return best
+        taken = arcs_taken[t, state - low[t]]
+        if taken:
+            state = sources[first_arc[state] + taken - 1]
+    return last.max()
 
 
 @numba.njit(cache=True)
@@ -209,26 +254,68 @@ def _log_add(a, b):
 
 @numba.njit(cache=True)
 @no_type_check
-def _forward_backward(emission, loops, leave, first_arc, sources, weights, entry, final, result):
-    frames, states = emission.shape
-    forward = np.full((frames, states), -np.inf)
-    backward = np.full((frames, states), -np.inf)
-    forward[0] = entry + emission[0]
-    for t in range(1, frames):
-        for s in range(states):
-            total = forward[t - 1, s] + loops[s]
-            for a in range(first_arc[s], first_arc[s + 1]):
-                total = _log_add(total, forward[t - 1, sources[a]] + leave[sources[a]] + weights[a])
-            forward[t, s] = total + emission[t, s]
-    backward[-1] = final
-    for t in range(frames - 2, -1, -1):
-        for s in range(states):
-            ahead = backward[t + 1, s] + emission[t + 1, s]
-            backward[t, s] = _log_add(backward[t, s], ahead + loops[s])
-            for a in range(first_arc[s], first_arc[s + 1]):
-                before = sources[a]
-                backward[t, before] = _log_add(backward[t, before], ahead + leave[before] + weights[a])
-    for t in range(frames):
-        joint = forward[t] + backward[t]
-        shares = np.exp(joint - joint.max())
-        result[t] = shares / shares.sum()
+def _forward(row, low, before, low_before, outputs, loops, leave, first_arc, sources, weights, now):
+    """One frame of the forward pass: `before` and `now` hold the bands that begin at the states `low_before`, `low`."""
+    width = len(now)
+    for s in range(low, low + width):
+        total = before[s - low_before] + loops[s] if s < low_before + width else -np.inf
+        for a in range(first_arc[s], first_arc[s + 1]):
+            source = sources[a] - low_before
+            if 0 <= source < width:
+                total = _log_add(total, before[source] + leave[sources[a]] + weights[a])
+        now[s - low] = total + row[outputs[s]]
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _forward_backward(
+    scores, outputs, loops, leave, first_arc, sources, weights, entry, final, low, width, block, result
+):
+    frames = len(scores)
+    # Only each block's first row of the forward pass is kept; the others are computed again, block by block.
+    starts = np.empty(((frames - 1) // block + 1, width))
+    rows, arcs = np.empty((max(2, min(block, frames)), width)), (outputs, loops, leave, first_arc, sources, weights)
+    rows[0] = entry[:width]
+    for s in range(width):
+        rows[0, s] += scores[0, outputs[s]]
+    starts[0] = rows[0]
+    for t in range(1, (len(starts) - 1) * block + 1):
+        _forward(scores[t], low[t], rows[0], low[t - 1], *arcs, rows[1])
+        rows[0] = rows[1]
+        if t % block == 0:
+            starts[t // block] = rows[0]
+    ahead, backward = np.empty(width), np.empty(width)
+    for b in range(len(starts) - 1, -1, -1):
+        rows[0] = starts[b]
+        end = min(frames, (b + 1) * block)
+        for t in range(b * block + 1, end):
+            _forward(scores[t], low[t], rows[t - b * block - 1], low[t - 1], *arcs, rows[t - b * block])
+        for t in range(end - 1, b * block - 1, -1):
+            if t == frames - 1:
+                backward[:] = final[low[t] : low[t] + width]
+            else:
+                ahead, backward = backward, ahead
+                _backward(scores[t + 1], low[t + 1], ahead, low[t], *arcs, backward)
+            joint = rows[t - b * block] + backward
+            top, total = joint.max(), 0.0
+            for s in range(width):
+                joint[s] = np.exp(joint[s] - top)
+                total += joint[s]
+            for s in range(width):
+                result[t, outputs[low[t] + s]] += joint[s] / total
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _backward(row, low_after, after, low, outputs, loops, leave, first_arc, sources, weights, now):
+    """One frame of the backward pass, from the band `after` of the next frame to `now`."""
+    width = len(now)
+    now[:] = -np.inf
+    for s in range(low_after, low_after + width):
+        ahead = after[s - low_after] + row[outputs[s]]
+        if s < low + width:
+            now[s - low] = _log_add(now[s - low], ahead + loops[s])
+        for a in range(first_arc[s], first_arc[s + 1]):
+            source = sources[a] - low
+            if 0 <= source < width:
+                now[source] = _log_add(now[source], ahead + leave[sources[a]] + weights[a])

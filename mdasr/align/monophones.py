@@ -6,20 +6,21 @@ alignment. Context-dependent models are then made from this alignment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from mdasr.align import gmm
 from mdasr.align.gmm import Mixtures
-from mdasr.align.hmm import SILENT, UtteranceGraph, state_posteriors, utterance_graph, viterbi
+from mdasr.align.hmm import SILENT, UtteranceGraph, output_posteriors, utterance_graph, viterbi
 from mdasr.core.progress import track
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
 
 _VARIANCE_FLOOR = 0.01  # of the variance of all frames
 _LEAST_DEVIATION = 0.1  # nats a frame: without it, very similar utterances would make outliers of each other
+_NO_SOUND = 5.0  # nats by which each frame of digital silence is more likely in a pause than in a phone
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,23 @@ class Aligner:
     most_misfit: float = np.inf
 
     def best_path(
-        self, features: Float32[np.ndarray, "frames dim"], graph: UtteranceGraph
-    ) -> tuple[Int[np.ndarray, " frames"], float]:
-        """Find the best path through `graph` and its log likelihood. Raises ValueError if there are too few frames."""
+        self,
+        features: Float32[np.ndarray, "frames dim"],
+        graph: UtteranceGraph,
+        sounding: Bool[np.ndarray, " frames_and_silent"] | None = None,
+    ) -> tuple[Int[np.ndarray, " frames_and_silent"], float]:
+        """Find the best path through `graph` and its log likelihood. Raises ValueError if there are too few frames.
+
+        `features` may be those of the frames that are `sounding` alone. The other frames are digital silence.
+        """
         used, columns = np.unique(graph.outputs, return_inverse=True)
         scores = self.mixtures.log_likelihood(features, used)
+        if sounding is not None:
+            silence = first_outputs(self.lexicon, self.options)[SILENCE]
+            pauses = (used >= silence) & (used < silence + self.options.states_per_phone)
+            whole = np.tile(np.where(pauses, 0, -_NO_SOUND).astype(np.float32), (len(sounding), 1))
+            whole[sounding] = scores
+            scores = whole
         return viterbi(scores, replace(graph, outputs=columns), self.stay[used])
 
     def soft_labels(
@@ -73,10 +86,7 @@ class Aligner:
         """The graph's outputs, and their probabilities in each frame, with scores multiplied by `scale`."""
         used, columns = np.unique(graph.outputs, return_inverse=True)
         scores = scale * self.mixtures.log_likelihood(features, used)
-        of_states = state_posteriors(scores, replace(graph, outputs=columns), self.stay[used])
-        by_output = np.argsort(columns, kind="stable")
-        firsts = np.searchsorted(columns[by_output], np.arange(len(used)))
-        return used, np.add.reduceat(of_states[:, by_output], firsts, axis=1)
+        return used, output_posteriors(scores, replace(graph, outputs=columns), self.stay[used])
 
     def misfit(
         self,
@@ -109,20 +119,22 @@ def transcript_graph(text: str, lexicon: Lexicon, options: AlignerOptions) -> Ut
 
 
 def train_monophones(
-    utterances: Iterable[tuple[Float32[np.ndarray, "frames dim"], str]],
+    utterances: Iterable[tuple[Callable[[], Float32[np.ndarray, "frames dim"]], str]],
     lexicon: Lexicon,
     options: AlignerOptions,
 ) -> tuple[Aligner, tuple[float, ...]]:
     """Train an aligner from a flat start on pairs (features, transcript). Return also log likelihoods for each frame.
 
+    The features are given as a function that makes them, or raises ValueError where there are none.
     Every state starts with the Gaussian of all frames, and the first labels divide each utterance's loud part equally
     among its states. Then re-estimation and paths alternate, as the options say. The log likelihoods are those of the
     best paths, one for each iteration. Utterances that cannot be aligned are left out. Raises ValueError where none is
     left.
     """
     examples, labels, reasons = [], [], []
-    for features, text in utterances:
+    for make, text in utterances:
         try:
+            features = make()
             graph = transcript_graph(text, lexicon, options)
             labels.append(flat_labels(features, text, lexicon, options))
             examples.append((features, graph))
@@ -158,7 +170,8 @@ def flat_labels(
 ) -> Int[np.ndarray, " frames"]:
     """An output for every frame: equal shares for the states of the most likely pronunciations, between silences.
 
-    Speech begins and ends where the first feature, the energy, passes the middle between its 5th and 95th percentiles.
+    Speech begins and ends where the first feature, the energy, passes the middle between its 5th percentile and a loud
+    level. That is its 95th percentile. Among long pauses, it is what half as many frames reach as there are states.
     Raises ValueError where there are more states than frames.
     """
     outputs, k = first_outputs(lexicon, options), np.arange(options.states_per_phone)
@@ -167,7 +180,8 @@ def flat_labels(
     if len(states) > len(features):
         raise ValueError(f"{len(features)} frames for at least {len(states)} states")
     energy = features[:, 0]
-    loud = np.flatnonzero(energy > np.percentile(energy, [5, 95]).mean())
+    loudest = max(95, 100 - 50 * len(states) / len(energy))
+    loud = np.flatnonzero(energy > np.percentile(energy, [5, loudest]).mean())
     first, last = (loud[0], loud[-1] + 1) if len(loud) else (0, len(energy))
     if last - first < len(states):
         first, last = 0, len(energy)

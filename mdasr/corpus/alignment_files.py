@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ WORDS, PHONES = "words", "phones"  # the tiers' names, as Montreal Forced Aligne
 _PAUSES = frozenset({"", "sil", "sp", "<eps>", "<sil>", SILENCE.lower()})
 _UNKNOWN = "spn"  # the phone of Kaldi and Montreal Forced Aligner for words that their dictionaries lack
 _SLACK_S = 0.05  # the largest error at the end of an utterance, and the largest overlap of phones
+_ROUNDING_S = 5.1e-4  # the error of a time in milliseconds, as CTM has it
 _LEAST_COVERED = 0.5  # the least share of a recording that its alignment must cover
 
 
@@ -31,15 +33,21 @@ class Span(NamedTuple):
 
 
 def write_textgrid(path: Path, alignment: Alignment, seconds: float) -> None:
-    """Write one alignment as a TextGrid with tiers "words" and "phones". Raises ValueError where it has no phones."""
+    """Write one alignment as a TextGrid with tiers "words" and "phones". Raises ValueError where it has no phones.
+
+    Its times are rounded, or another tool's. So ends after the recording's end become that end, and so does a last end
+    that is only rounded.
+    """
     if not alignment.phones:
         raise ValueError(f"{alignment.id} is not aligned ({alignment.reason}), so there is nothing to write")
-    starts = (0.0, *alignment.ends_s)
-    phones = [(starts[i], end, phone) for i, (phone, end) in enumerate(zip(alignment.phones, alignment.ends_s))]
+    starts = [0.0, *(min(end, seconds) for end in alignment.ends_s)]
+    starts[-1] = seconds if starts[-1] > seconds - _ROUNDING_S else starts[-1]
+    phones = [(*span, phone) for span, phone in zip(itertools.pairwise(starts), alignment.phones)]
     words = [(starts[first], starts[last], word) for word, first, last in alignment.words]
     grid = textgrid.Textgrid(0, seconds)
     for name, entries in ((WORDS, words), (PHONES, phones)):
-        grid.addTier(textgrid.IntervalTier(name, entries, 0, seconds))
+        inside = [entry for entry in entries if entry[0] < entry[1]]
+        grid.addTier(textgrid.IntervalTier(name, inside, 0, seconds))
     path.parent.mkdir(parents=True, exist_ok=True)
     grid.save(str(path), "long_textgrid", includeBlankSpaces=True, reportingMode="error")
 

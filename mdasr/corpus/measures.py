@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int16
 
 from mdasr.core.waveforms import RATE_HZ
-from mdasr.corpus.records import Utterance
+from mdasr.corpus.records import Alignment, Utterance
+from mdasr.language.lexicon import SILENCE
 from mdasr.perturb.loudness import active_power
 
 _FRAME = 512
@@ -17,6 +18,9 @@ _ROUNDING = 1 / 12  # the power of rounding to whole numbers
 _HOP = 160  # 10 ms: the envelopes have 100 values a second
 _BANDS = ((5, 16), (16, 32), (32, 64), (64, 128))  # of the FFT: 0.16-0.5, 0.5-1, 1-2, 2-4 kHz
 _SYLLABLES_HZ = (2.0, 10.0)
+LEAST_MODULATION = 0.2  # noise without speech has less
+_LONG_ENOUGH_S = 1.0  # the shortest utterance whose modulation tells speech from noise
+LONGEST_PHONE_S = 1.0
 _BLOCK = 1 << 12  # frames that are transformed at a time
 
 
@@ -131,6 +135,24 @@ def modulation(wave: Int16[np.ndarray, " samples"]) -> float:
     slow = (rates_hz >= _SYLLABLES_HZ[0]) & (rates_hz <= _SYLLABLES_HZ[1])
     power = 2 * spectrum[slow].sum(axis=0) / (len(envelopes) * (window**2).sum())
     return float(np.max(np.sqrt(power) / np.maximum(mean, np.sqrt(_ROUNDING))))
+
+
+def noise_alone(seconds: float, depth: float, least: float = LEAST_MODULATION) -> bool:
+    """Whether a recording of some length has so small a `modulation` that nobody speaks in it."""
+    return seconds >= _LONG_ENOUGH_S and depth < least
+
+
+def implausible(alignment: Alignment) -> str:
+    """The reason why an alignment is implausible: a phone that lasts longer than a second. Otherwise an empty text.
+
+    Pauses may last. In AN4's spelt letters, aligned from a flat start, the longest phone of 857 utterances had 0.6 s.
+    """
+    starts_s = (0.0, *alignment.ends_s)
+    spoken = [(end - start, p) for p, start, end in zip(alignment.phones, starts_s, alignment.ends_s) if p != SILENCE]
+    longest_s, phone = max(spoken, default=(0.0, ""))
+    if longest_s <= LONGEST_PHONE_S:
+        return ""
+    return f"the phone {phone} lasts {longest_s:.2f} s; at most {LONGEST_PHONE_S:g} s are plausible"
 
 
 def _band_amplitudes(frames: Float[np.ndarray, "frames 512"]) -> Float[np.ndarray, "frames bands"]:

@@ -228,6 +228,10 @@ class Corpus:
     def __getstate__(self) -> dict:
         return {"directory": self.directory, "info": self.info}
 
+    def alignment_names(self) -> list[str]:
+        """The names of all alignments of this corpus, sorted."""
+        return sorted(path.stem.removeprefix("align-") for path in self.directory.glob("align-*.npy"))
+
     def alignments(self, name: str) -> Alignments:
         return Alignments(self, name)
 

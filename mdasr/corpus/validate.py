@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +20,7 @@ from mdasr.core.progress import track
 from mdasr.corpus.entries import Choice, Row, SetAside, read_rows
 from mdasr.corpus.importers import read_source
 from mdasr.corpus.listing import Origin
-from mdasr.corpus.measures import Measures, measure
+from mdasr.corpus.measures import LEAST_MODULATION, Measures, implausible, measure, noise_alone
 from mdasr.corpus.records import Corpus
 from mdasr.corpus.shards import utterance
 
@@ -35,7 +35,6 @@ _QUANTILES = {
     "level_dbfs": "level where it is loud, in dBFS",
     "modulation": "modulation at 2 to 10 Hz",
 }
-_LONG_ENOUGH_S = 1.0  # the shortest utterance whose modulation tells speech from noise
 _PART = 200  # the number of utterances that a worker process gets at a time
 
 
@@ -51,7 +50,7 @@ class Limits:
     silent: float = 0.95
     dc: float = 0.1
     dbfs: float = -50.0
-    modulation: float = 0.2
+    modulation: float = LEAST_MODULATION
     seconds: float = 60.0
 
 
@@ -95,7 +94,10 @@ class Validation:
 
 
 def validate_corpora(directories: Sequence[Path], limits: Limits, workers: int = 1) -> Validation:
-    """Measure sealed corpora. Audio that occurs in two of them is a problem, as it is within one."""
+    """Measure sealed corpora. Audio that occurs in two of them is a problem, as it is within one.
+
+    So are the faults of alignments: utterances that are not aligned, and phones of implausible length.
+    """
     corpora = [Corpus(directory) for directory in directories]
     parts = [
         (corpus, range(first, min(first + _PART, len(corpus))))
@@ -103,7 +105,17 @@ def validate_corpora(directories: Sequence[Path], limits: Limits, workers: int =
         for first in range(0, len(corpus), _PART)
     ]
     measures = _run(_measure_part, parts, sum(map(len, corpora)), workers)
-    return validation(", ".join(map(str, directories)), measures, limits)
+    found = validation(", ".join(map(str, directories)), measures, limits)
+    misaligned = [problem for corpus in corpora for problem in _misaligned(corpus)]
+    return replace(found, problems=[*found.problems, *misaligned])
+
+
+def _misaligned(corpus: Corpus) -> Iterator[Problem]:
+    """The faults of all alignments that a corpus has."""
+    for name in corpus.alignment_names():
+        for alignment in corpus.alignments(name):
+            if reason := alignment.reason or implausible(alignment):
+                yield Problem("alignment", f"{corpus.info['corpus']}/{alignment.id}", f"{name}: {reason}")
 
 
 def validate_source(source: Origin, choice: Choice, limits: Limits, workers: int = 1) -> Validation:
@@ -143,7 +155,7 @@ def _faults(one: Measures, limits: Limits) -> Iterator[Problem]:
         yield Problem("offset (DC)", one.key, reason)
     if one.level_dbfs < limits.dbfs:
         yield Problem("quiet", one.key, f"{one.level_dbfs:.0f} dBFS where it is loud")
-    if one.text and one.seconds >= _LONG_ENOUGH_S and one.modulation < limits.modulation:
+    if one.text and noise_alone(one.seconds, one.modulation, limits.modulation):
         yield Problem("noise alone", one.key, f"words, but a modulation of {one.modulation:.2f}; speech has about 1")
     if one.seconds > limits.seconds:
         yield Problem("long", one.key, f"{one.seconds:.0f} s")

@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import itertools
 import re
+import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -94,12 +95,15 @@ def speak(text: str, voice: Voice) -> Speech:
 def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tuple[str, ...]]:
     """The ARPAbet phones of each word by eSpeak's rules and exceptions. A single letter is read as its name.
 
-    Words without any sound, and words with a sound that ARPAbet lacks, are left out. Raises ImportError without eSpeak.
+    Words without any sound, and words with a sound that ARPAbet lacks, are left out. So are words that are not in Latin
+    script: eSpeak would name their letters one by one. Raises ImportError without eSpeak.
     """
     library, _ = _library()
     _set_voice(language, "")
     pronunciations: dict[str, tuple[str, ...]] = {}
     for word in words:
+        if not all(map(_latin, word)):
+            continue
         encoded = ctypes.c_char_p(word.encode())
         spoken = []
         while encoded.value:  # a clause a call
@@ -110,6 +114,10 @@ def pronounce(words: Iterable[str], language: str = "gmw/en-US") -> dict[str, tu
             phones = tuple(phone for group in to_arpabet(spoken, language) for phone in group if phone != SILENCE)
             pronunciations |= {word: phones} if phones else {}
     return pronunciations
+
+
+def _latin(character: str) -> bool:
+    return not character.isalpha() or unicodedata.name(character, "").startswith(("LATIN", "FEMININE", "MASCULINE"))
 
 
 class _Id(ctypes.Union):

@@ -164,9 +164,10 @@ class Lexicon:
         made = pronounce(missing) if missing and pronounce else {}
         without = [word for word in missing if not made.get(word)]
         if without:
+            espeak = "since eSpeak NG cannot say them" if pronounce else "use eSpeak's (pip install 'mdasr[synth]')"
             raise ValueError(
                 f"{len(without)} words without pronunciation: {listed(without)}. Give them in a lexicon "
-                "(CMUdict format, --lexicon FILE), use eSpeak's (pip install 'mdasr[synth]'), or drop them"
+                f"(--lexicon FILE), {espeak}, or drop them"
             )
         return Lexicon({**self.entries, **{word: ((tuple(made[word]), 1.0),) for word in missing}})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -201,6 +202,12 @@ def covering_lexicon(corpora: Iterable[Corpus], path: Path | None, parent: Langu
     if path and made:
         check_phone_set(path, given, made)
     covering = known.covering(words, espeak.pronounce if espeak.is_installed() else None)
+    if foreign := [word for word in made if re.search(r"[^a-z']", word)]:
+        print(
+            f"{len(foreign)} words have letters that English lacks, and eSpeak says them as US English: "
+            f"{listed(foreign)}. Give their pronunciations by --lexicon",
+            file=sys.stderr,
+        )
     if path:
         parents = {"the parent": len(known) - len(given)} if parent else {}
         print(origins({str(path): len(given), **parents, "eSpeak": len(made)}), file=sys.stderr)
