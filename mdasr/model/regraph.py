@@ -12,7 +12,9 @@ from mdasr.align.tree import Tree
 from mdasr.core.files import read_json, read_text, write_atomically
 from mdasr.decode.grammar import announced
 from mdasr.language import espeak
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import LEXICON, Lexicon, listed, origins, parsed
+from mdasr.language.phrases import raised, read_phrases
 from mdasr.language.text import is_normal
 from mdasr.model.directory import FORMAT, Language, check_format, check_tree, compose_language
 
@@ -20,13 +22,19 @@ NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same for any languag
 
 
 def regraph(
-    model: Path, out: Path, arpa: Path | None = None, lexicon: Path | None = None, cache: Path | None = None
+    model: Path,
+    out: Path,
+    arpa: Path | None = None,
+    lexicon: Path | None = None,
+    cache: Path | None = None,
+    phrases: Path | None = None,
+    boost: float = 0.0,
 ) -> Language:
     """Build the graph of a model directory again, with the n-gram model `arpa` or its own, and write all to `out`.
 
     Pronunciations come from `lexicon` (CMUdict's format), then from the model's own lexicon, then from eSpeak where
     that is installed. `out` may be `model`; training's checkpoints are not copied. `cache` keeps the stages for another
-    graph of the same words.
+    graph of the same words. The file `phrases` has a phrase a line, which `boost` makes likelier (`phrases.raised`).
 
     Raises FileNotFoundError where `model` is not a model, and FileExistsError where `out` is another model. Raises
     ValueError as `build_graph` does, for words that a normalised transcript cannot contain, and for words without
@@ -39,7 +47,7 @@ def regraph(
         raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
     described = read_json(model / "model.json", "description of a model")
     check_format(model / "model.json", described)
-    if arpa or lexicon:
+    if arpa or lexicon or phrases:
         # These were measured with another language; scale, penalty and beam can stay.
         for name in ("dev_wer", "tuned_on"):
             described.pop(name, None)
@@ -54,6 +62,11 @@ def regraph(
             "lower case and plain apostrophes, without digits, signs and hyphens, or make the language model again "
             "with `mdasr lm train`"
         )
+    grammar: str | Path = arpa or model / "lm.arpa"
+    if phrases:
+        listed_phrases = read_phrases(phrases)
+        words = sorted({*words}.union(*listed_phrases))
+        grammar = raised(read_arpa(grammar), listed_phrases, boost).to_arpa()
     given = _given(lexicon, {*words}, tree) if lexicon else Lexicon({})
     own = own.merged(given)
     covering = own.covering(words, espeak.pronounce if espeak.is_installed() else None)
@@ -62,7 +75,7 @@ def regraph(
         counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(words) - known}
         print(origins(counts), file=sys.stderr)
     topology = read_config(described.get("network"), "field network").criterion.outputs.topology
-    language = compose_language(out, covering, tree, arpa or model / "lm.arpa", cache, topology)
+    language = compose_language(out, covering, tree, grammar, cache, topology)
     for name in NETWORK if elsewhere else ():
         shutil.copyfile(model / name, out / name)
     write_atomically(out / "model.json", json.dumps({"format": FORMAT, **described}, indent=1) + "\n")
