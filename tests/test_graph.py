@@ -310,7 +310,8 @@ def test_a_model_gets_names_that_it_did_not_know(model, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("Tas Ah\n")
     given = ["graph", str(model), "--phrases", str(tmp_path / "names.txt"), "--lexicon", str(tmp_path / "more.dict")]
     assert main([*given, "--boost", "5", "--out", str(tmp_path / "out")]) == 0
-    assert "3 words, " in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "3 words, " in printed.out and "names.txt: 1 phrases, 1 new words: 'tas T AA S'\n" in printed.err
     found, old = Recognizer.read(tmp_path / "out"), Recognizer.read(model)
     assert found.graph.words == ("ah", "s", "tas")
     assert not {"dev_wer", "tuned_on"} & {*found.facts}

@@ -53,8 +53,9 @@ def _phrase_model(phrases: Sequence[Sequence[str]], order: int) -> NGram:
     words = with_marks(chain.from_iterable(phrases))
     place = {word: i for i, word in enumerate(words)}
     numbered = [[place[word] for word in phrase] for phrase in phrases]
-    shorter = Counter((word,) for phrase in numbered for word in phrase)
-    total, places = sum(shorter.values()), {(i,): i for i in range(len(words))}
+    shorter: Counter[tuple[int, ...]] = Counter((word,) for phrase in numbered for word in phrase)
+    places: dict[tuple[int, ...], int] = {(i,): i for i in range(len(words))}
+    total = sum(shorter.values())
     shares = np.array([shorter[i,] / total for i in range(len(words))])
     levels = [_level(np.arange(len(words)), np.where(shares, np.log10(np.maximum(shares, 1e-9)), NEVER))]
     for n in range(2, order + 1):

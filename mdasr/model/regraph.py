@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from itertools import chain
 from pathlib import Path
 
 from mdasr.acoustic.network import read_config
@@ -64,9 +65,10 @@ def regraph(
         )
     grammar: str | Path = arpa or model / "lm.arpa"
     if phrases:
-        listed_phrases = read_phrases(phrases)
-        words = sorted({*words}.union(*listed_phrases))
-        grammar = raised(read_arpa(grammar), listed_phrases, boost).to_arpa()
+        said = read_phrases(phrases)
+        grammar = raised(read_arpa(grammar), said, boost).to_arpa()
+        added = sorted({*chain.from_iterable(said)} - {*words})
+        words = (*words, *added)
     given = _given(lexicon, {*words}, tree) if lexicon else Lexicon({})
     own = own.merged(given)
     covering = own.covering(words, espeak.pronounce if espeak.is_installed() else None)
@@ -74,6 +76,9 @@ def regraph(
         known = sum(word in own for word in words)
         counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(words) - known}
         print(origins(counts), file=sys.stderr)
+    if phrases:
+        shown = listed(f"{word} {' '.join(covering.entries[word][0][0])}" for word in added)
+        print(f"{phrases}: {len(said)} phrases, {len(added)} new words{': ' if added else ''}{shown}", file=sys.stderr)
     topology = read_config(described.get("network"), "field network").criterion.outputs.topology
     language = compose_language(out, covering, tree, grammar, cache, topology)
     for name in NETWORK if elsewhere else ():
