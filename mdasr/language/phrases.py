@@ -36,10 +36,10 @@ def read_phrases(path: Path) -> list[list[str]]:
 def raised(model: NGram, phrases: Sequence[Sequence[str]], boost: float) -> NGram:
     """Add the words of `phrases` to a model, and make the phrases likelier.
 
-    The model is mixed with a model of the phrases, which has no sentence ends: a phrase may come after any words, and
-    any words may come after it. At a boost of 0, each word of the phrases weighs as much as an average word of the
-    model; at X, e^X times as much. The weights are Bayesian (`interpolate`), so that a phrase that has begun goes on.
-    Raises ValueError for a boost outside `BOOSTS`.
+    The model is mixed with a model of the phrases, which has no sentence ends. So any words may come before and after
+    a phrase. At a boost of 0, each word of the phrases weighs as much as an average word of the model. At X, it weighs
+    e^X times as much. The weights are Bayesian (`interpolate`), so that a phrase that has begun goes on. Raises
+    ValueError for a boost outside `BOOSTS`.
     """
     if not BOOSTS[0] <= boost <= BOOSTS[1]:
         raise ValueError(f"boost {boost:g}: give a number from {BOOSTS[0]:g} to {BOOSTS[1]:g}")
