@@ -2,7 +2,8 @@
 
 eSpeak says sentences of the embedded Voicesearch test set in voices of that set, with one of `NAMES` in the place of
 each English name. For each boost, `mdasr graph --phrases` makes a graph with the names. Misses are names that were said
-and not heard. False alarms are names that were heard in the corpora TEST, which have none.
+and not heard. False alarms are names that were heard where none was said: in the corpora TEST, and in the same
+sentences with `OTHERS`, which no model knows.
 """
 
 from __future__ import annotations
@@ -28,26 +29,27 @@ from mdasr.decode.search import decode
 from mdasr.language.espeak import ESPEAK_RATE_HZ, speak
 from mdasr.model.directory import Recognizer
 from mdasr.model.regraph import regraph
-from mdasr.recognize.tune import dev_scores
+from mdasr.recognize.tune import Dev, dev_scores
 from mdasr.score.wer import Errors, align_words, count_errors
 from mdasr.synth.sentences import sentences, written
 from mdasr.synth.speakers import draw_speaker
 
 NAMES = ("wojciech", "szczepański")
+OTHERS = ("krzysztof", "małgorzata")
 ENGLISH = ("ann", "dan", "stan", "ben", "kim", "tim", "sam", "pam", "bill", "paul", "carl", "mark", "jack", "mike")
 SAID = 240  # sentences with a name
 BOOSTS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 
 
-def sentences_with_names() -> Iterator[str]:
+def sentences_with(names: Sequence[str]) -> Iterator[str]:
     rng = random_stream("names", 0)
     for number, spoken in enumerate(s for s in sentences("Voicesearch", "test", rng) if {*ENGLISH} & {*s.split()}):
-        name = NAMES[number % len(NAMES)]
+        name = names[number % len(names)]
         yield " ".join(name if word in ENGLISH else word for word in spoken.split())
 
 
 def say(number: int, spoken: str) -> Utterance:
-    """Say a sentence in a voice of the Voicesearch test set, with silence around it."""
+    """Say a sentence in a voice of the Voicesearch test set, with silence before and after it."""
     speaker = draw_speaker("voicesearch", "test", number % 48, 3)
     wave = soxr.resample(speak(spoken, speaker.voice).wave, ESPEAK_RATE_HZ * speaker.warp, RATE_HZ)
     wave = np.pad(0.1 * wave / np.sqrt((wave**2).mean()), RATE_HZ // 5).clip(-1, 1)
@@ -58,7 +60,10 @@ def say(number: int, spoken: str) -> Utterance:
 def measure(model: Path, corpora: Sequence[Corpus]) -> list[dict[str, Any]]:
     """One row for each boost; the first row is the model without the names."""
     recognizer = Recognizer.read(model)
-    said = dev_scores(recognizer, [say(i, spoken) for i, spoken in enumerate(islice(sentences_with_names(), SAID))])
+    said, others = (
+        dev_scores(recognizer, [say(i, spoken) for i, spoken in enumerate(islice(sentences_with(names), SAID))])
+        for names in (NAMES, OTHERS)
+    )
     plain = dev_scores(recognizer, [utterance for corpus in corpora for utterance in corpus])
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -68,21 +73,25 @@ def measure(model: Path, corpora: Sequence[Corpus]) -> list[dict[str, Any]]:
             language = recognizer.language
             if boost is not None:
                 language = regraph(model, Path(scratch) / f"{boost:g}", phrases=phrases, boost=boost)
-            rows.append({"boost": boost, **counted(dataclasses.replace(recognizer, language=language), said, plain)})
+            rows.append(
+                {"boost": boost, **counted(dataclasses.replace(recognizer, language=language), said, others, plain)}
+            )
             print(rows[-1], flush=True)
     return rows
 
 
-def counted(recognizer: Recognizer, said: Sequence[Any], plain: Sequence[Any]) -> dict[str, float]:
-    def heard(pairs: Sequence[Any]) -> list[tuple[list[str], tuple[str, ...]]]:
+def counted(recognizer: Recognizer, said: Dev, others: Dev, plain: Dev) -> dict[str, float]:
+    def heard(pairs: Dev) -> list[tuple[list[str], tuple[str, ...]]]:
         return [(words, decode(recognizer.graph, scores, recognizer.search).words) for words, scores in pairs]
 
-    with_names, without = heard(said), heard(plain)
+    with_names, with_others, without = heard(said), heard(others), heard(plain)
     pairs = [pair for words in with_names for pair in align_words(*words) if pair[0] in NAMES]
     errors = sum((count_errors(*words) for words in without), Errors())
-    false = sum(word in NAMES for _, words in without for word in words)
+    false, mistaken = (sum(word in NAMES for _, words in some for word in words) for some in (without, with_others))
+    unlisted = sum(word in OTHERS for words, _ in with_others for word in words)
     return {
         "missed": round(100 * sum(left != right for left, right in pairs) / len(pairs), 2),
+        "others_mistaken": round(100 * mistaken / unlisted, 2),
         "false_per_1000": round(1000 * false / errors.ref_words, 3),
         "wer_without": round(errors.wer, 3),
         "wer_with": round(sum((count_errors(*words) for words in with_names), Errors()).wer, 3),
@@ -90,18 +99,24 @@ def counted(recognizer: Recognizer, said: Sequence[Any], plain: Sequence[Any]) -
 
 
 def draw(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    names, other = figure.subplots(1, 2)
     before, *measured = rows
     boosts = [row["boost"] for row in measured]
-    axes.plot(boosts, [row["missed"] for row in measured], "o-", label="names missed, % of those said")
-    rise = [100 * (row["wer_without"] - before["wer_without"]) for row in measured]
-    axes.plot(boosts, rise, "s--", label="rise of the WER of speech without names, hundredths of a point")
-    axes.plot(boosts, [100 * r["false_per_1000"] for r in measured], "^:", label="false alarms in 100,000 words")
-    axes.axhline(30, color="0.5", lw=1, ls=":")
-    axes.annotate("0.3 points of WER", (boosts[-1], 30), (0, 3), textcoords="offset points", ha="right", fontsize=8)
-    axes.set_xlabel("boost (each word of the phrases weighs e^boost times as much as an average word)")
-    axes.legend(fontsize=8)
+    names.plot(boosts, [row["missed"] for row in measured], "o-", label="names missed, % of those said")
+    mistaken = [row["others_mistaken"] for row in measured]
+    names.plot(boosts, mistaken, "^--", label="unlisted names heard as these, %")
+    other.plot(
+        boosts, [r["wer_without"] - before["wer_without"] for r in measured], "s-", label="rise of the WER, points"
+    )
+    other.plot(boosts, [row["false_per_1000"] for row in measured], "^--", label="false alarms in 1,000 words")
+    other.axhline(0.3, color="0.5", lw=1, ls=":")
+    other.annotate("0.3", (boosts[-1], 0.3), (0, 2), textcoords="offset points", ha="right", fontsize=8, color="0.4")
+    for axes, title in ((names, "sentences with names"), (other, "speech without names")):
+        axes.set_title(title, loc="left", fontsize=9)
+        axes.set_xlabel("boost")
+        axes.set_ylim(bottom=-0.02 * axes.get_ylim()[1], top=1.3 * axes.get_ylim()[1])
+        axes.legend(fontsize=8, loc="upper left")
     figure.savefig(path, dpi=110)
 
 

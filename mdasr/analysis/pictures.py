@@ -207,7 +207,7 @@ def draw_suite(path: Path, cells: Mapping[str, Sequence[Mapping[str, Any]]], sui
     places = {words: place for place, words in enumerate(suite.conditions)}
     panels[0].set_yticks([*places.values()], [*places])
     panels[0].invert_yaxis()
-    panels[-1].legend([Patch(color=kinds[kind]) for kind in kinds], [*kinds], fontsize=8)
+    panels[-1].legend([Patch(color=kinds[kind]) for kind in kinds], [*kinds], fontsize=8, loc="lower right")
     figure.suptitle(str(suite), fontsize=10, x=0.01, ha="left")
     figure.savefig(path, dpi=110)
 
