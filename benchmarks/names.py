@@ -3,7 +3,7 @@
 eSpeak says sentences of the embedded Voicesearch test set in voices of that set, with one of `NAMES` in the place of
 each English name. For each boost, `mdasr graph --phrases` makes a graph with the names. Misses are names that were said
 and not heard. False alarms are names that were heard where none was said: in the corpora TEST, and in the same
-sentences with `OTHERS`, which no model knows.
+sentences with `OTHERS`, which sound like `NAMES` and which no model knows.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from mdasr.synth.sentences import sentences, written
 from mdasr.synth.speakers import draw_speaker
 
 NAMES = ("wojciech", "szczepański")
-OTHERS = ("krzysztof", "małgorzata")
+OTHERS = ("wojcik", "szczepanek")  # they sound alike
 ENGLISH = ("ann", "dan", "stan", "ben", "kim", "tim", "sam", "pam", "bill", "paul", "carl", "mark", "jack", "mike")
 SAID = 240  # sentences with a name
-BOOSTS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+BOOSTS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 
 
 def sentences_with(names: Sequence[str]) -> Iterator[str]:
