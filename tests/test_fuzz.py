@@ -22,7 +22,7 @@ import soundfile
 from mdasr.acoustic.checkpoints import Checkpoints, check_run, digest_of
 from mdasr.acoustic.training_log import read_curves
 from mdasr.align.tree import Tree
-from mdasr.cli.recognition import read_evaluation
+from mdasr.cli.evaluation import read_evaluation
 from mdasr.cli.sounds import read_recipe
 from mdasr.corpus.alignment_files import ctm_lines, read_ctm, read_textgrid, write_textgrid
 from mdasr.corpus.audio_files import read_audio

@@ -25,10 +25,11 @@ from mdasr.decode import graph as graphs
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import build_grammar
 from mdasr.decode.graph import Graph, build_graph
-from mdasr.decode.search import SearchOptions
+from mdasr.decode.search import SearchOptions, decode
 from mdasr.language import espeak, ngram
 from mdasr.language.arpa_reader import announced, read_arpa
 from mdasr.language.lexicon import Lexicon
+from mdasr.language.phrases import raised
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.training.word_models import make_language, train_ngram
 from tests.tasks import monophone_tree
@@ -303,6 +304,39 @@ def test_a_model_gets_another_language(model, other_lm, tmp_path, capsys):
     }
     assert main(given) == 2
     assert "holds a model already" in capsys.readouterr().err
+
+
+def test_a_model_gets_names_that_it_did_not_know(model, tmp_path, capsys):
+    (tmp_path / "more.dict").write_text("TAS  T AA1 S\n")
+    (tmp_path / "names.txt").write_text("Tas Ah\n")
+    given = ["graph", str(model), "--phrases", str(tmp_path / "names.txt"), "--lexicon", str(tmp_path / "more.dict")]
+    assert main([*given, "--boost", "5", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    assert "3 words, " in printed.out and "names.txt: 1 phrases, 1 new words: 'tas T AA S'\n" in printed.err
+    found, old = Recognizer.read(tmp_path / "out"), Recognizer.read(model)
+    assert found.graph.words == ("ah", "s", "tas")
+    assert not {"dev_wer", "tuned_on"} & {*found.facts}
+    expected = raised(read_arpa(model / "lm.arpa"), [["tas", "ah"]], 5.0)
+    assert found.language.arpa == expected.to_arpa()
+    # What is said decides: T AA S AA is the name, and AA S is as it was.
+    tree = found.language.tree
+    for recognizer, phones, words in ((found, "T AA S AA", ("tas", "ah")), (found, "AA S", ("ah", "s"))):
+        scores = sure_of(tree, f"SIL {phones} SIL".split())
+        assert decode(recognizer.graph, scores, SearchOptions(acoustic_scale=1.0)).words == words
+    assert "tas" not in old.graph.words
+    assert (
+        main([*given[:4], "--boost", "5", "--out", str(tmp_path / "again")]) == 2
+    )  # eSpeak's T AE S has another phone
+    assert not (tmp_path / "again" / "model.json").exists()
+    assert main([*given, "--boost", "11", "--out", str(tmp_path / "again")]) == 2
+    assert "boost 11: give a number from 0 to 10" in capsys.readouterr().err
+    assert main(["graph", str(model), "--boost", "1", "--out", str(tmp_path / "again")]) == 2
+    assert "give --phrases FILE, too" in capsys.readouterr().err
+
+
+def sure_of(tree: Tree, phones: list[str]) -> np.ndarray:
+    """Scores of three steps a phone that leave no doubt."""
+    return np.where(np.eye(tree.num_leaves)[tree.leaves(phones).repeat(3)] > 0, 0, -20).astype(np.float32)
 
 
 def test_words_without_pronunciation_are_espeaks_or_named(model, other_lm, tmp_path, monkeypatch, capsys):

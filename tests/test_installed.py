@@ -100,7 +100,7 @@ def test_without_its_dependencies_a_command_says_so():
     ended = python(ALONE + code, "none")
     assert ended.returncode == 2
     assert ended.stderr == (
-        "mdasr tree: No module named 'numpy'; mdasr was installed without its dependencies: install it again with pip\n"
+        "mdasr tree: No module named 'tqdm'; mdasr was installed without its dependencies: install it again with pip\n"
     )
 
 

@@ -67,6 +67,10 @@ def test_sources_of_other_vocabularies_are_mixed(how, tmp_path, capsys):
     np.testing.assert_allclose(sums(model, 3), 1, atol=1e-4)
     told = {line.split()[0]: float(line.split("perplexity ")[1].split()[0]) for line in printed[2:4]}
     assert model.perplexity([*made_up(1, 20), *made_up(2, 30, "cdefgh")]) == pytest.approx(told[how], abs=0.01)
+    given = tmp_path / "given.arpa"
+    assert main(["lm", "mix", *arpas, "--weights", "0.7,0.3", "--how", how, "--out", str(given)]) == 0
+    sources = widen([read_arpa(arpa) for arpa in arpas])
+    assert given.read_text() == interpolate(sources, [0.7, 0.3], how).to_arpa()
 
 
 def test_a_word_that_a_source_lacks_has_no_probability_there():
@@ -135,6 +139,11 @@ def test_a_vocabulary_file_closes_or_opens_the_vocabulary(tmp_path, capsys):
         (["prune", "good.arpa", "--threshold", "-1", "--out", "x.arpa"], "threshold"),
         (["perplexity", "good.arpa", "digits.txt"], "the text has no usable line"),
         (["mix", "good.arpa", "--held-out", "digits.txt", "--out", "x.arpa"], "the text has no usable line"),
+        (
+            ["mix", "good.arpa", "--weights", "0.7,0.3", "--out", "x.arpa"],
+            "1 models need 1 weights >= 0",
+        ),
+        (["mix", "good.arpa", "--weights", "1;0", "--out", "x.arpa"], "give a number for each model, with commas"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments, message, tmp_path, capsys, monkeypatch):

@@ -14,14 +14,17 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mdasr import frontend
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Alignment, Utterance
 from mdasr.perturb import PAPER_ROOMS, Room, RoomRanges, impulse_responses
+from mdasr.perturb.conditions import Suite
 from mdasr.perturb.responses import LEAD
 from mdasr.perturb.room_table import distance_m
+from mdasr.recognize.report import degradation, rise_text
 from mdasr.recognize.tune import Trial
 
 matplotlib.use("Agg")
@@ -180,6 +183,32 @@ def draw_trials(path: Path, trials: Sequence[Trial], chosen: Trial, tolerance: f
     axes.set_xlabel("CPU seconds of search per second of speech; the numbers are beams")
     axes.set_ylabel("word error rate (%)")
     axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def draw_suite(path: Path, cells: Mapping[str, Sequence[Mapping[str, Any]]], suite: Suite) -> None:
+    """Save the WER of each condition of a suite, with its interval, a panel a corpus; kinds have colours."""
+    kinds = {kind: f"C{i}" for i, kind in enumerate(["clean", *suite.kinds])}
+    figure = Figure(figsize=(1.5 + 4.5 * len(cells), 0.3 * len(suite.conditions) + 1.2), layout="constrained")
+    panels = figure.subplots(1, len(cells), sharey=True, squeeze=False)[0]
+    for axes, (label, rows) in zip(panels, cells.items()):
+        clean = rows[0]["wer"]
+        for place, cell in enumerate(rows):
+            low, high = cell["ci95"] or [cell["wer"]] * 2
+            axes.barh(place, cell["wer"], color=kinds[suite.conditions[cell["condition"]]])
+            axes.hlines(place, low, high, color="k", lw=1)
+            axes.annotate(
+                f"{cell['wer']:.1f}", (high, place), (4, 0), textcoords="offset points", va="center", fontsize=8
+            )
+        axes.axvline(clean, color="k", ls=":", lw=1)
+        axes.set_title(f"{label}: {rise_text(degradation(rows, suite)['mean'])} % on average", loc="left", fontsize=9)
+        axes.set_xlabel("word error rate in %, 95% interval")
+        axes.margins(x=0.1)
+    places = {words: place for place, words in enumerate(suite.conditions)}
+    panels[0].set_yticks([*places.values()], [*places])
+    panels[0].invert_yaxis()
+    panels[-1].legend([Patch(color=kinds[kind]) for kind in kinds], [*kinds], fontsize=8, loc="lower right")
+    figure.suptitle(str(suite), fontsize=10, x=0.01, ha="left")
     figure.savefig(path, dpi=110)
 
 

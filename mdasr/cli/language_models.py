@@ -50,6 +50,9 @@ def _discounting(text: str) -> Discounting:
 
 def _mix(chosen: Namespace, set_aside: list[str]) -> None:
     models = widen([read_as_in_transcripts(path) for path in chosen.models])
+    if chosen.weights:
+        _write(interpolate(models, _weights(chosen.weights), chosen.how), chosen)
+        return
     held_out = _read_known(chosen.held_out, models[0], chosen, set_aside)
     for path, model in zip(chosen.models, models):
         print(f"{path}: {_described(model, held_out)}")
@@ -60,6 +63,13 @@ def _mix(chosen: Namespace, set_aside: list[str]) -> None:
         shown = " ".join(f"{weight:.4f}" for weight in weights)
         print(f"{how} (weights {shown}): {_described(mixed[how], held_out)}")
     _write(mixed[chosen.how], chosen)
+
+
+def _weights(text: str) -> list[float]:
+    try:
+        return [float(weight) for weight in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--weights {text}: give a number for each model, with commas, such as 0.7,0.3") from None
 
 
 def _prune(chosen: Namespace, set_aside: list[str]) -> None:
@@ -130,14 +140,19 @@ def lm_options(sub: ArgumentParser) -> None:
     )
     mix = verbs.add_parser(
         "mix",
-        help="mix several models, with the weights that fit held-out text best",
+        help="mix several models, with the weights that fit held-out text best or with given ones",
         description="The mixture has the words of all models. A word that a model lacks has probability 0 in that "
         "model, even if the model has <unk>.",
     )
     mix.add_argument("models", type=Path, nargs="+", metavar="ARPA")
-    mix.add_argument("--held-out", type=Path, nargs="+", required=True, metavar="TEXT")
+    weights = mix.add_mutually_exclusive_group(required=True)
+    weights.add_argument("--held-out", type=Path, nargs="+", metavar="TEXT", help="text that the weights shall fit")
+    weights.add_argument("--weights", metavar="W,W...", help="the weights themselves, with the sum 1, such as 0.7,0.3")
     mix.add_argument(
-        "--how", default="bayesian", choices=["bayesian", "linear"], help="mixture to write; both are measured"
+        "--how",
+        default="bayesian",
+        choices=["bayesian", "linear"],
+        help="mixture to write; both are measured on --held-out",
     )
     prune = verbs.add_parser("prune", help="remove n-grams that change perplexity little (Stolcke, 1998)")
     prune.add_argument("model", type=Path, metavar="ARPA")

@@ -31,7 +31,7 @@ COMMANDS = {
     "train": Command("model_making", "Train a recogniser on corpora and write a model directory."),
     "adapt": Command("model_making", "Fine-tune a model on a new domain (§4.4); --report compares amounts of speech."),
     "tune": Command("model_making", "Tune a model's decoder on development speech."),
-    "evaluate": Command("recognition", "Recognise corpora and print word error rates with 95% intervals."),
+    "evaluate": Command("evaluation", "Recognise corpora and print word error rates with 95% intervals."),
     "transcribe": Command("recognition", "Print the words of recordings, or of a stream of samples."),
     "export": Command("recognition", "Write a model as one StableHLO function, which runs without Flax and mdasr."),
     "graph": Command("model_making", "Give a model another language model or other pronunciations (§3.6)."),

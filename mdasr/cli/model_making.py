@@ -17,6 +17,7 @@ from mdasr.core.files import write_atomically
 from mdasr.core.rendezvous import host_options
 from mdasr.corpus.records import Corpus
 from mdasr.language.lexicon import LEXICON_HELP
+from mdasr.language.phrases import BOOST
 from mdasr.training.regimes import AS_PUBLISHED, Regime
 
 if TYPE_CHECKING:
@@ -182,8 +183,10 @@ def graph_command(chosen: argparse.Namespace) -> int:
     """Run `mdasr graph`: compose the decoding graph of a model anew (§3.6)."""
     from mdasr.model.regraph import regraph
 
-    out = chosen.out or chosen.model
-    graph = regraph(chosen.model, out, chosen.lm, chosen.lexicon, chosen.cache).graph
+    if chosen.boost is not None and not chosen.phrases:
+        raise ValueError(f"--boost {chosen.boost:g}: this makes phrases likelier; give --phrases FILE, too")
+    boost, out = BOOST if chosen.boost is None else chosen.boost, chosen.out or chosen.model
+    graph = regraph(chosen.model, out, chosen.lm, chosen.lexicon, chosen.cache, chosen.phrases, boost).graph
     print(
         f"{out}: {len(graph.words):,} words, a graph of {graph.fst.num_states:,} states; "
         "the tuned scale, penalty and beam are kept"
@@ -294,6 +297,14 @@ def graph_options(sub: ArgumentParser) -> None:
         "--lm", type=Path, metavar="FILE", help="an n-gram model (ARPA) that replaces the one of the model"
     )
     sub.add_argument("--lexicon", type=Path, help=LEXICON_HELP)
+    sub.add_argument(
+        "--phrases", type=Path, metavar="FILE",
+        help="add the words of a file with a phrase a line, such as names, and make these phrases likelier",
+    )  # fmt: skip
+    sub.add_argument(
+        "--boost", type=float, metavar="X",
+        help=f"each word of --phrases weighs e^X times as much as an average word, X from 0 to 10 (default: {BOOST:g})",
+    )  # fmt: skip
     sub.add_argument("--out", type=Path, metavar="MODEL", help="write the new model here, and leave MODEL unchanged")
     sub.add_argument(
         "--cache", type=Path, metavar="DIR", help="keep the stages here, for other trees over the same words"

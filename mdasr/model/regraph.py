@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from itertools import chain
 from pathlib import Path
 
 from mdasr.acoustic.network import read_config
@@ -13,8 +14,10 @@ from mdasr.core.files import read_json, write_atomically
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.language import espeak
 from mdasr.language.arpa_reader import announced, read_arpa
+from mdasr.language.backoff import NGram
 from mdasr.language.combine import respelled
 from mdasr.language.lexicon import Lexicon, listed, origins
+from mdasr.language.phrases import raised, read_phrases
 from mdasr.language.respelling import read_as_in_transcripts
 from mdasr.language.vocabulary import NOT_WORDS, UNKNOWN
 from mdasr.model.directory import FORMAT, Language, check_format, check_tree, compose_language
@@ -23,14 +26,21 @@ NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same for any languag
 
 
 def regraph(
-    model: Path, out: Path, arpa: Path | None = None, lexicon: Path | None = None, cache: Path | None = None
+    model: Path,
+    out: Path,
+    arpa: Path | None = None,
+    lexicon: Path | None = None,
+    cache: Path | None = None,
+    phrases: Path | None = None,
+    boost: float = 0.0,
 ) -> Language:
     """Build the graph of a model directory again, with the n-gram model `arpa` or its own, and write all to `out`.
 
     Pronunciations come from `lexicon`, then from the model's own lexicon, then from eSpeak where that is installed.
     Words are folded as in `read_as_in_transcripts`. Words that eSpeak cannot say become <unk>, and are named on
-    standard error. `out` may be `model`, whose files stay until the new ones are whole; training's checkpoints are not
-    copied. `cache` keeps the stages for another graph of the same words.
+    standard error. The file `phrases` has a phrase a line, which `boost` makes likelier (`phrases.raised`). `out` may
+    be `model`, whose files stay until the new ones are whole; training's checkpoints are not copied. `cache` keeps the
+    stages for another graph of the same words.
 
     Raises FileNotFoundError where `model` is not a model, and FileExistsError where `out` is another model. Raises
     ValueError as `build_graph` does, for words without pronunciation, and for phones that the tree lacks.
@@ -42,7 +52,7 @@ def regraph(
         raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
     described = read_json(model / "model.json", "description of a model")
     check_format(model / "model.json", described)
-    if arpa or lexicon:
+    if arpa or lexicon or phrases:
         # These were measured with another language; scale, penalty and beam can stay.
         for name in ("dev_wer", "tuned_on"):
             described.pop(name, None)
@@ -53,8 +63,24 @@ def regraph(
     if arpa and (cost := estimate(announced(arpa).counts, own)).gb > (at_hand_gb := memory_at_hand_gb()):
         cost.require(at_hand_gb)  # refuses, before a huge file is read
     ngrams = read_as_in_transcripts(arpa) if arpa else read_arpa(model / "lm.arpa")
+    said, known = read_phrases(phrases) if phrases else [], {*ngrams.words}
+    ngrams, covering = _pronounced(raised(ngrams, said, boost) if said else ngrams, own, lexicon, tree)
+    if said:
+        added = sorted({*chain.from_iterable(said)}.intersection(covering.words) - known)
+        shown = listed(f"{word} {' '.join(covering.entries[word][0][0])}" for word in added)
+        print(f"{phrases}: {len(said)} phrases, {len(added)} new words{': ' if added else ''}{shown}", file=sys.stderr)
+    topology = read_config(described.get("network"), "field network").criterion.outputs.topology
+    language = compose_language(out, covering, tree, ngrams.to_arpa(), cache, topology)
+    for name in NETWORK if elsewhere else ():
+        shutil.copyfile(model / name, out / name)
+    write_atomically(out / "model.json", json.dumps({"format": FORMAT, **described}, indent=1) + "\n")
+    return language
+
+
+def _pronounced(ngrams: NGram, own: Lexicon, path: Path | None, tree: Tree) -> tuple[NGram, Lexicon]:
+    """Return an n-gram model, in which unsayable words are <unk>, and the pronunciations of its words."""
     words = {*ngrams.words} - NOT_WORDS
-    given = Lexicon.read(lexicon, tree.phones, words) if lexicon else Lexicon({})
+    given = Lexicon.read(path, tree.phones, words) if path else Lexicon({})
     own = own.merged(given)
     missing = sorted(word for word in words if word not in own)
     made = espeak.pronounce(missing) if (speaks := espeak.is_installed()) and missing else {}
@@ -65,14 +91,8 @@ def regraph(
             file=sys.stderr,
         )
         ngrams = respelled(ngrams, dict.fromkeys(unsaid, UNKNOWN))
-    covering = own.covering(words.difference(unsaid), lambda _: made)
-    if lexicon:
+    if path:
         known = len(words) - len(missing)
-        counts = {str(lexicon): len(given), "the model": known - len(given), "eSpeak": len(made)}
+        counts = {str(path): len(given), "the model": known - len(given), "eSpeak": len(made)}
         print(origins(counts), file=sys.stderr)
-    topology = read_config(described.get("network"), "field network").criterion.outputs.topology
-    language = compose_language(out, covering, tree, ngrams.to_arpa(), cache, topology)
-    for name in NETWORK if elsewhere else ():
-        shutil.copyfile(model / name, out / name)
-    write_atomically(out / "model.json", json.dumps({"format": FORMAT, **described}, indent=1) + "\n")
-    return language
+    return ngrams, own.covering(words.difference(unsaid), (lambda _: made) if speaks else None)

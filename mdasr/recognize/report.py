@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from mdasr.core.tables import aligned
 from mdasr.corpus.records import Corpus
 from mdasr.decode.lattice import Lattice
 from mdasr.decode.paths import oracle_errors
+from mdasr.perturb.conditions import Suite
 from mdasr.score.wer import (
     GAP,
     Errors,
@@ -67,6 +69,67 @@ def false_words(scored: Sequence[Scored], seconds: Iterable[float]) -> dict[str,
     words, minutes = sum(count for count, _ in heard), sum(duration for _, duration in heard) / 60
     rate = round(words / minutes, 4)
     return {"utterances": len(heard), "minutes": round(minutes, 4), "words": words, "per_minute": rate}
+
+
+LENGTHS_S = (2, 5, 10, 20)  # where classes of utterances end, in seconds
+
+
+def wer_by_length(scored: Sequence[Scored], seconds: Iterable[float]) -> list[dict[str, Any]]:
+    """The word error rates of short and of long utterances: one cell for each class of `LENGTHS_S` that has words.
+
+    `seconds` are the durations of all utterances of `scored`. A class holds durations from "from_s" to below "to_s".
+    """
+    classes: dict[int, list[Errors]] = {}
+    for s, duration in zip(scored, seconds, strict=True):
+        classes.setdefault(bisect.bisect(LENGTHS_S, duration), []).append(s.errors)
+    ends, cells = (0, *LENGTHS_S, None), []
+    for place, errors in sorted(classes.items()):
+        if (total := sum(errors, Errors())).ref_words:
+            facts = {"utterances": len(errors), "ref_words": total.ref_words, "wer": round(total.wer, 4)}
+            cells.append({"from_s": ends[place], "to_s": ends[place + 1], **facts})
+    return cells
+
+
+def lengths_text(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Write the cells of `wer_by_length` as a line: "0-2 s 30.0 % (10 words), 20 s and more 12.0 % (9 words)"."""
+
+    def line(cell: Mapping[str, Any]) -> str:
+        range_s = f"{cell['from_s']}-{cell['to_s']} s" if cell["to_s"] else f"{cell['from_s']} s and more"
+        return f"{range_s} {cell['wer']:.1f} % ({cell['ref_words']} words)"
+
+    return ", ".join(map(line, cells))
+
+
+def degradation(cells: Sequence[Mapping[str, Any]], suite: Suite) -> dict[str, Any]:
+    """Compare the conditions of a suite with clean speech: the relative rise of the WER in percent, on one corpus.
+
+    "relative" has the rise of each condition, and "kinds" the mean of each kind. "mean" is the mean over kinds, so that
+    each kind counts the same, however many conditions it has. All are None where clean speech has no errors.
+    """
+    rates = {cell["condition"]: cell["wer"] for cell in cells}
+    clean = rates.pop("clean")
+    if not clean:
+        return {"relative": dict.fromkeys(rates), "kinds": dict.fromkeys(suite.kinds), "mean": None}
+    relative = {words: 100 * (wer / clean - 1) for words, wer in rates.items()}
+    kinds = {kind: float(np.mean([relative[words] for words in each])) for kind, each in suite.kinds.items()}
+    rounded = [{name: round(rise, 4) for name, rise in rises.items()} for rises in (relative, kinds)]
+    return {"relative": rounded[0], "kinds": rounded[1], "mean": round(float(np.mean([*kinds.values()])), 4)}
+
+
+def rise_text(rise: float | None) -> str:
+    """Write a relative rise as "+31", or as "-" where there is none."""
+    return "-" if rise is None else f"{rise:+.0f}"
+
+
+def suite_text(cells: Sequence[Mapping[str, Any]], suite: Suite) -> str:
+    """A table of a suite on one corpus: WER and relative degradation of each condition, and the summary under it."""
+    found = degradation(cells, suite)
+    rows = [["kind", "condition", "WER in %", "change in %"], ["clean", "clean", wer_text(cells[0]), ""]]
+    for cell in cells[1:]:
+        words = cell["condition"]
+        rows.append([suite.conditions[words], words, wer_text(cell), rise_text(found["relative"][words])])
+    summary = f"{suite}: the WER changes by {rise_text(found['mean'])} % on average over {len(suite.kinds)} kinds"
+    return f"{cells[0]['label']}\n\n{aligned(rows)}\n\n{summary}"
 
 
 def _enough(errors: Sequence[Errors], groups: Sequence[str]) -> bool:

@@ -134,9 +134,13 @@ def evaluate(
     return scored_as(utterances, recognize(recognizer, waves, pool))
 
 
-def scored_as(utterances: Iterable[Utterance], found: Sequence[Hypothesis]) -> list[Scored]:
-    """Count the errors of the hypothesis `found` for each utterance."""
-    return [
-        Scored(u.id, u.speaker, u.text, " ".join(h.words), count_errors(u.text.split(), h.words))
-        for u, h in zip(utterances, found, strict=True)
-    ]
+def scored_as(
+    utterances: Iterable[Utterance], found: Sequence[Hypothesis], normalize: Callable[[str], str] = str
+) -> list[Scored]:
+    """Count the errors of the hypothesis `found` for each utterance, after `normalize` has rewritten both texts."""
+    scored = []
+    for u, h in zip(utterances, found, strict=True):
+        reference, hypothesis = normalize(u.text), normalize(" ".join(h.words))
+        errors = count_errors(reference.split(), hypothesis.split())
+        scored.append(Scored(u.id, u.speaker, reference, hypothesis, errors))
+    return scored

@@ -7,12 +7,12 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import kaldialign
 import numpy as np
 import scipy.stats
 from jaxtyping import Float, Int
 
 from mdasr.score.jackknife import jackknife, variances
+from mdasr.score.sclite import sclite_steps
 
 RESAMPLES = 10_000
 WORDS_BETWEEN = 2  # segments of matched pairs, as in sclite
@@ -71,13 +71,13 @@ def grouped(scored: Sequence[Scored]) -> tuple[str, list[str]]:
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> Errors:
     """Count the word errors of one utterance.
 
-    Both arguments are sequences of words and may be empty. The alignment is the cheapest one, with NIST sclite's costs:
-    4 for a substitution, 3 for an insertion or a deletion. Raises TypeError for a string that is not split.
+    Both arguments are sequences of words and may be empty. The alignment is that of NIST's sclite. Raises TypeError
+    for a string that is not split.
     """
     if isinstance(reference, str) or isinstance(hypothesis, str):
         raise TypeError("count_errors compares sequences of words: split the strings first")
-    counts = kaldialign.edit_distance(reference, hypothesis, sclite_mode=True)
-    return Errors(int(counts["sub"]), int(counts["ins"]), int(counts["del"]), len(reference))
+    steps = sclite_steps(reference, hypothesis)
+    return Errors(steps.count("S"), steps.count("I"), steps.count("D"), len(reference))
 
 
 def wer_interval(
@@ -146,7 +146,9 @@ GAP = "*"  # stands for no word in an alignment
 
 def align_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str]]:
     """Align words in pairs, as in `count_errors`. A word without a partner is paired with `GAP`."""
-    return kaldialign.align(list(reference), list(hypothesis), GAP, sclite_mode=True)
+    left, right = iter(reference), iter(hypothesis)
+    steps = sclite_steps(reference, hypothesis)
+    return [(GAP if step == "I" else next(left), GAP if step == "D" else next(right)) for step in steps]
 
 
 def confusions(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> Counter[tuple[str, str]]:
