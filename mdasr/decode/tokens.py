@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from mdasr.decode.graph import Graph
-from mdasr.decode.search import Hypothesis, SearchOptions, check_scores, hypothesis_of, lost, priced
+from mdasr.decode.search import Hypothesis, SearchOptions, check_scores, hypothesis_of, lost, priced, widened
 
 _HEADER = np.dtype(
     [
