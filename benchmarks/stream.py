@@ -4,8 +4,8 @@ The recogniser hears utterances of a corpus in chunks of 30 ms, with silence aft
 That of the first word counts from the end of the word in the final alignment to the moment when the word is first
 shown. That of the end counts from the end of the last word to the moment when the sentence is called finished. The
 words are compared with those from the whole recording. A partial result revises words where it does not begin with the
-words of the one before it, or with those of them that were to stay. A word settles when it is among those that stay:
-its latency counts from the end of the word. One thread does all the work, and its CPU seconds are given. No
+words of the one before it. It must begin with those of them that were to stay. A word settles when it is among those
+that stay: its latency counts from the end of the word. One thread does all the work, and its CPU seconds are given. No
 other package streams the same model, so there are no peers.
 """
 

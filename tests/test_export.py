@@ -154,12 +154,12 @@ def test_damaged_exports_are_explained(untrained, tmp_path):
 
 
 def test_an_export_names_the_jax_that_it_needs(untrained, tmp_path, monkeypatch, capsys):
-    """A function of a newer StableHLO, as another jax would write it."""
+    """A function with an operation that only a newer jax knows."""
     untrained.write(tmp_path / "model")
     assert main(["export", str(tmp_path / "model"), "--out", str(tmp_path / "served")]) == 0
     assert f"needs jax {jax.__version__} or a later one" in capsys.readouterr().out
     path, described = tmp_path / "served" / "model.stablehlo", tmp_path / "served" / "serve.json"
-    newer = path.read_bytes().replace(b"StableHLO_v1.", b"StableHLO_v9.")
+    newer = path.read_bytes().replace(b"add_v1", b"add_v9")
     assert newer != path.read_bytes()
     path.write_bytes(newer)
     content = json.loads(described.read_text()) | {"jax": "9.8.7", "sha256": hashlib.sha256(newer).hexdigest()}

@@ -170,7 +170,7 @@ def _at_16_khz(
     """Check a recording block by block, and resample its channel or channels. So only the result is in memory."""
     if channel != _EVERY:
         _check_channel(name, recording.channels, channel)
-    picked = [*range(recording.channels)] if channel == _EVERY else [channel or 0]
+    picked = [*range(recording.channels)] if channel == _EVERY else [0 if channel == MEAN else channel or 0]
     resampler = soxr.ResampleStream(recording.rate_hz, RATE_HZ, len(picked), dtype="float32")
     done, peak, found, digest = 0, 0.0, [], hashlib.md5(usedforsecurity=False)
     for block in recording.blocks:
