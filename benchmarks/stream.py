@@ -3,7 +3,9 @@
 The recogniser hears utterances of a corpus in chunks of 30 ms, with silence after each. Latencies are in ms of audio.
 That of the first word counts from the end of the word in the final alignment to the moment when the word is first
 shown. That of the end counts from the end of the last word to the moment when the sentence is called finished. The
-words are compared with those from the whole recording. One thread does all the work, and its CPU seconds are given. No
+words are compared with those from the whole recording. A partial result revises words where it does not begin with the
+words of the one before it. It must begin with those of them that were to stay. A word settles when it is among those
+that stay: its latency counts from the end of the word. One thread does all the work, and its CPU seconds are given. No
 other package streams the same model, so there are no peers.
 """
 
@@ -23,7 +25,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Recognizer
 from mdasr.recognize.network_scores import Streamed
-from mdasr.recognize.streaming import Listener
+from mdasr.recognize.streaming import Heard, Listener
 from mdasr.recognize.words import recognize
 
 CHUNK = RATE_HZ * 30 // 1000
@@ -51,6 +53,29 @@ def hear(recognizer: Recognizer, wave: np.ndarray) -> tuple[tuple[str, ...], flo
     return (tuple(words), first_s, end_s) if words else None
 
 
+def partials(recognizer: Recognizer, wave: np.ndarray) -> tuple[int, int, int, list[float]]:
+    """Count the partial results, those that revise words, and those that revise words that were to stay.
+
+    The last value holds the latency in s of each word that settles before its sentence ends.
+    """
+    listener, before = Listener(Streamed(recognizer)), Heard(0.0, (), True)
+    count = revised = broken = 0
+    late_s: list[float] = []
+    padded = np.concatenate([wave, np.zeros(round(SILENCE_S * RATE_HZ), np.float32)])
+    for begin in range(0, len(padded), CHUNK):
+        for heard in listener.accept(padded[begin : begin + CHUNK]):
+            if not before.final:
+                stay = before.stable
+                revised += heard.words[: len(before.words)] != before.words
+                broken += heard.words[:stay] != before.words[:stay]
+                count += 1
+            first = 0 if before.final else before.stable
+            if not heard.final:
+                late_s += [(begin + CHUNK) / RATE_HZ - end for _, _, end in heard.times[first : heard.stable]]
+            before = heard
+    return count, revised, broken, late_s
+
+
 def measure(recognizer: Recognizer, waves: list[np.ndarray]) -> dict[str, dict]:
     began = sum(os.times()[:2])
     found = [hear(recognizer, wave) for wave in waves]
@@ -72,6 +97,15 @@ def measure(recognizer: Recognizer, waves: list[np.ndarray]) -> dict[str, dict]:
                 "ours": round(float(np.percentile(late_ms, q))),
                 "peers": {},
             }
+    counts = [partials(recognizer, wave) for wave in waves]
+    total = sum(each[0] for each in counts)
+    for name, place in (("partials_revised", 1), ("stable_words_revised", 2)):
+        share = 100 * sum(each[place] for each in counts) / total
+        figures[name] = {"unit": "% of partial results", "ours": round(share, 1), "peers": {}}
+    settle_ms = 1000 * np.array([late for each in counts for late in each[3]])
+    for q in (50, 95):
+        late_ms = round(float(np.percentile(settle_ms, q)))
+        figures[f"settled_ms_p{q}"] = {"unit": "ms of audio", "ours": late_ms, "peers": {}}
     unit = f"of {len(waves)} utterances with the same words as offline"
     return figures | {"same_words": {"unit": unit, "ours": same, "peers": {}}}
 

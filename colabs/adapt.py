@@ -73,7 +73,8 @@ from mdasr.corpus.audio_files import read_audio
 from mdasr.corpus.manifest import export_manifest, import_manifest
 from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Recognizer
-from mdasr.recognize.transcript import as_srt, transcribe
+from mdasr.recognize.transcript import transcribe
+from mdasr.recognize.transcript_formats import as_srt
 from mdasr.synth import embedded
 from mdasr.training.adaptation_curve import adaptation_curve, curve_text
 from mdasr.training.ingredients import Training

@@ -133,8 +133,38 @@ def test_where_nothing_can_be_written_the_last_good_one_stays(saved):
         [sys.executable, "-c", FULL, str(saved)], cwd=Path(__file__).parents[1], capture_output=True, text=True
     )
     assert found.returncode == 1, found.stderr
-    assert "a checkpoint could not be saved" in found.stderr and "The last complete one is of step 30" in found.stderr
+    *_, message = found.stderr.splitlines()
+    assert "ERROR:absl" not in found.stderr, "Orbax does not log what it raises"
+    assert "a checkpoint could not be saved" in message and "The last complete one is of step 30" in message
     assert same(restored(saved), state(30))
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_begun(saved, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("", (), {"free": 50_000}))
+    with pytest.raises(OSError, match=r"it takes 0\.1 MB, and 0\.1 MB are free.* Is the disk full\? .* of step 30"):
+        Checkpoints(saved).save(40, state(40))
+    assert sorted(path.name for path in saved.iterdir()) == ["20", "30"]
+
+
+FULL_CURVES = """
+import sys
+from pathlib import Path
+from mdasr.acoustic.training_log import CurveWriter
+from mdasr.cli.main import exit_status
+def work():
+    with CurveWriter(Path(sys.argv[1])) as writer:
+        writer._events._py_recordio_writer._writer = open("/dev/full", "wb")
+        writer.add_scalar("train/loss", 1.0, 1)
+    return 0
+sys.exit(exit_status("mdasr train", work))
+"""
+
+
+def test_a_curve_on_a_full_disk_is_one_message(tmp_path):
+    command = [sys.executable, "-c", FULL_CURVES, str(tmp_path / "curves")]
+    found = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert found.returncode == 2
+    assert found.stderr == f"mdasr train: {tmp_path / 'curves'}: No space left on device\n"
 
 
 def test_a_full_disk_stops_training_and_with_room_it_goes_on(tmp_path, monkeypatch):

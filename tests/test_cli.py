@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from mdasr.cli.main import COMMANDS, main
+from mdasr.corpus.records import Corpus
 from mdasr.perturb import KIM_ROOMS, MeasuredRoom, Recipe, RoomRanges, draw_room
 from mdasr.perturb.noises import make_noises
 from mdasr.perturb.recipe import VERSION
@@ -222,9 +223,83 @@ def test_recordings_that_the_output_could_not_tell_apart_are_refused(files, kind
 def test_of_silence_no_subtitle_is_printed(things, monkeypatch, capsys):
     monkeypatch.chdir(things)
     monkeypatch.setattr("mdasr.recognize.transcript.transcribe", lambda *_, **__: [Passage(0.0, 1.0, ())])
-    for kind, printed in (("srt", ""), ("ctm", ""), ("text", "\n")):
+    for kind, printed in (("srt", ""), ("ctm", ""), ("text", "\n"), ("vtt", "WEBVTT\n\n")):
         assert main(["transcribe", "model", "in.wav", "--format", kind]) == 0
         assert capsys.readouterr().out == printed
+
+
+@pytest.fixture
+def call(things, tmp_path):
+    """A call of a tone and a hiss on the left, and later on the right, at 8 kHz."""
+    wave = Corpus(things / "toy")[0].samples[::2]
+    quiet = np.zeros(12_000, np.float32)
+    sides = np.stack([np.concatenate([wave, quiet, quiet]), np.concatenate([quiet, wave, quiet])], axis=1)
+    soundfile.write(tmp_path / "call.wav", sides, 8000, subtype="PCM_16")
+    return str(tmp_path / "call.wav")
+
+
+def test_the_channels_of_a_call_are_each_transcribed_as_alone(call, things, tmp_path, capsys):
+    """Each side has the words and times that it has as a file of its own, under the name of its channel."""
+    model, alone = str(things / "model"), {}
+    sides, rate_hz = soundfile.read(call)
+    for name, number in (("A", 0), ("B", 1)):
+        path = tmp_path / name / "call.wav"
+        path.parent.mkdir()
+        soundfile.write(path, sides[:, number], rate_hz, subtype="PCM_16")
+        assert main(["transcribe", model, str(path), "--format", "ctm"]) == 0
+        alone[name] = capsys.readouterr().out.replace("call 1 ", f"call {name} ")
+        assert main(["transcribe", model, call, "--channel", str(number), "--format", "ctm"]) == 0
+        assert capsys.readouterr().out == alone[name] and f"call {name} " in alone[name]
+    assert main(["transcribe", model, call, "--channels", "all", "--format", "ctm"]) == 0
+    assert capsys.readouterr().out == alone["A"] + alone["B"]
+    assert main(["transcribe", model, "--channels", "all", call]) == 0
+    starts = [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert starts == sorted(starts) and {start[-1] for start in starts} == {"A", "B"}
+
+
+def test_a_silent_side_of_a_call_is_named_and_a_mono_file_has_one_side(call, things, tmp_path, capsys):
+    model, (sides, rate_hz) = str(things / "model"), soundfile.read(call)
+    soundfile.write(tmp_path / "half.wav", sides * [1, 0], rate_hz, subtype="PCM_16")
+    assert main(["transcribe", model, str(tmp_path / "half.wav"), "--channels", "all"]) == 0
+    printed = capsys.readouterr()
+    assert "half.wav: every sample of channel 1 is zero" in printed.err
+    assert printed.out.splitlines() and all(" A: " in line for line in printed.out.splitlines())
+    soundfile.write(tmp_path / "none.wav", 0 * sides, rate_hz, subtype="PCM_16")
+    assert main(["transcribe", model, str(tmp_path / "none.wav"), "--channels", "all"]) == 3
+    assert "none.wav: every sample is zero" in capsys.readouterr().err
+    soundfile.write(tmp_path / "mono.wav", sides[:, 0], rate_hz, subtype="PCM_16")
+    assert main(["transcribe", model, str(tmp_path / "mono.wav")]) == 0
+    alone = capsys.readouterr().out
+    assert main(["transcribe", model, str(tmp_path / "mono.wav"), "--channels", "all"]) == 0
+    assert capsys.readouterr().out == alone
+    for more in (["--channel", "0"], ["--nbest", "2"]):
+        assert main(["transcribe", model, call, "--channels", "all", *more]) == 2
+        assert "give no --nbest or --channel" in capsys.readouterr().err
+    assert main(["transcribe", model, call, "--channel", "2"]) == 3
+    assert "there is no channel 2; the file has 2, counted from 0" in capsys.readouterr().err
+
+
+def test_options_and_files_come_in_any_order(call, things, capsys):
+    model, printed = str(things / "model"), set()
+    options = ["--channel", "1", "--format", "ctm"]
+    for order in (
+        [model, call, *options],
+        [model, *options, call],
+        [*options, model, call],
+        [*options[:2], model, *options[2:], call],
+    ):
+        assert main(["transcribe", *order]) == 0
+        printed.add(capsys.readouterr().out)
+    assert len(printed) == 1 and printed.pop()
+    toy = str(things / "toy")
+    assert main(["evaluate", model, toy, "--condition", "clean", toy]) == 0
+    assert capsys.readouterr().out.count(": WER ") == 2
+    for wrong in (["transcribe"], ["transcribe", model, call, "--nonsense"]):
+        with pytest.raises(SystemExit) as ended:
+            main(wrong)
+        assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert "required: MODEL" in printed and "unrecognized arguments: --nonsense" in printed
 
 
 def test_a_missing_manifest_is_an_error_not_a_traceback(tmp_path, capsys):

@@ -1,12 +1,14 @@
 """An exported model gives the same words without Flax, for one stream and many; damaged ones are refused."""
 
 import dataclasses
+import hashlib
 import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -93,6 +95,7 @@ class Refuse:
         if any(f"{name}.".startswith(f"{each}.") for each in refused):
             raise ImportError(f"{name} is not there")
 sys.meta_path.insert(0, Refuse())
+import jax
 import numpy as np
 from mdasr.recognize.serve import Served
 from mdasr.recognize.streaming import listen
@@ -148,3 +151,21 @@ def test_damaged_exports_are_explained(untrained, tmp_path):
     (tmp_path / "serve.json").write_text(json.dumps(described | {"format": 99}))
     with pytest.raises(ValueError, match="not of format 2"):
         Served.read(tmp_path)
+
+
+def test_an_export_names_the_jax_that_it_needs(untrained, tmp_path, monkeypatch, capsys):
+    """A function with an operation that only a newer jax knows."""
+    untrained.write(tmp_path / "model")
+    assert main(["export", str(tmp_path / "model"), "--out", str(tmp_path / "served")]) == 0
+    assert f"needs jax {jax.__version__} or a later one" in capsys.readouterr().out
+    path, described = tmp_path / "served" / "model.stablehlo", tmp_path / "served" / "serve.json"
+    newer = path.read_bytes().replace(b"add_v1", b"add_v9")
+    assert newer != path.read_bytes()
+    path.write_bytes(newer)
+    content = json.loads(described.read_text()) | {"jax": "9.8.7", "sha256": hashlib.sha256(newer).hexdigest()}
+    described.write_text(json.dumps(content))
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": io.BytesIO()}))
+    assert main(["transcribe", str(tmp_path / "served"), "--stream"]) == 2
+    (message,) = capsys.readouterr().err.splitlines()
+    assert "model.stablehlo: needs jax 9.8.7" in message and f"jax {jax.__version__} is installed" in message
+    assert "pip install 'jax==9.8.7'" in message

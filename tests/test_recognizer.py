@@ -64,11 +64,24 @@ def test_scores_do_not_depend_on_the_company(untrained):
 
 def test_long_recordings_get_fewer_rows_and_short_ones_as_many_as_ever():
     assert [*_groups([70, 5, 9])] == [([1, 2, 0], ROWS, 128)]
-    assert [(group, rows) for group, rows, _ in _groups([1024] * 17)] == [([*range(16)], ROWS), ([16], ROWS)]
+    assert [(group, rows) for group, rows, _ in _groups([1024] * 17)] == [([*range(16)], ROWS), ([16], 1)]
     found = [*_groups([5] * 4 + [8000] * 3)]
     assert found == [([0, 1, 2, 3], ROWS, 64), ([4, 5], 2, 8000), ([6], 1, 8000)]
     assert all(rows * steps <= MOST_STEPS for _, rows, steps in found)
     assert [*_groups([100_000])] == [([0], 1, 100_032)], "however long, one at a time"
+
+
+def test_one_long_utterance_among_short_ones_costs_its_own_length():
+    assert [*_groups([33] * 15 + [1000])] == [([*range(15)], ROWS, 64), ([15], 1, 1024)]
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        lengths = rng.choice([20, 33, 200, 300, 700, 1000, 1500, 4000], rng.integers(1, 60)).tolist()
+        groups = [*_groups(lengths)]
+        assert sorted(i for group, _, _ in groups for i in group) == [*range(len(lengths))]
+        assert all(len(group) <= rows and rows * steps <= max(MOST_STEPS, steps) for group, rows, steps in groups)
+        assert all(lengths[i] <= steps for group, _, steps in groups for i in group)
+        for group, rows, steps in groups:
+            assert rows * steps <= ROWS * 256 or rows * steps <= 4 * sum(lengths[i] for i in group)
 
 
 def test_a_corpus_is_heard_block_by_block(untrained, corpus, monkeypatch):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ import orbax.checkpoint as ocp
 
 from mdasr.core import hosts
 from mdasr.core.files import read_json, write_atomically
+
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs pages about each error that it raises, too
+OVERHEAD = 100_000  # bytes of a checkpoint beside its arrays
 
 
 def digest_of(tree: Any) -> str:
@@ -126,6 +130,9 @@ class Checkpoints:
         Raises OSError where this save, or the one before it, failed. Earlier checkpoints stay.
         """
         with self._explained():
+            needed = OVERHEAD + sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(state))
+            if (free := shutil.disk_usage(self.directory).free) < needed:
+                raise OSError(f"it takes {needed / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free")
             seal = {"step": step, "sha256": digest_of(state), "so_far": so_far or {}}
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), seal=ocp.args.JsonSave(seal))
             self._manager.save(step, args=items, force=True)

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tensorboardX import SummaryWriter
 
 from mdasr.acoustic.adapters import own_alone
 from mdasr.acoustic.adversary import Adversary, domain_logits, init_classifiers
@@ -26,6 +25,7 @@ from mdasr.acoustic.criteria.cross_entropy import frame_errors
 from mdasr.acoustic.devices import DEVICES, device, host_share, local_value, replicate, shard_batch
 from mdasr.acoustic.loader import Batches, MakesRows
 from mdasr.acoustic.network import ModelConfig, init_params, network, rows_of
+from mdasr.acoustic.training_log import CurveWriter
 from mdasr.core import hosts
 from mdasr.core.progress import Bar, track
 
@@ -258,7 +258,7 @@ class _Steps:
         with (
             track(total=options.steps, initial=first, desc=self.label, unit="step", mininterval=1, dynamic_ncols=True,
                  disable=not shown) as progress,
-            SummaryWriter(str(directory / "tensorboard"), write_to_disk=shown) as writer,
+            CurveWriter(directory / "tensorboard" if shown else None) as writer,
             hosts.asked_to_end(options.steps) as ending,
         ):  # fmt: skip
             for done in range(first + 1, options.steps + 1):
@@ -334,7 +334,7 @@ def better(best: Best | None, state: TrainState, stopping: EarlyStopping | None)
     return now if now.loss < best.loss else best
 
 
-def report_metrics(writer: SummaryWriter, progress: Bar, pending: list, step: int, waited: float) -> float:
+def report_metrics(writer: CurveWriter, progress: Bar, pending: list, step: int, waited: float) -> float:
     """Read the metrics since the last report, show and log them, and return the frame accuracy."""
     totals = {name: sum(float(local_value(sums[name])) for sums in pending) for name in pending[0]}
     loss, accuracy = totals["loss"] / totals["frames"], totals["right"] / totals["frames"]

@@ -1,15 +1,19 @@
-"""Training curves, read from the event files that `train` writes for TensorBoard."""
+"""Training curves: the event files that `train` writes for TensorBoard, and reads again."""
 
 from __future__ import annotations
 
+import contextlib
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
 _HEADER = struct.Struct("<QI")  # length of the event, checksum of the length; the event follows, then its checksum
@@ -20,6 +24,39 @@ class Curve(NamedTuple):
 
     steps: Int64[np.ndarray, " points"]
     values: Float64[np.ndarray, " points"]
+
+
+class CurveWriter:
+    """The writer of an event file in a folder, as a context; without a folder it writes nothing.
+
+    Every value is on the disk at once. So a full disk is an OSError where it happens, which names the folder.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> CurveWriter:
+        if self._directory:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._events = EventsWriter(str(self._directory / "events"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._directory:
+            with contextlib.suppress(OSError):  # of what could not be written before
+                self._events.close()
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """Write the value of a quantity at a training step."""
+        if not self._directory:
+            return
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+        try:
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._events.flush()
+        except OSError as error:
+            error.filename = str(self._directory)
+            raise
 
 
 def read_curves(directory: Path) -> dict[str, Curve]:

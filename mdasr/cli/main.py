@@ -56,8 +56,11 @@ class _Version(argparse.Action):
         raise SystemExit(0)
 
 
-def parser(command: str | None) -> argparse.ArgumentParser:
-    """The parser of the command line; only `command` gets its options, and only its module is imported."""
+def parsed(command: str | None, given: list[str]) -> argparse.Namespace | None:
+    """The values on the command line, or None after the help where there is no command.
+
+    Only `command` gets its options, and only its module is imported. Options and files may come in any order.
+    """
     top = argparse.ArgumentParser(prog="mdasr", description=__doc__)
     top.add_argument("--version", action=_Version, nargs=0, help="print the versions of mdasr, Python and jax and stop")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
@@ -65,7 +68,13 @@ def parser(command: str | None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=row.help.replace("%", "%%"), description=row.help)
         if name == command:
             row.part(f"{name}_options")(sub)
-    return top
+    if command is None:
+        top.parse_args(given)
+        top.print_help()
+        return None
+    chosen = commands.choices[command]
+    # The verbs of `lm` have parsers of their own, which argparse does not mix with files.
+    return (chosen.parse_args if command == "lm" else chosen.parse_intermixed_args)(given[1:])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -73,12 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     command = given[0] if given and given[0] in COMMANDS else None
 
     def work() -> int:
-        top = parser(command)
-        chosen = top.parse_args(given)
-        if command is None:
-            top.print_help()
-            return 0
-        return COMMANDS[command].part(f"{command}_command")(chosen)
+        chosen = parsed(command, given)
+        return COMMANDS[command].part(f"{command}_command")(chosen) if command else 0
 
     return exit_status(f"mdasr {command}" if command else "mdasr", work)
 

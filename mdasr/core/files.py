@@ -103,14 +103,16 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file beside `path`. It replaces `path` in one step when the block ends.
 
     So a reader sees either the old content or the new content. The folder is made where it is missing. If the block
-    raises an error, the temporary file is removed.
+    raises an error, the temporary file is removed. An OSError then names `path`, such as that of a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield partial
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            error.filename = str(path)
         raise
     partial.rename(path)
 

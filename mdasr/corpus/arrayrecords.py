@@ -19,17 +19,27 @@ def shard_path(directory: Path, kind: str, index: int, count: int) -> Path:
 
 
 def write_shard(path: Path, records: Iterable[bytes]) -> int:
-    """Write one shard, which gets its name only when it is complete. Return the number of records."""
+    """Write one shard, which gets its name only when it is complete. Return the number of records.
+
+    Raises OSError where it cannot be written, as on a full disk.
+    """
+
+    def told(call: Callable[..., object], *arguments: bytes) -> None:
+        try:
+            call(*arguments)
+        except RuntimeError as error:  # of the writer, which has no other
+            raise OSError(f"{path} could not be written ({str(error).partition(';')[0]})") from None
+
     count = 0
     with replacing(path) as partial:
         # With groups of one record, random access reads only what it needs (16 was 8 times slower).
         writer = ArrayRecordWriter(str(partial), "group_size:1")
         try:
             for record in records:
-                writer.write(record)
+                told(writer.write, record)
                 count += 1
         finally:
-            writer.close()
+            told(writer.close)
     return count
 
 

@@ -24,6 +24,7 @@ from mdasr.corpus.recent_recording import part_of
 
 Channel: TypeAlias = int | Literal["mean"] | None  # a number from 0, MEAN, or None where a file has only one
 MEAN: Final = "mean"  # the mean of all channels
+_EVERY: Final = "every"  # all channels, each for itself
 
 _LOUDEST = 1.5  # lossy decoders exceed full scale a little; integers stored as floats exceed it a lot
 # The usual endings of files that hold samples alone.
@@ -52,6 +53,13 @@ def read_audio(
     return decode_audio(path, str(path), channel, start_s, end_s, raw)
 
 
+def read_channels(path: Path) -> list[Float32[np.ndarray, " samples"]]:
+    """Read every channel of a recording at 16 kHz, as `read_audio` reads one. Only one of them needs a sound."""
+    existing(path, "file; a recording should be there (WAV, FLAC, MP3, Ogg, ...)")
+    waves, _ = _decoded(path, str(path), _EVERY)
+    return [np.ascontiguousarray(wave) for wave in waves.T]
+
+
 def decode_audio(
     content: Path | bytes,
     name: str,
@@ -61,6 +69,19 @@ def decode_audio(
     raw: Raw | None = None,
 ) -> tuple[Float32[np.ndarray, " samples"], int]:
     """Decode a file or its bytes, as `read_audio` does. Errors call it `name`."""
+    waves, rate_hz = _decoded(content, name, channel, start_s, end_s, raw)
+    return waves[:, 0], rate_hz
+
+
+def _decoded(
+    content: Path | bytes,
+    name: str,
+    channel: Channel | Literal["every"],
+    start_s: float | None = None,
+    end_s: float | None = None,
+    raw: Raw | None = None,
+) -> tuple[Float32[np.ndarray, "samples channels"], int]:
+    """Decode one channel of a file, or every channel."""
     if not (len(content) if isinstance(content, bytes) else content.stat().st_size):
         raise ValueError(f"{name}: the file is empty (0 bytes); copy or download it again")
     first_s = 0.0 if start_s is None else start_s
@@ -75,8 +96,8 @@ def decode_audio(
                 recording, known = _part(content, held, known, name, first_s, end_s), replace(known, md5=b"")
             else:
                 recording = _whole(content, held, known, name)
-        wave = _at_16_khz(name, recording, channel, known)
-    return np.clip(wave, -1, 1 - 2.0**-15, out=wave), recording.rate_hz
+        waves = _at_16_khz(name, recording, channel, known)
+    return np.clip(waves, -1, 1 - 2.0**-15, out=waves), recording.rate_hz
 
 
 @contextmanager
@@ -143,20 +164,26 @@ def _whole(content: Path | bytes, held: Content, known: Facts, name: str) -> Rec
         raise ImportError(f"{name}: libsndfile cannot read this file ({libsndfile_says}), and {error}") from None
 
 
-def _at_16_khz(name: str, recording: Recording, channel: Channel, known: Facts) -> Float32[np.ndarray, " samples"]:
-    """Check a recording block by block, and resample one of its channels. So no more than its result is in memory."""
-    _check_channel(name, recording.channels, channel)
-    resampler = soxr.ResampleStream(recording.rate_hz, RATE_HZ, 1, dtype="float32")
+def _at_16_khz(
+    name: str, recording: Recording, channel: Channel | Literal["every"], known: Facts
+) -> Float32[np.ndarray, "samples channels"]:
+    """Check a recording block by block, and resample its channel or channels. So only the result is in memory."""
+    if channel != _EVERY:
+        _check_channel(name, recording.channels, channel)
+    picked = [*range(recording.channels)] if channel == _EVERY else [0 if channel == MEAN else channel or 0]
+    resampler = soxr.ResampleStream(recording.rate_hz, RATE_HZ, len(picked), dtype="float32")
     done, peak, found, digest = 0, 0.0, [], hashlib.md5(usedforsecurity=False)
     for block in recording.blocks:
         if known.md5:
             digest.update(_as_stored(block, known.bits))
-        mono = block.mean(axis=1) if channel == MEAN else np.ascontiguousarray(block[:, channel or 0])
-        if not np.isfinite(mono).all():
-            bad = int(np.argmin(np.isfinite(mono)))
-            raise ValueError(f"{name}: sample {done + bad} is {mono[bad]}, not a finite number; export it again")
-        done, peak = done + len(mono), max(peak, float(np.abs(mono).max(initial=0)))
-        found.append(mono if recording.rate_hz == RATE_HZ else resampler.resample_chunk(mono))
+        taken = block.mean(axis=1, keepdims=True) if channel == MEAN else np.ascontiguousarray(block[:, picked])
+        if not (finite := np.isfinite(taken)).all():
+            bad, place = (int(where[0]) for where in np.nonzero(~finite))
+            raise ValueError(
+                f"{name}: sample {done + bad} is {taken[bad, place]}, not a finite number; export it again"
+            )
+        done, peak = done + len(taken), max(peak, float(np.abs(taken).max(initial=0)))
+        found.append(taken if recording.rate_hz == RATE_HZ else resampler.resample_chunk(taken))
     if known.md5 and digest.digest() != known.md5:
         raise ValueError(f"{name}: damaged: its samples do not have the MD5 that it states; copy or download it again")
     if not done:
@@ -166,7 +193,7 @@ def _at_16_khz(name: str, recording: Recording, channel: Channel, known: Facts) 
     if peak > _LOUDEST:
         raise ValueError(f"{name}: samples reach {peak:g}; scale floating-point audio to between -1 and 1")
     if recording.rate_hz != RATE_HZ:
-        found.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        found.append(resampler.resample_chunk(np.empty((0, len(picked)), np.float32), last=True))
     return np.concatenate(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import kaldi_decoder
 import kaldifst
@@ -88,10 +88,9 @@ def decode(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: Se
     graph = priced(graph, options.insertion_penalty)
     decodable = kaldi_decoder.DecodableCtc(_label_scores(graph, scores, options.acoustic_scale))
     for attempt in range(options.retries + 1):
+        wider = widened(options, attempt)
         settings = kaldi_decoder.FasterDecoderOptions(
-            beam=options.beam * 2**attempt,
-            max_active=min(options.max_active * 2**attempt, 2**31 - 1),
-            min_active=options.min_active,
+            beam=wider.beam, max_active=wider.max_active, min_active=wider.min_active
         )
         # The decoder borrows the transducer; `graph` outlives it here (otherwise it crashes).
         decoder = kaldi_decoder.FasterDecoder(graph.fst, settings)
@@ -114,49 +113,17 @@ def check_scores(graph: Graph, scores: Float[np.ndarray, "steps outputs"]) -> No
         raise ValueError("scores hold NaN or infinity; perhaps a prior is 0, or the training diverged")
 
 
-class Search:
-    """A search that takes scores as they arrive and has the best words so far; at the end, the words of `decode`."""
+def widened(options: SearchOptions, attempt: int) -> SearchOptions:
+    """The options of a repeated search, where attempt 0 is the first: beam and `max_active` are doubled each time."""
+    beam, most = min(options.beam * 2**attempt, LARGEST), options.max_active * 2**attempt
+    return replace(options, beam=beam, max_active=most, retries=0)
 
-    def __init__(self, graph: Graph, options: SearchOptions) -> None:
-        self._whole = graph
-        self._graph, self._options = priced(graph, options.insertion_penalty), options
-        settings = kaldi_decoder.FasterDecoderOptions(
-            beam=options.beam, max_active=options.max_active, min_active=options.min_active
-        )
-        self._decoder = kaldi_decoder.FasterDecoder(self._graph.fst, settings)
-        self._decoder.init_decoding()
-        self._scores: list[Float[np.ndarray, "_ outputs"]] = []
-        self.steps = 0  # the number of steps so far
 
-    def accept(self, scores: Float[np.ndarray, "_ outputs"]) -> None:
-        """Continue the search over the scores of more steps, in the form that `decode` takes."""
-        if not len(scores):
-            return
-        labels = _label_scores(self._graph, scores, self._options.acoustic_scale)
-        self._decoder.advance_decoding(kaldi_decoder.DecodableCtc(labels, offset=self.steps))
-        self._scores.append(scores)
-        self.steps += len(scores)
-
-    def best(self) -> Hypothesis:
-        """The likeliest words so far; raises ValueError before the first step."""
-        if not self._scores:
-            raise ValueError("no steps to decode yet")
-        return _hypothesis(self._graph, self._decoder, self._options.beam)
-
-    def since(self, step: int) -> Search:
-        """A new search over the steps from `step` on that this one has taken."""
-        search = Search(self._whole, self._options)
-        if step < self.steps:
-            search.accept(np.concatenate(self._scores)[step:])
-        return search
-
-    def finish(self) -> Hypothesis:
-        """The words of all steps; where the search reached no end of a sentence, it is repeated with a wider beam."""
-        if self._scores and self._decoder.reached_final():
-            return self.best()
-        return decode(
-            self._whole, np.concatenate(self._scores or [np.empty((0, self._whole.num_outputs))]), self._options
-        )
+def lost(beam: float) -> ValueError:
+    return ValueError(
+        f"the search lost every path with a beam of {beam:g}: give the model a wider one with `mdasr tune`, or in the "
+        "search of its model.json"
+    )
 
 
 def _label_scores(
@@ -170,7 +137,7 @@ def _hypothesis(graph: Graph, decoder: kaldi_decoder.FasterDecoder, beam: float)
     reached_final = decoder.reached_final()
     alive, path = decoder.get_best_path()
     if not alive:
-        raise RuntimeError("the search lost every path; the graph has a state that leads nowhere")
+        raise lost(beam)
     linear, inputs, words, weight = kaldifst.get_linear_symbol_sequence(path)
     if not linear or len(inputs) != decoder.num_frames_decoded():
         raise RuntimeError(f"the best path has {len(inputs)} steps, not {decoder.num_frames_decoded()}")

@@ -1,8 +1,8 @@
 """Token passing that keeps every token, so that one search gives the best path and all paths near it.
 
-`token_links` makes the paths. The search makes every decision as kaldi-decoder's FasterDecoder does. This includes the
-order of states, what a beam in single precision cuts off, and which of two equal paths stays. So its best path is that
-of `search.decode`, which is faster and keeps no tokens.
+`token_links` makes the paths, and `live_search` searches scores as they arrive. The search makes every decision as
+kaldi-decoder's FasterDecoder does. This includes the order of states, what a beam in single precision cuts off, and
+which of two equal paths stays. So its best path is that of `search.decode`, which is faster and keeps no tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from mdasr.decode.graph import Graph
-from mdasr.decode.search import Hypothesis, SearchOptions, check_scores, hypothesis_of, priced
+from mdasr.decode.search import Hypothesis, SearchOptions, check_scores, hypothesis_of, lost, priced, widened
 
 _HEADER = np.dtype(
     [
@@ -69,39 +69,100 @@ class Tokens:
     beam: float
 
 
+class Frontier(NamedTuple):
+    """A search so far: tokens as rows, their costs, the bounds of the steps, and what the next step needs.
+
+    A row is (graph state, token and arc that it came from, next token in the list). `buckets` is the size of
+    FasterDecoder's hash table, and `place` is -1 for each graph state.
+    """
+
+    rows: Int[np.ndarray, "room 4"]
+    costs: Float[np.ndarray, " room"]
+    first: Int[np.ndarray, " bounds"]
+    place: Int[np.ndarray, " states"]
+    buckets: int
+
+
 def pass_tokens(graph: Graph, scores: Float[np.ndarray, "steps outputs"], options: SearchOptions) -> Tokens:
     """Search as `search.decode` does, with its retries, and keep the tokens; raises ValueError as `decode` does."""
     check_scores(graph, scores)
-    network = _network(priced(graph, options.insertion_penalty))
-    emissions = np.ascontiguousarray(scores * np.float32(-options.acoustic_scale), np.float32)
+    network = network_of(graph, options)
     for attempt in range(options.retries + 1):
-        beam, max_active = np.float32(options.beam * 2**attempt), options.max_active * 2**attempt
-        rows, costs, first = _forward(network, emissions, beam, max_active, options.min_active)
-        ends = network.final[rows[first[-2] :, 0]]
-        if reached := bool(np.isfinite(ends).any()):
+        wider = widened(options, attempt)
+        frontier = advance(network, scores, start(network), wider)
+        if not is_lost(frontier) and network.final[frontier.rows[slice(*frontier.first[-2:]), 0]].min() < np.inf:
             break
-    final_costs = np.full(len(costs), np.inf)
+    return tokens_of(network, scores, frontier, wider)
+
+
+def network_of(graph: Graph, options: SearchOptions) -> GraphArrays:
+    """The graph as arrays, with the options' penalty."""
+    return _network(priced(graph, options.insertion_penalty))
+
+
+def start(network: GraphArrays) -> Frontier:
+    """The search before its first step."""
+    return Frontier(*_start(network))
+
+
+def advance(
+    network: GraphArrays, scores: Float[np.ndarray, "steps outputs"], frontier: Frontier, options: SearchOptions
+) -> Frontier:
+    """The search after the steps of `scores`, whatever it was before."""
+    beam, most, least = np.float32(options.beam), options.max_active, options.min_active
+    return Frontier(*_advance(network, _emissions(scores, options), *frontier, beam, most, least))
+
+
+def is_lost(frontier: Frontier) -> bool:
+    """Whether no token is left: the beam was too narrow."""
+    return bool(frontier.first[-1] == frontier.first[-2])
+
+
+def tokens_of(
+    network: GraphArrays, scores: Float[np.ndarray, "steps outputs"], frontier: Frontier, options: SearchOptions
+) -> Tokens:
+    """The tokens of a search over `scores`; raises ValueError where none is left."""
+    if is_lost(frontier):
+        raise lost(options.beam)
+    first = frontier.first
+    states, sources, arcs, _ = frontier.rows[: first[-1]].T
+    ends = network.final[states[first[-2] :]]
+    reached = bool(np.isfinite(ends).any())
+    final_costs = np.full(len(states), np.inf)
     final_costs[first[-2] :] = ends if reached else 0.0
-    states, sources, arcs, _ = rows.T
-    return Tokens(network, emissions, first, states, sources, arcs, costs, final_costs, reached, float(beam))
+    costs, beam = frontier.costs[: len(states)], float(np.float32(options.beam))
+    return Tokens(network, _emissions(scores, options), first, states, sources, arcs, costs, final_costs, reached, beam)
+
+
+def _emissions(
+    scores: Float[np.ndarray, "steps outputs"], options: SearchOptions
+) -> Float32[np.ndarray, "steps outputs"]:
+    return np.ascontiguousarray(scores * np.float32(-options.acoustic_scale), np.float32)
+
+
+def way_to(tokens: Tokens, token: int) -> Int[np.ndarray, " arcs"]:
+    """The graph's arcs on the way from the start to a token."""
+    return tokens.arcs[_way(tokens.sources, token)]
+
+
+def shared_token(tokens: Tokens) -> int:
+    """The last token that is on the way to every token of the last step."""
+    return _shared(tokens.sources, tokens.first[-2])
 
 
 def best_path(graph: Graph, tokens: Tokens) -> Hypothesis:
     """The words of the cheapest path, which are those of `search.decode`."""
-    token, path = int((tokens.costs + tokens.final_costs).argmin()), []
-    graph_cost = float(tokens.final_costs[token])
-    while token:
-        path.append(token)
-        token = int(tokens.sources[token])
-    arcs = tokens.arcs[path[::-1]]
+    totals = tokens.costs + tokens.final_costs
+    token = int(totals.argmin())
+    arcs = way_to(tokens, token)
     inputs, words = tokens.network.inputs[arcs], tokens.network.words[arcs]
-    inputs = inputs[inputs > 0]
+    graph_cost = float(tokens.final_costs[token]) + float(tokens.network.weights[arcs].sum(dtype=np.float64))
     return hypothesis_of(
         graph,
-        inputs.tolist(),
+        inputs[inputs > 0].tolist(),
         words[words > 0].tolist(),
-        graph_cost + float(tokens.network.weights[arcs].sum(dtype=np.float64)),
-        float(tokens.emissions[np.arange(len(inputs)), tokens.network.outputs[inputs]].sum(dtype=np.float64)),
+        graph_cost,
+        float(totals[token]) - graph_cost,
         tokens.reached_final,
         tokens.beam,
     )
@@ -141,31 +202,42 @@ def _network(graph: Graph) -> GraphArrays:
 # no_type_check: the tests' import hook would wrap these functions, and numba cannot compile the wrapper.
 @numba.njit(cache=True)
 @no_type_check
-def _forward(network, emissions, beam, max_active, min_active):
-    """The tokens as rows, their costs, and the bounds of the steps.
-
-    A row is (graph state, token and arc that it came from, next token in the list). `tails` is FasterDecoder's hash
-    table, which orders the tokens of a step: by bucket, in the order in which buckets were opened. It holds the last
-    token of each bucket and, at its end, the last token of the list.
-    """
+def _start(network):
+    """The fields of the first `Frontier`: the start, and what can be reached from there without a step."""
     rows, costs = np.empty((1024, 4), np.int32), np.empty(1024)
-    first = np.zeros(len(emissions) + 2, np.int64)
     place = np.full(len(network.stepping), -1, np.int32)
     tails = np.full(BUCKETS + 1, -1, np.int32)
     rows, costs, count, _, _ = _put(rows, costs, 0, place, tails, 0, 0.0, -1, -1)
-    cutoff = np.inf
-    for t in range(len(emissions) + 1):
-        begin = first[t]
-        rows, costs, count = _pass_on(network, rows, costs, count, begin, place, tails, cutoff)
-        first[t + 1] = count
-        for i in range(begin, count):
-            place[rows[i, 0]] = -1
-        if t < len(emissions):
-            tails = np.full(max(len(tails), BUCKETS_A_TOKEN * (count - begin) + 1), -1, np.int32)
-            rows, costs, count, cutoff = _step(
+    rows, costs, count = _pass_on(network, rows, costs, count, 0, place, tails, np.inf)
+    for i in range(count):
+        place[rows[i, 0]] = -1
+    return rows, costs, np.array([0, count]), place, len(tails)
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _advance(network, emissions, rows, costs, first, place, buckets, beam, max_active, min_active):
+    """The fields of the `Frontier` after more steps.
+
+    `tails` is FasterDecoder's hash table, which orders the tokens of a step: by bucket, in the order in which buckets
+    were opened. It holds the last token of each bucket and, at its end, the last token of the list.
+    """
+    bounds = np.empty(len(emissions), np.int64)
+    begin, count, cutoff = first[-2], first[-1], np.inf
+    for t in range(len(emissions)):
+        buckets, end = max(buckets, BUCKETS_A_TOKEN * (count - begin) + 1), count
+        tails = np.full(buckets, -1, np.int32)
+        if count > begin:
+            rows, costs, end, cutoff = _step(
                 network, emissions[t], rows, costs, count, begin, place, tails, beam, max_active, min_active
             )
-    return rows[:count], costs[:count], first
+        if end > count:
+            rows, costs, end = _pass_on(network, rows, costs, end, count, place, tails, cutoff)
+        for i in range(count, end):
+            place[rows[i, 0]] = -1
+        begin, count = count, end
+        bounds[t] = count
+    return rows, costs, np.concatenate((first, bounds)), place, buckets
 
 
 @numba.njit(cache=True)
@@ -253,3 +325,35 @@ def _step(network, emission, rows, costs, count, begin, place, tails, beam, max_
                     rows, costs, count, _, _ = _put(rows, costs, count, place, tails, network.targets[a], cost, i, a)
         i = rows[i, 3]
     return rows, costs, count, ceiling
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _way(sources, token):
+    """The tokens from the first one after the start to `token`."""
+    way = [token]
+    while way[-1] > 0:
+        way.append(sources[way[-1]])
+    return np.array(way[-2::-1])
+
+
+@numba.njit(cache=True)
+@no_type_check
+def _shared(sources, begin):
+    """The last token on the ways to all tokens from `begin` on.
+
+    The way to the first of them is numbered from its end; each other way is followed back to a token seen before.
+    """
+    seen, way = np.zeros(len(sources), np.int32), [begin]
+    seen[begin] = 1
+    while way[-1] > 0:
+        way.append(sources[way[-1]])
+        seen[way[-1]] = len(way)
+    farthest = 1
+    for i in range(begin + 1, len(sources)):
+        j = i
+        while not seen[j]:
+            seen[j] = -1
+            j = sources[j]
+        farthest = max(farthest, seen[j])
+    return way[farthest - 1]

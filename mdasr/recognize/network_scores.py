@@ -21,6 +21,7 @@ from mdasr.frontend import Subsampling
 from mdasr.model.directory import Recognizer
 
 ROWS, STEPS = 16, 64  # utterances that are scored together, padded to a multiple of so many steps
+SHORT_STEPS = 256  # utterances up to so many steps share rows of one length, and fill up ROWS with empty rows
 MOST_STEPS = ROWS * 1024  # limit for all rows together: with utterances above 31 s, fewer rows save memory
 AT_ONCE_S = 600.0  # seconds of speech whose features and scores are held in memory
 CHUNK = 4  # steps of a stream that the network answers at once: 120 ms of the paper's
@@ -65,13 +66,16 @@ def _groups(lengths: Sequence[int]) -> Iterator[tuple[list[int], int, int]]:
     """Groups of utterances to score together: their indices, the number of rows, and the steps of each row."""
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     while order:
-        rows = ROWS
-        while rows > 1 and rows * _padded(lengths[order[0]]) > MOST_STEPS:
+        rows, shortest = ROWS, _padded(lengths[order[0]])
+        while rows > 1 and rows * shortest > MOST_STEPS:
             rows //= 2
-        group = [i for i in order[:rows] if rows * _padded(lengths[i]) <= MOST_STEPS] or order[:1]
+        # A row costs as much as the longest one: a long utterance does not join shorter ones.
+        longest = max(min(2 * shortest, MOST_STEPS // rows), SHORT_STEPS)
+        group = [i for i in order[:rows] if _padded(lengths[i]) <= longest] or order[:1]
         order = order[len(group) :]
-        # Short groups are filled up to ROWS, so that each length compiles once; long ones seldom share a length.
-        yield group, ROWS if rows == ROWS else len(group), _padded(lengths[group[-1]])
+        steps = _padded(lengths[group[-1]])
+        # Each shape is compiled once: short groups have one number of rows, and long ones a power of two.
+        yield group, ROWS if steps <= SHORT_STEPS else 1 << (len(group) - 1).bit_length(), steps
 
 
 def _padded(steps: int) -> int:

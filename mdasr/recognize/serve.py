@@ -86,16 +86,8 @@ class Served:
             raise ValueError(
                 f"{path}: chunk, output_delay, margin and arguments must be whole numbers; export the model again"
             )
-        return cls(
-            chunk,
-            delay,
-            state_size,
-            margin,
-            subsampling,
-            Graph.read(directory / "graph"),
-            search,
-            jax.jit(jax.export.deserialize(bytearray(serialized)).call),
-        )
+        step = _function(directory / "model.stablehlo", serialized, described.get("jax"))
+        return cls(chunk, delay, state_size, margin, subsampling, Graph.read(directory / "graph"), search, step)
 
     def answers(
         self,
@@ -121,3 +113,18 @@ class Served:
         before = np.zeros((1, self.state_size), np.float32) if state is None else state
         scores, after = self.answers(samples[None], np.array([heard], np.int32), before)
         return np.asarray(scores)[0], after
+
+
+def _function(path: Path, serialized: bytes, needed: object) -> Callable[..., tuple[Any, Any]]:
+    """The function in an export; raises ValueError, which names the jax it needs, where the installed one cannot."""
+    try:
+        exported = jax.export.deserialize(bytearray(serialized))
+        step = jax.jit(exported.call)
+        step.lower(*(jax.ShapeDtypeStruct((1, *each.shape[1:]), each.dtype) for each in exported.in_avals))
+    except Exception as error:  # jax raises errors of many kinds
+        why = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{path}: needs jax {needed} or a little later, and jax {jax.__version__} is installed ({why}); install it "
+            f"with pip install 'jax=={needed}', or export the model again"
+        ) from None
+    return step

@@ -17,12 +17,14 @@ from mdasr import frontend
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.decode.graph import Graph
 from mdasr.decode.lattice import word_times
-from mdasr.decode.search import Hypothesis, Search, SearchOptions
+from mdasr.decode.live_search import Search
+from mdasr.decode.search import Hypothesis, SearchOptions
 from mdasr.frontend import Subsampling
 
 PAUSE_S = 0.6  # a sentence ends with so much silence
 LONGEST_SILENCE_S = 10.0  # then the search begins again, so that it does not remember hours of silence
-LONGEST_SENTENCE_S = 30.0  # a sentence without a pause then ends between words, as the cost of `best` grows with it
+LONGEST_SENTENCE_S = 30.0  # a sentence without a pause then ends at a gap between words, as the cost of `best` grows
+GAP_WAIT_S = 5.0  # if there is no gap for so long, it ends without one
 UNSURE_S = 1.0  # words that end this recently may still change
 
 
@@ -67,22 +69,28 @@ def window_samples(network: Network) -> int:
 
 
 class Heard(NamedTuple):
-    """The words known at `time_s` of the stream: those so far of an unfinished sentence or, if `final`, all of one."""
+    """The words known at `time_s` of the stream: those so far of an unfinished sentence or, if `final`, all of one.
+
+    `times` are the (word, start, end) in the stream. The first `stable` words stay in the sentence (`Search.settled`).
+    """
 
     time_s: float
     words: tuple[str, ...]
     final: bool
-    times: tuple[tuple[str, float, float], ...] = ()  # (word, start, end) in the stream, of final words
+    times: tuple[tuple[str, float, float], ...] = ()
+    stable: int = 0
 
 
 class Listener:
     """A listener to one stream of 16 kHz samples, sentence after sentence.
 
     A sentence ends with a pause of `pause_s` seconds, or after `LONGEST_SENTENCE_S`. With an infinite `pause_s`,
-    everything up to `finish` is one sentence.
+    everything up to `finish` is one sentence. Raises ValueError where `pause_s` is not above 0.
     """
 
     def __init__(self, network: Network, pause_s: float = PAUSE_S) -> None:
+        if not pause_s > 0:
+            raise ValueError(f"pause_s is {pause_s}; a sentence ends with a pause of more than 0 s")
         self.network, self.pause_s = network, pause_s
         self._step_s = network.subsampling.step_samples / RATE_HZ
         self._samples = np.zeros(0, np.float32)
@@ -97,6 +105,7 @@ class Listener:
         self._unanswered = self.network.output_delay  # answers to drop, because they are for steps before the sentence
         self._steps = 0  # steps of this sentence that the network has been given
         self._start = self._taken
+        self._stable = 0  # words of this sentence that stay
         self._samples, self._before = self._samples[frontend.HOP * self._before :], 0
 
     def accept(self, samples: Float[np.ndarray, " _"]) -> list[Heard]:
@@ -118,15 +127,18 @@ class Listener:
         if not self._search.steps:
             return []
         best = self._search.best()
+        self._stable = stable = self._search.settled(best)
         silent = self._search.steps - best.ends[-1] if best.words else 0
         if silent * self._step_s > self.pause_s:
             return self._end(0)
         if self.pause_s < np.inf:
             begun = best.starts[0] if best.words else 0
             longest_s = LONGEST_SENTENCE_S if best.words else LONGEST_SILENCE_S
+            if best.words and not (stable and gap_after(best, stable)):
+                longest_s += GAP_WAIT_S
             if (self._search.steps - begun) * self._step_s > longest_s:
                 return self._cut(best)
-        return [Heard(self._taken / RATE_HZ, best.words, final=False)]
+        return [self._heard(best)]
 
     def _cut(self, best: Hypothesis) -> list[Heard]:
         """End a sentence before its words do, or drop a silence except for a possible beginning of a word.
@@ -134,11 +146,11 @@ class Listener:
         The network goes on as it is, and the search begins again with the steps after the cut.
         """
         sure = self._search.steps - round(UNSURE_S / self._step_s)
-        count = last_gap(best, sure)
+        count = self._stable or last_gap(best, sure)
         done = dataclasses.replace(best, words=best.words[:count], starts=best.starts[:count], ends=best.ends[:count])
-        results = [self._final(done)] if count else []
+        results = [self._heard(done, final=True)] if count else []
         step = done.ends[-1] if count else sure
-        self._search, self._steps = self._search.since(step), self._steps - step
+        self._search, self._steps, self._stable = self._search.since(step), self._steps - step, 0
         self._start += self.network.subsampling.step_samples * step
         return results
 
@@ -149,16 +161,16 @@ class Listener:
             steps = min(left, self.network.chunk)
             self._answer(steps, min(self.network.chunk, due))
             due, left = due - self.network.chunk, left - steps
-        result = self._final(self._search.finish())
+        result = self._heard(self._search.finish(), final=True)
         self._begin()
         return [result]
 
-    def _final(self, best: Hypothesis) -> Heard:
+    def _heard(self, best: Hypothesis, final: bool = False) -> Heard:
         offset_s = self._start / RATE_HZ
         times = tuple(
             (word, start + offset_s, end + offset_s) for word, start, end in word_times(best, self.network.subsampling)
         )
-        return Heard(self._taken / RATE_HZ, best.words, final=True, times=times)
+        return Heard(self._taken / RATE_HZ, best.words, final, times, len(best.words) if final else self._stable)
 
     def _answer(self, steps: int, wanted: int) -> None:
         """Let the network hear the next `steps`, go past them in the stream, and search the first `wanted` answers.
@@ -190,8 +202,13 @@ def last_gap(best: Hypothesis, sure: int) -> int:
     Without such a silence, all words that end by then; without such words, all words.
     """
     known = [i for i, end in enumerate(best.ends, start=1) if end <= sure]
-    gaps = [i for i in known if i == len(best.words) or best.ends[i - 1] < best.starts[i]]
+    gaps = [i for i in known if gap_after(best, i)]
     return max(gaps or known, default=len(best.words))
+
+
+def gap_after(best: Hypothesis, count: int) -> bool:
+    """Whether no word begins right after the first `count` words."""
+    return count == len(best.words) or best.ends[count - 1] < best.starts[count]
 
 
 def listen(network: Network, chunks: Iterable[Float[np.ndarray, " _"]], pause_s: float = PAUSE_S) -> Iterator[Heard]:

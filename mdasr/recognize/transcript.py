@@ -1,13 +1,13 @@
-"""Long recordings: cut where it is quietest, recognised piece by piece, written as text, CTM, SRT or JSON."""
+"""Long recordings: cut where it is quietest, and recognised piece by piece; calls: recognised side by side."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +20,12 @@ from mdasr.decode.paths import confidences, nbest
 from mdasr.decode.search import Hypothesis
 from mdasr.model.directory import Recognizer
 from mdasr.recognize.network_scores import ROWS
+from mdasr.recognize.streaming import PAUSE_S
 from mdasr.recognize.words import recognize, recognize_lattices
 
 SHORTEST_S, LONGEST_S = 10.0, 20.0  # limits for a piece, except for the last one of a recording
-SUBTITLE_WORDS = 12
 _QUIET_S = 0.2  # length of the quiet moments; a cut lies in the middle of one
+_GRID = RATE_HZ // 100  # samples between the moments that are compared
 
 
 class Word(NamedTuple):
@@ -45,12 +46,16 @@ class Alternative(NamedTuple):
 
 @dataclass(frozen=True)
 class Passage:
-    """The words between two moments of a recording, in seconds, and the alternatives to them, the best first."""
+    """The words between two moments of a recording, in seconds, and the alternatives to them, the best first.
+
+    `channel` is the name of the channel that they come from (`channel_name`).
+    """
 
     start_s: float
     end_s: float
     words: tuple[Word, ...]
     alternatives: tuple[Alternative, ...] = ()
+    channel: str = "1"
 
     @property
     def text(self) -> str:
@@ -74,15 +79,24 @@ class Depth:
         return self.confidences or self.nbest > 0 or self.rescore_with is not None
 
 
+def channel_name(number: int | None) -> str:
+    """The name of a channel in every output: "1" for the only one; else NIST's A, B, ..., and after Z the number."""
+    if number is None:
+        return "1"
+    return chr(ord("A") + number) if number < 26 else str(number)
+
+
 def quiet_cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
     """The samples at which to cut: 0, the quietest moments 10 to 20 s after each other, and the end."""
-    power = np.concatenate([[0], np.cumsum(np.square(wave, dtype=np.float64))])
-    length = round(_QUIET_S * RATE_HZ)
+    blocks = wave[: len(wave) // _GRID * _GRID].reshape(-1, _GRID)
+    power = np.concatenate([[0], np.cumsum(np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64))])
+    length = round(_QUIET_S * RATE_HZ) // _GRID
+    first, last = (round(seconds * RATE_HZ) // _GRID for seconds in (SHORTEST_S, LONGEST_S))
     cuts = [0]
     while len(wave) - cuts[-1] > LONGEST_S * RATE_HZ:
-        first, last = (cuts[-1] + round(seconds * RATE_HZ) for seconds in (SHORTEST_S, LONGEST_S))
-        moments = np.arange(first, last - length, RATE_HZ // 100)
-        cuts.append(int(moments[(power[moments + length] - power[moments]).argmin()]) + length // 2)
+        moments = cuts[-1] // _GRID + np.arange(first, last - length)
+        quietest = moments[(power[moments + length] - power[moments]).argmin()]
+        cuts.append((int(quietest) + length // 2) * _GRID)
     return [*cuts, len(wave)]
 
 
@@ -91,6 +105,7 @@ def transcribe(
     wave: Float[np.ndarray, " samples"],
     pool: Executor | None = None,
     depth: Depth = Depth(),
+    channel: str = "1",
 ) -> Iterator[Passage]:
     """Recognise a recording of any length, piece by piece; pieces too short to hold speech have no words."""
     pairs, subsampling = [*itertools.pairwise(quiet_cuts(wave))], recognizer.subsampling
@@ -105,9 +120,9 @@ def transcribe(
         for first, last in edges:
             start_s, end_s = first / RATE_HZ, last / RATE_HZ
             if subsampling.steps_in(last - first):
-                yield _piece(start_s, end_s, *next(results), depth, recognizer)
+                yield replace(_piece(start_s, end_s, *next(results), depth, recognizer), channel=channel)
             else:
-                yield Passage(start_s, end_s, ())
+                yield Passage(start_s, end_s, (), channel=channel)
 
 
 def _piece(
@@ -124,6 +139,31 @@ def _piece(
         for (word, start, end), value in itertools.zip_longest(word_times(best, recognizer.subsampling), sure)
     )
     return Passage(start_s, end_s, words, tuple(Alternative(other.text, round(other.cost, 3)) for other in ranked))
+
+
+def runs(words: Iterable[Word], most: int = sys.maxsize) -> list[list[Word]]:
+    """Divide words at pauses of more than `PAUSE_S`, and after every `most` words."""
+    parts: list[list[Word]] = []
+    for word in words:
+        if parts and word.start_s - parts[-1][-1].end_s <= PAUSE_S and len(parts[-1]) < most:
+            parts[-1].append(word)
+        else:
+            parts.append([word])
+    return parts
+
+
+def merged(sides: Iterable[Sequence[Passage]]) -> list[Passage]:
+    """The turns of a call by time: its `sides` are the passages of its channels, which pauses divide into turns.
+
+    A side without words is one passage. Turns have no alternatives, as these belong to pieces.
+    """
+    turns: list[Passage] = []
+    for side in sides:
+        spoken = runs(word for piece in side for word in piece.words)
+        turns += [Passage(run[0].start_s, run[-1].end_s, tuple(run), channel=side[0].channel) for run in spoken]
+        if not spoken:
+            turns.append(Passage(side[0].start_s, side[-1].end_s, (), channel=side[0].channel))
+    return sorted(turns, key=lambda turn: turn.start_s)
 
 
 def alternatives(pieces: Sequence[Passage], count: int) -> list[Alternative]:
@@ -149,54 +189,3 @@ def alternatives(pieces: Sequence[Passage], count: int) -> list[Alternative]:
 def _followed(before: Alternative, piece: Passage) -> Iterator[Alternative]:
     for after in piece.alternatives:
         yield Alternative(f"{before.text} {after.text}".strip(), before.cost + after.cost)
-
-
-def as_text(name: str, pieces: Sequence[Passage]) -> str:
-    """The words alone, in one line."""
-    return " ".join(piece.text for piece in pieces if piece.words)
-
-
-def ctm_name(name: str) -> str:
-    """The name of a recording in a CTM: blanks become underscores, because blanks separate columns."""
-    return "_".join(name.split())
-
-
-def as_ctm(name: str, pieces: Sequence[Passage]) -> str:
-    """NIST's CTM: recording, channel, start, duration, word and confidence, a line each.
-
-    Without confidences there is no sixth column.
-    """
-    recording = ctm_name(name)
-    return "\n".join(
-        f"{recording} 1 {start:.3f} {end - start:.3f} {word}" + ("" if sure is None else f" {sure:.2f}")
-        for piece in pieces
-        for word, start, end, sure in piece.words
-    )
-
-
-def as_srt(name: str, pieces: Sequence[Passage]) -> str:
-    """Subtitles of at most `SUBTITLE_WORDS` words each."""
-    count = SUBTITLE_WORDS
-    spoken = [piece.words[i : i + count] for piece in pieces for i in range(0, len(piece.words), count)]
-    blocks = [
-        f"{number}\n{_clock(line[0].start_s)} --> {_clock(line[-1].end_s)}\n"
-        + " ".join(word.word for word in line)
-        + "\n"
-        for number, line in enumerate(spoken, start=1)
-    ]
-    return "\n".join(blocks)
-
-
-def as_json(name: str, pieces: Sequence[Passage]) -> str:
-    """One line of JSON: the recording and its pieces, with words as [word, start, end, confidence or null]."""
-    content = [asdict(piece) | {"text": piece.text} for piece in pieces]
-    return json.dumps({"recording": name, "text": as_text(name, pieces), "pieces": content}, ensure_ascii=False)
-
-
-FORMATS = {"text": as_text, "ctm": as_ctm, "srt": as_srt, "json": as_json}
-
-
-def _clock(seconds: float) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d},{rest % 1000:03d}"
