@@ -99,9 +99,8 @@ def test_without_its_dependencies_a_command_says_so():
     code = "from mdasr.cli.main import main\nsys.exit(main(['tree', 'show', 'model', 'A-B+C']))"
     ended = python(ALONE + code, "none")
     assert ended.returncode == 2
-    assert ended.stderr == (
-        "mdasr tree: No module named 'tqdm'; mdasr was installed without its dependencies: install it again with pip\n"
-    )
+    said = r"mdasr tree: No module named '\w+'; mdasr was installed without its dependencies: .* again with pip\n"
+    assert re.fullmatch(said, ended.stderr)
 
 
 @pytest.mark.parametrize(

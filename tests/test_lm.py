@@ -1,6 +1,7 @@
 """`mdasr lm` as people use it, and how it reads text."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_sources_of_other_vocabularies_are_mixed(how, tmp_path, capsys):
     assert model.perplexity([*made_up(1, 20), *made_up(2, 30, "cdefgh")]) == pytest.approx(told[how], abs=0.01)
     given = tmp_path / "given.arpa"
     assert main(["lm", "mix", *arpas, "--weights", "0.7,0.3", "--how", how, "--out", str(given)]) == 0
-    sources = widen([read_arpa(arpa) for arpa in arpas])
+    sources = widen([read_arpa(Path(arpa)) for arpa in arpas])
     assert given.read_text() == interpolate(sources, [0.7, 0.3], how).to_arpa()
 
 
