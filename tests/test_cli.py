@@ -232,8 +232,8 @@ def test_of_silence_no_subtitle_is_printed(things, monkeypatch, capsys):
 def call(things, tmp_path):
     """A call of a tone and a hiss on the left, and later on the right, at 8 kHz."""
     wave = Corpus(things / "toy")[0].samples[::2]
-    quiet = np.zeros(12_000, np.float32)
-    sides = np.stack([np.concatenate([wave, quiet, quiet]), np.concatenate([quiet, wave, quiet])], axis=1)
+    quiet = np.zeros(len(wave), np.float32)
+    sides = np.stack([np.concatenate([wave, quiet]), np.concatenate([quiet, wave])], axis=1)
     soundfile.write(tmp_path / "call.wav", sides, 8000, subtype="PCM_16")
     return str(tmp_path / "call.wav")
 
@@ -281,7 +281,7 @@ def test_a_silent_side_of_a_call_is_named_and_a_mono_file_has_one_side(call, thi
 
 def test_options_and_files_come_in_any_order(call, things, capsys):
     model, printed = str(things / "model"), set()
-    options = ["--channel", "1", "--format", "ctm"]
+    options = ["--channel", "1", "--format", "srt"]
     for order in (
         [model, call, *options],
         [model, *options, call],
