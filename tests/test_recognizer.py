@@ -325,7 +325,7 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys, dr
                "leaves": 3, "adapt_steps": 40, "max_steps": 40}.items()]  # fmt: skip
     assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve")]) == 2
     assert "--report needs test speech" in capsys.readouterr().err
-    curve += ["--test", str(corpus.directory), "--share", "1", "--share", "0.25"]
+    curve += ["--test", str(corpus.directory), "--part", "1", "--part", "0.25"]
     assert main(["adapt", *curve, *changed, "--out", str(tmp_path / "curve")]) == 0
     printed, warned = capsys.readouterr()
     assert f"{toy}: this corpus is in the training, too" in warned
@@ -335,7 +335,7 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys, dr
     assert points[0]["seconds"] < points[1]["seconds"] == points[3]["seconds"] < points[2]["seconds"]
     assert points[2]["wer"]["toy (Toy)"]["wer"] < 15 and "adapted" in printed
     assert main(["adapt", *curve[:6], "--test", toy, "--out", str(tmp_path / "curve")]) == 2
-    assert "--test and more than one --share need --report" in capsys.readouterr().err
+    assert "--test and more than one --part need --report" in capsys.readouterr().err
     assert (tmp_path / "curve" / "curve.png").is_file()
     wers = [p["wer"]["toy (Toy)"]["wer"] for p in points]
     (axes,) = drawn["curve.png"].axes

@@ -100,6 +100,10 @@ def heard(folder: Path, **changes) -> DomainSpeech:
     return dataclasses.replace(corpus(folder / "a"), **changes)
 
 
+def kept(training: Training, speech: DomainSpeech, share: float) -> Training:
+    return dataclasses.replace(training, parent=Named("one", list), keep=(speech,), keep_share=share)
+
+
 # Changes by the field of `Training`; each function gets the training and the folder of its files.
 CHANGES = {
     "speech": [
@@ -138,6 +142,8 @@ CHANGES = {
     ],
     "parent": [lambda t, f, name=name: dataclasses.replace(t, parent=Named(name, list)) for name in ("one", "two")],
     "regime": [lambda t, f, p=p: dataclasses.replace(t, regime=changed(t.regime, p)) for p in parts(AS_PUBLISHED)],
+    "keep": [lambda t, f, n=n: kept(t, corpus(f / n), 0.2) for n in ("a", "b")],
+    "keep_share": [lambda t, f, share=share: kept(t, corpus(f / "b"), share) for share in (0.1, 0.2)],
     "features_on": [lambda t, f: dataclasses.replace(t, features_on="accelerator")],
 }  # fmt: skip
 VERSIONS = (

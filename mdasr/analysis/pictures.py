@@ -141,8 +141,10 @@ def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
     figure = Figure(figsize=(7.5, 4.2), layout="constrained")
     axes = figure.subplots()
     points = curve["points"]
+    markers = {"adapted": "o-", "adapted, old speech kept": "^-.", "from scratch": "s--"}
+    lines = {start: line for start, line in markers.items() if any(point["start"] == start for point in points)}
     for i, test in enumerate(points[0]["wer"]):
-        for start, line in (("adapted", "o-"), ("from scratch", "s--")):
+        for start, line in lines.items():
             measured = sorted((p["seconds"] / 60, p["wer"][test]) for p in points if p["start"] == start)
             minutes, cells = [m for m, _ in measured], [c for _, c in measured]
             axes.plot(minutes, [c["wer"] for c in cells], line, color=f"C{i}", markersize=5)
@@ -150,8 +152,8 @@ def draw_adaptation(path: Path, curve: Mapping[str, Any]) -> None:
             axes.fill_between(minutes, low, high, color=f"C{i}", alpha=0.12, lw=0)
         axes.axhline(points[0]["wer"][test]["wer"], color=f"C{i}", ls=":", lw=1)
         axes.plot([], [], "-", color=f"C{i}", label=test)
-    for line, what in (("ko-", "adapted"), ("ks--", "from scratch"), ("k:", "before adaptation")):
-        axes.plot([], [], line, lw=1, markersize=5, label=what)
+    for what, line in {**lines, "before adaptation": ":"}.items():
+        axes.plot([], [], line, color="k", lw=1, markersize=5, label=what)
     axes.set_xscale("log")
     axes.set_xticks(minutes, [f"{m:.1f}" if m < 10 else f"{m:.0f}" for m in minutes])
     axes.minorticks_off()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mdasr.acoustic.network import ModelConfig
     from mdasr.training.ingredients import Training
     from mdasr.training.scales import Scale
+    from mdasr.training.speech_split import DomainSpeech
 
 # Commands import slow packages inside, because worker processes import this module again.
 
@@ -90,19 +91,21 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     """Run `mdasr adapt` (§4.4); with --report, compare amounts of the new domain's speech, and write and draw them."""
     from mdasr.core import hosts
     from mdasr.model.directory import Recognizer
-    from mdasr.training.ingredients import adapting
+    from mdasr.training.ingredients import adapting, keeping
     from mdasr.training.pipeline import train_recognizer
 
-    if strange := [share for share in chosen.share if not 0 < share <= 1]:
-        raise ValueError(f"--share {strange[0]}: give a number above 0 and at most 1")
-    if (len(chosen.share) > 1 or chosen.test) and not chosen.report:
-        raise ValueError("--test and more than one --share need --report")
+    if strange := [part for part in chosen.part if not 0 < part <= 1]:
+        raise ValueError(f"--part {strange[0]}: give a number above 0 and at most 1")
+    if (len(chosen.part) > 1 or chosen.test) and not chosen.report:
+        raise ValueError("--test and more than one --part need --report")
+    keep = speech_to_keep(chosen)
     hosts.join(chosen)
     training = training_asked_for(chosen)
     if not chosen.report:
         parent = Recognizer.read(chosen.model)
         check_network(chosen, training.scale, parent.config)
-        training = dataclasses.replace(adapting(training, parent), share=(*chosen.share, 1.0)[0])
+        training = dataclasses.replace(adapting(training, parent), share=(*chosen.part, 1.0)[0])
+        training = keeping(training, keep, chosen.share)
         adapted = train_recognizer(training, chosen.out, workers=chosen.workers)
         if hosts.primary():
             print_training(chosen.out, adapted.facts)
@@ -114,7 +117,7 @@ def adapt_command(chosen: argparse.Namespace) -> int:
         raise ValueError(
             "--report needs test speech: give --test DIR, first for the new domain, then for others that may lose"
         )
-    tests, shares = [Corpus(directory) for directory in chosen.test], sorted({*chosen.share}) or SHARES
+    tests, shares = [Corpus(directory) for directory in chosen.test], sorted({*chosen.part}) or SHARES
     seen = {corpus.info["sha256"] for corpus in training.corpora()}
     for test in tests:
         if test.info["sha256"] in seen:
@@ -122,7 +125,7 @@ def adapt_command(chosen: argparse.Namespace) -> int:
                 f"{test.directory}: this corpus is in the training, too; its result says little about other speech",
                 file=sys.stderr,
             )
-    curve = adaptation_curve(training, chosen.model, chosen.out, tests, shares, chosen.workers)
+    curve = adaptation_curve(training, chosen.model, chosen.out, tests, shares, chosen.workers, keep, chosen.share)
     if not hosts.primary():
         return 0
     print(curve_text(curve))
@@ -130,6 +133,23 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     draw_adaptation(chosen.out / "curve.png", curve)
     print(f"{chosen.out / 'curve.png'}, {chosen.out / 'curve.json'}")
     return 0
+
+
+def speech_to_keep(chosen: argparse.Namespace) -> list[DomainSpeech]:
+    """The corpora of --keep; sets --share where it is not given. ValueError for a share alone, or outside (0, 1)."""
+    from mdasr.training.adaptation_curve import KEEP_SHARE
+    from mdasr.training.speech_split import DomainSpeech
+
+    if chosen.share is None:
+        chosen.share = KEEP_SHARE
+    elif not chosen.keep:
+        raise ValueError(
+            f"--share {chosen.share:g}: this is the share of old speech, and needs --keep DIR; for a part of the new "
+            "domain's speech, give --part"
+        )
+    if not 0 < chosen.share < 1:
+        raise ValueError(f"--share {chosen.share:g}: give a number between 0 and 1")
+    return [DomainSpeech.of(Corpus(directory), chosen.seed) for directory in chosen.keep]
 
 
 def check_network(chosen: argparse.Namespace, scale: Scale, config: ModelConfig) -> None:
@@ -263,9 +283,14 @@ def adapt_options(sub: ArgumentParser) -> None:
     sub.add_argument("model", type=Path, metavar="MODEL", help="model to start from")
     _training_options(sub)
     sub.add_argument(
-        "--share", type=float, action="append", default=[],
+        "--part", type=float, action="append", default=[], metavar="SHARE",
         help="share of the data, by duration (default: 1); a report takes several (default: 1/8, 1/4, 1/2, 1)",
     )  # fmt: skip
+    sub.add_argument(
+        "--keep", type=Path, action="append", default=[], metavar="DIR",
+        help="a corpus that the model was trained on: mix its speech in, so that the model does not forget it",
+    )  # fmt: skip
+    sub.add_argument("--share", type=float, metavar="X", help="share of --keep in the training's audio (default: 0.2)")
     sub.add_argument(
         "--report", action="store_true", help="adapt to every share, and train on every share from scratch"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import process_time
@@ -28,6 +28,7 @@ from mdasr.score.wer import GAP, Errors, align_words, count_errors
 GRIDS = {"acoustic_scale": (0.2, 0.3, 0.4, 0.5, 0.65, 0.85, 1.1), "insertion_penalty": (-2.0, -1.0, 0.0, 1.0, 2.0)}
 BEAMS = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 16.0)
 TUNING_WORDS = 600
+FEWEST_WORDS = 100  # of held-out speech of a new domain; with fewer, an adaptation keeps its parent's options
 TOLERANCE = 0.1  # points of WER
 
 Dev = Sequence[tuple[list[str], Float[np.ndarray, "_ outputs"]]]
@@ -60,6 +61,11 @@ def tune(recognizer: Recognizer, dev: Sequence[Utterance]) -> tuple[SearchOption
     pairs = dev_scores(recognizer, dev)
     best = climb(recognizer.search, wer_on(recognizer.language.graph, _thinned(pairs)))
     return best, wer_on(recognizer.language.graph, pairs)(best)
+
+
+def count_words(dev: Iterable[Utterance]) -> int:
+    """The number of words in the transcripts."""
+    return sum(len(utterance.text.split()) for utterance in dev)
 
 
 def wer_with(options: SearchOptions, recognizer: Recognizer, dev: Sequence[Utterance]) -> float:

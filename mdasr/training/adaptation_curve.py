@@ -14,11 +14,13 @@ from mdasr.corpus.records import Corpus
 from mdasr.model.directory import Recognizer
 from mdasr.recognize.report import corpus_labels, wer_cell, wer_text
 from mdasr.recognize.words import evaluate
-from mdasr.training.ingredients import Training, adapting
+from mdasr.training.ingredients import Training, adapting, keeping
 from mdasr.training.pipeline import train_recognizer
+from mdasr.training.speech_split import DomainSpeech
 
+KEEP_SHARE = 0.2  # of the audio that a fine-tuning shows, if there is speech to keep
 SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
-BEFORE, ADAPTED, SCRATCH = "before", "adapted", "from scratch"
+BEFORE, ADAPTED, KEPT, SCRATCH = "before", "adapted", "adapted, old speech kept", "from scratch"
 
 
 def adaptation_curve(
@@ -28,16 +30,25 @@ def adaptation_curve(
     tests: Sequence[Corpus],
     shares: Sequence[float] = SHARES,
     workers: int = 1,
+    keep: Sequence[DomainSpeech] = (),
+    keep_share: float = KEEP_SHARE,
 ) -> dict[str, Any]:
     """WER on every test corpus before adaptation, after adaptation, and after training on the new speech alone.
 
-    Adaptation and training use each of the `shares` of the data. Models are stored in `directory`, and those that exist
-    there are not trained again. The points, the least data first, are {"start", "share", "seconds" of audio, "wer":
-    {corpus: cell}}.
+    With speech to `keep`, a second adaptation shows it, too (`Training`). Adaptation and training use each of the
+    `shares` of the data. Models are stored in `directory`, and those that exist there are not trained again. The
+    points, the least data first, are {"start", "share", "seconds" of audio, "wer": {corpus: cell}}.
     """
     model = Recognizer.read(parent)
-    points = [_point(BEFORE, 0.0, 0.0, model, tests)]
-    for name, folder, whole in ((ADAPTED, "adapted", adapting(training, model)), (SCRATCH, "scratch", training)):
+    points, adapted = [_point(BEFORE, 0.0, 0.0, model, tests)], adapting(training, model)
+    ways = {
+        ADAPTED: ("adapted", adapted),
+        KEPT: ("kept", keeping(adapted, keep, keep_share)),
+        SCRATCH: ("scratch", training),
+    }
+    for name, (folder, whole) in ways.items():
+        if name == KEPT and not keep:
+            continue
         for share in shares:
             part = dataclasses.replace(whole, share=share)
             label = f"{name}, {share:.1%} of the speech"

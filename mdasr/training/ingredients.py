@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,12 @@ class Training:
     - `codecs` and `warp` (other vocal tracts), if true, are for all domains.
     - `augment` names further perturbations of all domains, among `AUGMENTATIONS`.
     - `words` are made of this speech, or shared with other trainings.
-    - With a `parent` the training is a fine-tuning (§4.4).
+    - With a `parent` the training is a fine-tuning (§4.4). It may `keep` showing speech of the parent's domains, which
+      is then `keep_share` of the audio, so that the network does not forget them.
     - `regime` says how the training differs from the paper's.
 
-    Raises ValueError for noise, or a tree, on domains that have no speech here, and for an unknown perturbation.
+    Raises ValueError for noise, or a tree, on domains that have no speech here, for an unknown perturbation, and for
+    speech to keep without a parent or with a share outside (0, 1).
     """
 
     speech: tuple[DomainSpeech, ...]
@@ -61,11 +64,19 @@ class Training:
     regime: Regime = AS_PUBLISHED
     features_on: FeaturesOn = "host"
     augment: tuple[str, ...] = ()
+    keep: tuple[DomainSpeech, ...] = ()
+    keep_share: float = 0.0
 
     def __post_init__(self) -> None:
         if unknown := sorted({*self.augment} - {*AUGMENTATIONS}):
             raise ValueError(f"no perturbation is called {unknown[0]!r}; there are {', '.join(AUGMENTATIONS)}")
-        domains = {speech.domain for speech in self.speech}
+        if self.keep and not (self.parent and self.regime == AS_PUBLISHED):
+            raise ValueError("speech to keep is for fine-tuning all parameters of a model")
+        if bool(self.keep) != (0 < self.keep_share < 1):
+            raise ValueError(
+                f"keep_share is {self.keep_share}; with speech to keep, it lies between 0 and 1, else it is 0"
+            )
+        domains = {speech.domain for speech in (*self.speech, *self.keep)}
         tree_on = self.words.tree_on if isinstance(self.words, Wording) else ()
         for what, named in (("noise", self.noise_on), ("the tree", tree_on)):
             if strange := sorted({*named} - domains):
@@ -95,7 +106,7 @@ class Training:
             **self.speech_made_of(),
             "noise_on": sorted(self.noise_on),
             "codecs": [str(codec) for codec in FAST_CODECS if codec] if self.codecs else [],
-            "policies": [digest(self.policy(speech.domain)) for speech in self.speech],
+            "policies": [digest(self.policy(speech.domain)) for speech in (*self.speech, *self.keep)],
             "augment": sorted(self.augment),
             "recipe_version": recipe.VERSION,
             **(self.sounds.made_of if self.noise_on else {"noises": "", "responses": ""}),
@@ -103,6 +114,11 @@ class Training:
             "scale": self.scale,
             "seed": self.seed,
             "parent": self.parent.made_of if self.parent else "",
+            **(
+                {"keep": [[s.train.made_of, s.held_out] for s in self.keep], "keep_share": self.keep_share}
+                if self.keep
+                else {}
+            ),
             "regime": self.regime,
             "features_on": self.features_on,
         }
@@ -122,19 +138,29 @@ class Training:
         return digest(self.made_of())
 
     def corpora(self) -> list[Corpus]:
-        return [corpus for speech in self.speech for corpus in speech.corpora()]
+        return [corpus for speech in (*self.speech, *self.keep) for corpus in speech.corpora()]
 
     def to_train_on(self, alignment_of: AlignmentOf) -> tuple[Source, ...]:
         """The share of the speech to train on, with each domain repeated as the regime says."""
         whole = [speech.to_train_on(alignment_of, self.policy(speech.domain)) for speech in self.speech]
         return tuple(balanced([subset(source, self.share) for source in whole], self.regime.sampling_exponent))
 
+    def to_keep(self, alignment_of: AlignmentOf, seconds: float) -> tuple[Source, ...]:
+        """The speech to keep, shown as often as its share beside `seconds` of new speech needs."""
+        kept = [speech.to_train_on(alignment_of, self.policy(speech.domain)) for speech in self.keep]
+        if self.keep and not (of_kept := sum(source.seconds() for source in kept)):
+            raise ValueError("the speech to keep has no aligned utterance")
+        odds = self.keep_share / (1 - self.keep_share)
+        return tuple(replace(source, repeats=odds * seconds / of_kept) for source in kept)
+
     def to_tune_on(self, alignment_of: AlignmentOf) -> tuple[Source, ...]:
         return tuple(speech.to_tune_on(alignment_of) for speech in self.speech)
 
     def pool(self, alignment_of: AlignmentOf) -> Pool:
         noises, responses = (self.sounds.noises, self.sounds.responses) if self.noise_on else ({}, {})
-        return Pool(self.to_train_on(alignment_of), self.to_tune_on(alignment_of), noises, responses)
+        sources = self.to_train_on(alignment_of)
+        kept = self.to_keep(alignment_of, sum(source.repeats * source.seconds() for source in sources))
+        return Pool(sources, self.to_tune_on(alignment_of), noises, responses, kept)
 
 
 def starting_from(model: Recognizer) -> Named[Recognizer]:
@@ -147,6 +173,14 @@ def adapting(training: Training, model: Recognizer) -> Training:
     """The same training as a fine-tuning of `model`, with the network of that model."""
     kept = {name: getattr(model.config, name) for name in NETWORK}
     return replace(training, parent=starting_from(model), scale=replace(training.scale, **kept))
+
+
+def keeping(training: Training, speech: Sequence[DomainSpeech], share: float) -> Training:
+    """The same fine-tuning with `speech` to keep, if there is any. It has rooms and noise where the new speech does."""
+    noise_on = (*training.noise_on, *(each.domain for each in speech if training.noise_on))
+    return replace(
+        training, keep=tuple(speech), keep_share=share if speech else 0.0, noise_on=(*dict.fromkeys(noise_on),)
+    )
 
 
 def share_words(training: Training, root: Path) -> Shared:

@@ -16,7 +16,7 @@ from mdasr.core.files import read_json
 from mdasr.decode.search import SearchOptions
 from mdasr.model.directory import Language, Recognizer
 from mdasr.perturb import require
-from mdasr.recognize.tune import tune, wer_with
+from mdasr.recognize.tune import FEWEST_WORDS, count_words, tune, wer_with
 from mdasr.training.ingredients import Training
 from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, plan_training
 from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, log_priors
@@ -113,7 +113,8 @@ def train_recognizer(training: Training, directory: Path, *, workers: int = 1, l
             SearchOptions(acoustic_scale=plan.config.criterion.outputs.acoustic_scale),
             {**trained.facts(), **described},
         )  # fmt: skip
-        made = tuned(untuned, pool, parent.search if parent and training.regime == OWN_ALONE else None)
+        keep = parent and (training.regime == OWN_ALONE or count_words(pool.dev_utterances()) < FEWEST_WORDS)
+        made = tuned(untuned, pool, parent.search if parent and keep else None)
         made.write(directory)
         return made
 
@@ -132,7 +133,8 @@ def planned(training: Training, pool: Pool, tree: Tree, parent: Recognizer | Non
 def tuned(untuned: Recognizer, pool: Pool, kept: SearchOptions | None) -> Recognizer:
     """The model with its search tuned on the held-out speech, or with the options `kept`, and with the WER there.
 
-    `kept` are the parent's options, which its other domains use.
+    `kept` are the parent's options. They stay where its other domains use them, and where there is too little held-out
+    speech to fit others.
     """
     if kept:
         search, dev_wer = kept, wer_with(kept, untuned.told(*pool.domains()), pool.dev_utterances())

@@ -152,6 +152,6 @@ def make_rows(
     """
     if features_on == "host":
         features = plan.config.features
-        return RowMaker(pool.sources, tree, features, plan.stats, pool.noises, plan.rows, seed, pool.measured), None
-    maker = PackedRowMaker(pool.sources, tree, plan.config.features, plan.stats, pool.noises, plan.rows, seed)
+        return RowMaker(pool.shown, tree, features, plan.stats, pool.noises, plan.rows, seed, pool.measured), None
+    maker = PackedRowMaker(pool.shown, tree, plan.config.features, plan.stats, pool.noises, plan.rows, seed)
     return maker, accelerated.featurizer(plan.rows, plan.config.features, plan.stats, maker.shapes)

@@ -33,12 +33,20 @@ def log_priors(sources: Sequence[Source], tree: Tree, subsampling: Subsampling) 
 
 @dataclass(frozen=True)
 class Pool:
-    """The data of a training: utterances to train on, held-out utterances, and the sounds that distort the first."""
+    """The data of a training: utterances to train on, held-out utterances, and the sounds that distort the first.
+
+    A fine-tuning also shows utterances `kept` from its parent's domains, which give it no words.
+    """
 
     sources: tuple[Source, ...]
     dev: tuple[Source, ...]
     noises: Sounds
     measured: Sounds
+    kept: tuple[Source, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Source, ...]:
+        return (*self.sources, *self.kept)
 
     def dev_utterances(self) -> list[Utterance]:
         return [utterance for source in self.dev for utterance in source]
@@ -57,6 +65,7 @@ def artefacts(pool: Pool, tree: Tree) -> dict[str, Any]:
         "dev_seconds_of_audio": [round(source.seconds(), 1) for source in pool.dev],
         "alignments": [source.corpus.alignments(source.alignment).digest for source in pool.sources],
         "tree": digest(tree),
+        **({"kept_data": [source.corpus.info["sha256"] for source in pool.kept]} if pool.kept else {}),
     }
 
 
@@ -71,5 +80,5 @@ def check_hosts(pool: Pool) -> None:
 
 def check_corpora(pool: Pool) -> None:
     """Check the pool's corpora; raises ValueError where one has changed since it was opened."""
-    for source in (*pool.sources, *pool.dev):
+    for source in (*pool.shown, *pool.dev):
         source.corpus.require_unchanged()

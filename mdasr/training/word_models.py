@@ -28,9 +28,11 @@ from mdasr.language.combine import fit_weights, interpolate, widen
 from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon, lexicon_text, listed, origins
 from mdasr.model.directory import Language, Recognizer, compose_language
 from mdasr.recognize import realign
+from mdasr.recognize.tune import FEWEST_WORDS
 from mdasr.training.scales import Scale
 from mdasr.training.speech_split import AlignmentOf
 
+PARENTS_SHARE = 0.1  # at least: the fit on a new domain alone leaves the parent's own domains nothing (docs/results.md)
 QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks between)"
 
 
@@ -125,14 +127,24 @@ def adapt_words(
     """Add the words of `sources` to those of the parent, whose CDPhones stay.
 
     `lexicon` has the words of both. The n-gram model is interpolated with that of the transcripts; the weights are
-    fitted on `dev` (§4.4).
+    fitted on `dev` (§4.4). The parent's weighs at least `PARENTS_SHARE`. Where `dev` has fewer words than
+    `FEWEST_WORDS`, both weigh the same, and a line on standard error says so.
     """
     before = read_arpa(parent.language.directory / "lm.arpa")
     models = widen([before, train_ngram(transcripts(sources), before.order, heard_in([*sources, *dev], lexicon))])
     vocabulary = {*models[0].words}
     held = [text.split() for text in transcripts(dev)]
     runs = [[*run] for words in held for yes, run in itertools.groupby(words, vocabulary.__contains__) if yes]
-    mixed = interpolate(models, fit_weights(models, runs))
+    if (count := sum(map(len, held))) < FEWEST_WORDS:
+        share = 0.5
+        print(
+            f"the held-out speech has {count} words, fewer than {FEWEST_WORDS}: the search keeps the model's own "
+            "weights, and the language models of the model and of the new speech weigh the same",
+            file=sys.stderr,
+        )
+    else:
+        share = max(PARENTS_SHARE, fit_weights(models, runs)[0])
+    mixed = interpolate(models, [share, 1 - share])
     entries = {word: lexicon.entries[word] for word in mixed.words if word in lexicon}
     return make_language(directory, Lexicon(entries), parent.language.tree, mixed, parent.graph.topology)
 
