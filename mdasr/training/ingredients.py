@@ -47,8 +47,8 @@ class Training:
       is then `keep_share` of the audio, so that the network does not forget them.
     - `regime` says how the training differs from the paper's.
 
-    Raises ValueError for noise, or a tree, on domains that have no speech here, for an unknown perturbation, and for
-    speech to keep without a parent or with a share outside (0, 1).
+    Raises ValueError for noise, or a tree, on domains that have no speech here, and for an unknown perturbation. Raises
+    it, too, for speech to keep without a parent, or with a share outside (0, 1).
     """
 
     speech: tuple[DomainSpeech, ...]

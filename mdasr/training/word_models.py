@@ -32,7 +32,7 @@ from mdasr.recognize.tune import FEWEST_WORDS
 from mdasr.training.scales import Scale
 from mdasr.training.speech_split import AlignmentOf
 
-PARENTS_SHARE = 0.1  # at least: the fit on a new domain alone leaves the parent's own domains nothing (docs/results.md)
+PARENTS_SHARE = 0.1  # at least; a fit on the new domain alone can leave the parent nothing (docs/results.md)
 QUESTIONS = "list of phonetic questions (a set of phones a line, with blanks between)"
 
 
