@@ -79,7 +79,7 @@ def test_contradicting_options_are_refused(options, message, capsys):
     assert re.search(message, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(("fewest", "least"), [(200, 0.5), (5, PARENTS_SHARE)])
+@pytest.mark.parametrize(("fewest", "least"), [(50, 0.5), (5, PARENTS_SHARE)])
 def test_the_parents_sentences_stay_likely(fewest, least, tmp_path, monkeypatch, capsys):
     """The new domain always says "ah s". The parent also knows "s", whose likelihood a fit alone would take away."""
     monkeypatch.setattr(word_models, "FEWEST_WORDS", fewest)
@@ -90,7 +90,7 @@ def test_the_parents_sentences_stay_likely(fewest, least, tmp_path, monkeypatch,
     before, after = (read_arpa(tmp_path / name / "lm.arpa") for name in ("parent", "made"))
     old, now = (10 ** model.log10_probabilities([["s"]])[0] for model in (before, after))
     assert least * old <= now < old
-    assert ("held-out speech has 6 words, fewer than 200" in capsys.readouterr().err) == (fewest == 200)
+    assert ("held-out speech has 6 words, fewer than 50" in capsys.readouterr().err) == (fewest == 50)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from mdasr.score.wer import GAP, Errors, align_words, count_errors
 GRIDS = {"acoustic_scale": (0.2, 0.3, 0.4, 0.5, 0.65, 0.85, 1.1), "insertion_penalty": (-2.0, -1.0, 0.0, 1.0, 2.0)}
 BEAMS = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 16.0)
 TUNING_WORDS = 600
-FEWEST_WORDS = 200  # of held-out speech of a new domain; with fewer, an adaptation keeps its parent's options
+FEWEST_WORDS = 50  # of held-out speech of a new domain; with fewer, an adaptation keeps its parent's options
 TOLERANCE = 0.1  # points of WER
 
 Dev = Sequence[tuple[list[str], Float[np.ndarray, "_ outputs"]]]
