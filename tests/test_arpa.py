@@ -153,6 +153,14 @@ def test_words_with_one_name_share_their_probability(cased):
             assert p(joined, *history, word) == pytest.approx(mean, rel=1e-5)
 
 
+def test_rounded_probabilities_that_are_added_are_never_above_one():
+    """0.3 and 0.7 with six digits, both rounded up, are 1.000002 together."""
+    rows = "-0.5\t</s>\n-99\t<s>\n-0.5\tyes\n-0.5\tYes\n\n\\2-grams:\n-0.522878\t<s> yes\n-0.154901\t<s> Yes\n"
+    model = read_arpa(f"\\data\\\nngram 1=4\nngram 2=2\n\n\\1-grams:\n{rows}\n\\end\\\n")
+    joined = read_arpa(respelled(model, {"Yes": "yes"}).to_arpa())
+    assert joined.log10_probability(["yes"]) == pytest.approx(0 - 0.5)
+
+
 def _listed(model: NGram, words: tuple[str, ...]) -> bool:
     place = np.zeros(1, np.int64)
     for level, word in zip(model.levels, words):

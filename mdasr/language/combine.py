@@ -106,7 +106,8 @@ def _mixed(
 
 
 def _bare(keys: Int64[np.ndarray, " ngrams"], log10_probability: Float[np.ndarray, " ngrams"]) -> Level:
-    return Level(keys, log10_probability.astype(np.float32), np.zeros(len(keys), np.float32))
+    """A level without back-off weights. Sums of rounded probabilities can be a little above 1, and become 1."""
+    return Level(keys, np.minimum(log10_probability, 0).astype(np.float32), np.zeros(len(keys), np.float32))
 
 
 def _shorter(
