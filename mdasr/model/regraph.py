@@ -63,6 +63,8 @@ def regraph(
     if arpa and (cost := estimate(announced(arpa).counts, own)).gb > (at_hand_gb := memory_at_hand_gb()):
         cost.require(at_hand_gb)  # refuses, before a huge file is read
     ngrams = read_as_in_transcripts(arpa) if arpa else read_arpa(model / "lm.arpa")
+    if not {*ngrams.words} - NOT_WORDS:
+        raise ValueError(f"{arpa or model / 'lm.arpa'}: the model has no words")
     said, known = read_phrases(phrases) if phrases else [], {*ngrams.words}
     ngrams, covering = _pronounced(raised(ngrams, said, boost) if said else ngrams, own, lexicon, tree)
     if said:
