@@ -79,7 +79,7 @@ def test_contradicting_options_are_refused(options, message, capsys):
     assert re.search(message, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(("fewest", "least"), [(50, 0.5), (5, PARENTS_SHARE)])
+@pytest.mark.parametrize(("fewest", "least"), [(50, 50 / (50 + 18)), (5, PARENTS_SHARE)])
 def test_the_parents_sentences_stay_likely(fewest, least, tmp_path, monkeypatch, capsys):
     """The new domain always says "ah s". The parent also knows "s", whose likelihood a fit alone would take away."""
     monkeypatch.setattr(word_models, "FEWEST_WORDS", fewest)

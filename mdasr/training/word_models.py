@@ -128,22 +128,23 @@ def adapt_words(
 
     `lexicon` has the words of both. The n-gram model is interpolated with that of the transcripts; the weights are
     fitted on `dev` (§4.4). The parent's weighs at least `PARENTS_SHARE`. Where `dev` has fewer words than
-    `FEWEST_WORDS`, both weigh the same, and a line on standard error says so.
+    `FEWEST_WORDS`, the parent's weighs as much as so many words of transcripts. A line on standard error says so.
     """
-    before = read_arpa(parent.language.directory / "lm.arpa")
-    models = widen([before, train_ngram(transcripts(sources), before.order, heard_in([*sources, *dev], lexicon))])
+    before, texts = read_arpa(parent.language.directory / "lm.arpa"), transcripts(sources)
+    models = widen([before, train_ngram(texts, before.order, heard_in([*sources, *dev], lexicon))])
     vocabulary = {*models[0].words}
     held = [text.split() for text in transcripts(dev)]
     runs = [[*run] for words in held for yes, run in itertools.groupby(words, vocabulary.__contains__) if yes]
     if (count := sum(map(len, held))) < FEWEST_WORDS:
-        share = 0.5
+        share = FEWEST_WORDS / (FEWEST_WORDS + sum(len(text.split()) for text in texts))
         print(
-            f"the held-out speech has {count} words, fewer than {FEWEST_WORDS}: the search keeps the model's own "
-            "weights, and the language models of the model and of the new speech weigh the same",
+            f"the held-out speech has {count} words, fewer than {FEWEST_WORDS}. So the search keeps the model's own "
+            f"weights, and the new transcripts have {1 - share:.0%} of the language model",
             file=sys.stderr,
         )
     else:
-        share = max(PARENTS_SHARE, fit_weights(models, runs)[0])
+        share = fit_weights(models, runs)[0]
+    share = max(PARENTS_SHARE, share)
     mixed = interpolate(models, [share, 1 - share])
     entries = {word: lexicon.entries[word] for word in mixed.words if word in lexicon}
     return make_language(directory, Lexicon(entries), parent.language.tree, mixed, parent.graph.topology)
