@@ -6,7 +6,7 @@ A tree with one leaf for each phone makes it a GMM of monophones.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,7 +101,7 @@ class TiedGmm:
 
     def write(self, path: Path) -> None:
         """Write the mixtures as an .npz file."""
-        write_arrays(path, vars(replace(self.mixtures)))
+        write_arrays(path, asdict(self.mixtures))
 
     @classmethod
     def read(cls, path: Path, tree: Tree, features: GmmFeatures) -> TiedGmm:
