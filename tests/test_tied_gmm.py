@@ -274,4 +274,5 @@ def test_a_directory_whose_files_do_not_fit_is_refused_by_name(made, language, t
 def test_a_network_that_does_not_beat_the_floor_is_told_so(tmp_path, network, gmm, said):
     found = verdict(tmp_path, {"dev_wer": network, "gmm_wer": gmm})
     assert found.replace(str(tmp_path / "gmm"), "M") == said
+    assert not verdict(tmp_path, {"dev_wer": 99.0, "gmm_wer": gmm, "tuned_on": ["other"]})
     assert not verdict(tmp_path, {"dev_wer": network}) and not verdict(tmp_path, {"gmm_wer": gmm})

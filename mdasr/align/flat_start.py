@@ -115,7 +115,7 @@ def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Feature
 
 
 def sounding(wave: Shaped[np.ndarray, " samples"]) -> Bool[np.ndarray, " frames"]:
-    """Whether each frame has sound. In digital silence, all samples of a frame are equal."""
+    """Whether each frame of a 16 kHz waveform has sound. In digital silence, all samples of a frame are equal."""
     if len(wave) < frontend.WINDOW:
         return np.zeros(0, bool)
     windows = np.lib.stride_tricks.sliding_window_view(wave, frontend.WINDOW)[:: frontend.HOP]

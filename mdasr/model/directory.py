@@ -3,6 +3,7 @@
     MODEL/model.json      what it is: the network's configuration, search options, where it came from
           params.npz      the network's parameters; stats.json its features' mean and variance; priors.npy
           tree.txt  lexicon.txt  lm.arpa  graph/     the language that it decodes with
+          gmm/              the GMM that the network must beat: a model directory of its own (`gmm_directory`)
           checkpoints/  tensorboard/  run.json       the training, which can go on from there
 
 The directory can be moved to another machine. Only training needs the files of the last line.

@@ -99,10 +99,10 @@ def floor_text(facts: Mapping[str, Any]) -> str:
 def verdict(directory: Path, facts: Mapping[str, Any]) -> str:
     """A sentence for a network that does not beat the GMM beside it on the held-out speech; otherwise nothing.
 
-    `facts` are those of the network in `directory`.
+    `facts` are those of the network in `directory`. After `mdasr tune`, its WER is that of other speech.
     """
     network, floor = facts.get("dev_wer", 0.0), facts.get("gmm_wer", math.inf)
-    if network < floor:
+    if network < floor or "tuned_on" in facts:
         return ""
     how = "better" if network > floor else "as well"
     return (
