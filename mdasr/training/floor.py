@@ -17,6 +17,7 @@ from mdasr.align.flat_start import usable_bands
 from mdasr.align.tied_gmm import TOPOLOGY, Aligned, GmmFeatures, monophones, train_gmm
 from mdasr.align.tree_growth import frame_ends
 from mdasr.core.digests import digest
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Utterance
 from mdasr.decode.graph import build_graph
 from mdasr.decode.search import SearchOptions
@@ -70,15 +71,16 @@ def make_floor(pool: Pool, language: Language, directory: Path) -> GmmRecognizer
 def aligned_speech(sources: Sequence[Source]) -> tuple[GmmFeatures, list[Aligned]]:
     """The features of a GMM, of the bands that all recordings have, and the utterances that train it."""
     every = math.ceil(max(1.0, sum(source.seconds() for source in sources) / 3600 / MOST_HOURS))
-    pairs = [
-        (source.corpus[i], source.corpus.alignments(source.alignment)[i])
+    chosen = [
+        (source.corpus, alignments, i)
         for source in sources
-        for i in map(int, source.usable()[::every])
+        for alignments in [source.corpus.alignments(source.alignment)]
+        for i in source.usable()[::every]
     ]
-    features = GmmFeatures(usable_bands(min((u.source_rate_hz for u, _ in pairs), default=16_000)))
+    features = GmmFeatures(usable_bands(min((corpus[i].source_rate_hz for corpus, _, i in chosen), default=RATE_HZ)))
     speech = []
-    for utterance, alignment in pairs:
-        sounds = features.of(utterance.samples)
+    for corpus, alignments, i in chosen:
+        sounds, alignment = features.of(corpus[i].samples), alignments[i]
         speech.append(Aligned(sounds, alignment.phones, frame_ends(alignment.ends_s, len(sounds.sounding))))
     return features, speech
 

@@ -103,13 +103,13 @@ def train_recognizer(
     if parent:
         check_parent(directory, parent, language.tree, training)
     directory.mkdir(parents=True, exist_ok=True)
+    plan = planned(training, pool, language.tree, parent)
+    maker, featurize = make_rows(pool, language.tree, plan, training.seed, training.features_on)
     gmm_wer = {}
     if floor:
         gmm = directory / "gmm"
         made = hosts.once("floor", lambda: make_floor(pool, language, gmm), lambda: GmmRecognizer.read(gmm))
         gmm_wer = {"gmm_wer": made.facts["dev_wer"]}
-    plan = planned(training, pool, language.tree, parent)
-    maker, featurize = make_rows(pool, language.tree, plan, training.seed, training.features_on)
     described = {"name": training.name, "made_of": made_of, **artefacts(pool, language.tree)}
     trained = train(
         plan.config, plan.options, maker, directory, workers=workers, start_from=plan.start_from,
