@@ -29,7 +29,7 @@ from mdasr.score.wer import Errors
 from mdasr.training.pool import Pool, artefacts
 
 VERSION = 1  # raise it with every change after which the same pool has another floor
-MOST_HOURS = 5.0  # of speech that trains a GMM, spread evenly: an hour takes some 20 CPU s, and 60 MB of memory
+MOST_HOURS = 5.0  # of speech that trains a GMM, spread evenly: an hour takes each GMM 10 to 30 CPU s, and 60 MB
 BEFORE_TUNING = SearchOptions(acoustic_scale=0.1)
 
 
