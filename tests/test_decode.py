@@ -10,6 +10,7 @@ import pytest
 from mdasr.align.tree import Tree
 from mdasr.decode.grammar import build_grammar
 from mdasr.decode.graph import Graph, build_graph
+from mdasr.decode.lattice import search_lattice
 from mdasr.decode.search import SearchOptions, decode
 from mdasr.language import ngram
 from mdasr.language.backoff import NGram
@@ -34,6 +35,24 @@ def test_best_of_all_word_sequences(graph, steps, penalty):
         assert (found.words, found.starts, found.ends) in near
         seen.add(found.words)
     assert len(seen) > 1 or steps in (1, 5) or penalty > 0
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5, 6, 8, 9])
+def test_a_phone_of_three_states_lasts_three_steps_or_more(steps):
+    graph = build_graph(LEXICON, ARPA, TREE, silence_probability=0.4, topology="three-state")
+    assert graph.num_outputs == 3 * TREE.num_leaves
+    rng = np.random.default_rng(steps)
+    for penalty in (0.0, -4.0):
+        scores = draw(rng, steps, 18)
+        options = replace(WIDE, insertion_penalty=penalty)
+        found = decode(graph, scores, options)
+        ranked = sorted(enumerate_hypotheses(scores, WIDE.acoustic_scale, penalty, TREE, states=3))
+        assert found.reached_final == bool(ranked) == (steps > 2)
+        if ranked:
+            assert found.cost == pytest.approx(ranked[0][0], abs=0.01)
+            near = [each[1:] for each in ranked if each[0] < ranked[0][0] + 0.02]
+            assert (found.words, found.starts, found.ends) in near
+            assert search_lattice(graph, scores, options)[0].cost == pytest.approx(found.cost, abs=1e-4)
 
 
 def test_phones_that_share_an_output_stay_apart():

@@ -21,9 +21,11 @@ import soundfile
 
 from mdasr.acoustic.checkpoints import Checkpoints, check_run, digest_of
 from mdasr.acoustic.training_log import read_curves
+from mdasr.align.tied_gmm import TOPOLOGY, GmmFeatures
 from mdasr.align.tree import Tree
 from mdasr.cli.evaluation import read_evaluation
 from mdasr.cli.sounds import read_recipe
+from mdasr.core.digests import digest
 from mdasr.corpus.alignment_files import ctm_lines, read_ctm, read_textgrid, write_textgrid
 from mdasr.corpus.audio_files import read_audio
 from mdasr.corpus.entries import Choice
@@ -31,11 +33,12 @@ from mdasr.corpus.listing import Origin
 from mdasr.corpus.manifest import import_corpus
 from mdasr.corpus.records import Corpus
 from mdasr.decode.graph import build_graph
-from mdasr.decode.search import decode
+from mdasr.decode.search import SearchOptions, decode
 from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
 from mdasr.language.text_files import read_sentences, read_vocabulary
-from mdasr.model.directory import Recognizer
+from mdasr.model.directory import Recognizer, compose_language
+from mdasr.model.gmm_directory import GmmRecognizer
 from mdasr.perturb import Codec, MeasuredRoom, NoiseAlone, PacketLoss, Recipe, draw_room
 from mdasr.perturb.masks import BandMask, TimeMask
 from mdasr.perturb.noises import read_noises
@@ -44,7 +47,7 @@ from tests.damage import BOMB, OF_BYTES, OF_TEXT
 from tests.manifests import lines as write_lines
 from tests.manifests import noise, recording, supervision
 from tests.signs_training import state
-from tests.toy_speech import LEXICON, NGRAM, TREE, toy_corpus, toy_language, untrained_recognizer
+from tests.toy_speech import LEXICON, NGRAM, TREE, toy_corpus, toy_gmm, toy_language, untrained_recognizer
 
 LONGEST_S = 20  # what takes longer hangs; nothing here needs a tenth of it
 
@@ -201,6 +204,12 @@ def model(damaged: str, cases: int = 6) -> Kind:
     return Kind(small_model, damaged, read_model, damaged.endswith(("json", "txt", "arpa")), cases)
 
 
+def small_gmm(folder: Path) -> None:
+    features = GmmFeatures(bands=20, cepstra=1)
+    language = compose_language(folder, LEXICON, TREE, NGRAM.to_arpa(), topology=TOPOLOGY)
+    GmmRecognizer(toy_gmm(features), language, SearchOptions(), {"tree": digest(TREE)}).write(folder)
+
+
 def stage(name: str, later: tuple[str, ...] = ()) -> Kind:
     """A stage of a graph that is built again without the stages `later`."""
 
@@ -265,6 +274,8 @@ KINDS: dict[str, Kind] = {
     **{name: model(name) for name in ("model.json", "params.npz", "priors.npy", "stats.json", "graph/HCLG.fst",
        "graph/graph.json", "graph/words.txt")},
     **{f"model's {name}": model(name, 2) for name in ("tree.txt", "lexicon.txt", "lm.arpa")},
+    **{f"GMM's {name}": Kind(small_gmm, name, GmmRecognizer.read, name == "model.json", 4)
+       for name in ("gmm.npz", "model.json")},
     "stage G": stage("G", ("LG", "CLG", "tied")),
     "stage tied": stage("tied"),
     "run.json": text("run.json", '{"data": ["1f"], "cells": [4]}', lambda path: check_run(path, {"data": ["1f"]}), 4),

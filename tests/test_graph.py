@@ -258,10 +258,10 @@ def test_a_network_of_another_tree_is_refused(model, tmp_path, capsys):
     path = tmp_path / "m" / "tree.txt"
     path.write_text(swap_leaves(path.read_text()))
     compose_language(tmp_path / "m", language.lexicon, Tree.read(path), language.arpa)
-    with pytest.raises(ValueError, match=r"m/tree\.txt is not the tree that the network was trained with"):
+    with pytest.raises(ValueError, match=r"m/tree\.txt is not the tree that the model was trained with"):
         Recognizer.read(tmp_path / "m")
     assert main(["graph", str(tmp_path / "m")]) == 2
-    assert "tree.txt is not the tree that the network was trained with" in capsys.readouterr().err
+    assert "tree.txt is not the tree that the model was trained with" in capsys.readouterr().err
 
 
 def test_a_graph_made_before_a_training_was_killed_is_taken(model, tmp_path, monkeypatch):

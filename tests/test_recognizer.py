@@ -22,6 +22,7 @@ from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.language import espeak
 from mdasr.language.lexicon import Lexicon
 from mdasr.model.directory import Recognizer, params_digest
+from mdasr.model.gmm_directory import read_model
 from mdasr.perturb import Policy
 from mdasr.perturb.noises import SoundSource, make_noises
 from mdasr.recognize.network_scores import MOST_STEPS, ROWS, _groups, scores
@@ -163,7 +164,7 @@ def test_the_command_trains_what_it_is_asked_for(corpus, tmp_path, monkeypatch, 
     asked = []
     monkeypatch.setattr(
         "mdasr.training.pipeline.train_recognizer",
-        lambda training, out, workers: asked.append(training) or type("", (), {"facts": {}}),
+        lambda training, out, workers, floor: asked.append(training) or type("", (), {"facts": {}}),
     )
     monkeypatch.setattr("mdasr.cli.model_making.print_training", lambda *_: None)
     command = ["train", str(corpus.directory), "--out", str(tmp_path / "model")]
@@ -281,8 +282,11 @@ def test_a_recogniser_learns_from_transcripts_alone(corpus, tmp_path, capsys, dr
     questions.write_text("AA\nS SIL\n")
     words = Wording(lexicon=lexicon, tree_on=("Toy",), questions=questions)
     training = Training((DomainSpeech.of(corpus),), scale, words=words, regime=Regime(clean_share=0.25))
-    recognizer = train_recognizer(training, tmp_path / "model", workers=0)
+    recognizer = train_recognizer(training, tmp_path / "model", workers=0, floor=True)
     assert recognizer.facts["frame_accuracy"] > 0.85
+    floor = read_model(tmp_path / "model" / "gmm").facts
+    assert recognizer.facts["gmm_wer"] == floor["dev_wer"] < 15
+    assert f"floor: monophone GMM WER {floor['monophone_wer']:.1f} % on 4 held-out words" in capsys.readouterr().err
     assert train_recognizer(training, tmp_path / "model").facts["seconds"] == recognizer.facts["seconds"]  # found again
     made_of = json.loads((tmp_path / "model" / "run.json").read_text())["made_of"]
     assert made_of == recognizer.facts["made_of"] == training.made_of()

@@ -99,10 +99,10 @@ def test_tuning_never_picks_only_utterances_without_words(monkeypatch):
     monkeypatch.setattr(tune, "TUNING_WORDS", 6)
     scores = np.zeros((3, TREE.num_leaves), np.float32)
     dev = [pair for _ in range(6) for pair in (([], scores), (["ah", "s"], scores))]
-    thinned = tune._thinned(dev)
+    thinned = tune.thinned(dev)
     assert [words for words, _ in thinned] == [["ah", "s"]] * 3 + [[]] * 3
     spoken = dev[1::2]
-    assert tune._thinned(spoken) == spoken[::2]
+    assert tune.thinned(spoken) == spoken[::2]
 
 
 def test_words_that_are_heard_in_it_are_insertions(untrained, mixed):

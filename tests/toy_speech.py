@@ -7,6 +7,8 @@ import numpy as np
 from mdasr import frontend
 from mdasr.acoustic.encoders.lstm import LSTM
 from mdasr.acoustic.network import ModelConfig, init_params
+from mdasr.align.gmm import Mixtures
+from mdasr.align.tied_gmm import GmmFeatures, TiedGmm
 from mdasr.corpus.records import (
     Alignment,
     Corpus,
@@ -75,3 +77,12 @@ def untrained_recognizer(language: Language, cells: int = 8) -> Recognizer:
     stats = frontend.FeatureStats(np.full(128, -5, np.float32), np.ones(128, np.float32))
     priors = np.log(np.full(TREE.num_leaves, 1 / TREE.num_leaves, np.float32))
     return Recognizer(config, init_params(config, 0), stats, priors, language, SearchOptions(), {"seed": 0})
+
+
+def toy_gmm(features: GmmFeatures) -> TiedGmm:
+    """A GMM whose mixtures of three are drawn, and not trained."""
+    rng = np.random.default_rng(0)
+    outputs, width = 3 * TREE.num_leaves, features.width
+    weights, variances = rng.dirichlet(np.ones(3), outputs), rng.uniform(0.5, 2, (outputs, 3, width))
+    mixtures = (np.log(weights), rng.standard_normal((outputs, 3, width)), variances)
+    return TiedGmm(TREE, features, Mixtures(*(array.astype(np.float32) for array in mixtures)))

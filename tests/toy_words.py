@@ -108,17 +108,18 @@ def sayings(steps: int):
     return (saying for saying in grow((), [], 0.0) if saying[1])
 
 
-def enumerate_hypotheses(scores: np.ndarray, scale: float, penalty: float, tree: Tree):
-    """Every (cost, words, starts, ends): each saying with each way to divide the steps among its phones."""
+def enumerate_hypotheses(scores: np.ndarray, scale: float, penalty: float, tree: Tree, states: int = 1):
+    """Every (cost, words, starts, ends): each saying with each way to divide the steps among its phones' states."""
     steps = len(scores)
-    for words, phones, cost in sayings(steps):
+    for words, phones, cost in sayings(steps // states):
         names = [SILENCE, *(phone for phone, _ in phones), SILENCE]
         leaves = [tree.leaf(*names[i : i + 3]) for i in range(len(phones))]
+        outputs = [states * leaf + k for leaf in leaves for k in range(states)]
         total = cost + grammar_cost(words) + penalty * len(words)
-        for cuts in itertools.combinations(range(1, steps), len(phones) - 1):
+        for cuts in itertools.combinations(range(1, steps), len(outputs) - 1):
             bounds = [0, *cuts, steps]
-            spans = list(itertools.pairwise(bounds))
-            acoustic = sum(-scale * scores[i:j, leaf].sum() for (i, j), leaf in zip(spans, leaves))
+            acoustic = sum(-scale * scores[i:j, k].sum() for (i, j), k in zip(itertools.pairwise(bounds), outputs))
+            spans = list(itertools.pairwise(bounds[::states]))
             owned = [[s for s, (_, owner) in zip(spans, phones) if owner == w] for w in range(len(words))]
             starts, ends = tuple(o[0][0] for o in owned), tuple(o[-1][1] for o in owned)
             yield total + float(acoustic), words, starts, ends

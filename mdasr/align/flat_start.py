@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import kaldialign
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int16
+from jaxtyping import Bool, Float, Float32, Int, Shaped
 
 from mdasr import frontend
 from mdasr.align.hmm import SILENT, UtteranceGraph
@@ -114,8 +114,8 @@ def make_features(corpora: Sequence[Corpus], options: AlignerOptions) -> Feature
     return features
 
 
-def sounding(wave: Int16[np.ndarray, " samples"]) -> Bool[np.ndarray, " frames"]:
-    """Whether each frame has sound. In digital silence, all samples of a frame are equal."""
+def sounding(wave: Shaped[np.ndarray, " samples"]) -> Bool[np.ndarray, " frames"]:
+    """Whether each frame of a 16 kHz waveform has sound. In digital silence, all samples of a frame are equal."""
     if len(wave) < frontend.WINDOW:
         return np.zeros(0, bool)
     windows = np.lib.stride_tricks.sliding_window_view(wave, frontend.WINDOW)[:: frontend.HOP]

@@ -18,9 +18,9 @@ from mdasr.align.hmm import SILENT, UtteranceGraph, output_posteriors, utterance
 from mdasr.core.progress import track
 from mdasr.language.lexicon import SILENCE, Lexicon, listed
 
-_VARIANCE_FLOOR = 0.01  # of the variance of all frames
+VARIANCE_FLOOR = 0.01  # of the variance of all frames
 _LEAST_DEVIATION = 0.1  # nats a frame: without it, very similar utterances would make outliers of each other
-_NO_SOUND = 5.0  # nats by which each frame of digital silence is more likely in a pause than in a phone
+NO_SOUND = 5.0  # nats by which each frame of digital silence is more likely in a pause than in a phone
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Aligner:
         if sounding is not None:
             silence = first_outputs(self.lexicon, self.options)[SILENCE]
             pauses = (used >= silence) & (used < silence + self.options.states_per_phone)
-            whole = np.tile(np.where(pauses, 0, -_NO_SOUND).astype(np.float32), (len(sounding), 1))
+            whole = np.tile(np.where(pauses, 0, -NO_SOUND).astype(np.float32), (len(sounding), 1))
             whole[sounding] = scores
             scores = whole
         return viterbi(scores, replace(graph, outputs=columns), self.stay[used])
@@ -146,7 +146,7 @@ def train_monophones(
     outputs = options.states_per_phone * len(lexicon.phones)
     frames = np.concatenate([features for features, _ in examples])
     aligner = Aligner(options, lexicon, gmm.one_gaussian_each(frames, outputs), np.full(outputs, 0.5))
-    floor = _VARIANCE_FLOOR * frames.var(axis=0)
+    floor = VARIANCE_FLOOR * frames.var(axis=0)
     started = gmm.reestimate(aligner.mixtures, frames, np.concatenate(labels), floor)
     aligner = replace(aligner, mixtures=started)
     log_likelihoods = []

@@ -19,7 +19,7 @@ from mdasr.score.normalizers import NORMALIZERS
 
 if TYPE_CHECKING:
     from mdasr.decode.lattice import Lattice
-    from mdasr.model.directory import Recognizer
+    from mdasr.model.gmm_directory import Model
     from mdasr.perturb.room import Sounds
     from mdasr.score.wer import Scored
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 def evaluate_command(chosen: argparse.Namespace) -> int:
     """Run `mdasr evaluate`: word error rates with 95% intervals over speakers, in every condition."""
-    from mdasr.model.directory import Recognizer
+    from mdasr.model.gmm_directory import read_model
     from mdasr.perturb.conditions import condition
     from mdasr.recognize.report import compared, corpus_labels, most_confused, same_utterances
     from mdasr.recognize.words import check_rescoring
 
-    recognizer, corpora = Recognizer.read(chosen.model), [Corpus(directory) for directory in chosen.corpora]
+    recognizer, corpora = read_model(chosen.model), [Corpus(directory) for directory in chosen.corpora]
     check_options(chosen)
     if chosen.suite and (silent := [corpus for corpus in corpora if not corpus.info["words"]]):
         raise ValueError(f"{silent[0].directory}: holds no words, and --suite compares word error rates")
@@ -124,7 +124,7 @@ def condition_sounds(conditions: Sequence[str], noises: Path | None, responses: 
 
 
 def evaluated(
-    recognizer: Recognizer,
+    recognizer: Model,
     corpus: Corpus,
     name: str,
     policy: Policy,

@@ -77,13 +77,17 @@ def print_training(directory: Path, facts: Mapping[str, Any]) -> None:
 def train_command(chosen: argparse.Namespace) -> int:
     """Run `mdasr train`: alignment, tree, language model, network, model directory."""
     from mdasr.core import hosts
+    from mdasr.training.floor import verdict
     from mdasr.training.pipeline import train_recognizer
 
     hosts.join(chosen)
     regime = Regime(chosen.sampling_exponent, chosen.curriculum, chosen.clean_share)
-    facts = train_recognizer(training_asked_for(chosen, regime), chosen.out, workers=chosen.workers).facts
+    training = training_asked_for(chosen, regime)
+    facts = train_recognizer(training, chosen.out, workers=chosen.workers, floor=True).facts
     if hosts.primary():
         print_training(chosen.out, facts)
+        if worse := verdict(chosen.out, facts):
+            print(worse)
     return 0
 
 
@@ -170,13 +174,13 @@ def tune_command(chosen: argparse.Namespace) -> int:
     from mdasr.analysis.pictures import draw_trials
     from mdasr.decode.paths import calibrated
     from mdasr.decode.search import SearchOptions
-    from mdasr.model.directory import Recognizer
+    from mdasr.model.gmm_directory import read_model
     from mdasr.recognize.report import trials_text
     from mdasr.recognize.tune import calibrate, climb, dev_scores, narrowest, sweep, wer_on
 
     if not chosen.tolerance >= 0:  # NaN, too
         raise ValueError(f"--tolerance {chosen.tolerance:g}: give 0 points or more")
-    recognizer = Recognizer.read(chosen.model)
+    recognizer = read_model(chosen.model)
     corpora = [Corpus(directory) for directory in chosen.corpora]
     if chosen.picture:
         chosen.picture.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from mdasr.corpus.records import Corpus
 if TYPE_CHECKING:
     import numpy as np
 
-    from mdasr.model.directory import Recognizer
+    from mdasr.model.gmm_directory import Model
     from mdasr.recognize.streaming import Heard, Network
     from mdasr.recognize.transcript import Depth, Passage
 
@@ -31,6 +31,7 @@ LOWEST_RATE_HZ = 1000  # of a stream: a smaller number was meant as kHz
 def transcribe_command(chosen: argparse.Namespace) -> int:
     """Run `mdasr transcribe` on recordings, or on a stream of samples as they come."""
     from mdasr.model.directory import Recognizer
+    from mdasr.model.gmm_directory import read_model
     from mdasr.recognize.network_scores import Streamed
     from mdasr.recognize.serve import Served
     from mdasr.recognize.streaming import PAUSE_S
@@ -65,7 +66,7 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
     if chosen.pause_s is not None:
         raise ValueError(f"--pause-s {chosen.pause_s}: this is for --stream, whose sentences end with a pause")
     check_told_apart(chosen.files, chosen.format)
-    recognizer, failed = Recognizer.read(chosen.model), 0
+    recognizer, failed = read_model(chosen.model), 0
     if chosen.rescore:
         check_rescoring(recognizer, chosen.rescore)
     for path in chosen.files:
@@ -87,7 +88,7 @@ def transcribe_command(chosen: argparse.Namespace) -> int:
     return 3 if failed else 0
 
 
-def transcribed(recognizer: Recognizer, path: Path, chosen: argparse.Namespace, depth: Depth) -> list[Passage]:
+def transcribed(recognizer: Model, path: Path, chosen: argparse.Namespace, depth: Depth) -> list[Passage]:
     """The passages of a recording: of its only channel, of the chosen one, or of every channel."""
     from mdasr.recognize.transcript import Passage, channel_name, merged, transcribe
 

@@ -81,10 +81,11 @@ def read_arrays(path: Path | str, what: str) -> dict[str, np.ndarray]:
 def _loaded(path: Path | str, what: str, mapped: Any, kind: type = np.ndarray) -> Any:
     path = existing(path, what)
     try:
-        loaded = np.load(path, mmap_mode=mapped, allow_pickle=False)
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                loaded = {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:  # numpy would leave a damaged .npz open
+            loaded = np.load(path if mapped else file, mmap_mode=mapped, allow_pickle=False)
+            if isinstance(loaded, np.lib.npyio.NpzFile):
+                with loaded:
+                    loaded = {name: loaded[name] for name in loaded.files}
     except Exception as error:  # a damaged file can make numpy, zipfile and zlib raise anything
         raise ValueError(f"{path}: damaged ({type(error).__name__}: {error}); it should be the {what}") from None
     if not isinstance(loaded, kind):

@@ -1,7 +1,7 @@
 """The decoding graph HCLG: from network outputs to words, in one transducer (§3.6).
 
-H gives every phone in its context one state, C is the context, L the pronunciations, G the n-gram model. They are
-composed as in Mohri, Pereira and Riley (2002), with two changes. First, labels become those of the acoustic model
+H gives every phone in its context one state or more, C is the context, L the pronunciations, G the n-gram model. They
+are composed as in Mohri, Pereira and Riley (2002), with two changes. First, labels become those of the acoustic model
 before the last determinisation, so that contexts that the tree ties become one. Second, the step in which a word starts
 has its own input label, so that the best path says when each word was said.
 """
@@ -27,7 +27,17 @@ from mdasr.core.files import read_json, read_text, replacing, sha256_of, write_a
 from mdasr.decode.build_stages import Made, Progress, Stage, run_stages
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.decode.grammar import build_grammar
-from mdasr.decode.transducers import Label, Tying, compose, disambiguated, hmms, labels_of, pronouncer, relabeller
+from mdasr.decode.transducers import (
+    Label,
+    Tying,
+    compose,
+    disambiguated,
+    hmms,
+    labels_of,
+    pronouncer,
+    relabeller,
+    states_of,
+)
 from mdasr.language.arpa_reader import announced
 from mdasr.language.lexicon import SILENCE, Lexicon, Phones, listed
 
@@ -38,7 +48,7 @@ FORMAT = 3
 class Graph:
     """HCLG: input label i is `labels[i - 1]`, output label i is `words[i - 1]`, and costs are -log p.
 
-    Label 0 is nothing on either side. `num_outputs` is the number of network outputs that `labels` refer to. `made_of`
+    Label 0 is nothing on either side. `num_outputs` is the number of model outputs that `labels` refer to. `made_of`
     holds the digests of lexicon, language model and tree (`graph_ingredients`), and `topology` names the kind of H.
     """
 
@@ -51,7 +61,7 @@ class Graph:
 
     @functools.cached_property
     def outputs(self) -> Int[np.ndarray, " labels"]:
-        """The network output of every input label."""
+        """The model output of every input label."""
         return np.array([label.output for label in self.labels])
 
     def write(self, directory: Path | str) -> None:
@@ -137,6 +147,8 @@ def build_graph(
     `arpa` are left out, so they cannot be recognised. The likeliest pronunciation of a word costs nothing. This is
     usual where the search follows one path and does not add up probabilities.
 
+    `topology` names the kind of H (`transducers.TOPOLOGIES`).
+
     With a directory `cache`, finished stages are kept there. A construction that was killed goes on from them, and one
     for another tree uses all that depends on the words alone.
 
@@ -146,7 +158,7 @@ def build_graph(
     """
     if not 0 < silence_probability < 1:
         raise ValueError(f"silence_probability is {silence_probability}; it must lie between 0 and 1")
-    head = announced(arpa)
+    states, head = states_of(topology), announced(arpa)
     spoken = _spoken(lexicon, head.words, tree)
     cost = estimate(head.counts, spoken)
     cost.require(memory_at_hand_gb())
@@ -164,13 +176,14 @@ def build_graph(
             Stage("tied", made_of["tree.txt"], lambda clg: _tied(clg, phones, tree, progress)),
         )  # fmt: skip
         graph, notes = run_stages(stages, progress, cache)
-        labels = tuple(Label(output, phone, bool(starts)) for output, phone, starts in notes["labels"])
+        tied = [Label(output, phone, bool(starts)) for output, phone, starts in notes["labels"]]
+        spread, labels = hmms(tied, notes["highest"], states)
         # A constant transducer, because the search is a quarter faster over arcs that lie side by side.
-        graph = kaldifst.StdConstFst(compose(hmms(topology, labels, notes["highest"]), graph))
+        graph = kaldifst.StdConstFst(compose(spread, graph))
         progress.done("HCLG", graph)
     if not graph.num_states:
         raise ValueError("the graph has no states: no sentence has a path; check the language model and the lexicon")
-    return Graph(graph, labels, head.words, tree.num_leaves, made_of, topology)
+    return Graph(graph, labels, head.words, states * tree.num_leaves, made_of, topology)
 
 
 def graph_ingredients(lexicon: Lexicon, arpa: str | Path, tree: Tying, words: Iterable[str]) -> dict[str, str]:

@@ -108,7 +108,7 @@ def labels_of(windows: Sequence[Sequence[int]], phones: Phones, tree: Tying) -> 
     used = {one for one in of_windows if one}
     # A word's start is one step long; the steps after it have the label without `starts`.
     used |= {dataclasses.replace(one, starts=False) for one in used}
-    labels = tuple(sorted(used, key=lambda one: (one.starts, one.output, one.phone)))
+    labels = tuple(sorted(used, key=_order))
     number = {one: 1 + i for i, one in enumerate(labels)}
     above = itertools.count(1 + len(labels))
     return labels, [number[one] if one else next(above) if len(w) else 0 for one, w in zip(of_windows, windows)]
@@ -120,25 +120,46 @@ def relabeller(renumbered: Sequence[int]) -> kaldifst.StdVectorFst:
     return kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
 
 
-def one_state(labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
-    """H with one state for each label, for one step or more; marks (labels up to `highest`) pass without a step."""
-    number = {label: 1 + i for i, label in enumerate(labels)}
-    arcs = [f"0 0 0 {mark}" for mark in range(1 + len(labels), 1 + highest)]
-    for label, i in number.items():
-        again = number[dataclasses.replace(label, starts=False)]
-        arcs += [f"0 {i} {i} {i}", f"{i} {i} {again} 0", f"{i} 0 0 0"]
-    return kaldifst.compile("\n".join([*arcs, "0"]) + "\n")
+TOPOLOGIES = {"one-state": 1, "three-state": 3}
+"""The kinds of H by name: the number of states of a CDPhone, each with an output of its own.
+
+They say what the outputs of an acoustic model stand for (`acoustic.criteria.interface.Outputs`).
+"""
 
 
-TOPOLOGIES = {"one-state": one_state}
-"""The kinds of H by name, which say what a network's outputs stand for (`acoustic.criteria.interface.Outputs`)."""
-
-
-def hmms(topology: str, labels: Sequence[Label], highest: int) -> kaldifst.StdVectorFst:
-    """H of a topology; raises ValueError, with the names that exist, where there is none of that name."""
+def states_of(topology: str) -> int:
+    """The states of each CDPhone; raises ValueError, with the names that exist, for an unknown topology."""
     if topology not in TOPOLOGIES:
         raise ValueError(f"no HMM topology is called {topology!r}; there are {', '.join(TOPOLOGIES)}")
-    return TOPOLOGIES[topology](labels, highest)
+    return TOPOLOGIES[topology]
+
+
+def hmms(labels: Sequence[Label], highest: int, states: int) -> tuple[kaldifst.StdVectorFst, tuple[Label, ...]]:
+    """H with a chain of `states` for each label, and the meaning of H's input labels.
+
+    State k of CDPhone c has the output `states` c + k, and lasts a step or more. Marks (labels up to `highest`) pass
+    without a step.
+    """
+
+    def step(label: Label, k: int) -> Label:
+        return Label(states * label.output + k, label.phone, label.starts and k == 0)
+
+    steps = tuple(sorted({step(label, k) for label in labels for k in range(states)}, key=_order))
+    number = {one: 1 + i for i, one in enumerate(steps)}
+    arcs = [f"0 0 0 {mark}" for mark in range(1 + len(labels), 1 + highest)]
+    fresh = itertools.count(1)
+    for i, label in enumerate(labels, start=1):
+        before, written = 0, i
+        for k in range(states):
+            state, again = next(fresh), number[step(dataclasses.replace(label, starts=False), k)]
+            arcs += [f"{before} {state} {number[step(label, k)]} {written}", f"{state} {state} {again} 0"]
+            before, written = state, 0
+        arcs.append(f"{before} 0 0 0")
+    return kaldifst.compile("\n".join([*arcs, "0"]) + "\n"), steps
+
+
+def _order(label: Label) -> tuple[bool, int, str]:
+    return label.starts, label.output, label.phone
 
 
 def compose(left: kaldifst.StdVectorFst, right: kaldifst.StdVectorFst) -> kaldifst.StdVectorFst:

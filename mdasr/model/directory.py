@@ -3,6 +3,7 @@
     MODEL/model.json      what it is: the network's configuration, search options, where it came from
           params.npz      the network's parameters; stats.json its features' mean and variance; priors.npy
           tree.txt  lexicon.txt  lm.arpa  graph/     the language that it decodes with
+          gmm/              the GMM that the network must beat: a model directory of its own (`gmm_directory`)
           checkpoints/  tensorboard/  run.json       the training, which can go on from there
 
 The directory can be moved to another machine. Only training needs the files of the last line.
@@ -17,7 +18,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ from mdasr.language.arpa_reader import N_GRAMS
 from mdasr.language.lexicon import Lexicon
 
 FORMAT = 2
+GMM = "gmm"  # the field of a model.json that describes a GMM, in place of "network"
 T = TypeVar("T")
 
 
@@ -154,25 +155,23 @@ class Recognizer:
 
     def describe(self, directory: Path) -> None:
         """Write `model.json` alone, for when only the search or the facts have changed."""
-        described = {
-            "format": FORMAT,
-            "network": dataclasses.asdict(self.config),
-            "search": dataclasses.asdict(self.search),
-            **self.facts,
-        }
-        write_atomically(directory / "model.json", json.dumps(described, indent=1) + "\n")
+        write_description(directory, {"network": dataclasses.asdict(self.config)}, self.search, self.facts)
 
     @classmethod
     def read(cls, directory: Path | str) -> Recognizer:
-        """Read a model directory; raises FileNotFoundError or ValueError naming the file and its fault."""
+        """Read the model directory of a network; raises FileNotFoundError or ValueError naming the file and its fault.
+
+        For that of a GMM, the error says that a network is needed (`gmm_directory.read_model` reads both).
+        """
         directory = Path(directory)
-        path = directory / "model.json"
-        if not path.exists():
-            raise FileNotFoundError(f"{directory} is not a model: it has no model.json (`mdasr train` writes it last)")
-        facts = read_json(path, "description of a model")
-        check_format(path, facts)
-        config = _field(path, facts, "network", read_config)
-        search = _field(path, facts, "search", partial(_completed, SearchOptions))
+        path, facts = directory / "model.json", described(directory)
+        if GMM in facts:
+            raise ValueError(
+                f"{directory} holds a GMM, and this needs a network. A GMM can only be evaluated, tuned, given another "
+                "graph, and used to transcribe recordings"
+            )
+        config = read_field(path, facts, "network", read_config)
+        search = read_search(path, facts)
         language = Language.read(directory)
         check_tree(directory, language.tree, facts)
         if config.num_outputs != language.graph.num_outputs:
@@ -187,16 +186,32 @@ class Recognizer:
         return cls(config, params, stats, priors, language, search, facts)
 
 
-def check_format(path: Path, described: dict[str, Any]) -> None:
+def described(directory: Path) -> dict[str, Any]:
+    """The contents of a model.json without its format; raises FileNotFoundError or ValueError where it is no model."""
+    path = directory / "model.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{directory} is not a model: it has no model.json (`mdasr train` writes it last)")
+    contents = read_json(path, "description of a model")
+    check_format(path, contents)
+    return contents
+
+
+def write_description(directory: Path, kind: dict[str, Any], search: SearchOptions, facts: Mapping[str, Any]) -> None:
+    """Write the model.json of a model, whose `kind` is the field that says what computes its scores."""
+    contents = {"format": FORMAT, **kind, "search": dataclasses.asdict(search), **facts}
+    write_atomically(directory / "model.json", json.dumps(contents, indent=1) + "\n")
+
+
+def check_format(path: Path, contents: dict[str, Any]) -> None:
     """Remove the format from the contents of a model.json; raises ValueError where this version cannot read it."""
-    if (number := described.pop("format", None)) != FORMAT:
+    if (number := contents.pop("format", None)) != FORMAT:
         raise ValueError(
             f"{path}: a model of format {number!r}, and this version reads format {FORMAT}. Train it again; a model of "
             "format 1 is also read by mdasr 0.1.0"
         )
 
 
-def _field(path: Path, facts: dict[str, Any], name: str, reader: Callable[[Any, str], T]) -> T:
+def read_field(path: Path, facts: dict[str, Any], name: str, reader: Callable[[Any, str], T]) -> T:
     """Remove a field from the contents of a model.json and read it; raises ValueError where it is wrong."""
     try:
         return reader(facts.pop(name, None), f"field {name}")
@@ -204,8 +219,13 @@ def _field(path: Path, facts: dict[str, Any], name: str, reader: Callable[[Any, 
         raise ValueError(f"{path}: {error}") from None
 
 
-def _completed(kind: type[T], value: Any, where: str) -> T:
-    return schema.read(kind, schema.completed(kind, value), where)
+def read_search(path: Path, facts: dict[str, Any]) -> SearchOptions:
+    """Remove the search options from the contents of a model.json and read them; raises as `read_field`."""
+
+    def options(value: Any, where: str) -> SearchOptions:
+        return schema.read(SearchOptions, schema.completed(SearchOptions, value), where)
+
+    return read_field(path, facts, "search", options)
 
 
 def _read_priors(path: Path, num_outputs: int) -> Float32[np.ndarray, " outputs"]:
@@ -215,12 +235,10 @@ def _read_priors(path: Path, num_outputs: int) -> Float32[np.ndarray, " outputs"
     return priors
 
 
-def check_tree(directory: Path, tree: Tree, described: Mapping[str, Any]) -> None:
+def check_tree(directory: Path, tree: Tree, contents: Mapping[str, Any]) -> None:
     """Check the `tree` of a model directory; raises ValueError where model.json names another one."""
-    if described.get("tree", trained := digest(tree)) != trained:
-        raise ValueError(
-            f"{directory / 'tree.txt'} is not the tree that the network was trained with; put that one back"
-        )
+    if contents.get("tree", trained := digest(tree)) != trained:
+        raise ValueError(f"{directory / 'tree.txt'} is not the tree that the model was trained with; put that one back")
 
 
 def check_topology(directory: Path, config: ModelConfig, language: Language) -> None:

@@ -1,4 +1,4 @@
-"""Give a trained model another language: the same network and tree, with new words, n-grams and graph (§3.6)."""
+"""Give a trained model another language: the same acoustic model and tree, with new words, n-grams and graph (§3.6)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from itertools import chain
 from pathlib import Path
 
 from mdasr.acoustic.network import read_config
+from mdasr.align.tied_gmm import TOPOLOGY
 from mdasr.align.tree import Tree
-from mdasr.core.files import read_json, write_atomically
+from mdasr.core.files import write_atomically
 from mdasr.decode.cost import estimate, memory_at_hand_gb
 from mdasr.language import espeak
 from mdasr.language.arpa_reader import announced, read_arpa
@@ -20,9 +21,9 @@ from mdasr.language.lexicon import Lexicon, listed, origins
 from mdasr.language.phrases import raised, read_phrases
 from mdasr.language.respelling import read_as_in_transcripts
 from mdasr.language.vocabulary import NOT_WORDS, UNKNOWN
-from mdasr.model.directory import FORMAT, Language, check_format, check_tree, compose_language
+from mdasr.model.directory import FORMAT, GMM, Language, check_tree, compose_language, described
 
-NETWORK = ("params.npz", "stats.json", "priors.npy")  # the same for any language
+NETWORK, MIXTURES = ("params.npz", "stats.json", "priors.npy"), ("gmm.npz",)  # the same for any language
 
 
 def regraph(
@@ -45,21 +46,18 @@ def regraph(
     Raises FileNotFoundError where `model` is not a model, and FileExistsError where `out` is another model. Raises
     ValueError as `build_graph` does, for words without pronunciation, and for phones that the tree lacks.
     """
-    if not (model / "model.json").exists():
-        raise FileNotFoundError(f"{model} is not a model: it has no model.json (`mdasr train` writes it last)")
+    contents = described(model)
     elsewhere = out.resolve() != model.resolve()
     if elsewhere and (out / "model.json").exists():
         raise FileExistsError(f"{out} holds a model already; name another directory, or remove it")
-    described = read_json(model / "model.json", "description of a model")
-    check_format(model / "model.json", described)
     if arpa or lexicon or phrases:
         # These were measured with another language; scale, penalty and beam can stay.
-        for name in ("dev_wer", "tuned_on"):
-            described.pop(name, None)
+        for name in ("dev_wer", "tuned_on", "gmm_wer", "monophone_wer"):
+            contents.pop(name, None)
         for name in ("confidence_slope", "confidence_offset"):
-            described.get("search", {}).pop(name, None)
+            contents.get("search", {}).pop(name, None)
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
-    check_tree(model, tree, described)
+    check_tree(model, tree, contents)
     if arpa and (cost := estimate(announced(arpa).counts, own)).gb > (at_hand_gb := memory_at_hand_gb()):
         cost.require(at_hand_gb)  # refuses, before a huge file is read
     ngrams = read_as_in_transcripts(arpa) if arpa else read_arpa(model / "lm.arpa")
@@ -71,11 +69,12 @@ def regraph(
         added = sorted({*chain.from_iterable(said)}.intersection(covering.words) - known)
         shown = listed(f"{word} {' '.join(covering.entries[word][0][0])}" for word in added)
         print(f"{phrases}: {len(said)} phrases, {len(added)} new words{': ' if added else ''}{shown}", file=sys.stderr)
-    topology = read_config(described.get("network"), "field network").criterion.outputs.topology
+    kind = None if GMM in contents else read_config(contents.get("network"), "field network")
+    topology = kind.criterion.outputs.topology if kind else TOPOLOGY
     language = compose_language(out, covering, tree, ngrams.to_arpa(), cache, topology)
-    for name in NETWORK if elsewhere else ():
+    for name in (NETWORK if kind else MIXTURES) if elsewhere else ():
         shutil.copyfile(model / name, out / name)
-    write_atomically(out / "model.json", json.dumps({"format": FORMAT, **described}, indent=1) + "\n")
+    write_atomically(out / "model.json", json.dumps({"format": FORMAT, **contents}, indent=1) + "\n")
     return language
 
 

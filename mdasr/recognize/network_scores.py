@@ -1,4 +1,4 @@
-"""The network's scores of every output at every step, for whole recordings and for streams."""
+"""The model's scores of every output at every step, for whole recordings and for streams."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mdasr.decode.graph import Graph
 from mdasr.decode.search import SearchOptions
 from mdasr.frontend import Subsampling
 from mdasr.model.directory import Recognizer
+from mdasr.model.gmm_directory import Model
 
 ROWS, STEPS = 16, 64  # utterances that are scored together, padded to a multiple of so many steps
 SHORT_STEPS = 256  # utterances up to so many steps share rows of one length, and fill up ROWS with empty rows
@@ -83,22 +84,27 @@ def _padded(steps: int) -> int:
 
 
 def score_blocks(
-    recognizer: Recognizer, waves: Iterable[Float[np.ndarray, " _"]]
+    model: Model, waves: Iterable[Float[np.ndarray, " _"]]
 ) -> Iterator[list[Float32[np.ndarray, "_ outputs"]]]:
-    """The `scores` of 16 kHz waveforms, in blocks of about `AT_ONCE_S` seconds.
+    """The scores of 16 kHz waveforms, by a network or by a GMM, in blocks of about `AT_ONCE_S` seconds.
 
-    A corpus need not fit in memory.
+    A corpus need not fit in memory. A GMM has three times as many outputs and steps, and its blocks are shorter.
     """
-    block: list[Float[np.ndarray, "_ width"]] = []
+    prepare, answer, at_once_s = (
+        (partial(features_of, model), partial(scores, model), AT_ONCE_S)
+        if isinstance(model, Recognizer)
+        else (model.gmm.scores, list, AT_ONCE_S / 10)
+    )
+    block: list[np.ndarray] = []
     seconds = 0.0
     for wave in waves:
-        block.append(features_of(recognizer, wave))
+        block.append(prepare(wave))
         seconds += len(wave) / RATE_HZ
-        if seconds >= AT_ONCE_S:
-            yield scores(recognizer, block)
+        if seconds >= at_once_s:
+            yield answer(block)
             block, seconds = [], 0.0
     if block:
-        yield scores(recognizer, block)
+        yield answer(block)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from mdasr.core.waveforms import RATE_HZ
 from mdasr.decode.lattice import Lattice, word_times
 from mdasr.decode.paths import confidences, nbest
 from mdasr.decode.search import Hypothesis
-from mdasr.model.directory import Recognizer
+from mdasr.model.gmm_directory import Model
 from mdasr.recognize.network_scores import ROWS
 from mdasr.recognize.streaming import PAUSE_S
 from mdasr.recognize.words import recognize, recognize_lattices
@@ -101,7 +101,7 @@ def quiet_cuts(wave: Float[np.ndarray, " samples"]) -> list[int]:
 
 
 def transcribe(
-    recognizer: Recognizer,
+    recognizer: Model,
     wave: Float[np.ndarray, " samples"],
     pool: Executor | None = None,
     depth: Depth = Depth(),
@@ -126,7 +126,7 @@ def transcribe(
 
 
 def _piece(
-    start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, recognizer: Recognizer
+    start_s: float, end_s: float, best: Hypothesis, lattice: Lattice | None, depth: Depth, recognizer: Model
 ) -> Passage:
     """One piece, with as much depth as is requested."""
     sure: Sequence[float | None] = ()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from time import process_time
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.optimize
@@ -21,18 +21,23 @@ from mdasr.decode.graph import Graph
 from mdasr.decode.lattice import search_lattice
 from mdasr.decode.paths import log_odds, shares
 from mdasr.decode.search import SearchOptions, decode
-from mdasr.model.directory import Recognizer
+from mdasr.model.gmm_directory import Model
 from mdasr.recognize.network_scores import score_blocks
 from mdasr.score.wer import GAP, Errors, align_words, count_errors
 
-GRIDS = {"acoustic_scale": (0.2, 0.3, 0.4, 0.5, 0.65, 0.85, 1.1), "insertion_penalty": (-2.0, -1.0, 0.0, 1.0, 2.0)}
+T = TypeVar("T")
+
+GRIDS = {
+    "acoustic_scale": (0.05, 0.07, 0.1, 0.14, 0.2, 0.3, 0.4, 0.5, 0.65, 0.85, 1.1),  # a GMM's are below 0.2
+    "insertion_penalty": (-2.0, -1.0, 0.0, 1.0, 2.0),
+}
 BEAMS = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 14.0, 16.0)
 TUNING_WORDS = 600
 FEWEST_WORDS = 50  # of held-out speech of a new domain; with fewer, an adaptation keeps its parent's options
 TOLERANCE = 0.1  # points of WER
 
 Dev = Sequence[tuple[list[str], Float[np.ndarray, "_ outputs"]]]
-"""The words of each development utterance, and the network's scores."""
+"""The words of each development utterance, and the model's scores."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +49,22 @@ class Trial:
     rtf: float
 
 
-def dev_scores(recognizer: Recognizer, dev: Sequence[Utterance]) -> Dev:
-    """The words and the network's scores of development utterances; raises ValueError where there are no words."""
+def dev_scores(recognizer: Model, dev: Sequence[Utterance]) -> Dev:
+    """The words and the model's scores of development utterances; raises ValueError where there are no words."""
     if not any(u.text.split() for u in dev):
         raise ValueError("the development utterances hold no words, so there is nothing to tune on")
     scores = itertools.chain.from_iterable(score_blocks(recognizer, (u.samples for u in dev)))
     return [(u.text.split(), of_utterance) for u, of_utterance in zip(dev, scores)]
 
 
-def tune(recognizer: Recognizer, dev: Sequence[Utterance]) -> tuple[SearchOptions, float]:
+def tune(recognizer: Model, dev: Sequence[Utterance]) -> tuple[SearchOptions, float]:
     """Choose acoustic scale, then insertion penalty, on a development set; returns them with their WER.
 
     Each moves along its grid for as long as that helps. In a long development set, this uses only some utterances,
     spread evenly over it, with `TUNING_WORDS` words or up to twice as many. The returned WER is that of the whole set.
     """
     pairs = dev_scores(recognizer, dev)
-    best = climb(recognizer.search, wer_on(recognizer.language.graph, _thinned(pairs)))
+    best = climb(recognizer.search, wer_on(recognizer.language.graph, thinned(pairs)))
     return best, wer_on(recognizer.language.graph, pairs)(best)
 
 
@@ -68,7 +73,7 @@ def count_words(dev: Iterable[Utterance]) -> int:
     return sum(len(utterance.text.split()) for utterance in dev)
 
 
-def wer_with(options: SearchOptions, recognizer: Recognizer, dev: Sequence[Utterance]) -> float:
+def wer_with(options: SearchOptions, recognizer: Model, dev: Sequence[Utterance]) -> float:
     """The word error rate in percent on development utterances, without any tuning."""
     return wer_on(recognizer.language.graph, dev_scores(recognizer, dev))(options)
 
@@ -130,7 +135,11 @@ def fit_odds(odds: Float[np.ndarray, " words"], right: Bool[np.ndarray, " words"
     return round(float(slope), 4), round(float(offset), 4)
 
 
-def _thinned(pairs: Dev) -> Dev:
+def thinned(pairs: Sequence[tuple[list[str], T]]) -> list[tuple[list[str], T]]:
+    """Some of the utterances, spread evenly, with `TUNING_WORDS` words or up to twice as many.
+
+    `pairs` hold the words of each utterance, and anything else.
+    """
     every = max(1, sum(len(words) for words, _ in pairs) // TUNING_WORDS)
     # Apart, since otherwise the choice could fall on utterances without words alone.
     return [*[pair for pair in pairs if pair[0]][::every], *[pair for pair in pairs if not pair[0]][::every]]

@@ -19,7 +19,7 @@ from mdasr.decode.rescore import GrammarCosts, rescore
 from mdasr.decode.search import Hypothesis, SearchOptions, decode
 from mdasr.language.lexicon import listed
 from mdasr.language.respelling import read_as_in_transcripts
-from mdasr.model.directory import Recognizer
+from mdasr.model.gmm_directory import Model
 from mdasr.perturb import Policy, draw, perturb
 from mdasr.perturb.room import Sounds
 from mdasr.recognize.network_scores import score_blocks
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def recognize(
-    recognizer: Recognizer, waves: Iterable[Float[np.ndarray, " _"]], pool: Executor | None = None
+    recognizer: Model, waves: Iterable[Float[np.ndarray, " _"]], pool: Executor | None = None
 ) -> list[Hypothesis]:
     """The likeliest words of each 16 kHz waveform, in one pass of beam search; `waves` may be a generator.
 
@@ -66,7 +66,7 @@ def _decode_elsewhere(graph: Path, search: SearchOptions, scores: Float32[np.nda
 
 
 def recognize_lattices(
-    recognizer: Recognizer,
+    recognizer: Model,
     waves: Iterable[Float[np.ndarray, " _"]],
     pool: Executor | None = None,
     rescore_with: Path | None = None,
@@ -89,7 +89,7 @@ def _read_grammar(arpa: Path) -> GrammarCosts:
     return GrammarCosts(read_as_in_transcripts(arpa))
 
 
-def check_rescoring(recognizer: Recognizer, arpa: Path) -> None:
+def check_rescoring(recognizer: Model, arpa: Path) -> None:
     """Check the n-gram model to rescore with; raises ValueError where it is broken or lacks words of the recogniser."""
     words = recognizer.graph.words
     if strange := _read_grammar(arpa).unsayable(words):
@@ -128,7 +128,7 @@ def heard(
 
 
 def evaluate(
-    recognizer: Recognizer, utterances: Iterable[Utterance], waves: Iterable[np.ndarray], pool: Executor | None = None
+    recognizer: Model, utterances: Iterable[Utterance], waves: Iterable[np.ndarray], pool: Executor | None = None
 ) -> list[Scored]:
     """Recognise `waves`, the waveforms of `utterances` in any condition, and count the errors."""
     return scored_as(utterances, recognize(recognizer, waves, pool))

@@ -15,8 +15,10 @@ from mdasr.core.digests import digest
 from mdasr.core.files import read_json
 from mdasr.decode.search import SearchOptions
 from mdasr.model.directory import Language, Recognizer
+from mdasr.model.gmm_directory import GmmRecognizer
 from mdasr.perturb import require
 from mdasr.recognize.tune import FEWEST_WORDS, count_words, tune, wer_with
+from mdasr.training.floor import make_floor
 from mdasr.training.ingredients import Training
 from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, plan_training
 from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, log_priors
@@ -76,13 +78,17 @@ def gather(training: Training, directory: Path, parent: Recognizer | None) -> tu
     return pool, hosts.once("language", language, lambda: Language.read(directory))
 
 
-def train_recognizer(training: Training, directory: Path, *, workers: int = 1, label: str = "train") -> Recognizer:
+def train_recognizer(
+    training: Training, directory: Path, *, workers: int = 1, label: str = "train", floor: bool = False
+) -> Recognizer:
     """Make a training's pool and words, train, tune the search on held-out speech, and write the model directory.
 
     A finished model in `directory` is returned at once, and a training that was killed goes on from its last
     checkpoint. With a parent, all its layers are fine-tuned (§4.4). Under `OWN_ALONE` only the domain's own parameters
     are, which are added to it. Other regimes are for training from scratch. Several hosts train together, and the
     primary one tunes and writes (`mdasr.core.hosts`).
+
+    With `floor`, a GMM of the same speech is trained first, in `directory`/gmm; its WER becomes the fact `gmm_wer`.
 
     Raises errors as `gather` does. Raises ValueError where `directory` holds another training, and where the parent has
     other CDPhones or is given with another regime. It also raises ValueError where the accelerator cannot make the
@@ -99,6 +105,11 @@ def train_recognizer(training: Training, directory: Path, *, workers: int = 1, l
     directory.mkdir(parents=True, exist_ok=True)
     plan = planned(training, pool, language.tree, parent)
     maker, featurize = make_rows(pool, language.tree, plan, training.seed, training.features_on)
+    gmm_wer = {}
+    if floor:
+        gmm = directory / "gmm"
+        made = hosts.once("floor", lambda: make_floor(pool, language, gmm), lambda: GmmRecognizer.read(gmm))
+        gmm_wer = {"gmm_wer": made.facts["dev_wer"]}
     described = {"name": training.name, "made_of": made_of, **artefacts(pool, language.tree)}
     trained = train(
         plan.config, plan.options, maker, directory, workers=workers, start_from=plan.start_from,
@@ -111,7 +122,7 @@ def train_recognizer(training: Training, directory: Path, *, workers: int = 1, l
         untuned = Recognizer(
             plan.config, trained.params, plan.stats, priors, language,
             SearchOptions(acoustic_scale=plan.config.criterion.outputs.acoustic_scale),
-            {**trained.facts(), **described},
+            {**trained.facts(), **described, **gmm_wer},
         )  # fmt: skip
         keep = parent and (training.regime == OWN_ALONE or count_words(pool.dev_utterances()) < FEWEST_WORDS)
         made = tuned(untuned, pool, parent.search if parent and keep else None)
