@@ -27,6 +27,7 @@ from mdasr.acoustic.devices import device
 from mdasr.acoustic.encoders.interface import PackedFrames, steps_of
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, host_share, initial_state, make_train_step, replicate, shard_batch
+from mdasr.core.processes import keep_freed_memory
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.training.plan import model_config
@@ -82,6 +83,8 @@ def our_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[], 
     import jax
 
     rows = len(batch["row"])
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()  # as `train` does
     options = TrainOptions(10**6, rows, clip_norm=CLIP_NORM)
     step, state = make_train_step(config, options), replicate(initial_state(config, options, None))
     # The batch is on the devices before the clock starts, as PyTorch's is: only the step is timed, not the transfer.

@@ -1,6 +1,7 @@
 """Jobs in processes of their own: their order, their bits, and how they end."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -104,3 +105,23 @@ def test_jobs_end_with_the_process_that_started_them(tmp_path, number):
     assert ended(pid)
     if number == signal.SIGTERM:
         assert "InterruptedError: ended by SIGTERM" in said
+
+
+TAKES_MEMORY_TWICE = """
+import resource
+from mdasr.core.processes import keep_freed_memory
+{}
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = b"x" * (64 << 20)
+    del block
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can keep freed memory")
+@pytest.mark.parametrize("call", ["", "keep_freed_memory()"])
+def test_kept_memory_is_not_cleared_again(call):
+    """64 MiB have 16,384 pages of 4 KiB, or 32 of 2 MiB."""
+    run = subprocess.run([sys.executable, "-c", TAKES_MEMORY_TWICE.format(call)], capture_output=True, check=True)
+    assert (int(run.stdout) < 10) == bool(call)

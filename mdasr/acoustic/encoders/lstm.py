@@ -1,8 +1,9 @@
 """The paper's encoder (§3.5): unidirectional LSTM layers at 33 Hz.
 
 The recurrence is a `lax.scan`; the products of inputs and weights are computed before it. The backward pass is written
-by hand: one scan for the gates' gradients, then a single product over all steps for the recurrent weights' gradient.
-With bfloat16, products are still summed, and cells kept, in float32.
+by hand. The forward scan saves the derivatives, so the backward scan only multiplies and adds. After it, a single
+product over all steps gives the gradient of a matrix of weights. With bfloat16, products are still summed, and cells
+kept, in float32.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ _dot = partial(jnp.dot, preferred_element_type=jnp.float32)
 
 
 def _weights_gradient(x: Float[AnyArray, "steps batch width"], d: Float[AnyArray, "steps batch out"]) -> Array:
-    """The gradient [width, out] of weights that multiply `x`: one product of matrices, because a CPU does that fastest."""
+    """The gradient [width, out] of weights that multiply `x`, as one product of matrices: a CPU does that fastest."""
     rows = (x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1]))
     return jnp.einsum("nw,no->wo", *rows, preferred_element_type=jnp.float32)
 
@@ -109,10 +110,10 @@ def recurrence(
 ) -> tuple[Float[AnyArray, "steps batch cells"], Float[AnyArray, "batch cells"]]:
     """Run an LSTM layer whose input products (and biases) are already in `inputs`.
 
-    The gates are in PyTorch's order: input, forget, candidate, output. `keep` is 0 where a new utterance starts, so that
-    the state before that step is forgotten, and 1 elsewhere; it gets no gradient. Returns the hidden state of every step
-    and the last cell state. All arrays have one dtype, but the cell states are float32, because they add up over hundreds
-    of steps.
+    The gates are in PyTorch's order: input, forget, candidate, output. `keep` is 0 where a new utterance starts, so
+    that the state before that step is forgotten, and 1 elsewhere; it gets no gradient. Returns the hidden state of
+    every step and the last cell state. All arrays have one dtype, but the cell states are float32, because they add up
+    over hundreds of steps.
     """
     outputs, _ = _recurrence_forward(inputs, weights, keep, h0, c0, unroll)
     return outputs
@@ -130,9 +131,9 @@ def _recurrence_forward(inputs, weights, keep, h0, c0, unroll):
         c_in = k * c
         c = f * c_in + i * g
         tanh_c = jnp.tanh(c)
-        # The derivatives of c by the first three gates' pre-activations, and of h by the fourth's; of h by c; of c by c_in.
-        slopes = (g * i * (1 - i), c_in * f * (1 - f), i * (1 - g**2), tanh_c * o * (1 - o))
-        slopes = (jnp.concatenate(slopes, axis=-1), o * (1 - tanh_c**2), f)
+        # Derivatives: of c by the first three sums, and of h by the fourth; of h by c; of c by c_in.
+        by_gates = (g * i * (1 - i), c_in * f * (1 - f), i * (1 - g**2), tanh_c * o * (1 - o))
+        slopes = (jnp.concatenate(by_gates, axis=-1), o * (1 - tanh_c**2), f)
         h = (o * tanh_c).astype(dtype)
         return (h, c), (h, [slope.astype(dtype) for slope in slopes])
 
