@@ -83,8 +83,6 @@ def our_step(config: ModelConfig, batch: dict[str, np.ndarray]) -> Callable[[], 
     import jax
 
     rows = len(batch["row"])
-    if jax.default_backend() == "cpu":
-        keep_freed_memory()  # as `train` does
     options = TrainOptions(10**6, rows, clip_norm=CLIP_NORM)
     step, state = make_train_step(config, options), replicate(initial_state(config, options, None))
     # The batch is on the devices before the clock starts, as PyTorch's is: only the step is timed, not the transfer.
@@ -206,6 +204,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()
 
+    keep_freed_memory()  # as `mdasr train` does
     scale = SCALES[chosen.scale]
     scale = dataclasses.replace(scale, compute_dtype=chosen.dtype or scale.compute_dtype)
     weights = model_config(scale, scale.leaves).num_weights * scale.members

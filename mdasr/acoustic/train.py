@@ -27,7 +27,6 @@ from mdasr.acoustic.loader import Batches, MakesRows
 from mdasr.acoustic.network import ModelConfig, init_params, network, rows_of
 from mdasr.acoustic.training_log import CurveWriter
 from mdasr.core import hosts
-from mdasr.core.processes import keep_freed_memory
 from mdasr.core.progress import Bar, track
 
 Featurize = Callable[[dict[str, jax.Array]], jax.Array]
@@ -201,8 +200,6 @@ def train(
     SIGTERM, when the state is saved, and OSError where a checkpoint could not be saved. Raises ValueError where
     `directory` holds another run, and where the loss or the parameters are NaN or infinite.
     """
-    if jax.default_backend() == "cpu":
-        keep_freed_memory()
     share = host_share(options.batch)
     run = {"model": asdict(config), "train": asdict(options), "rows": asdict(maker.options), **(described or {})}
     with hosts.primary_first("run"):
