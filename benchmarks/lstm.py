@@ -2,9 +2,10 @@
 
 It runs on the device that jax finds. A step is all that `mdasr train` does on the device, from features to Adam's
 update, on rows of noise. The peer is PyTorch's nn.LSTM, which on a GPU is cuDNN's, with the same sizes, dtype, loss and
-optimiser. It is measured if torch is installed (`pip install torch` in the same environment). Each gets its best batch,
-and ours also its best unrolling. Speed is hours of audio a second. It is also given as a share of the device's matrix
-peak, which a product of square matrices measures in the same run.
+optimiser. It trains the members of an ensemble one after the other. It is measured if torch is installed (`pip install
+torch` in the same environment). Each gets its best batch, and ours also its best unrolling. Speed is hours of audio a
+second. It is also given as a share of the device's matrix peak, which a product of square matrices measures in the same
+run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mdasr.acoustic.devices import device
 from mdasr.acoustic.encoders.interface import PackedFrames, steps_of
 from mdasr.acoustic.network import ModelConfig
 from mdasr.acoustic.train import TrainOptions, host_share, initial_state, make_train_step, replicate, shard_batch
+from mdasr.core.processes import keep_freed_memory
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.training.plan import model_config
@@ -165,7 +167,8 @@ def rows_of(scale: Scale, batches: list[int], unrolls: list[int], at_least_s: fl
     config = model_config(scale, scale.leaves)
     for batch in batches if find_spec("torch") else []:
         data = make_batch(batch, scale.row_steps, scale.leaves)
-        yield Row("PyTorch", batch, None, measured(partial(torch_step, config, data), _hours(data), at_least_s))
+        hours = _hours(data) / scale.members
+        yield Row("PyTorch", batch, None, measured(partial(torch_step, config, data), hours, at_least_s))
     if find_spec("torch"):
         import torch
 
@@ -203,6 +206,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args()
 
+    keep_freed_memory()  # as `mdasr train` does
     scale = SCALES[chosen.scale]
     scale = dataclasses.replace(scale, compute_dtype=chosen.dtype or scale.compute_dtype)
     weights = model_config(scale, scale.leaves).num_weights * scale.members

@@ -1,5 +1,6 @@
 """The LSTM against a plain loop and PyTorch, and the acoustic model's sizes and invariants."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from mdasr.acoustic.encoders.interface import PackedFrames
-from mdasr.acoustic.encoders.lstm import LSTM, recurrence
+from mdasr.acoustic.encoders.lstm import LSTM, product, recurrence
 from mdasr.acoustic.network import AcousticModel, Ensemble, ModelConfig, Rows, _dropout, init_params, log_posteriors
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.training.scales import PAPER
@@ -29,7 +30,7 @@ def packed(seed: int, rows: int, steps: int, second: int | None = None) -> Packe
 
 def layer(x, wx, wh, bias, h0, c0):
     keep = jnp.ones(x.shape[:2], x.dtype)
-    return recurrence(x @ wx + bias, wh, keep, h0, c0)
+    return recurrence(product(x, wx) + bias, wh, keep, h0, c0)
 
 
 def test_forward_and_gradients_equal_pytorch():
@@ -77,10 +78,27 @@ def test_resets_and_gradients_equal_a_plain_loop():
         return jnp.sin(hs).sum() + (last_c**2).sum()
 
     wrt = (1, 2, 4, 5)  # all but `keep`, which has no gradient
-    for found, wanted in zip(
-        jax.grad(loss, argnums=wrt)(recurrence, *arguments), jax.grad(loss, argnums=wrt)(plain, *arguments)
-    ):
+    gradient = jax.jit(jax.grad(loss, argnums=wrt), static_argnums=0)
+    for found, wanted in zip(gradient(recurrence, *arguments), gradient(plain, *arguments)):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+    # The members of an ensemble take their gradients side by side.
+    members = [jnp.stack([x, x[::-1] if n == 2 else -x]) for n, x in enumerate(arguments)]
+    both = jax.vmap(partial(gradient, recurrence))(*members)
+    second = gradient(plain, *(x[1] for x in members))
+    for found, wanted in zip(both, second):
+        np.testing.assert_allclose(found[1], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_product_in_bfloat16_has_the_gradients_of_float32_but_for_rounding():
+    rng = np.random.default_rng(1)
+    x, weights, weigh = (rng.standard_normal(shape) for shape in ((300, 4, 5), (5, 8), (300, 4, 8)))
+    x, weights = jnp.asarray(x, jnp.bfloat16), jnp.asarray(weights, jnp.bfloat16)
+    gradients = jax.grad(lambda *each: (product(*each) * weigh).sum(), argnums=(0, 1))(x, weights)
+    exact = (weigh @ np.float64(weights).T, np.einsum("sbi,sbo->io", np.float64(x), weigh))
+    for found, wanted in zip(gradients, exact):
+        assert found.dtype == jnp.bfloat16
+        assert np.abs(np.float64(found) - wanted).max() < 0.01 * np.abs(wanted).max()
 
 
 def test_cells_add_up_in_float32_whatever_is_computed_in():

@@ -1,6 +1,7 @@
 """Jobs in processes of their own: their order, their bits, and how they end."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -104,3 +105,27 @@ def test_jobs_end_with_the_process_that_started_them(tmp_path, number):
     assert ended(pid)
     if number == signal.SIGTERM:
         assert "InterruptedError: ended by SIGTERM" in said
+
+
+TAKES_MEMORY_TWICE = """
+import resource
+from concurrent.futures import ThreadPoolExecutor
+from mdasr.core.processes import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * (80 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+{}
+with ThreadPoolExecutor(1) as thread:
+    print([thread.submit(faults).result() for _ in range(2)][1])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can keep freed memory")
+@pytest.mark.parametrize("call", ["", "keep_freed_memory()"])
+def test_kept_memory_is_not_cleared_again(call):
+    """80 MiB have 20,480 pages of 4 KiB, or 40 of 2 MiB. No thread's own heap can hold them."""
+    run = subprocess.run([sys.executable, "-c", TAKES_MEMORY_TWICE.format(call)], capture_output=True, check=True)
+    assert (int(run.stdout) < 10) == bool(call)

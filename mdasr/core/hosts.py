@@ -19,6 +19,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
+from mdasr.core.processes import keep_freed_memory
 from mdasr.core.rendezvous import meet, place_of
 from mdasr.core.requirements import check_jax
 
@@ -33,8 +34,10 @@ _barriers = itertools.count()
 def join(chosen: argparse.Namespace) -> None:
     """Become one of several hosts if the command line says so. Call this before anything asks jax for its devices.
 
+    From here on, this process keeps the memory that it frees (`keep_freed_memory`).
     Raises TimeoutError, which names the processes that did not arrive within `wait_s`.
     """
+    keep_freed_memory()
     place = place_of(chosen)
     if place is None:
         return

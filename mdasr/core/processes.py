@@ -6,6 +6,7 @@ number. With one thread, the bits of a job depend neither on the machine's cores
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -35,6 +36,21 @@ class Task(NamedTuple):
 def cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Keep freed memory for what this process allocates next, instead of returning it to the system.
+
+    Each training step on a CPU allocates tens of megabytes. Linux clears every page that it lends again, which takes a
+    fifth of a step. Call this before jax starts its threads: each would otherwise get a small heap of its own. It does
+    nothing where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        arena_max, mmap_max, trim_threshold = -8, -4, -1  # M_ARENA_MAX and so on, from malloc.h
+        mallopt(arena_max, 1)
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
 
 
 def side_by_side(jobs: Mapping[Name, Task], processes: int, desc: str) -> None:
@@ -79,6 +95,7 @@ def _done(jobs: Mapping[Name, Task], pool: ProcessPoolExecutor, processes: int) 
 
 def _settle(lines: SimpleQueue[int], lock: RLock) -> None:
     """Give this worker process one XLA thread and a line of the terminal."""
+    keep_freed_memory()
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes, and the parent ends this one gently
     os.environ["NPROC"] = "1"  # XLA reads this as the number of cores when it is first used

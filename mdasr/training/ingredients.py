@@ -23,7 +23,7 @@ from mdasr.training.scales import NETWORK, Scale
 from mdasr.training.speech_split import AlignmentOf, DomainSpeech
 from mdasr.training.word_models import Shared, Wording, flat_alignment
 
-TRAINING_VERSION = 4  # raise it with every change after which the same ingredients give another model
+TRAINING_VERSION = 5  # raise it with every change after which the same ingredients give another model
 # Further perturbations that a training may ask for, beyond the paper: the fields of the policy that each one sets.
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "speed": {"speeds": (0.9, 1.0, 1.1)},  # Ko et al. (2015)

@@ -1,8 +1,9 @@
 """The paper's encoder (§3.5): unidirectional LSTM layers at 33 Hz.
 
 The recurrence is a `lax.scan`; the products of inputs and weights are computed before it. The backward pass is written
-by hand: one scan for the gates' gradients, then a single product over all steps for the recurrent weights' gradient.
-With bfloat16, products are still summed, and cells kept, in float32.
+by hand. The forward scan saves the derivatives, so the backward scan only multiplies and adds. After it, a single
+product over all steps gives the gradient of a matrix of weights. With bfloat16, products are still summed, and cells
+kept, in float32.
 """
 
 from __future__ import annotations
@@ -70,12 +71,32 @@ class LSTM:
         return x, last
 
 
-def _cell(gates: Float[AnyArray, "batch gates"], c: Float[AnyArray, "batch cells"]) -> tuple[Array, Array, Array]:
-    """One LSTM step from its pre-activations, in PyTorch's order: input, forget, candidate, output."""
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-    c = f * c + i * g
-    return o * jnp.tanh(c), c, jnp.concatenate([i, f, g, o], axis=-1)
+_dot = partial(jnp.dot, preferred_element_type=jnp.float32)
+
+
+def _weights_gradient(x: Float[AnyArray, "steps batch width"], d: Float[AnyArray, "steps batch out"]) -> Array:
+    """The gradient [width, out] of weights that multiply `x`, as one product of matrices: a CPU does that fastest."""
+    rows = (x.reshape(-1, x.shape[-1]), d.reshape(-1, d.shape[-1]))
+    return jnp.einsum("nw,no->wo", *rows, preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def product(x: Float[AnyArray, "steps batch width"], weights: Float[AnyArray, "width out"]) -> Array:
+    """The product [steps, batch, out] in float32; its gradients are computed in the dtype of `x`."""
+    return _dot(x, weights)
+
+
+def _product_forward(x, weights):
+    return _dot(x, weights), (x, weights)
+
+
+def _product_backward(saved, d):
+    x, weights = saved
+    d = d.astype(x.dtype)
+    return _dot(d, weights.T).astype(x.dtype), _weights_gradient(x, d).astype(weights.dtype)
+
+
+product.defvjp(_product_forward, _product_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -89,61 +110,55 @@ def recurrence(
 ) -> tuple[Float[AnyArray, "steps batch cells"], Float[AnyArray, "batch cells"]]:
     """Run an LSTM layer whose input products (and biases) are already in `inputs`.
 
-    `keep` is 0 where a new utterance starts, so that the state before that step is forgotten, and 1 elsewhere; it gets
-    no gradient. Returns the hidden state of every step and the last cell state. All arrays have one dtype, but the cell
-    states are float32, because they add up over hundreds of steps.
+    The gates are in PyTorch's order: input, forget, candidate, output. `keep` is 0 where a new utterance starts, so
+    that the state before that step is forgotten, and 1 elsewhere; it gets no gradient. Returns the hidden state of
+    every step and the last cell state. All arrays have one dtype, but the cell states are float32, because they add up
+    over hundreds of steps.
     """
     outputs, _ = _recurrence_forward(inputs, weights, keep, h0, c0, unroll)
     return outputs
 
 
-_dot = partial(jnp.dot, preferred_element_type=jnp.float32)
-
-
 def _recurrence_forward(inputs, weights, keep, h0, c0, unroll):
     dtype = inputs.dtype
+    # sigmoid(x) = (1 + tanh(x / 2)) / 2, so that one tanh serves all gates.
+    scale = jnp.repeat(jnp.array([0.5, 0.5, 1, 0.5], jnp.float32), len(weights))
 
     def step(carry, now):
         h, c = carry
         x, k = now
-        h, c, activations = _cell(x + _dot(k * h, weights), k * c)
-        h = h.astype(dtype)
-        return (h, c), (h, c.astype(dtype), activations.astype(dtype))
+        i, f, g, o = jnp.split(jnp.tanh((x + _dot(k * h, weights)) * scale) * scale + (1 - scale), 4, axis=-1)
+        c_in = k * c
+        c = f * c_in + i * g
+        tanh_c = jnp.tanh(c)
+        # Derivatives: of c by the first three sums, and of h by the fourth; of h by c; of c by c_in.
+        by_gates = (g * i * (1 - i), c_in * f * (1 - f), i * (1 - g**2), tanh_c * o * (1 - o))
+        slopes = (jnp.concatenate(by_gates, axis=-1), o * (1 - tanh_c**2), f)
+        h = (o * tanh_c).astype(dtype)
+        return (h, c), (h, [slope.astype(dtype) for slope in slopes])
 
-    (_, last_c), (hs, cs, activations) = lax.scan(step, (h0, c0), (inputs, keep[..., None]), unroll=unroll)
-    return (hs, last_c), (weights, keep, h0, c0, hs, cs, activations)
+    (_, last_c), (hs, slopes) = lax.scan(step, (h0, c0), (inputs, keep[..., None]), unroll=unroll)
+    return (hs, last_c), (weights, keep[..., None], h0, hs, slopes)
 
 
 def _recurrence_backward(unroll, saved, gradients):
-    weights, keep, h0, c0, hs, cs, activations = saved
+    weights, keep, h0, hs, slopes = saved
     d_hs, d_last_c = gradients
-    dtype, keep = hs.dtype, keep[..., None]
-    h_before = keep * jnp.concatenate([h0[None], hs[:-1]])
-    c_before = keep * jnp.concatenate([c0[None].astype(dtype), cs[:-1]])
+    dtype, transposed = hs.dtype, weights.T  # once, not at every step
 
     def step(carry, now):
         d_h, d_c = carry
-        d_h_out, k, *state = now
-        c, c_in, gates = (array.astype(jnp.float32) for array in state)
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        d_h_out, k, (by_gates, h_by_c, c_by_c) = now
         d_h = d_h + d_h_out
-        tanh_c = jnp.tanh(c)
-        d_c = d_c + d_h * o * (1 - tanh_c**2)
-        d_gates = jnp.concatenate(
-            [
-                d_c * g * i * (1 - i),
-                d_c * c_in * f * (1 - f),
-                d_c * i * (1 - g**2),
-                d_h * tanh_c * o * (1 - o),
-            ],
-            axis=-1,
-        ).astype(dtype)
-        return (k * _dot(d_gates, weights.T), k * (d_c * f)), d_gates
+        d_c = d_c + d_h * h_by_c
+        d_gates = (jnp.concatenate([d_c, d_c, d_c, d_h], axis=-1) * by_gates).astype(dtype)
+        return (k * _dot(d_gates, transposed), k * c_by_c * d_c), d_gates
 
     carry = (jnp.zeros(h0.shape, jnp.float32), d_last_c)
-    steps = (d_hs, keep, cs, c_before, activations)
-    (d_h0, d_c0), d_inputs = lax.scan(step, carry, steps, reverse=True, unroll=unroll)
-    d_weights = jnp.einsum("tbh,tbg->hg", h_before, d_inputs, preferred_element_type=jnp.float32)
+    (d_h0, d_c0), d_inputs = lax.scan(step, carry, (d_hs, keep, slopes), reverse=True, unroll=unroll)
+    # Without the barrier, XLA makes the states before each step and their transpose in one slow loop on a CPU.
+    h_before = lax.optimization_barrier(keep * jnp.concatenate([h0[None], hs[:-1]]))
+    d_weights = _weights_gradient(h_before, d_inputs)
     return d_inputs, d_weights.astype(dtype), jnp.zeros_like(keep[..., 0]), d_h0.astype(dtype), d_c0
 
 
@@ -186,5 +201,5 @@ class LSTMLayer(nn.Module):
             zeros = jnp.zeros((x.shape[1], self.cells))
             state = (zeros.astype(x.dtype), zeros)
         # The bias is added in float32, so that its gradient, a sum over all steps and rows, is float32, too.
-        hs, last_c = recurrence((_dot(x, wx) + bias).astype(x.dtype), wh, keep, *state, self.unroll)
+        hs, last_c = recurrence((product(x, wx) + bias).astype(x.dtype), wh, keep, *state, self.unroll)
         return hs, (hs[-1], last_c)
