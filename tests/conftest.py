@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
@@ -84,3 +85,11 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(Figure, "savefig", save_and_look)
     return saved
+
+
+@pytest.fixture
+def small_lattices(monkeypatch):
+    """Make lattices with a narrow beam: a network that has learnt nothing takes everything for possible."""
+    from mdasr.decode.lattice import search_lattice
+
+    monkeypatch.setattr("mdasr.recognize.words.search_lattice", partial(search_lattice, lattice_beam=2.5))

@@ -167,6 +167,7 @@ def test_a_curve_on_a_full_disk_is_one_message(tmp_path):
     assert found.stderr == f"mdasr train: {tmp_path / 'curves'}: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_training_and_with_room_it_goes_on(tmp_path, monkeypatch):
     options = TrainOptions(60, 4, 1e-2, checkpoint_every=20)
     real = ocp.CheckpointManager.save

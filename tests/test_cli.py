@@ -238,7 +238,7 @@ def call(things, tmp_path):
     return str(tmp_path / "call.wav")
 
 
-def test_the_channels_of_a_call_are_each_transcribed_as_alone(call, things, tmp_path, capsys):
+def test_the_channels_of_a_call_are_each_transcribed_as_alone(call, things, small_lattices, tmp_path, capsys):
     """Each side has the words and times that it has as a file of its own, under the name of its channel."""
     model, alone = str(things / "model"), {}
     sides, rate_hz = soundfile.read(call)

@@ -105,6 +105,7 @@ for heard in listen(Served.read(sys.argv[1]), np.array_split(np.load(sys.argv[2]
 """
 
 
+@pytest.mark.slow
 def test_a_program_without_flax_hears_the_same(recognizer, exported, corpus, tmp_path):
     np.save(tmp_path / "wave.npy", corpus[2].samples)
     command = [sys.executable, "-c", SCRIPT, str(exported), str(tmp_path / "wave.npy")]

@@ -151,8 +151,15 @@ def test_a_python_outside_the_range_is_refused(version, monkeypatch):
         importlib.reload(mdasr)
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("command", ["mdasr.cli.main --help", "mdasr.cli.main perturb --schema", "experiments --help"])
+@pytest.mark.parametrize(
+    ("command", "unbuffered"),
+    [
+        ("mdasr.cli.main --help", "1"),
+        ("mdasr.cli.main perturb --schema", ""),
+        ("mdasr.cli.main perturb --schema", "1"),
+        ("experiments --help", ""),
+    ],
+)
 def test_output_that_nobody_reads_ends_quietly(command, unbuffered):
     read, write = os.pipe()
     os.close(read)

@@ -85,9 +85,9 @@ def test_one_long_utterance_among_short_ones_costs_its_own_length():
             assert rows * steps <= ROWS * 256 or rows * steps <= 4 * sum(lengths[i] for i in group)
 
 
-def test_a_corpus_is_heard_block_by_block(untrained, corpus, monkeypatch):
+def test_a_corpus_is_heard_block_by_block(untrained, corpus, small_lattices, monkeypatch):
     waves, held = [utterance.samples for utterance in corpus][:8], []
-    few = waves[:4]  # since one that has learnt nothing takes everything for possible, and its lattices are large
+    few = waves[:4]
     expected, lattices = recognize(untrained, waves), recognize_lattices(untrained, few)
     monkeypatch.setattr("mdasr.recognize.network_scores.AT_ONCE_S", 3.0)
     monkeypatch.setattr("mdasr.recognize.network_scores.scores", lambda r, x: held.append(len(x)) or scores(r, x))

@@ -338,7 +338,7 @@ def test_alternatives_that_say_the_same_are_one():
         assert [each.cost for each in found] == pytest.approx(sorted(cheapest.values())[:count])
 
 
-def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus):
+def test_looking_deeper_leaves_the_words_as_they_are(untrained, corpus, small_lattices):
     wave = corpus[2].samples
     (plain,), (deep,) = (list(transcribe(untrained, wave, depth=depth)) for depth in (Depth(), Depth(True, 4)))
     assert [word[:3] for word in deep.words] == [word[:3] for word in plain.words]
