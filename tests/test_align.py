@@ -541,7 +541,7 @@ def test_an4_aligns_from_its_transcripts(tmp_path):
     cpu_s = time.process_time() - started_s
     print(report, f"{cpu_s:.0f} CPU s", [round(x, 2) for x in report.log_likelihoods])
     assert cpu_s < 180
-    assert report.log_likelihoods[-1] > report.log_likelihoods[0] + 4.5  # nats a frame
+    assert report.log_likelihoods[-1] > report.log_likelihoods[0] + 5
     failed = {key.removeprefix("an4/") for key, _ in report.failed}
     swapped_ids = {utterances[i].id for i in swapped}
     assert len(failed & swapped_ids) >= 0.9 * len(swapped_ids)

@@ -122,7 +122,8 @@ def adapt_command(chosen: argparse.Namespace) -> int:
             "--report needs test speech: give --test DIR, first for the new domain, then for others that may lose"
         )
     tests, shares = [Corpus(directory) for directory in chosen.test], sorted({*chosen.part}) or SHARES
-    seen = {corpus.info["sha256"] for corpus in training.corpora()}
+    heard = [*training.corpora(), *(corpus for speech in keep for corpus in speech.corpora())]
+    seen = {corpus.info["sha256"] for corpus in heard}
     for test in tests:
         if test.info["sha256"] in seen:
             print(

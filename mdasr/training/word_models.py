@@ -135,16 +135,15 @@ def adapt_words(
     vocabulary = {*models[0].words}
     held = [text.split() for text in transcripts(dev)]
     runs = [[*run] for words in held for yes, run in itertools.groupby(words, vocabulary.__contains__) if yes]
-    if (count := sum(map(len, held))) < FEWEST_WORDS:
-        share = FEWEST_WORDS / (FEWEST_WORDS + sum(len(text.split()) for text in texts))
+    few = (count := sum(map(len, held))) < FEWEST_WORDS
+    of_few = FEWEST_WORDS / (FEWEST_WORDS + sum(len(text.split()) for text in texts))
+    share = max(PARENTS_SHARE, of_few if few else fit_weights(models, runs)[0])
+    if few:
         print(
             f"the held-out speech has {count} words, fewer than {FEWEST_WORDS}. So the search keeps the model's own "
             f"weights, and the new transcripts have {1 - share:.0%} of the language model",
             file=sys.stderr,
         )
-    else:
-        share = fit_weights(models, runs)[0]
-    share = max(PARENTS_SHARE, share)
     mixed = interpolate(models, [share, 1 - share])
     entries = {word: lexicon.entries[word] for word in mixed.words if word in lexicon}
     return make_language(directory, Lexicon(entries), parent.language.tree, mixed, parent.graph.topology)
