@@ -1,5 +1,8 @@
 """`mdasr lm` as people use it, and how it reads text."""
 
+import bz2
+import gzip
+import lzma
 import random
 from pathlib import Path
 
@@ -179,3 +182,26 @@ def test_a_vocabulary_is_read_in_order(tmp_path):
     path = tmp_path / "words"
     path.write_text("<unk>\r\nzebra\n it's \n", encoding="utf-8")
     assert read_vocabulary(path) == [UNKNOWN, "zebra", "it's"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_text_trains_the_same_model_and_damage_is_named(pack, tmp_path, capsys):
+    plain, packed = tmp_path / "a.txt", tmp_path / "packed"
+    write(plain, made_up(1, 50))
+    content = pack(plain.read_bytes())
+    packed.write_bytes(content)
+    for text in (plain, packed):
+        assert main(["lm", "train", str(text), "--order", "2", "--out", f"{text}.arpa"]) == 0
+    assert Path(f"{plain}.arpa").read_bytes() == Path(f"{packed}.arpa").read_bytes()
+    packed.write_bytes(content[:-20])
+    assert main(["lm", "train", str(packed), "--out", str(tmp_path / "x.arpa")]) == 2
+    assert "packed: damaged" in capsys.readouterr().err
+
+
+def test_a_vocabulary_of_the_most_frequent_words(tmp_path, capsys):
+    text = write(tmp_path / "a.txt", [["b", "a", "c"], ["b", "a"], ["d", "b", "a"]])
+    arpa = tmp_path / "lm.arpa"
+    assert main(["lm", "train", text, "--order", "2", "--vocabulary", "3", "--out", str(arpa)]) == 0
+    assert {*read_arpa(arpa).words} - {BEGIN, END} == {UNKNOWN, "a", "b", "c"}
+    assert main(["lm", "train", text, "--vocabulary", "0", "--out", str(arpa)]) == 2
+    assert "a vocabulary of 0 words" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from mdasr.language.backoff import NEVER, NGram
 from mdasr.language.combine import fit_weights, interpolate, prune, widen
 from mdasr.language.ngram import Discounting, train_ngrams
 from mdasr.language.respelling import read_as_in_transcripts
-from mdasr.language.text_files import read_sentences, read_vocabulary
+from mdasr.language.text_files import most_frequent, read_sentences, read_vocabulary
 from mdasr.language.vocabulary import UNKNOWN
 
 _SHOWN = 10
@@ -34,10 +34,19 @@ def lm_command(chosen: Namespace) -> int:
 
 
 def _train(chosen: Namespace, set_aside: list[str]) -> None:
-    vocabulary = read_vocabulary(chosen.vocabulary) if chosen.vocabulary else None
+    vocabulary = _vocabulary(chosen)
     known = None if vocabulary is None else frozenset(vocabulary)
     text = read_sentences(chosen.texts, set_aside, known, chosen.spell_numbers)
     _write(train_ngrams(text, chosen.order, vocabulary, _discounting(chosen.discount)), chosen)
+
+
+def _vocabulary(chosen: Namespace) -> list[str] | None:
+    """The words of the file --vocabulary, or as many of the most frequent ones as it says."""
+    if not chosen.vocabulary:
+        return None
+    if chosen.vocabulary.isdecimal() and not Path(chosen.vocabulary).exists():
+        return most_frequent(read_sentences(chosen.texts, [], None, chosen.spell_numbers), int(chosen.vocabulary))
+    return read_vocabulary(Path(chosen.vocabulary))
 
 
 def _discounting(text: str) -> Discounting:
@@ -129,11 +138,13 @@ def lm_options(sub: ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="TEXT",
-        help="text with one sentence a line; it is normalised as at import",
+        help="text with one sentence a line, packed by gzip, bzip2 or xz or not; it is normalised as at import",
     )
     train.add_argument("--order", type=int, default=5)
     train.add_argument(
-        "--vocabulary", type=Path, metavar="FILE", help="one word a line; the word <unk> stands for all others"
+        "--vocabulary",
+        metavar="FILE|N",
+        help="one word a line; the word <unk> stands for all others. A number: the N most frequent words and <unk>",
     )
     train.add_argument(
         "--discount", default="modified", metavar="modified|single|NUMBER", help="discounts of Kneser-Ney smoothing"

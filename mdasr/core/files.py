@@ -5,17 +5,29 @@ Errors of a reader say what the file should be and how to get it. A writer repla
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import json
+import lzma
 import os
+import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
+
+# The first bytes of packed files, as regular expressions: the name of the format, and how to read an open file.
+PACKED: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
+    rb"\x1f\x8b": ("gzip", gzip.open),
+    rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": ("bzip2", bz2.open),
+    rb"\xfd7zXZ\x00": ("xz", lzma.open),
+}
+PACKED_MARK = 10  # bytes
 
 
 def existing(path: Path | str, what: str) -> Path:
@@ -28,20 +40,33 @@ def existing(path: Path | str, what: str) -> Path:
 
 @contextmanager
 def unpacked(path: Path | str, what: str) -> Iterator[BinaryIO]:
-    """Open a file to read its bytes, which are unzipped where the file is gzipped; the name does not matter.
+    """Open a file to read its bytes, unpacked where it is a file of gzip, bzip2 or xz; the name does not matter.
 
-    `what` is that of `existing`. Raises ValueError for damaged gzip, also while the file is read in the block.
+    `what` is that of `existing`. Raises ValueError as `unpacking`.
     """
-    path = existing(path, what)
+    with existing(path, what).open("rb") as file, unpacking(file) as content:
+        yield content
+
+
+@contextmanager
+def unpacking(file: BufferedReader) -> Iterator[BinaryIO]:
+    """The unpacked bytes of an open file. Raises ValueError for damaged data, also while it is read in the block."""
+    begin = file.peek(PACKED_MARK)[:PACKED_MARK]
+    name, opener = next((how for mark, how in PACKED.items() if re.match(mark, begin, re.DOTALL)), ("", None))
+    if opener is None:
+        yield file
+        return
     try:
-        with path.open("rb") as file, gzip.GzipFile(fileobj=file) as packed:
-            yield cast(BinaryIO, packed) if file.peek(2)[:2] == b"\x1f\x8b" else file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged gzip ({error}); copy or download it again") from None
+        with opener(file) as content:
+            yield content
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk
+        raise ValueError(f"{file.name}: damaged {name} ({error}); copy or download it again") from None
 
 
 def read_text(path: Path | str, what: str, encoding: str = "utf-8-sig", errors: str = "strict") -> str:
-    """Read a text file in UTF-8, gzipped or not, with or without a byte-order mark.
+    """Read a text file in UTF-8, packed (`unpacked`) or not, with or without a byte-order mark.
 
     `what` says what the file should be and, in brackets after that, how to get one. `errors` is that of
     `bytes.decode`. Raises OSError where the file is missing, and ValueError where it is damaged or not UTF-8.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from mdasr.core.files import existing, read_text
+from mdasr.core.files import existing, read_text, unpacking
 from mdasr.core.progress import track
 from mdasr.language.text import normalize_text
 from mdasr.language.vocabulary import UNKNOWN
@@ -15,19 +17,19 @@ from mdasr.language.vocabulary import UNKNOWN
 def read_sentences(
     paths: Sequence[Path], set_aside: list[str], vocabulary: Container[str] | None = None, spell_numbers: bool = False
 ) -> Iterator[list[str]]:
-    """Yield the normalised words (`normalize_text`) of each line that is not empty.
+    """Yield the normalised words (`normalize_text`) of each line that is not empty, from files that may be packed.
 
     A line is set aside if it is not UTF-8 or its spoken words are unknown. So is a line with a word outside a
     vocabulary without <unk>. For each such line, a text with the file, the line and the reason is added to `set_aside`.
     """
     normalized = lru_cache(1 << 20)(lambda token: tuple(normalize_text(token, spell_numbers).split()))
     known = vocabulary if vocabulary is None or UNKNOWN not in vocabulary else None
-    size = sum(existing(path, "text (a line a sentence)").stat().st_size for path in paths)
+    before, size = 0, sum(existing(path, "text (a line a sentence)").stat().st_size for path in paths)
     with track(total=size, desc="reading text", unit="B", unit_scale=True, delay=2) as progress:
         for path in paths:
-            with path.open("rb") as file:
-                for number, line in enumerate(file, start=1):
-                    progress.update(len(line))
+            with path.open("rb") as file, unpacking(file) as content:
+                for number, line in enumerate(content, start=1):
+                    progress.update(before + file.tell() - progress.n)
                     try:
                         # Tokens between white space can be normalised one by one.
                         words = [word for token in line.decode().split() for word in normalized(token)]
@@ -40,6 +42,7 @@ def read_sentences(
                     else:
                         if words:
                             yield words
+            before += path.stat().st_size
 
 
 def read_vocabulary(path: Path) -> list[str]:
@@ -57,6 +60,17 @@ def read_vocabulary(path: Path) -> list[str]:
     if not words:
         raise ValueError(f"{path}: no words; give a file with a line a word")
     return words
+
+
+def most_frequent(sentences: Iterable[Sequence[str]], count: int) -> list[str]:
+    """The `count` most frequent words, and <unk> for all others; of equally frequent words, the first in the alphabet.
+
+    Raises ValueError for a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"a vocabulary of {count} words; give 1 or more")
+    counts = Counter(itertools.chain.from_iterable(sentences))
+    return [UNKNOWN, *sorted(counts, key=lambda word: (-counts[word], word))[:count]]
 
 
 def _refuse_unknown(words: Sequence[str], known: Container[str]) -> None:
