@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -185,6 +186,7 @@ def train(
     stopping: EarlyStopping | None = None,
     described: dict | None = None,
     featurize: Featurize | None = None,
+    statistics: Mapping[str, np.ndarray] = MappingProxyType({}),
     check: Callable[[], None] = lambda: None,
     label: str = "train",
 ) -> Trained:
@@ -194,6 +196,7 @@ def train(
     - `described` is everything else that defines the run. With `config` and `options`, it is compared with what an
       earlier start wrote there.
     - `featurize` makes features on the accelerator from the batches of a `PackedRowMaker`.
+    - `statistics` of the labels join every batch, for criteria that use them.
     - `check` raises an error where the data has changed; it is called before each save.
 
     All hosts of a job call this function, with a `directory` that all of them see. Raises InterruptedError after
@@ -208,7 +211,8 @@ def train(
     state, best = _beginning(checkpoints, initial_state(config, options, start_from), stopping)
     batches = Batches(maker, share, int(state.step), options.steps, workers)
     step_fn, before = make_train_step(config, options, featurize), Run(**checkpoints.so_far)
-    steps = _Steps(step_fn, options, stopping, batches, checkpoints, check, label, before)
+    known = replicate(dict(statistics)) if statistics else {}
+    steps = _Steps(step_fn, known, options, stopping, batches, checkpoints, check, label, before)
     try:
         last, best, accuracy = steps.take(state, best)
         checkpoints.wait()
@@ -233,9 +237,10 @@ def _beginning(
 
 @dataclass
 class _Steps:
-    """Everything that the steps of a training need; `before` holds the figures of the run up to this start."""
+    """Everything that the steps of a training need; `known` joins every batch, and `before` has the figures so far."""
 
     step_fn: Callable
+    known: dict[str, jax.Array]
     options: TrainOptions
     stopping: EarlyStopping | None
     batches: Batches
@@ -264,7 +269,7 @@ class _Steps:
             for done in range(first + 1, options.steps + 1):
                 if self._long_past(best, done - 1):
                     break
-                state, sums = self.step_fn(state, shard_batch(_next(self.batches, self.check), share))
+                state, sums = self.step_fn(state, shard_batch(_next(self.batches, self.check), share) | self.known)
                 pending.append(sums)
                 if jax.default_backend() == "cpu":  # several processes on CPUs hang otherwise
                     jax.block_until_ready(sums)

@@ -21,7 +21,7 @@ from mdasr.recognize.tune import FEWEST_WORDS, count_words, tune, wer_with
 from mdasr.training.floor import make_floor
 from mdasr.training.ingredients import Training
 from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, plan_training
-from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, log_priors
+from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, label_statistics, log_priors
 from mdasr.training.regimes import AS_PUBLISHED, OWN_ALONE
 from mdasr.training.scales import NETWORK
 from mdasr.training.word_models import Shared, adapt_words
@@ -111,10 +111,12 @@ def train_recognizer(
         made = hosts.once("floor", lambda: make_floor(pool, language, gmm), lambda: GmmRecognizer.read(gmm))
         gmm_wer = {"gmm_wer": made.facts["dev_wer"]}
     described = {"name": training.name, "made_of": made_of, **artefacts(pool, language.tree)}
+    uses = plan.config.criterion.uses_transitions
     trained = train(
         plan.config, plan.options, maker, directory, workers=workers, start_from=plan.start_from,
-        stopping=plan.stopping, described=described, featurize=featurize, check=partial(check_corpora, pool),
-        label=label,
+        stopping=plan.stopping, described=described, featurize=featurize,
+        statistics=label_statistics(pool.shown, language.tree, plan.rows.subsampling) if uses else {},
+        check=partial(check_corpora, pool), label=label,
     )  # fmt: skip
 
     def tune_and_write() -> Recognizer:

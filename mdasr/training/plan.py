@@ -15,8 +15,9 @@ from mdasr import frontend
 from mdasr.acoustic import accelerated
 from mdasr.acoustic.adapters import widened
 from mdasr.acoustic.adversary import Adversary
+from mdasr.acoustic.echoes import Echoed
 from mdasr.acoustic.encoders.interface import Encoder
-from mdasr.acoustic.loader import PackedRowMaker, RowMaker, measure_stats
+from mdasr.acoustic.loader import MakesRows, PackedRowMaker, RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig, init_params, network, rows_of
 from mdasr.acoustic.row_schedule import RowOptions, RowPlan
 from mdasr.acoustic.train import EarlyStopping, Featurize, TrainOptions
@@ -89,7 +90,7 @@ def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a network's training: sizes, steps, rows, feature statistics, start, and early stopping."""
+    """The plan of a network's training: sizes, steps, rows, echoes, feature statistics, start, and early stopping."""
 
     config: ModelConfig
     options: TrainOptions
@@ -97,6 +98,7 @@ class Plan:
     stats: frontend.FeatureStats
     start_from: Mapping[str, Any] | None = None
     stopping: EarlyStopping | None = None
+    echoes: int = 1
 
 
 def plan_training(pool: Pool, tree: Tree, scale: Scale, seed: int, regime: Regime, pieces: int = 0) -> Plan:
@@ -106,9 +108,9 @@ def plan_training(pool: Pool, tree: Tree, scale: Scale, seed: int, regime: Regim
     options = train_options(scale, RowPlan(pool.sources, rows, seed).rows_in_epoch(), noisy, seed)
     options = dataclasses.replace(options, steps=max(1, round(regime.longer * options.steps)))
     config, domains = model_config(scale, tree.num_leaves), pool.domains()
-    shown = options.steps * options.batch
+    new = options.steps * options.batch / scale.echoes
     rows = dataclasses.replace(
-        rows, curriculum_rows=round(regime.curriculum * shown), speech_rows=round(NOISE_ALONE_AFTER * shown)
+        rows, curriculum_rows=round(regime.curriculum * new), speech_rows=round(NOISE_ALONE_AFTER * new)
     )
     if regime.adapters or regime.adversary:
         rows = dataclasses.replace(rows, domains=domains, untold_share=regime.untold_share)
@@ -117,7 +119,7 @@ def plan_training(pool: Pool, tree: Tree, scale: Scale, seed: int, regime: Regim
     if regime.adversary:
         options = dataclasses.replace(options, adversary=Adversary(len(domains), regime.adversary))
     stats = measure_stats(pool.sources, config.features, pool.noises, seed, pool.measured)
-    return Plan(config, options, rows, stats)
+    return Plan(config, options, rows, stats, echoes=scale.echoes)
 
 
 def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, seed: int, regime: Regime, pieces: int = 0) -> Plan:
@@ -140,18 +142,19 @@ def plan_adaptation(pool: Pool, parent: Recognizer, scale: Scale, seed: int, reg
         options = dataclasses.replace(options, own_alone=True, learning_rate=OWN_RATE * scale.learning_rate)
     still = dataclasses.replace(rows, forget_steps=0)
     held_out = RowMaker(pool.dev, parent.language.tree, config.features, parent.stats, {}, still, seed)
-    return Plan(config, options, rows, parent.stats, params, EarlyStopping(dev_loss(config, held_out)))
+    return Plan(config, options, rows, parent.stats, params, EarlyStopping(dev_loss(config, held_out)), scale.echoes)
 
 
 def make_rows(
     pool: Pool, tree: Tree, plan: Plan, seed: int, features_on: FeaturesOn
-) -> tuple[RowMaker, Featurize | None]:
+) -> tuple[MakesRows, Featurize | None]:
     """The maker of rows in the loader's workers, and the function that makes features on the accelerator.
 
     The function is None where features are made on the host.
     """
     if features_on == "host":
         features = plan.config.features
-        return RowMaker(pool.shown, tree, features, plan.stats, pool.noises, plan.rows, seed, pool.measured), None
+        maker = RowMaker(pool.shown, tree, features, plan.stats, pool.noises, plan.rows, seed, pool.measured)
+        return Echoed(maker, plan.echoes) if plan.echoes > 1 else maker, None
     maker = PackedRowMaker(pool.shown, tree, plan.config.features, plan.stats, pool.noises, plan.rows, seed)
     return maker, accelerated.featurizer(plan.rows, plan.config.features, plan.stats, maker.shapes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from mdasr.acoustic.loader import step_labels
 from mdasr.acoustic.row_schedule import Source
@@ -19,16 +19,37 @@ from mdasr.frontend import Subsampling
 from mdasr.perturb.room import Sounds
 
 
+def labels_of(source: Source, tree: Tree, subsampling: Subsampling) -> Iterator[Int[np.ndarray, " steps"]]:
+    """The CDPhone of every step of each utterance to train on."""
+    alignments, lengths = source.corpus.alignments(source.alignment), source.corpus.num_samples
+    for u in source.usable():
+        yield step_labels(alignments[u], tree, subsampling.steps_in(int(lengths[u])), subsampling)
+
+
 def log_priors(sources: Sequence[Source], tree: Tree, subsampling: Subsampling) -> Float32[np.ndarray, " outputs"]:
     """Log relative frequency of every CDPhone among the labels of an epoch; an unseen one counts as seen once."""
     counts = np.zeros(tree.num_leaves)
     for source in sources:
-        alignments, lengths = source.corpus.alignments(source.alignment), source.corpus.num_samples
-        for u in source.usable():
-            labels = step_labels(alignments[u], tree, subsampling.steps_in(int(lengths[u])), subsampling)
+        for labels in labels_of(source, tree, subsampling):
             counts += source.repeats * np.bincount(labels, minlength=tree.num_leaves)
     counts = np.maximum(counts, 1)
     return np.log(counts / counts.sum()).astype(np.float32)
+
+
+def label_statistics(
+    sources: Sequence[Source], tree: Tree, subsampling: Subsampling
+) -> dict[str, Float32[np.ndarray, ...]]:
+    """The `log_priors` of the labels, and the `transitions` from each label to that of the next step.
+
+    After each label, one more follows that is drawn by the priors, so that no transition is impossible.
+    """
+    counts = np.zeros((tree.num_leaves, tree.num_leaves))
+    for source in sources:
+        for labels in labels_of(source, tree, subsampling):
+            np.add.at(counts, (labels[:-1], labels[1:]), source.repeats)
+    priors = log_priors(sources, tree, subsampling)
+    counts += np.exp(priors)
+    return {"log_priors": priors, "transitions": (counts / counts.sum(1, keepdims=True)).astype(np.float32)}
 
 
 @dataclass(frozen=True)

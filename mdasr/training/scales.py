@@ -27,7 +27,7 @@ class Scale:
     A network is an `encoder` over a kind of `features`, trained by a `criterion`; `members` of them answer together
     (`acoustic.network.ModelConfig`). A model trains for `epochs` over its data, times `noise_factor` where noise is
     simulated, within `min_steps` and `max_steps`. `batch` is
-    the global batch, in rows of `row_steps` output steps.
+    the global batch, in rows of `row_steps` output steps. Each row is shown `echoes` times (`acoustic.echoes`).
 
     Training and noisy test sets use the same rooms. With the `rooms` "uniform", they have the scale's own ranges of
     SNR, RT60 and distance; "kim" takes all of `KIM_ROOMS`. The level of every visit in training is changed by a gain
@@ -44,6 +44,7 @@ class Scale:
     leaves: int
     batch: int
     row_steps: int
+    echoes: int
     members: int
     compute_dtype: str
     dropout: float
@@ -75,6 +76,7 @@ MINI = Scale(
     leaves=220,
     batch=8,
     row_steps=200,
+    echoes=1,
     members=1,
     compute_dtype="float32",  # bfloat16 is not faster on a CPU
     dropout=0.15,

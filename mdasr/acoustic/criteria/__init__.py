@@ -7,9 +7,10 @@ from typing import Any
 from mdasr.acoustic.criteria.cross_entropy import CrossEntropy
 from mdasr.acoustic.criteria.interface import Criterion
 from mdasr.acoustic.criteria.label_smoothing import LabelSmoothing
+from mdasr.acoustic.criteria.mmi import MMI
 from mdasr.core import schema
 
-CRITERIA: dict[str, type[Any]] = {"cross_entropy": CrossEntropy, "label_smoothing": LabelSmoothing}
+CRITERIA: dict[str, type[Any]] = {"cross_entropy": CrossEntropy, "label_smoothing": LabelSmoothing, "mmi": MMI}
 
 
 def read_criterion(value: Any, where: str) -> Criterion:

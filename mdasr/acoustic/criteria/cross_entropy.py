@@ -20,6 +20,7 @@ class CrossEntropy:
     name: Literal["cross_entropy"] = "cross_entropy"
 
     outputs: ClassVar[Outputs] = Outputs()
+    uses_transitions: ClassVar[bool] = False
 
     def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Loss:
         """The loss, as `Criterion.loss` describes it."""

@@ -35,7 +35,9 @@ class Criterion(Protocol):
     """A frozen dataclass with the criterion's settings; `name` is its name in the list of criteria.
 
     A batch has `labels` and `weights` [batch, steps]; a step of weight 0 does not count. Its `segments` [batch, frames]
-    say where utterances begin and end (`encoders.interface.PackedFrames`).
+    say where utterances begin and end (`encoders.interface.PackedFrames`). With `uses_transitions`, it also has the
+    `log_priors` [outputs] of the labels, and the `transitions` [outputs, outputs]: the probabilities that one label
+    follows another a step later (`training.pool.label_statistics`).
 
     The logits of an ensemble have a leading axis for its members. Each member is trained as if it were alone, so sums
     go over members, too. Each device has only some of the rows, so a loss is a sum: training divides it by the weights
@@ -47,6 +49,9 @@ class Criterion(Protocol):
 
     @property
     def outputs(self) -> Outputs: ...
+
+    @property
+    def uses_transitions(self) -> bool: ...
 
     def loss(self, logits: Float[AnyArray, "*members batch steps outputs"], batch: Mapping[str, AnyArray]) -> Loss:
         """The loss to minimise; the sums to report include "loss" and "right" (frames)."""

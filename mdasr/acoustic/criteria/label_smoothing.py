@@ -25,6 +25,7 @@ class LabelSmoothing:
     name: Literal["label_smoothing"] = "label_smoothing"
 
     outputs: ClassVar[Outputs] = Outputs()
+    uses_transitions: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_within("share", self.share, 0, 1)
