@@ -15,6 +15,7 @@ import numpy as np
 
 from mdasr.core.files import write_atomically
 from mdasr.core.rendezvous import host_options
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus
 from mdasr.language.lexicon import LEXICON_HELP
 from mdasr.language.phrases import BOOST
@@ -44,10 +45,11 @@ def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED
     if (sounds := chosen.noises or chosen.responses) and not noise:
         raise ValueError(f"{sounds}: these sounds are for training with noise; give --noise, too")
     settings = [*chosen.set, *([f"epochs={chosen.epochs}"] if chosen.epochs else [])]
+    hours = sum(float(corpus.num_samples.sum()) for corpus in corpora) / RATE_HZ / 3600
     alignment = [corpus.alignments(chosen.alignment).digest for corpus in corpora if chosen.alignment]
     return Training(
         speech=tuple(DomainSpeech.of(corpus, chosen.seed) for corpus in corpora),
-        scale=override(find_scale(chosen.scale), settings),
+        scale=override(find_scale(chosen.scale, hours), settings),
         seed=chosen.seed,
         noise_on=tuple(chosen.noise_on or dict.fromkeys(corpus.domain for corpus in corpora if noise)),
         codecs=chosen.codec,
@@ -270,7 +272,10 @@ def _training_options(sub: ArgumentParser) -> None:
     sub.add_argument("--questions", type=Path, metavar="FILE", help="phonetic questions: one set of phones a line")
     sub.add_argument("--epochs", type=float, help="passes over the data (with noise, more)")
     sub.add_argument(
-        "--scale", default="small", metavar="NAME", help="size of the network: mini, small (the default), base or paper"
+        "--scale",
+        default="little",
+        metavar="NAME",
+        help="size of the network: mini, small, little (the default: up to ten hours), base or paper",
     )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")

@@ -30,6 +30,8 @@ from mdasr.training.scales import Scale
 
 FeaturesOn = Literal["host", "accelerator"]
 OWN_RATE = 3.0  # factor on the learning rate for a domain's own parameters, which are few and start at no change
+# In fine-tuning, between two checks: steps of training, and output steps that they show (16 minutes of rows).
+FEWEST_STEPS, CHECKED_STEPS = 20, 32_000
 DEV_ROWS = 128  # rows of the development set that go through the network at once
 NOISE_ALONE_AFTER = 2 / 3  # of a training: from the beginning on, noise alone made phones harder to learn
 ROW_PIECES = 4  # utterances that a row of packed waves may hold
@@ -68,8 +70,9 @@ def train_options(scale: Scale, rows_in_epoch: int, noisy: bool, seed: int) -> T
 
 
 def adapt_options(scale: Scale, seed: int) -> TrainOptions:
-    """Fine-tuning: a lower rate, and a check on the development set every 20 steps (§4.4)."""
-    return TrainOptions(scale.adapt_steps, scale.batch, scale.adapt_rate, seed=seed, checkpoint_every=20)
+    """Fine-tuning: a lower rate, and regular checks on the development set (§4.4)."""
+    every = max(FEWEST_STEPS, round(CHECKED_STEPS / (scale.batch * scale.row_steps)))
+    return TrainOptions(scale.adapt_steps, scale.batch, scale.adapt_rate, seed=seed, checkpoint_every=every)
 
 
 def dev_loss(config: ModelConfig, maker: RowMaker) -> Callable[[Any], float]:

@@ -1,6 +1,7 @@
 """The sizes of experiments (§3.5): `mini` for a laptop, `base` for one GPU, `paper` for a pod.
 
-`small` is for about an hour of one's own recordings on two CPU cores, where it helps to learn more from little speech.
+`small` has the paper's LSTM over log-mel features for about an hour of recordings. `little` has what learns most from
+up to ten hours on two CPU cores, and its sizes follow the hours; docs/results.md has the comparisons that chose it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mdasr.acoustic.criteria import CRITERIA, CrossEntropy
+import numpy as np
+
+from mdasr.acoustic.criteria import CRITERIA, MMI, CrossEntropy
 from mdasr.acoustic.criteria.interface import Criterion
 from mdasr.acoustic.encoders import ENCODERS
 from mdasr.acoustic.encoders.interface import Encoder
 from mdasr.acoustic.encoders.lstm import LSTM, PAPER_CELLS
+from mdasr.acoustic.encoders.tdnn import TDNN
 from mdasr.frontend import FEATURES
 from mdasr.perturb.gain import TRAINING_GAIN_DB
 from mdasr.perturb.room import ROOMS
@@ -114,6 +118,27 @@ SMALL = dataclasses.replace(
     snr_db=(5.0, 30.0),
 )
 
+LITTLE = dataclasses.replace(
+    SMALL,
+    name="little",
+    encoder=TDNN(),
+    features="cepstra",
+    criterion=MMI(),
+    batch=4,
+    row_steps=100,
+    echoes=3,
+    learning_rate=2e-3,
+    epochs=100.0,
+    noise_factor=1.0,
+    min_steps=2000,
+    max_steps=20_000,
+    snr_db=(0.0, 30.0),
+    rt60_s=(0.0, 0.9),
+    distance_m=(1.0, 10.0),
+    adapt_rate=5e-4,
+    adapt_steps=1600,
+)
+
 BASE = dataclasses.replace(
     MINI,
     name="base",
@@ -143,7 +168,9 @@ PAPER = dataclasses.replace(
     ngram_order=5,
 )
 
-SCALES = {scale.name: scale for scale in (MINI, SMALL, BASE, PAPER)}
+LEAVES_PER_HOUR = 150
+
+SCALES = {scale.name: scale for scale in (MINI, SMALL, LITTLE, BASE, PAPER)}
 NETWORK = ("encoder", "features", "criterion")  # the settings that a model keeps when it is fine-tuned
 CHOICES: dict[str, Mapping[str, Any]] = {
     "encoder": ENCODERS,
@@ -153,11 +180,20 @@ CHOICES: dict[str, Mapping[str, Any]] = {
 }
 
 
-def find_scale(name: str) -> Scale:
-    """The scale of this name; raises ValueError, with the names that exist, where there is none."""
+def find_scale(name: str, hours: float = 1.0) -> Scale:
+    """The scale of this name, for so many hours of speech; raises ValueError, with the names that exist, for another.
+
+    The hours matter to `little` alone.
+    """
     if name not in SCALES:
         raise ValueError(f"no scale is called {name!r}; there are {', '.join(SCALES)}")
-    return SCALES[name]
+    return sized(hours) if name == LITTLE.name else SCALES[name]
+
+
+def sized(hours: float) -> Scale:
+    """`LITTLE` with a tree and a training for so many hours of speech."""
+    leaves = int(np.clip(round(LEAVES_PER_HOUR * hours, -1), LITTLE.leaves, 2000))
+    return dataclasses.replace(LITTLE, leaves=leaves)
 
 
 def override(scale: Scale, settings: Iterable[str]) -> Scale:
