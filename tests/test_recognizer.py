@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import jax
@@ -32,9 +33,9 @@ from mdasr.recognize.words import evaluate, recognize, recognize_lattices
 from mdasr.score.wer import Errors
 from mdasr.training.ingredients import Training
 from mdasr.training.pipeline import train_recognizer
-from mdasr.training.pool import Pool, check_corpora, check_hosts, log_priors
+from mdasr.training.pool import Pool, check_corpora, check_hosts, check_speech, log_priors
 from mdasr.training.regimes import Regime
-from mdasr.training.scales import MINI, SMALL
+from mdasr.training.scales import LITTLE, MINI, SMALL, find_scale
 from mdasr.training.speech_split import DomainSpeech, held_out
 from mdasr.training.word_models import Wording, adapt_words, covering_lexicon, read_questions
 from tests.toy_speech import LEXICON, TREE, toy_corpus
@@ -441,3 +442,23 @@ def test_a_network_that_knows_a_channel_badly_sets_nothing_aside(untrained):
 def test_phones_that_a_network_does_not_know_are_named(untrained, corpus):
     with pytest.raises(ValueError, match="does not know the phones 'ZZ'"):
         realign(untrained, corpus, Lexicon({"ah": ((("ZZ",), 1.0),)}))
+
+
+def test_little_speech_and_a_single_speaker_are_said(tmp_path, capsys):
+    silent = {1}  # not aligned
+    corpus = toy_corpus(tmp_path, [0.8, 1.1, 1.4], silent)
+    of = partial(Source, corpus, "exact", Policy())
+    check_speech(Pool((of((0,)),), (of((2,)),), {}, {}))
+    said = capsys.readouterr().err
+    assert "1 s of speech to train on (1 utterances). A network learns little from that" in said
+    assert ("all speech is of one speaker" in said) == (corpus.info["speakers"] == 1)
+    with pytest.raises(
+        ValueError, match="no utterance is left to train on. 2 are held out .* and 1 could not be align"
+    ):
+        check_speech(Pool((of((1,)),), (of((0, 2)),), {}, {}))
+
+
+def test_the_sizes_of_little_follow_the_hours():
+    leaves = [find_scale("little", hours).leaves for hours in (0.01, 0.3, 1, 4, 10, 1000)]
+    assert leaves == sorted(leaves) and leaves[0] == LITTLE.leaves < leaves[3] < leaves[-1] <= 2000
+    assert find_scale("mini", 5) == MINI

@@ -21,7 +21,7 @@ from mdasr.recognize.tune import FEWEST_WORDS, count_words, tune, wer_with
 from mdasr.training.floor import make_floor
 from mdasr.training.ingredients import Training
 from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, plan_training
-from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, label_statistics, log_priors
+from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, check_speech, label_statistics, log_priors
 from mdasr.training.regimes import AS_PUBLISHED, OWN_ALONE
 from mdasr.training.scales import NETWORK
 from mdasr.training.word_models import Shared, adapt_words
@@ -64,11 +64,12 @@ def gather(training: Training, directory: Path, parent: Recognizer | None) -> tu
     require(codec for speech in training.speech for codec in training.policy(speech.domain).codecs)
     words = training.words
     if isinstance(words, Shared):
-        return training.pool(words.alignment_of), words.language()
+        check_speech(pool := training.pool(words.alignment_of))
+        return pool, words.language()
     corpora = training.corpora()
     lexicon = words.pronunciations(corpora, parent.language if parent else None)
     with hosts.primary_first("alignment"):
-        pool = training.pool(words.align(corpora, lexicon, parent))
+        check_speech(pool := training.pool(words.align(corpora, lexicon, parent)))
 
     def language() -> Language:
         if parent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from mdasr.core.digests import digest
 from mdasr.corpus.records import Utterance
 from mdasr.frontend import Subsampling
 from mdasr.perturb.room import Sounds
+
+FEWEST_SECONDS = 60.0  # of speech that a domain trains on without a caution
 
 
 def labels_of(source: Source, tree: Tree, subsampling: Subsampling) -> Iterator[Int[np.ndarray, " steps"]]:
@@ -97,6 +100,31 @@ def check_hosts(pool: Pool) -> None:
         raise ValueError(
             f"{count} hosts, but {utterances} utterances to train on: start fewer hosts, or give more speech"
         )
+
+
+def check_speech(pool: Pool) -> None:
+    """Print a caution for each domain with less than a minute of speech to train on, or with one speaker.
+
+    Raises ValueError where no utterance is left to train on.
+    """
+    for source, dev in zip(pool.sources, pool.dev):
+        where, count = source.corpus.directory, len(source.usable())
+        if not count:
+            raise ValueError(
+                f"{where}: no utterance is left to train on. {sum(1 for _ in dev)} are held out to tune the search, "
+                f"and {sum(1 for _ in source)} could not be aligned. Import more speech"
+            )
+        if (seconds := source.seconds()) < FEWEST_SECONDS:
+            print(
+                f"{where}: {seconds:.0f} s of speech to train on ({count} utterances). A network learns little from "
+                "that; see `mdasr adapt`",
+                file=sys.stderr,
+            )
+        if source.corpus.info["speakers"] == 1:
+            print(
+                f"{where}: all speech is of one speaker. The WER on held-out speech says nothing about other speakers",
+                file=sys.stderr,
+            )
 
 
 def check_corpora(pool: Pool) -> None:
