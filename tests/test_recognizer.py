@@ -446,19 +446,19 @@ def test_phones_that_a_network_does_not_know_are_named(untrained, corpus):
 
 def test_little_speech_and_a_single_speaker_are_said(tmp_path, capsys):
     silent = {1}  # not aligned
-    corpus = toy_corpus(tmp_path, [0.8, 1.1, 1.4], silent)
+    corpus = toy_corpus(tmp_path, [0.8, 1.1, 1.4], silent, speakers=1)
     of = partial(Source, corpus, "exact", Policy())
     check_speech(Pool((of((0,)),), (of((2,)),), {}, {}))
     said = capsys.readouterr().err
     assert "1 s of speech to train on (1 utterances). A network learns little from that" in said
-    assert ("all speech is of one speaker" in said) == (corpus.info["speakers"] == 1)
+    assert "all speech is of one speaker" in said
     with pytest.raises(
-        ValueError, match="no utterance is left to train on. 2 are held out .* and 1 could not be align"
+        ValueError, match=r"2 are held out .* and 1 could not be"
     ):
         check_speech(Pool((of((1,)),), (of((0, 2)),), {}, {}))
 
 
 def test_the_sizes_of_little_follow_the_hours():
-    leaves = [find_scale("little", hours).leaves for hours in (0.01, 0.3, 1, 4, 10, 1000)]
+    leaves = [find_scale("little", hours).leaves for hours in (0.01, 0.3, 1.0, 4.0, 10.0, 1000.0)]
     assert leaves == sorted(leaves) and leaves[0] == LITTLE.leaves < leaves[3] < leaves[-1] <= 2000
-    assert find_scale("mini", 5) == MINI
+    assert find_scale("mini", 5.0) == MINI
