@@ -27,6 +27,7 @@ from mdasr.core.processes import cores
 from mdasr.core.rendezvous import host_options
 
 if TYPE_CHECKING:
+    from experiments.collection import Mapped
     from experiments.laboratory import Laboratory
 
 # Worker processes import this module again. Modules that need jax are therefore imported inside functions.
@@ -149,17 +150,26 @@ def make_page(laboratory: Laboratory) -> None:
     if MATRIX in made:
         from experiments.matrix import Matrix
 
-        tables[MATRIX] = Matrix(laboratory.collection.domains()).tables()
+        tables[MATRIX] = Matrix.of(mapped(laboratory)).tables()
     print(write_report(laboratory, tables))
 
 
+def mapped(laboratory: Laboratory) -> Mapped:
+    """The corpora of the map; ValueError where there is no map."""
+    from experiments.collection import Mapped
+
+    if isinstance(laboratory.collection, Mapped):
+        return laboratory.collection
+    raise ValueError("the matrix needs --corpora TOML, a map of your corpora (docs/experiments.md)")
+
+
 def run_matrix(laboratory: Laboratory) -> None:
-    """Make the matrix over the corpora of a map: models by conditions, and adaptation to the last domain."""
+    """Make the matrix over the corpora of a map: models by domains and conditions, and adaptation to some domains."""
     from experiments.matrix import Matrix
     from experiments.outcome import judged, write_tables
     from mdasr.core import hosts
 
-    matrix = Matrix(laboratory.collection.domains())
+    matrix = Matrix.of(mapped(laboratory))
     runs = [laboratory.results(matrix.tables())]
     if not hosts.primary():
         return

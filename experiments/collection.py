@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from mdasr.core.digests import Named
+from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus
 from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon
 from mdasr.perturb.noises import SoundSource
@@ -128,6 +129,11 @@ class Mapped:
         dev = "an4/dev"
         test = "an4/valid"
 
+        unheard = ["digits"]  # for the matrix: domains that no pooled model trains on; above all brackets
+
+        [adapt]               # for the matrix: minutes of the training speech of a domain
+        digits = [1, 8]
+
         [noises]            # folders of recordings; without them, the embedded ones
         train = "noise/train"
         test = "noise/test"
@@ -136,7 +142,8 @@ class Mapped:
         test = "rir/test"
 
     Paths are relative to the file. The paper's tables need the paper's domain names; `matrix` takes any names. If a
-    domain has no dev, some speakers of its train are held out instead.
+    domain has no dev, some speakers of its train are held out instead. A domain without train is unheard. Without
+    [adapt], the matrix adapts to the last domain that has train, to a tenth of it and to all.
     """
 
     path: Path
@@ -151,8 +158,10 @@ class Mapped:
             found = tomllib.loads(self.path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{self.path}: not TOML: {error}") from None
-        if strange := set(found) - {"domains", "noises", "responses"}:
-            raise ValueError(f"{self.path}: unknown {sorted(strange)[0]!r}; a map has domains, noises and responses")
+        if strange := set(found) - {"domains", "noises", "responses", "unheard", "adapt"}:
+            raise ValueError(
+                f"{self.path}: unknown {sorted(strange)[0]!r}; a map has domains, noises, responses, unheard and adapt"
+            )
         named = {f"domains.{name}": value for name, value in found.get("domains", {}).items()}
         named |= {name: found[name] for name in ("noises", "responses") if name in found}
         for name, splits in named.items():
@@ -160,13 +169,49 @@ class Mapped:
                 raise ValueError(f"{self.path}: [{name}] takes train, dev and test, each the path of a directory")
         if not found.get("domains"):
             raise ValueError(f"{self.path}: no domains; write [domains.NAME] with train, dev and test")
+        self._check_uses(found)
         return found
+
+    def _check_uses(self, found: dict[str, Any]) -> None:
+        """Check `unheard` and [adapt]; raises ValueError where they have no known domains, or no minutes."""
+        unheard, adapt = found.get("unheard", []), found.get("adapt", {})
+        if not isinstance(unheard, list) or not all(map(_is_text, unheard)):
+            raise ValueError(f'{self.path}: unheard is a list of domains, such as ["digits"]')
+        if not isinstance(adapt, dict) or not all(map(_are_minutes, adapt.values())):
+            raise ValueError(f"{self.path}: [adapt] has a list of minutes for each domain, such as digits = [1, 8]")
+        for domain in (*unheard, *adapt):
+            if domain not in found["domains"] or (domain in adapt and "train" not in found["domains"][domain]):
+                raise ValueError(
+                    f"{self.path}: no [domains.{domain}] with speech to {'adapt to' if domain in adapt else 'test'}"
+                )
 
     def domains(self) -> tuple[str, ...]:
         return tuple(self.content["domains"])
 
     def trainable(self) -> tuple[str, ...]:
         return tuple(domain for domain, splits in self.content["domains"].items() if "train" in splits)
+
+    def unheard(self) -> tuple[str, ...]:
+        named = self.content.get("unheard", [])
+        return tuple(domain for domain in self.domains() if domain in named or domain not in self.trainable())
+
+    def pooled(self) -> tuple[str, ...]:
+        return tuple(domain for domain in self.trainable() if domain not in self.unheard())
+
+    def amounts(self) -> dict[str, dict[str, float]]:
+        """The shares of the training speech of each domain that is adapted to, by name and from the smallest."""
+        if "adapt" not in self.content:
+            return {self.trainable()[-1]: {"10%": 0.1, "100%": 1.0}}
+
+        def shares(domain: str, minutes: list[float]) -> dict[str, float]:
+            whole = float(self.corpus(domain, "train").num_samples.sum()) / RATE_HZ / 60
+            return {f"{each:g} min": min(1.0, each / whole) for each in sorted(minutes)}
+
+        return {domain: shares(domain, minutes) for domain, minutes in self.content["adapt"].items()}
+
+    def speakers(self, domain: str) -> int:
+        """The number of speakers in a domain's test set."""
+        return self.corpus(domain, "test").info["speakers"]
 
     def directory(self, domain: str, split: Split) -> Path:
         """Return the directory of a domain's split; ValueError if the map has none."""
@@ -219,3 +264,7 @@ class Mapped:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _are_minutes(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(x, int | float) and x > 0 for x in value)

@@ -355,14 +355,52 @@ def test_what_is_known_is_looked_up_and_not_made(tmp_path):
 
 
 def test_a_matrix_over_anybodys_domains():
-    asked = Matrix(("a", "b", "c"))
-    everything, cost = asked.tables()
-    assert len(everything.pairs()) == 6 * 12
-    assert [*cost.columns] == ["without c", "without c + 10%", "without c + 100%", "c"]
-    pairs = {*everything.pairs().values(), *cost.pairs().values()}
-    assert {pair for claim in asked.claims() for each in claim.statements for pair in each.pairs()} <= pairs
-    with pytest.raises(ValueError, match="two domains or more"):
+    amounts = ("c", (("1 min", 0.1), ("9 min", 1.0))), ("x", (("2 min", 1.0),))
+    asked = Matrix(("a", "b", "c"), ("x", "y"), amounts, judged=("a", "c", "y"))
+    by_domain, conditions, of_c, of_x = asked.tables()
+    assert len(by_domain.pairs()) == 7 * 5 and len(conditions.pairs()) == 4 * 20
+    without = "Pooled without c"
+    assert [*of_c.columns] == [without, f"{without} + 1 min", f"{without} + 9 min", "c alone, 1 min", "c"]
+    assert [*of_x.columns] == ["Pooled", "Pooled + 2 min", "x"] and [*of_x.rows] == ["x", "a", "b", "c"]
+    pairs = {pair for table in asked.tables() for pair in table.pairs().values()}
+    compared = {pair for claim in asked.claims() for each in claim.statements for pair in each.pairs()}
+    assert compared <= pairs
+    assert {test.domain for _, test in compared} == {"a", "c"}  # of speakers enough, and in the pool
+    assert [claim.id for claim in asked.claims()] == [
+        "R3.a",
+        "R3.b",
+        "R4.c",
+        "R6.a",
+        "R6.f",
+        "R7.a c",
+        "R7.b c",
+        "R7.f c",
+    ]
+    with pytest.raises(ValueError, match="two pooled domains or more"):
         Matrix(("a",))
+
+
+def test_a_map_says_what_is_unheard_and_adapted_to(tmp_path):
+    toy_corpus(tmp_path / "a", [6.0] * 10, speakers=2)
+    toy_corpus(tmp_path / "b", [0.5] * 3, speakers=1)
+    named = "".join(f'[domains.{d}]\ntrain = "a"\ntest = "{t}"\n' for d, t in (("p", "a"), ("q", "b"), ("r", "a")))
+    path = tmp_path / "map.toml"
+
+    def matrix(before="", after=""):
+        path.write_text(f'{before}\n{named}[domains.s]\ntest = "a"\n{after}')
+        return Matrix.of(Mapped(path, tmp_path))
+
+    assert matrix() == Matrix(("p", "q", "r"), ("s",), (("r", (("10%", 0.1), ("100%", 1.0))),), ("p", "r", "s"))
+    found = matrix('unheard = ["r"]', "[adapt]\nr = [5, 0.5]\n")
+    assert found == Matrix(("p", "q"), ("r", "s"), (("r", (("0.5 min", 0.5), ("5 min", 1.0))),), ("p", "r", "s"))
+    for before, after, message in (
+        ('unheard = "r"', "", "unheard is a list of domains"),
+        ('unheard = ["z"]', "", r"no \[domains.z\] with speech to test"),
+        ("", "[adapt]\ns = [1]\n", r"no \[domains.s\] with speech to adapt to"),
+        ("", "[adapt]\nr = [0]\n", "a list of minutes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            matrix(before, after)
 
 
 def test_corpora_of_one_name_and_domain_are_told_apart_by_their_directories(tmp_path):

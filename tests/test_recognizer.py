@@ -452,9 +452,7 @@ def test_little_speech_and_a_single_speaker_are_said(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "1 s of speech to train on (1 utterances). A network learns little from that" in said
     assert "all speech is of one speaker" in said
-    with pytest.raises(
-        ValueError, match=r"2 are held out .* and 1 could not be"
-    ):
+    with pytest.raises(ValueError, match=r"2 are held out .* and 1 could not be"):
         check_speech(Pool((of((1,)),), (of((0, 2)),), {}, {}))
 
 
