@@ -12,7 +12,7 @@ demo: env  ## Train Table 3's two models on the embedded corpus and print the ta
 reproduce: env  ## Every table and every claim on the embedded corpus, and runs/mini/report.html.
 	$(BIN)/python -m experiments all --scale $(SCALE) --workdir $(WORKDIR)
 
-REAL := an4_16k/train an4_16k/valid wakeword_16k/train wakeword_16k/valid digits_8k/train digits_8k/valid
+REAL := $(foreach domain,libri_16k l2_16k an4_16k wakeword_16k prompts_8k digits_8k,$(domain)/train $(domain)/valid) common_voice_48k/valid
 OF_REAL := $(REAL:%=$(WORKDIR)/speech/%/corpus.json) $(WORKDIR)/speech/noise $(WORKDIR)/speech/rir $(WORKDIR)/speech/speech.toml
 
 SPEECH_OR_STOP = $(or $(SPEECH),$(error make real SPEECH=DIR, a folder with manifest.jsonl, noise/ and rir/))

@@ -181,9 +181,8 @@ class Mapped:
             raise ValueError(f"{self.path}: [adapt] has a list of minutes for each domain, such as digits = [1, 8]")
         for domain in (*unheard, *adapt):
             if domain not in found["domains"] or (domain in adapt and "train" not in found["domains"][domain]):
-                raise ValueError(
-                    f"{self.path}: no [domains.{domain}] with speech to {'adapt to' if domain in adapt else 'test'}"
-                )
+                use = "adapt to" if domain in adapt else "test"
+                raise ValueError(f"{self.path}: no [domains.{domain}] with speech to {use}")
 
     def domains(self) -> tuple[str, ...]:
         return tuple(self.content["domains"])

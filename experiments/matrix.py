@@ -113,12 +113,13 @@ class Matrix:
         """The tables of the module's description, in their order."""
         clean = {domain: TestSet(domain) for domain in self.domains}
         heard = [test for each in clean.values() for test in (each, noisy(each), coded(each, "mp3", 23), narrow(each))]
-        models = {model.name: model for model in (*self.alone.values(), *self.in_conditions)}
+        pooled = {model.name: model for model in self.in_conditions}
+        alone = {model.name: model for model in self.alone.values()}
         return (
-            Table(0, "Models by domains", models, clean, {}),
-            Table(0, "Pooled models in conditions", {m.name: m for m in self.in_conditions}, {name(t): t for t in heard}, {}),
+            Table(0, "Models by domains", alone | pooled, clean, {}),
+            Table(0, "Pooled models in conditions", pooled, {name(test): test for test in heard}, {}),
             *(self.adaptation(domain) for domain, _ in self.amounts),
-        )  # fmt: skip
+        )
 
     def adaptation(self, domain: str) -> Table:
         models = [self.parent(domain), *self.adapted(domain), *self.scratch(domain)]
