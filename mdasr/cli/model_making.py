@@ -273,9 +273,9 @@ def _training_options(sub: ArgumentParser) -> None:
     sub.add_argument("--epochs", type=float, help="passes over the data (with noise, more)")
     sub.add_argument(
         "--scale",
-        default="little",
+        default="small",
         metavar="NAME",
-        help="size of the network: mini, small, little (the default: up to ten hours), base or paper",
+        help="size of the network: mini, small (the default), little, base or paper",
     )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")
