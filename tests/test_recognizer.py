@@ -21,7 +21,9 @@ from mdasr.corpus.records import Corpus, Utterance, encode_utterance, seal_corpu
 from mdasr.decode.search import decode
 from mdasr.frontend import BANDS, PAPER_STEPS
 from mdasr.language import espeak
+from mdasr.language.arpa_reader import read_arpa
 from mdasr.language.lexicon import Lexicon
+from mdasr.language.ngram import train_ngrams
 from mdasr.model.directory import Recognizer, params_digest
 from mdasr.model.gmm_directory import read_model
 from mdasr.perturb import Policy
@@ -35,7 +37,7 @@ from mdasr.training.ingredients import Training
 from mdasr.training.pipeline import train_recognizer
 from mdasr.training.pool import Pool, check_corpora, check_hosts, check_speech, log_priors
 from mdasr.training.regimes import Regime
-from mdasr.training.scales import LITTLE, MINI, SMALL, find_scale
+from mdasr.training.scales import LITTLE, MINI, SMALL, find_scale, override
 from mdasr.training.speech_split import DomainSpeech, held_out
 from mdasr.training.word_models import Wording, adapt_words, covering_lexicon, read_questions
 from tests.toy_speech import LEXICON, TREE, toy_corpus
@@ -460,3 +462,21 @@ def test_the_sizes_of_little_follow_the_hours():
     leaves = [find_scale("little", hours).leaves for hours in (0.01, 0.3, 1.0, 4.0, 10.0, 1000.0)]
     assert leaves == sorted(leaves) and leaves[0] == LITTLE.leaves < leaves[3] < leaves[-1] <= 2000
     assert find_scale("mini", 5.0) == MINI
+
+
+def test_a_training_takes_a_given_language_model(corpus, tmp_path, monkeypatch, capsys):
+    """Its words are those of the model: from the lexicon, from eSpeak, or <unk>."""
+    arpa, lexicon = tmp_path / "lm.arpa", tmp_path / "said.dict"
+    arpa.write_text(train_ngrams([["ah", "sah", "far", "§"], ["S"]], 2).to_arpa())
+    lexicon.write_text("ah  AA\ns  S\nsah  S AA\n")
+    monkeypatch.setattr(espeak, "is_installed", lambda: True)
+    monkeypatch.setattr(espeak, "pronounce", lambda words: dict.fromkeys(words, ("AA", "S")))
+    words, sources = Wording(lexicon=lexicon, arpa=arpa), [Source(corpus, "exact", Policy())]
+    scale = override(MINI, ["leaves=4"])
+    language = words.grow(sources, sources, words.pronunciations([corpus]), scale, tmp_path / "language")
+    said = {word: entries[0][0] for word, entries in language.lexicon.entries.items()}
+    assert said == {"ah": ("AA",), "s": ("S",), "sah": ("S", "AA"), "far": ("AA", "S")}
+    assert {*read_arpa(tmp_path / "language" / "lm.arpa").words} == {"<s>", "</s>", "<unk>", *said}
+    assert words.made_of(adapts=False) != Wording(lexicon=lexicon).made_of(adapts=False)
+    with pytest.raises(FileNotFoundError, match="no such n-gram model"):
+        Wording(arpa=tmp_path / "none.arpa").made_of(adapts=False)

@@ -60,6 +60,7 @@ def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED
             questions=chosen.questions,
             tree_on=tuple(chosen.tree_on),
             alignment=Named(alignment, lambda: chosen.alignment) if alignment else None,
+            arpa=getattr(chosen, "lm", None),
         ),
         regime=regime,
         features_on=chosen.features_on,
@@ -223,6 +224,9 @@ def graph_command(chosen: argparse.Namespace) -> int:
 
 def train_options(sub: ArgumentParser) -> None:
     _training_options(sub)
+    sub.add_argument(
+        "--lm", type=Path, metavar="ARPA", help="n-gram model and vocabulary (default: those of the transcripts)"
+    )
     group = sub.add_argument_group("beyond the paper", "docs/results.md tells their effect")
     group.add_argument(
         "--curriculum", type=float, default=0.0, metavar="SHARE",

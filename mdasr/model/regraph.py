@@ -58,13 +58,9 @@ def regraph(
             contents.get("search", {}).pop(name, None)
     tree, own = Tree.read(model / "tree.txt"), Lexicon.read(model / "lexicon.txt")
     check_tree(model, tree, contents)
-    if arpa and (cost := estimate(announced(arpa).counts, own)).gb > (at_hand_gb := memory_at_hand_gb()):
-        cost.require(at_hand_gb)  # refuses, before a huge file is read
-    ngrams = read_as_in_transcripts(arpa) if arpa else read_arpa(model / "lm.arpa")
-    if not {*ngrams.words} - NOT_WORDS:
-        raise ValueError(f"{arpa or model / 'lm.arpa'}: the model has no words")
+    ngrams = read_ngrams(arpa, own) if arpa else read_arpa(model / "lm.arpa")
     said, known = read_phrases(phrases) if phrases else [], {*ngrams.words}
-    ngrams, covering = _pronounced(raised(ngrams, said, boost) if said else ngrams, own, lexicon, tree)
+    ngrams, covering = pronounced(raised(ngrams, said, boost) if said else ngrams, own, lexicon, tree)
     if said:
         added = sorted({*chain.from_iterable(said)}.intersection(covering.words) - known)
         shown = listed(f"{word} {' '.join(covering.entries[word][0][0])}" for word in added)
@@ -78,8 +74,26 @@ def regraph(
     return language
 
 
-def _pronounced(ngrams: NGram, own: Lexicon, path: Path | None, tree: Tree) -> tuple[NGram, Lexicon]:
-    """Return an n-gram model, in which unsayable words are <unk>, and the pronunciations of its words."""
+def read_ngrams(arpa: Path, own: Lexicon) -> NGram:
+    """Read an n-gram model for a graph, with its words as in transcripts (`read_as_in_transcripts`).
+
+    Raises ValueError for a model without words. Raises MemoryError, before a huge file is read, where the graph would
+    not fit in memory; `own` are pronunciations like those of its words.
+    """
+    if (cost := estimate(announced(arpa).counts, own)).gb > (at_hand_gb := memory_at_hand_gb()):
+        cost.require(at_hand_gb)
+    ngrams = read_as_in_transcripts(arpa)
+    if not {*ngrams.words} - NOT_WORDS:
+        raise ValueError(f"{arpa}: the model has no words")
+    return ngrams
+
+
+def pronounced(ngrams: NGram, own: Lexicon, path: Path | None, tree: Tree) -> tuple[NGram, Lexicon]:
+    """An n-gram model in which unsayable words are <unk>, and the pronunciations of its words.
+
+    They come from the file `path`, then from `own`, then from eSpeak where that is installed. Phones are those of
+    `tree`. Raises ValueError for other phones, and for words that remain without pronunciation.
+    """
     words = {*ngrams.words} - NOT_WORDS
     given = Lexicon.read(path, tree.phones, words) if path else Lexicon({})
     own = own.merged(given)

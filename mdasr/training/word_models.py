@@ -18,15 +18,16 @@ from mdasr.align import flat_start, tree_growth
 from mdasr.align.monophones import AlignerOptions
 from mdasr.align.tree import Tree
 from mdasr.core.digests import Named, digest
-from mdasr.core.files import read_text
+from mdasr.core.files import existing, read_text, sha256_of
 from mdasr.corpus.records import Corpus
 from mdasr.decode.graph import Graph, graph_ingredients
 from mdasr.language import espeak, ngram
-from mdasr.language.arpa_reader import read_arpa
+from mdasr.language.arpa_reader import N_GRAMS, read_arpa
 from mdasr.language.backoff import NGram
 from mdasr.language.combine import fit_weights, interpolate, widen
 from mdasr.language.lexicon import ARPABET, SILENCE, Lexicon, lexicon_text, listed, origins
 from mdasr.model.directory import Language, Recognizer, compose_language
+from mdasr.model.regraph import pronounced, read_ngrams
 from mdasr.recognize import realign
 from mdasr.recognize.tune import FEWEST_WORDS
 from mdasr.training.scales import Scale
@@ -45,6 +46,7 @@ class Wording:
     - `questions`: a file with phonetic questions; by default they are derived from the data.
     - `tree_on`: the domains that the tree grows on; by default all (§3.5 takes some).
     - `text`: the text for the n-gram model; by default the transcripts.
+    - `arpa`: a file with the n-gram model itself, for another vocabulary than that of the speech.
     - `alignment`: by default, speech is aligned by the parent, or from a flat start where there is none.
     """
 
@@ -54,6 +56,7 @@ class Wording:
     tree_on: tuple[str, ...] = ()
     text: Named[Iterable[str]] | None = None
     alignment: Named[str] | None = None
+    arpa: Path | None = None
 
     def made_of(self, adapts: bool) -> dict[str, Any]:
         """The facts that distinguish these words from others made of the same speech, in a form that JSON can hold."""
@@ -72,6 +75,7 @@ class Wording:
             "tree_on": self.tree_on,
             "tree_version": tree_growth.VERSION,
             "text": self.text.made_of if self.text else "",
+            **({"arpa": sha256_of(existing(self.arpa, N_GRAMS))} if self.arpa else {}),
         }
 
     def pronunciations(self, corpora: Sequence[Corpus], parent: Language | None = None) -> Lexicon:
@@ -94,13 +98,21 @@ class Wording:
     def grow(
         self, sources: Sequence[Source], dev: Sequence[Source], lexicon: Lexicon, scale: Scale, directory: Path
     ) -> Language:
-        """Grow the tree and train the n-gram model; without a `text`, the words are those of `sources` and `dev`."""
+        """Grow the tree and train the n-gram model; without a `text`, the words are those of `sources` and `dev`.
+
+        With an `arpa`, that is the model, and the words are its own. Raises errors as `read_ngrams` and `pronounced`.
+        """
         questions = read_questions(self.questions, lexicon.phones) if self.questions else None
         chosen = [source for source in sources if not self.tree_on or source.corpus.domain in self.tree_on]
         tree = grow_tree(chosen, self.phones or lexicon.phones, scale.leaves, questions)
+        topology = scale.criterion.outputs.topology
+        if self.arpa:
+            ngrams = read_ngrams(self.arpa, lexicon)
+            path = self.lexicon if isinstance(self.lexicon, Path) else None
+            model, words = pronounced(ngrams, lexicon, path, tree)
+            return make_language(directory, words, tree, model, topology)
         words = lexicon if self.text else heard_in([*sources, *dev], lexicon)
         text = self.text.get() if self.text else transcripts(sources)
-        topology = scale.criterion.outputs.topology
         return make_language(directory, words, tree, train_ngram(text, scale.ngram_order, words), topology)
 
 
