@@ -124,6 +124,7 @@ LITTLE = dataclasses.replace(
     encoder=TDNN(),
     features="cepstra",
     criterion=MMI(),
+    members=1,
     batch=4,
     row_steps=100,
     echoes=3,

@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from mdasr.acoustic.row_schedule import Source
 from mdasr.core.digests import Named
-from mdasr.corpus.records import Corpus
+from mdasr.corpus.records import Corpus, Utterance
 from mdasr.perturb import Policy
 
 HELD_OUT = 0.06  # share of each corpus' utterances that tunes the search; whole speakers where possible
@@ -32,13 +32,19 @@ Indices: TypeAlias = tuple[int, ...] | None
 class DomainSpeech:
     """A domain's corpus to train on, and a corpus to tune the search on; without that, a part of the first is held out.
 
-    `seed` draws the held-out part.
+    `seed` draws the held-out part. Speakers `without` are in neither part. Raises ValueError for such speakers beside a
+    corpus to tune on.
     """
 
     domain: str
     train: Named[Corpus]
     dev: Named[Corpus] | None = None
     seed: int = 0
+    without: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dev and self.without:
+            raise ValueError("speakers are left out only where a part of the corpus tunes the search")
 
     @classmethod
     def of(cls, corpus: Corpus, seed: int = 0) -> DomainSpeech:
@@ -48,7 +54,8 @@ class DomainSpeech:
     @property
     def held_out(self) -> Any:
         """A description of the held-out utterances that JSON can hold."""
-        return self.dev.made_of if self.dev else [self.seed, HELD_OUT, MOST_HELD_OUT, FEWEST_SPEAKERS]
+        rules = self.dev.made_of if self.dev else [self.seed, HELD_OUT, MOST_HELD_OUT, FEWEST_SPEAKERS]
+        return [rules, [*self.without]] if self.without else rules
 
     def corpora(self) -> list[Corpus]:
         return [self.train.get(), *([self.dev.get()] if self.dev else [])]
@@ -58,8 +65,9 @@ class DomainSpeech:
         """The utterances of their corpora to train on, and those that are held out."""
         if self.dev:
             return None, None
-        held = held_out(self.train.get(), self.seed)
-        return _numbers(~held), _numbers(held)
+        corpus = self.train.get()
+        held = held_out(corpus, self.seed, self.without)
+        return _numbers(~held & ~spoken_by(self.without, corpus)), _numbers(held)
 
     def to_train_on(self, alignment_of: AlignmentOf, policy: Policy) -> Source:
         corpus = self.train.get()
@@ -74,18 +82,32 @@ def _numbers(chosen: Bool[np.ndarray, " utterances"]) -> tuple[int, ...]:
     return tuple(np.flatnonzero(chosen).tolist())
 
 
-def held_out(corpus: Corpus, seed: int) -> Bool[np.ndarray, " utterances"]:
+def held_out(corpus: Corpus, seed: int, without: Sequence[str] = ()) -> Bool[np.ndarray, " utterances"]:
     """Draw the utterances to keep from training: whole speakers, until they have `HELD_OUT` of the utterances.
 
     A speaker who would raise the share above `MOST_HELD_OUT` is skipped. Single utterances are drawn where there are
-    fewer than `FEWEST_SPEAKERS`, or where the remaining speakers are too large.
+    fewer than `FEWEST_SPEAKERS`, or where the remaining speakers are too large. The utterances of the speakers
+    `without` are not drawn.
     """
-    speakers = [utterance.speaker for utterance in corpus]
+    others, held = np.flatnonzero(~spoken_by(without, corpus)), np.zeros(len(corpus), bool)
+    held[others] = _held_out([corpus[int(i)] for i in others], seed)
+    return held
+
+
+def spoken_by(speakers: Sequence[str], corpus: Corpus) -> Bool[np.ndarray, " utterances"]:
+    """Whether one of `speakers` speaks each utterance."""
+    if not speakers:
+        return np.zeros(len(corpus), bool)
+    return np.array([utterance.speaker in speakers for utterance in corpus])
+
+
+def _held_out(utterances: Sequence[Utterance], seed: int) -> Bool[np.ndarray, " utterances"]:
+    speakers = [utterance.speaker for utterance in utterances]
     if len(set(speakers)) >= FEWEST_SPEAKERS:
-        chosen = _drawn(speakers, seed, MOST_HELD_OUT * len(corpus))
-        if chosen.sum() >= HELD_OUT * len(corpus):
+        chosen = _drawn(speakers, seed, MOST_HELD_OUT * len(utterances))
+        if chosen.sum() >= HELD_OUT * len(utterances):
             return chosen
-    return _drawn([utterance.id for utterance in corpus], seed, len(corpus))
+    return _drawn([utterance.id for utterance in utterances], seed, len(utterances))
 
 
 def _drawn(groups: Sequence[str], seed: int, most: int | float) -> Bool[np.ndarray, " utterances"]:
