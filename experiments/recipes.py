@@ -116,7 +116,11 @@ class Trial:
 
     def prepare(self) -> None:
         """Make what trainings share: the alignment and the words."""
-        self.training().words.language()
+        from mdasr.training.word_models import Shared
+
+        words = self.training().words
+        assert isinstance(words, Shared)
+        words.language()
 
     def run(self) -> None:
         """Train, recognise the fold's speakers in every condition, and write the counts."""

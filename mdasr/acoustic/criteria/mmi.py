@@ -65,7 +65,7 @@ class MMI:
             every = log_sums(scores, weights, transitions, start)
             return (every - log_sums(jnp.where(spoken, scores, -jnp.inf), weights, transitions, start)).sum()
 
-        scores = logits - batch["log_priors"]
+        scores = jnp.asarray(logits) - batch["log_priors"]
         return jax.vmap(of_member)(scores.reshape(-1, *scores.shape[-3:])).sum()
 
 
