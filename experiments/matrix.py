@@ -2,9 +2,9 @@
 
 python -m experiments matrix --corpora my.toml --scale small --workdir runs
 
-The first table has every model on every domain as it was recorded (Table 5), and the second has the pooled models in
-four conditions (Tables 3, 4 and 6). Then follows a table for each domain that is adapted to (Table 7): a pooled model
-that never heard it, the same after so many minutes of it, and models of these minutes alone.
+The first table has every model on every domain as it was recorded (Table 5). The second has the pooled models in four
+conditions (Tables 3, 4 and 6). Then follows a table for each domain that is adapted to (Table 7). It has a pooled model
+that never heard the domain, the same after some minutes of it, and models of these minutes alone.
 
 The verdicts are made as in `claims.py`, under ids that begin with R. Test sets of a single speaker have none. These
 claims differ from the paper's:

@@ -19,8 +19,8 @@ SPREAD = 50  # new batches between two showings of a row
 class Echoed(grain.MapTransform):
     """Make the rows of `maker`, each `times` times; row r depends on r alone.
 
-    A batch has as many rows as the options have lanes. Of `times` batches in a row, the first has new rows. In the
-    others, each lane has rows that it had shown before.
+    A batch has as many rows as the options have lanes. The first of every `times` batches has new rows. In
+    the others, each lane has rows that it had shown before.
     """
 
     maker: MakesRows

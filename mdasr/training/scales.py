@@ -1,7 +1,7 @@
 """The sizes of experiments (§3.5): `mini` for a laptop, `base` for one GPU, `paper` for a pod.
 
-`small` has the paper's LSTM over log-mel features for about an hour of recordings. `little` has what learns most from
-up to ten hours on two CPU cores, and its sizes follow the hours; docs/results.md has the comparisons that chose it.
+`small` has the paper's LSTM over log-mel features for about an hour of recordings. `little` is for up to
+ten hours on two CPU cores, and its sizes follow the hours. The comparisons behind it are in docs/results.md.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ class Criterion(Protocol):
 
     A batch has `labels` and `weights` [batch, steps]; a step of weight 0 does not count. Its `segments` [batch, frames]
     say where utterances begin and end (`encoders.interface.PackedFrames`). With `uses_transitions`, it also has the
-    `log_priors` [outputs] of the labels, and the `transitions` [outputs, outputs]: the probabilities that one label
-    follows another a step later (`training.pool.label_statistics`).
+    `log_priors` [outputs] of the labels, and `transitions` [outputs, outputs]. These are the probabilities that one
+    label follows another a step later (`training.pool.label_statistics`).
 
     The logits of an ensemble have a leading axis for its members. Each member is trained as if it were alone, so sums
     go over members, too. Each device has only some of the rows, so a loss is a sum: training divides it by the weights
