@@ -200,7 +200,7 @@ class Mapped:
     def amounts(self) -> dict[str, dict[str, float]]:
         """The shares of the training speech of each domain that is adapted to, by name and from the smallest."""
         if "adapt" not in self.content:
-            return {self.trainable()[-1]: {"10%": 0.1, "100%": 1.0}}
+            return {domain: {"10%": 0.1, "100%": 1.0} for domain in self.trainable()[-1:]}
 
         def shares(domain: str, minutes: list[float]) -> dict[str, float]:
             whole = float(self.corpus(domain, "train").num_samples.sum()) / RATE_HZ / 60

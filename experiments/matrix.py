@@ -151,12 +151,12 @@ class Matrix:
     def _of_adaptation(self, domain: str) -> list[Claim]:
         (*_, some, whole), scratch, own = self.adapted(domain), self.scratch(domain)[-1], TestSet(domain)
         others = [TestSet(each) for each in self.parent(domain).domains if each in self.judged]
-        some_named = dict(self.amounts)[domain][-2][0]
+        (some_named, _), (most_named, _) = dict(self.amounts)[domain][-2:]
         return [
             Claim(f"R7.a {domain}", 0, f"Adapted to {some_named}, a model is at least as good as one trained from "
-                  "scratch on all", models_on(better_or_equal, scratch, some, own)),
-            Claim(f"R7.b {domain}", 0, "The model adapted to all is better than one trained from scratch, and better "
-                  f"than the one adapted to {some_named}",
+                  f"scratch on {most_named}", models_on(better_or_equal, scratch, some, own)),
+            Claim(f"R7.b {domain}", 0, f"The model adapted to {most_named} is better than one trained from scratch, "
+                  f"and better than the one adapted to {some_named}",
                   (*models_on(better, scratch, whole, own), *models_on(better, some, whole, own))),
             Claim(f"R7.f {domain}", 0, "Adaptation makes the other domains worse",
                   models_on(worse, self.parent(domain), whole, *others)),

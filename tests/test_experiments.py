@@ -401,6 +401,9 @@ def test_a_map_says_what_is_unheard_and_adapted_to(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             matrix(before, after)
+    path.write_text('[domains.s]\ntest = "a"\n')
+    with pytest.raises(ValueError, match="two pooled domains or more"):  # nothing to train on
+        Matrix.of(Mapped(path, tmp_path))
 
 
 def test_corpora_of_one_name_and_domain_are_told_apart_by_their_directories(tmp_path):

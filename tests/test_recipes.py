@@ -18,7 +18,7 @@ def test_a_recipe_is_a_name_and_settings():
     for text, message in (
         ("wide batch=4", "write NAME: SETTINGS"),
         ("x: depth=3", "not of the form"),
-        ("x: scale=z", "no"),
+        ("x: scale=z", "no scale is called 'z'"),
     ):
         with pytest.raises(ValueError, match=message):
             read_recipe(text)

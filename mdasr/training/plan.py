@@ -153,11 +153,14 @@ def make_rows(
 ) -> tuple[MakesRows, Featurize | None]:
     """The maker of rows in the loader's workers, and the function that makes features on the accelerator.
 
-    The function is None where features are made on the host.
+    The function is None where features are made on the host. Raises ValueError for echoes of rows of packed waves,
+    which are too large to keep.
     """
     if features_on == "host":
         features = plan.config.features
         maker = RowMaker(pool.shown, tree, features, plan.stats, pool.noises, plan.rows, seed, pool.measured)
         return Echoed(maker, plan.echoes) if plan.echoes > 1 else maker, None
+    if plan.echoes > 1:
+        raise ValueError("features on the accelerator: each row is shown once; give --set echoes=1")
     maker = PackedRowMaker(pool.shown, tree, plan.config.features, plan.stats, pool.noises, plan.rows, seed)
     return maker, accelerated.featurizer(plan.rows, plan.config.features, plan.stats, maker.shapes)

@@ -169,7 +169,7 @@ PAPER = dataclasses.replace(
     ngram_order=5,
 )
 
-LEAVES_PER_HOUR = 150
+LEAVES_PER_HOUR, MOST_LEAVES = 150, 2000  # of `little`: a first guess, not yet compared with others
 
 SCALES = {scale.name: scale for scale in (MINI, SMALL, LITTLE, BASE, PAPER)}
 NETWORK = ("encoder", "features", "criterion")  # the settings that a model keeps when it is fine-tuned
@@ -192,8 +192,8 @@ def find_scale(name: str, hours: float = 1.0) -> Scale:
 
 
 def sized(hours: float) -> Scale:
-    """`LITTLE` with a tree and a training for so many hours of speech."""
-    leaves = int(np.clip(round(LEAVES_PER_HOUR * hours, -1), LITTLE.leaves, 2000))
+    """`LITTLE` with a tree for so many hours of speech."""
+    leaves = int(np.clip(round(LEAVES_PER_HOUR * hours, -1), LITTLE.leaves, MOST_LEAVES))
     return dataclasses.replace(LITTLE, leaves=leaves)
 
 

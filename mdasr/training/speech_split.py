@@ -12,7 +12,7 @@ from jaxtyping import Bool
 
 from mdasr.acoustic.row_schedule import Source
 from mdasr.core.digests import Named
-from mdasr.corpus.records import Corpus, Utterance
+from mdasr.corpus.records import Corpus
 from mdasr.perturb import Policy
 
 HELD_OUT = 0.06  # share of each corpus' utterances that tunes the search; whole speakers where possible
@@ -89,8 +89,9 @@ def held_out(corpus: Corpus, seed: int, without: Sequence[str] = ()) -> Bool[np.
     fewer than `FEWEST_SPEAKERS`, or where the remaining speakers are too large. The utterances of the speakers
     `without` are not drawn.
     """
-    others, held = np.flatnonzero(~spoken_by(without, corpus)), np.zeros(len(corpus), bool)
-    held[others] = _held_out([corpus[int(i)] for i in others], seed)
+    spoken = [(utterance.speaker, utterance.id) for utterance in corpus]
+    others, held = [i for i, (speaker, _) in enumerate(spoken) if speaker not in without], np.zeros(len(spoken), bool)
+    held[others] = _held_out([spoken[i][0] for i in others], [spoken[i][1] for i in others], seed)
     return held
 
 
@@ -101,13 +102,12 @@ def spoken_by(speakers: Sequence[str], corpus: Corpus) -> Bool[np.ndarray, " utt
     return np.array([utterance.speaker in speakers for utterance in corpus])
 
 
-def _held_out(utterances: Sequence[Utterance], seed: int) -> Bool[np.ndarray, " utterances"]:
-    speakers = [utterance.speaker for utterance in utterances]
+def _held_out(speakers: Sequence[str], ids: Sequence[str], seed: int) -> Bool[np.ndarray, " utterances"]:
     if len(set(speakers)) >= FEWEST_SPEAKERS:
-        chosen = _drawn(speakers, seed, MOST_HELD_OUT * len(utterances))
-        if chosen.sum() >= HELD_OUT * len(utterances):
+        chosen = _drawn(speakers, seed, MOST_HELD_OUT * len(speakers))
+        if chosen.sum() >= HELD_OUT * len(speakers):
             return chosen
-    return _drawn([utterance.id for utterance in utterances], seed, len(utterances))
+    return _drawn(ids, seed, len(ids))
 
 
 def _drawn(groups: Sequence[str], seed: int, most: int | float) -> Bool[np.ndarray, " utterances"]:
