@@ -28,7 +28,7 @@ def shown(maker, rows):
 
 @pytest.mark.parametrize("times", [1, 2, 3, 5])
 def test_every_row_is_shown_so_often_and_made_once(times):
-    lanes, batches = 4, 2000
+    lanes, batches = 4, 800
     numbers = Numbers(lanes)
     found = Counter(shown(Echoed(numbers, times), range(times * batches * lanes)))
     assert numbers.made == len(found) == batches * lanes and {*found} == {*range(batches * lanes)}
@@ -38,25 +38,28 @@ def test_every_row_is_shown_so_often_and_made_once(times):
 
 def test_rows_do_not_meet_again():
     lanes, times = 4, 3
-    numbers = shown(Echoed(Numbers(lanes), times), range(3000 * lanes))
+    numbers = shown(Echoed(Numbers(lanes), times), range(2000 * lanes))
     batches = [*zip(*[iter(numbers)] * lanes)]
     met = Counter(pair for batch in batches[1000:] for pair in itertools.combinations(sorted(batch), 2))
     assert max(met.values()) == 1
 
 
-def test_the_rows_of_a_training_that_goes_on_are_those_of_one_that_never_stopped():
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_rows_of_a_training_that_goes_on_are_those_of_one_that_never_stopped(workers):
     whole = shown(Echoed(Numbers(4), 3), range(4000))
     assert shown(Echoed(Numbers(4), 3), range(2500, 4000)) == whole[2500:]
-    for workers in (0, 2):
-        batches = Batches(Echoed(Numbers(4), 3), Share(4, 0, 4), 625, 640, workers)
-        assert [int(n) for batch in batches for n in batch["number"]] == whole[2500:2560]
-        batches.close()
+    batches = Batches(Echoed(Numbers(4), 3), Share(4, 0, 4), 625, 640, workers)
+    assert [int(n) for batch in batches for n in batch["number"]] == whole[2500:2560]
+    batches.close()
 
 
 def test_few_rows_are_kept():
     maker = Echoed(Numbers(4), 3)
-    shown(maker, range(20_000))
+    shown(maker, range(8000))
     assert len(maker._made) <= 2 * (SPREAD + 4) * 4 + 4
+    late = Echoed(Numbers(4), 3)  # as after a restart: what it makes out of order does not stay
+    shown(late, range(8000, 16_000))
+    assert len(late._made) <= 2 * (SPREAD + 4) * 4 + 4
 
 
 def test_a_row_is_shown_at_least_once():

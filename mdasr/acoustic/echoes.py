@@ -36,20 +36,18 @@ class Echoed(grain.MapTransform):
         return self.maker.options
 
     def map(self, row: int) -> Batch:
-        """The row that stands in place `row`; rows that may be shown again are kept."""
-        new, shown = self.source_row(int(row))
-        if shown not in self._made:
-            self._made[shown] = self.maker.map(shown)
-        oldest = new - (self.times - 1) * (SPREAD + self.options.lanes) * self.options.lanes
-        for old in [made for made in self._made if made < oldest]:
-            del self._made[old]
-        return self._made[shown]
+        """The row that stands in place `row`; rows that will be shown again are kept."""
+        shown, again = self.source_row(int(row))
+        made = self._made.pop(shown, None) or self.maker.map(shown)
+        if again:
+            self._made[shown] = made
+        return made
 
-    def source_row(self, row: int) -> tuple[int, int]:
-        """The newest row of the lane of row `row`, and the one that is shown there: it, or one of before."""
+    def source_row(self, row: int) -> tuple[int, bool]:
+        """The row that is shown in place `row`, a new one or one of before, and whether it will be shown again."""
         lanes = self.options.lanes
         step, lane = divmod(row, lanes)
         new, echo = divmod(step, self.times)
         # Lanes look back differently far, so that rows do not meet again. The first rows have no row to look back to.
         past = new - echo * (SPREAD + lane)
-        return new * lanes + lane, (past if past >= 0 else new) * lanes + lane
+        return (past if past >= 0 else new) * lanes + lane, past < 0 or echo < self.times - 1
