@@ -8,14 +8,15 @@ small matrix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float, Int
 
 from mdasr.acoustic.criteria.cross_entropy import frame_errors
 from mdasr.acoustic.criteria.interface import AnyArray, Loss, Outputs
@@ -59,48 +60,75 @@ class MMI:
         """The log sum over all sequences minus that over the spoken ones, summed over rows and members."""
         transitions, weights = jnp.asarray(batch["transitions"]), jnp.asarray(batch["weights"])
         start = jnp.exp(batch["log_priors"])
-        spoken = spoken_labels(jnp.asarray(batch["labels"]), weights, logits.shape[-1], self.tolerance)
+        spoken = spoken_labels(jnp.asarray(batch["labels"]), weights, self.tolerance)
+        among = transitions_among(spoken, weights, transitions, start)
+        first = jnp.zeros(spoken.shape[-1]).at[0].set(1)
 
         def of_member(scores: Float[Array, "batch steps outputs"]) -> Array:
-            every = log_sums(scores, weights, transitions, start)
-            return (every - log_sums(jnp.where(spoken, scores, -jnp.inf), weights, transitions, start)).sum()
+            own = jnp.where(spoken >= 0, jnp.take_along_axis(scores, spoken, axis=-1), -jnp.inf)
+            every = log_sums(scores, weights, start, lambda reached, _: reached @ transitions)
+            return (every - log_sums(own, weights, first, partial(jnp.einsum, "bi,bij->bj"), among)).sum()
 
         scores = jnp.asarray(logits) - batch["log_priors"]
         return jax.vmap(of_member)(scores.reshape(-1, *scores.shape[-3:])).sum()
 
 
 def spoken_labels(
-    labels: Array, weights: Float[Array, "batch steps"], outputs: int, tolerance: int
-) -> Bool[Array, "batch steps outputs"]:
-    """The labels that the alignment has within `tolerance` steps of each step, in the same stretch of weights of 1."""
-    counts = weights[..., None] > 0
-    near = jax.nn.one_hot(labels, outputs, dtype=bool) & counts
-    for _ in range(tolerance):
-        padded = jnp.pad(near, ((0, 0), (1, 1), (0, 0)))
-        near = (padded[:, :-2] | near | padded[:, 2:]) & counts
-    return near
+    labels: Int[Array, "batch steps"], weights: Float[Array, "batch steps"], tolerance: int
+) -> Int[Array, "batch steps near"]:
+    """The labels that the alignment has within `tolerance` steps of each step, in the same stretch of weights of 1.
+
+    Each is there once; the other places hold -1.
+    """
+    counts, steps = weights > 0, labels.shape[1]
+    stretch = jnp.where(counts, jnp.cumsum(~counts, axis=1), -1)
+    places = jnp.arange(steps)[:, None] + jnp.arange(-tolerance, tolerance + 1)
+    inside = (places >= 0) & (places < steps)
+    places = jnp.clip(places, 0, steps - 1)
+    together = inside & counts[..., None] & (stretch[:, places] == stretch[..., None])
+    near = jnp.where(together, labels[:, places], -1)
+    again = jnp.tril(near[..., :, None] == near[..., None, :], -1).any(-1)
+    return jnp.where(again, -1, near)
 
 
-def log_sums(
-    scores: Float[Array, "batch steps outputs"],
+def transitions_among(
+    spoken: Int[Array, "batch steps near"],
     weights: Float[Array, "batch steps"],
     transitions: Float[Array, "outputs outputs"],
     start: Float[Array, " outputs"],
+) -> Float[Array, "steps batch near near"]:
+    """The transitions to the spoken labels of each step from those of the step before.
+
+    Where a stretch of weights of 1 begins, each row has the transitions from all labels, weighted by `start`.
+    """
+    before = jnp.pad(spoken, ((0, 0), (1, 0), (0, 0)))[:, :-1, :, None]
+    begins = ~jnp.pad(weights > 0, ((0, 0), (1, 0)))[:, :-1, None, None]
+    now = spoken[..., None, :]
+    return jnp.where(begins, (start @ transitions)[now], transitions[before, now]).swapaxes(0, 1)
+
+
+def log_sums(
+    scores: Float[Array, "batch steps labels"],
+    weights: Float[Array, "batch steps"],
+    start: Float[Array, " labels"],
+    onward: Callable[[Array, Any], Array],
+    given: Float[Array, "steps ..."] | None = None,
 ) -> Float[Array, " batch"]:
     """The log of the sum over all sequences of labels of the product of their transitions and their exp(scores).
 
-    It is the forward algorithm. Steps of weight 0 have no label; after them, a sequence begins anew from `start`.
+    It is the forward algorithm: `onward` takes sums [batch, labels] from a step to the next one, where it is told
+    `given`. Steps of weight 0 have no label; after them, a sequence begins anew from `start`.
     """
 
-    def step(carry: tuple[Array, Array], now: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
+    def step(carry: tuple[Array, Array], now: tuple[Array, Array, Any]) -> tuple[tuple[Array, Array], None]:
         reached, log_sum = carry
-        scores, counts = now
+        scores, counts, given = now
         largest = lax.stop_gradient(scores.max(-1, where=counts[:, None], initial=-1e30))
-        reached = (reached @ transitions) * jnp.exp(jnp.where(counts[:, None], scores - largest[:, None], 0))
+        reached = onward(reached, given) * jnp.exp(jnp.where(counts[:, None], scores - largest[:, None], 0))
         total = reached.sum(-1)
         log_sum = log_sum + jnp.where(counts, jnp.log(total) + largest, 0)
         return (jnp.where(counts[:, None], reached / total[:, None], start), log_sum), None
 
     begin = jnp.broadcast_to(start, (len(scores), len(start))), jnp.zeros(len(scores))
-    (_, log_sum), _ = lax.scan(step, begin, (scores.swapaxes(0, 1), weights.T > 0), unroll=UNROLLED)
+    (_, log_sum), _ = lax.scan(step, begin, (scores.swapaxes(0, 1), weights.T > 0, given), unroll=UNROLLED)
     return log_sum
