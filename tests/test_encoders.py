@@ -17,7 +17,7 @@ from jax import lax
 from mdasr.acoustic.encoders import ENCODERS, read_encoder
 from mdasr.acoustic.encoders.interface import Encoder, LayerEnd, PackedFrames, steps_of
 from mdasr.acoustic.encoders.lstm import LSTM
-from mdasr.acoustic.encoders.tdnn import TDNN
+from mdasr.acoustic.encoders.tdnn import TDNN, centred
 from mdasr.acoustic.loader import RowMaker, measure_stats
 from mdasr.acoustic.network import ModelConfig, Rows, init_params, log_posteriors, network, read_config
 from mdasr.acoustic.row_schedule import RowOptions, Source
@@ -69,6 +69,7 @@ answers = jax.jit(log_posteriors, static_argnums=0)
 SMALL = {
     "lstm": LSTM((12, 8), output_delay=2),
     "tdnn": TDNN((12, 8, 8), (1, 2, 3), output_delay=6),
+    "centred tdnn": TDNN((12, 8), (1, 2), output_delay=3, mean_steps=5),
     "toy": Toy(8),
 }
 
@@ -183,6 +184,21 @@ def test_a_tdnn_is_dilated_convolutions_with_layer_norm():
     np.testing.assert_allclose(answers(config, params, rows)[0][0], wanted, atol=1e-4)
 
 
+def test_the_mean_so_far_is_subtracted():
+    """The reference is a loop over the steps of a row. Its first utterance goes on from an earlier row."""
+    rng = np.random.default_rng(8)
+    x, before = rng.standard_normal((30, 1, 4)).astype(np.float32), np.array([[3, -2, 0.5, 1, 7]], np.float32)
+    begins = np.zeros((30, 1), bool)
+    begins[[9, 22]] = True
+    total, count, wanted = before[0, :4], 7, []
+    for step, new in zip(x[:, 0], begins[:, 0]):
+        total, count = (step, 1) if new else (total + step, count + 1)
+        wanted.append(step - total / (count + 2))
+    found, heard = centred(jnp.asarray(x), jnp.asarray(begins), jnp.asarray(before), 2)
+    np.testing.assert_allclose(found[:, 0], wanted, atol=1e-5)
+    np.testing.assert_allclose(heard[0], [*total, count], atol=1e-5)
+
+
 def test_a_vector_goes_in_with_the_frames_of_its_utterance(encoder):
     config = ModelConfig(encoder, 5, vector_size=3)
     params, rng = init_params(config, 4), np.random.default_rng(6)
@@ -227,7 +243,11 @@ def test_what_is_not_there_is_named(encoder):
 SMALL_TDNN = "encoder=tdnn encoder.units=16,16 encoder.dilations=1,2 encoder.output_delay=3"
 
 
-WAYS = ("encoder.cells=12 features=cepstra", SMALL_TDNN, f"{SMALL_TDNN} features=cepstra criterion=label_smoothing")
+WAYS = (
+    "encoder.cells=12 features=cepstra",
+    f"{SMALL_TDNN} encoder.mean_steps=9",
+    f"{SMALL_TDNN} features=cepstra criterion=label_smoothing",
+)
 
 
 @pytest.mark.slow
