@@ -35,6 +35,7 @@ COMMANDS = {
     "transcribe": Command("recognition", "Print the words of recordings, or of a stream of samples."),
     "export": Command("recognition", "Write a model as one StableHLO function, which runs without Flax and mdasr."),
     "graph": Command("model_making", "Give a model another language model or other pronunciations (§3.6)."),
+    "release": Command("model_making", "Write a model for others: its files, and a card with data, licences, errors."),
     "similarity": Command("sounds", "Measure how similar domains sound, by their i-vectors (§4.2)."),
     "tree": Command("recognition", "Show how a model's tree ties a triphone (§3.5)."),
     "perturb": Command("sounds", "Distort a recording as in training, or by a recipe, and print the recipe."),

@@ -1,4 +1,4 @@
-"""The commands that make models: train, adapt, tune, graph."""
+"""The commands that make models: train, adapt, tune, graph, release."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mdasr.core.files import write_atomically
+from mdasr.core.files import read_json, write_atomically
 from mdasr.core.rendezvous import host_options
 from mdasr.core.waveforms import RATE_HZ
 from mdasr.corpus.records import Corpus
@@ -222,6 +222,24 @@ def graph_command(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def release_command(chosen: argparse.Namespace) -> int:
+    """Run `mdasr release`: a model's files and its card, for others."""
+    from mdasr.model.release import release
+    from mdasr.recognize.report import matrix_text
+
+    if wrong := [pair for pair in chosen.licence if "=" not in pair]:
+        raise ValueError(f"--licence {wrong[0]}: write CORPUS=TEXT")
+    found = read_json(chosen.results, "result of `mdasr evaluate --json`")
+    cells = found.get("cells", [found])
+    if not all(isinstance(cell, dict) and {"label", "condition"} <= cell.keys() for cell in cells):
+        raise ValueError(f"{chosen.results}: not a result of `mdasr evaluate --json`; evaluate the model again")
+    if (of := found.get("model")) != str(chosen.model):
+        raise ValueError(f"{chosen.results}: the result of {of}, not of {chosen.model}; evaluate this model")
+    licences = dict(pair.split("=", 1) for pair in chosen.licence)
+    print(release(chosen.model, chosen.out, matrix_text(cells), licences))
+    return 0
+
+
 def train_options(sub: ArgumentParser) -> None:
     _training_options(sub)
     sub.add_argument(
@@ -277,9 +295,9 @@ def _training_options(sub: ArgumentParser) -> None:
     sub.add_argument("--epochs", type=float, help="passes over the data (with noise, more)")
     sub.add_argument(
         "--scale",
-        default="small",
+        default="little",
         metavar="NAME",
-        help="size of the network: mini, small (the default), little, base or paper",
+        help="recipe and sizes: little (the default, up to some ten hours), small, mini, base or paper",
     )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")
@@ -328,6 +346,18 @@ def tune_options(sub: ArgumentParser) -> None:
     )
     sub.add_argument("--picture", type=Path, metavar="PNG", help="draw word error rate against real-time factor")
     sub.add_argument("--dry-run", action="store_true", help="leave model.json as it is")
+
+
+def release_options(sub: ArgumentParser) -> None:
+    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument(
+        "--results", type=Path, required=True, metavar="FILE", help="what `mdasr evaluate --json` wrote for the model"
+    )
+    sub.add_argument(
+        "--licence", action="append", default=[], metavar="CORPUS=TEXT",
+        help="the licence of a corpus whose manifest has no field licence; may be repeated",
+    )  # fmt: skip
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
 
 
 def graph_options(sub: ArgumentParser) -> None:

@@ -3,7 +3,8 @@
 An entry has `id`, `audio` (a path inside the manifest's folder), `text`, `speaker` (a text, or a whole number that
 becomes one) and `domain`. It may have `sample_rate` and `duration_s`, which are compared with the audio, and `start_s`,
 `end_s` and `channel` (from 0). A file without a header needs `sample_rate` and `encoding`
-(`libsndfile_reader.ENCODINGS`). Other fields can be used to choose lines, and are not kept.
+(`libsndfile_reader.ENCODINGS`). The `licence` of each is counted. Other fields can be used to choose lines, and are not
+kept.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Row:
     channel: Channel = None
     kind: str = "file"
     encoding: str | None = None
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def _row(entry: Entry, fields: Mapping[str, object], listing: Listing, choice: C
         channel=choice.channel if channel is None else channel,
         kind=entry.kind,
         encoding=_encoding(fields),
+        licence="" if fields.get("licence") is None else _string(fields, "licence"),
     )
 
 

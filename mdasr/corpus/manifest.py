@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -102,7 +103,10 @@ def import_corpus(
             f"{source.path}: none of the {len(bad)} chosen lines is usable; line {bad[0].line} ({bad[0].audio}): "
             f"{bad[0].reason}. For the other lines, see {directory / SET_ASIDE}"
         )
-    sealed = seal_corpus(directory, corpus, rows[0].domain, made_by=made_by)
+    failed = {row.line for row in unread}
+    licences = Counter(row.licence for row in rows if row.licence and row.line not in failed)
+    facts = {"licences": dict(sorted(licences.items()))} if licences else {}
+    sealed = seal_corpus(directory, corpus, rows[0].domain, made_by=made_by, **facts)
     tidy(directory)
     return ImportReport(sealed, len(sealed), tuple(bad))
 

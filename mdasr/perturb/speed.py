@@ -11,6 +11,7 @@ from jaxtyping import Float
 from mdasr.core.waveforms import RATE_HZ
 
 SLOWEST, FASTEST = 0.5, 2.0
+THREE_SPEEDS = (0.9, 1.0, 1.1)  # those of Ko et al.
 
 
 def num_samples_at(samples: Any, speed: Any) -> Any:

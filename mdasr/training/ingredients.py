@@ -16,6 +16,7 @@ from mdasr.model.directory import Language, Recognizer, params_digest
 from mdasr.perturb import Policy, recipe
 from mdasr.perturb.masks import MaskRanges
 from mdasr.perturb.noises import SoundSource
+from mdasr.perturb.speed import THREE_SPEEDS
 from mdasr.training.plan import FAST_CODECS, FeaturesOn, room_ranges
 from mdasr.training.pool import Pool
 from mdasr.training.regimes import AS_PUBLISHED, Regime
@@ -26,7 +27,7 @@ from mdasr.training.word_models import Shared, Wording, flat_alignment
 TRAINING_VERSION = 5  # raise it with every change after which the same ingredients give another model
 # Further perturbations that a training may ask for, beyond the paper: the fields of the policy that each one sets.
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
-    "speed": {"speeds": (0.9, 1.0, 1.1)},  # Ko et al. (2015)
+    "speed": {"speeds": THREE_SPEEDS},
     "equaliser": {"equaliser_probability": 0.5},
     "clipping": {"clipping_probability": 0.2},
     "masks": {"masks": MaskRanges(times=2, bands=2)},
@@ -86,6 +87,7 @@ class Training:
     def policy(self, domain: str) -> Policy:
         """The possible distortions of an utterance of `domain` in training."""
         noisy = domain in self.noise_on
+        further = {name: value for each in self.augment for name, value in AUGMENTATIONS[each].items()}
         return Policy(
             noise_probability=self.scale.noise_probability if noisy else 0.0,
             rooms=room_ranges(self.scale),
@@ -96,7 +98,7 @@ class Training:
             noise_alone_probability=self.scale.noise_alone if noisy else 0.0,
             measured=tuple(sorted(self.sounds.responses)) if noisy else (),
             clean_probability=self.regime.clean_share,
-            **{name: value for each in self.augment for name, value in AUGMENTATIONS[each].items()},
+            **{"speeds": self.scale.speeds, **further},
         )
 
     def made_of(self) -> dict[str, Any]:

@@ -21,7 +21,16 @@ from mdasr.recognize.tune import FEWEST_WORDS, count_words, tune, wer_with
 from mdasr.training.floor import make_floor
 from mdasr.training.ingredients import Training
 from mdasr.training.plan import ROW_PIECES, Plan, make_rows, plan_adaptation, plan_training
-from mdasr.training.pool import Pool, artefacts, check_corpora, check_hosts, check_speech, label_statistics, log_priors
+from mdasr.training.pool import (
+    Pool,
+    artefacts,
+    card_facts,
+    check_corpora,
+    check_hosts,
+    check_speech,
+    label_statistics,
+    log_priors,
+)
 from mdasr.training.regimes import AS_PUBLISHED, OWN_ALONE
 from mdasr.training.scales import NETWORK
 from mdasr.training.word_models import Shared, adapt_words
@@ -111,11 +120,12 @@ def train_recognizer(
         gmm = directory / "gmm"
         made = hosts.once("floor", lambda: make_floor(pool, language, gmm), lambda: GmmRecognizer.read(gmm))
         gmm_wer = {"gmm_wer": made.facts["dev_wer"]}
-    described = {"name": training.name, "made_of": made_of, **artefacts(pool, language.tree)}
+    speech = [*(parent.facts.get("corpora", []) if parent else []), *map(card_facts, pool.sources)]
+    facts = {"name": training.name, "made_of": made_of, "corpora": speech, **artefacts(pool, language.tree)}
     uses = plan.config.criterion.uses_transitions
     trained = train(
         plan.config, plan.options, maker, directory, workers=workers, start_from=plan.start_from,
-        stopping=plan.stopping, described=described, featurize=featurize,
+        stopping=plan.stopping, described=facts, featurize=featurize,
         statistics=label_statistics(pool.shown, language.tree, plan.rows.subsampling) if uses else {},
         check=partial(check_corpora, pool), label=label,
     )  # fmt: skip
@@ -125,7 +135,7 @@ def train_recognizer(
         untuned = Recognizer(
             plan.config, trained.params, plan.stats, priors, language,
             SearchOptions(acoustic_scale=plan.config.criterion.outputs.acoustic_scale),
-            {**trained.facts(), **described, **gmm_wer},
+            {**trained.facts(), **facts, **gmm_wer},
         )  # fmt: skip
         keep = parent and (training.regime == OWN_ALONE or count_words(pool.dev_utterances()) < FEWEST_WORDS)
         made = tuned(untuned, pool, parent.search if parent and keep else None)

@@ -93,6 +93,12 @@ def artefacts(pool: Pool, tree: Tree) -> dict[str, Any]:
     }
 
 
+def card_facts(source: Source) -> dict[str, Any]:
+    """The facts about a source of speech for a model's card (`model.release`)."""
+    kept = {name: source.corpus.info[name] for name in ("corpus", "domain", "speakers")}
+    return {**kept, "hours": round(source.seconds() / 3600, 2), "licences": source.corpus.info.get("licences", {})}
+
+
 def check_hosts(pool: Pool) -> None:
     """Check the number of hosts; raises ValueError where there are more hosts than utterances to train on."""
     utterances = sum(len(source.usable()) for source in pool.sources)

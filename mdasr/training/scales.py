@@ -1,7 +1,7 @@
 """The sizes of experiments (§3.5): `mini` for a laptop, `base` for one GPU, `paper` for a pod.
 
-`small` has the paper's LSTM over log-mel features for about an hour of recordings. `little` is for up to
-ten hours on two CPU cores, and its sizes follow the hours. The comparisons behind it are in docs/results.md.
+`little` is for up to some ten hours of recordings on two CPU cores, and its sizes follow the hours. The comparisons
+behind it are in docs/results.md. `small` has the paper's LSTM over log-mel features for about an hour of recordings.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from mdasr.acoustic.encoders.tdnn import TDNN
 from mdasr.frontend import FEATURES
 from mdasr.perturb.gain import TRAINING_GAIN_DB
 from mdasr.perturb.room import ROOMS
+from mdasr.perturb.speed import THREE_SPEEDS
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Scale:
     the global batch, in rows of `row_steps` output steps. Each row is shown `echoes` times (`acoustic.echoes`).
 
     Training and noisy test sets use the same rooms. With the `rooms` "uniform", they have the scale's own ranges of
-    SNR, RT60 and distance; "kim" takes all of `KIM_ROOMS`. The level of every visit in training is changed by a gain
-    from the range `gain_db`. Where noise is simulated, a share `noise_alone` of the visits in the last third of a
-    training has noise and no speech.
+    SNR, RT60 and distance; "kim" takes all of `KIM_ROOMS`. Every visit in training has a gain from the range `gain_db`,
+    and one of `speeds`. Where noise is simulated, a share `noise_alone` of the visits in the last third of a training
+    has noise and no speech.
 
     Adaptation (§4.4) has its own lower learning rate, and stops early, at the latest after `adapt_steps`.
     """
@@ -63,6 +64,7 @@ class Scale:
     rt60_s: tuple[float, float]
     distance_m: tuple[float, float]
     gain_db: tuple[float, float]
+    speeds: tuple[float, ...]
     noise_alone: float
     ngram_order: int
     lm_sentences: int
@@ -96,6 +98,7 @@ MINI = Scale(
     rt60_s=(0.0, 0.3),
     distance_m=(1.0, 2.5),
     gain_db=TRAINING_GAIN_DB,
+    speeds=(1.0,),
     noise_alone=0.15,
     ngram_order=3,
     lm_sentences=70_000,
@@ -121,7 +124,7 @@ SMALL = dataclasses.replace(
 LITTLE = dataclasses.replace(
     SMALL,
     name="little",
-    encoder=TDNN(),
+    encoder=TDNN(mean_steps=33),
     features="cepstra",
     criterion=MMI(),
     members=1,
@@ -136,6 +139,7 @@ LITTLE = dataclasses.replace(
     snr_db=(0.0, 30.0),
     rt60_s=(0.0, 0.9),
     distance_m=(1.0, 10.0),
+    speeds=THREE_SPEEDS,
     adapt_rate=5e-4,
     adapt_steps=1600,
 )
