@@ -28,7 +28,7 @@
 #
 # **The settings below are small**, so that this takes minutes. With minutes of speech and a few hundred steps of
 # training, word error rates are bad. The level of the speech stays as it is, too (`gain_db`). For your own recordings,
-# `mdasr train` uses the scale `small` without changes.
+# `mdasr train` uses the scale `little` without changes.
 
 # %%
 # On Colab, where mdasr is missing, this cell clones REPOSITORY and installs it with pinned versions. If there is a GPU,
