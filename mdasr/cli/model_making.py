@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 # Commands import slow packages inside, because worker processes import this module again.
 
 
-def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED) -> Training:
-    """The training that the options of `train` and `adapt` describe; ValueError for options that contradict."""
+def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED, scale: str = "little") -> Training:
+    """The training that the options of `train` and `adapt` describe; ValueError for options that contradict.
+
+    Without the option --scale, it has the `scale` of this name.
+    """
     from mdasr.core.digests import Named
     from mdasr.perturb.noises import SoundSource
     from mdasr.training.ingredients import Training
@@ -49,7 +52,7 @@ def training_asked_for(chosen: argparse.Namespace, regime: Regime = AS_PUBLISHED
     alignment = [corpus.alignments(chosen.alignment).digest for corpus in corpora if chosen.alignment]
     return Training(
         speech=tuple(DomainSpeech.of(corpus, chosen.seed) for corpus in corpora),
-        scale=override(find_scale(chosen.scale, hours), settings),
+        scale=override(find_scale(chosen.scale or scale, hours), settings),
         seed=chosen.seed,
         noise_on=tuple(chosen.noise_on or dict.fromkeys(corpus.domain for corpus in corpora if noise)),
         codecs=chosen.codec,
@@ -107,7 +110,7 @@ def adapt_command(chosen: argparse.Namespace) -> int:
         raise ValueError("--test and more than one --part need --report")
     keep = speech_to_keep(chosen)
     hosts.join(chosen)
-    training = training_asked_for(chosen)
+    training = training_asked_for(chosen, scale=scale_of(chosen.model))
     if not chosen.report:
         parent = Recognizer.read(chosen.model)
         check_network(chosen, training.scale, parent.config)
@@ -141,6 +144,15 @@ def adapt_command(chosen: argparse.Namespace) -> int:
     draw_adaptation(chosen.out / "curve.png", curve)
     print(f"{chosen.out / 'curve.png'}, {chosen.out / 'curve.json'}")
     return 0
+
+
+def scale_of(model: Path) -> str:
+    """The name of the scale that a model was trained at; "little" for a model of another one."""
+    from mdasr.model.directory import described
+    from mdasr.training.scales import LITTLE, SCALES
+
+    name = described(model).get("made_of", {}).get("scale.name")
+    return name if name in SCALES else LITTLE.name
 
 
 def speech_to_keep(chosen: argparse.Namespace) -> list[DomainSpeech]:
@@ -295,9 +307,9 @@ def _training_options(sub: ArgumentParser) -> None:
     sub.add_argument("--epochs", type=float, help="passes over the data (with noise, more)")
     sub.add_argument(
         "--scale",
-        default="little",
         metavar="NAME",
-        help="recipe and sizes: little (the default, up to some ten hours), small, mini, base or paper",
+        help="recipe and sizes: little, small, mini, base or paper (default: those of the model to adapt; for a new "
+        "model little, which is for up to ten hours)",
     )
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--workers", type=int, default=1, help="processes that make features; 0 makes them in a thread")

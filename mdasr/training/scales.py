@@ -173,7 +173,8 @@ PAPER = dataclasses.replace(
     ngram_order=5,
 )
 
-LEAVES_PER_HOUR, MOST_LEAVES = 100, 2000  # of `little`: 60 for 38 minutes were tried, and 600 for 3.3 hours, beside no other
+# Of `little`: 60 for 38 minutes and 600 for 3.3 hours were tried, beside no other numbers.
+LEAVES_PER_HOUR, MOST_LEAVES = 100, 2000
 
 SCALES = {scale.name: scale for scale in (MINI, SMALL, LITTLE, BASE, PAPER)}
 NETWORK = ("encoder", "features", "criterion")  # the settings that a model keeps when it is fine-tuned
