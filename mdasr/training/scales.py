@@ -124,7 +124,7 @@ SMALL = dataclasses.replace(
 LITTLE = dataclasses.replace(
     SMALL,
     name="little",
-    encoder=TDNN(mean_steps=33),
+    encoder=TDNN(mean_steps=100),
     features="cepstra",
     criterion=MMI(),
     members=1,
