@@ -17,7 +17,7 @@ from mdasr.perturb import Policy
 from mdasr.recognize.words import recognize
 from mdasr.training.pool import card_facts
 
-MADE_OF = {"scale.name": "little", "noise_on": ["toy"], "codecs": [], "augment": []}
+MADE_OF = {"scale.name": "little", "scale.speeds": [0.9, 1.1], "noise_on": ["toy"], "codecs": [], "augment": []}
 SPEECH = [
     {"corpus": "my", "domain": "home", "hours": 1.25, "speakers": 7, "licences": {"CC BY 4.0": 9, "CC0": 1}},
     {"corpus": "other", "domain": "call", "hours": 0.5, "speakers": 2, "licences": {}},
@@ -48,7 +48,7 @@ def test_a_released_model_is_the_model_with_a_card(made, corpus, tmp_path, capsy
     assert ["other", "call", "0.50", "2", "Apache-2.0"] in lines
     assert ["WER in %", "clean", "8khz"] in lines
     assert ["toy (Toy)", "12.3 [10.0, 14.2]", "20.0"] in lines
-    assert "8 kHz, rooms and noise." in card and "MP3" not in card
+    assert "8 kHz, speeds 0.9, 1.1, rooms and noise." in card and "MP3" not in card
     assert not (tmp_path / "base" / "checkpoints").exists()
     model, released = Recognizer.read(tmp_path / "model"), Recognizer.read(tmp_path / "base")
     wave = corpus[0].samples

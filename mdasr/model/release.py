@@ -53,6 +53,7 @@ def card(recognizer: Recognizer, name: str, errors: str, corpora: Sequence[Mappi
         [c["corpus"], c["domain"], f"{c['hours']:.2f}", str(c["speakers"]), "; ".join(c["licences"])] for c in corpora
     ]
     distortions = ["8 kHz", *made_of["augment"]]
+    distortions += [f"speeds {', '.join(map(str, speeds))}"] if len(speeds := made_of["scale.speeds"]) > 1 else []
     distortions += ["rooms and noise"] if made_of["noise_on"] else []
     distortions += ["MP3 and AAC"] if made_of["codecs"] else []
     return f"""# {name}
