@@ -15,7 +15,7 @@ reproduce: env  ## Every table and every claim on the embedded corpus, and runs/
 REAL := $(foreach domain,libri_16k l2_16k an4_16k wakeword_16k prompts_8k digits_8k,$(domain)/train $(domain)/valid) common_voice_48k/valid
 OF_REAL := $(REAL:%=$(WORKDIR)/speech/%/corpus.json) $(WORKDIR)/speech/noise $(WORKDIR)/speech/rir $(WORKDIR)/speech/speech.toml
 
-SPEECH_OR_STOP = $(or $(SPEECH),$(error make real SPEECH=DIR, a folder with manifest.jsonl, noise/ and rir/))
+SPEECH_OR_STOP = $(or $(SPEECH),$(error give SPEECH=DIR, a folder with manifest.jsonl, noise/ and rir/))
 
 real: env $(OF_REAL)  ## The paper's questions put to the recordings of SPEECH=DIR: manifest.jsonl, noise/, rir/. For others, another WORKDIR.
 	$(BIN)/python -m experiments matrix --corpora $(WORKDIR)/speech/speech.toml --scale small --set members=1 --workdir $(WORKDIR)
@@ -26,7 +26,7 @@ BASE_TESTS := $(foreach domain,libri_16k l2_16k wakeword_16k an4_16k common_voic
 OF_BASE := $(patsubst %,%/corpus.json,$(BASE) $(BASE_TESTS)) $(WORKDIR)/speech/noise
 
 base: env $(OF_BASE)  ## A model to start from, of the freely licensed speech of SPEECH=DIR, with its card: WORKDIR/base.
-	$(BIN)/mdasr train $(BASE) --noise --codec --workers 2 --out $(WORKDIR)/base-training $(OPTIONS)
+	$(BIN)/mdasr train $(BASE) --noise --codec --workers 2 --out $(WORKDIR)/base-training
 	$(BIN)/mdasr evaluate $(WORKDIR)/base-training $(BASE_TESTS) --condition clean --condition noise:10 --condition 8khz --condition mp3:23 \
 		--noises $(WORKDIR)/speech/noise --json $(WORKDIR)/base-training/result.json
 	[ -e $(WORKDIR)/base/model.json ] || $(BIN)/mdasr release $(WORKDIR)/base-training --results $(WORKDIR)/base-training/result.json --out $(WORKDIR)/base

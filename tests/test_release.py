@@ -18,6 +18,7 @@ from mdasr.recognize.words import recognize
 from mdasr.training.pool import card_facts
 
 MADE_OF = {"scale.name": "little", "scale.speeds": [0.9, 1.1], "noise_on": ["toy"], "codecs": [], "augment": []}
+MADE_OF |= {"warp": False, "parent": ""}
 SPEECH = [
     {"corpus": "my", "domain": "home", "hours": 1.25, "speakers": 7, "licences": {"CC BY 4.0": 9, "CC0": 1}},
     {"corpus": "other", "domain": "call", "hours": 0.5, "speakers": 2, "licences": {}},

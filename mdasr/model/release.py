@@ -54,8 +54,10 @@ def card(recognizer: Recognizer, name: str, errors: str, corpora: Sequence[Mappi
     ]
     distortions = ["8 kHz", *made_of["augment"]]
     distortions += [f"speeds {', '.join(map(str, speeds))}"] if len(speeds := made_of["scale.speeds"]) > 1 else []
+    distortions += ["other vocal tracts"] if made_of["warp"] else []
     distortions += ["rooms and noise"] if made_of["noise_on"] else []
     distortions += ["MP3 and AAC"] if made_of["codecs"] else []
+    training = "Fine-tuning of another model" if made_of["parent"] else "Training"
     return f"""# {name}
 
 A speech recogniser, made by mdasr {mdasr.__version__}.
@@ -65,8 +67,8 @@ A speech recogniser, made by mdasr {mdasr.__version__}.
 {aligned([[*OF_CORPUS], *speech])}
 
 The network is of kind `{config.encoder.name}` over `{config.features}`, trained by `{config.criterion.name}`. It has
-{config.members * config.num_weights:,} weights and {config.num_outputs} outputs. Training took {facts["steps"]:,} steps
-and {facts["seconds"]:.0f} s on {facts["device"]}, at the scale `{made_of["scale.name"]}`. Distortions in training:
+{config.members * config.num_weights:,} weights and {config.num_outputs} outputs. {training} took {facts["steps"]:,}
+steps and {facts["seconds"]:.0f} s on {facts["device"]}, at the scale `{made_of["scale.name"]}`. Distortions in it:
 {", ".join(distortions)}.
 
 ## How good it is

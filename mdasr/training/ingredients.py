@@ -110,6 +110,7 @@ class Training:
             "codecs": [str(codec) for codec in FAST_CODECS if codec] if self.codecs else [],
             "policies": [digest(self.policy(speech.domain)) for speech in (*self.speech, *self.keep)],
             "augment": sorted(self.augment),
+            "warp": self.warp,
             "recipe_version": recipe.VERSION,
             **(self.sounds.made_of if self.noise_on else {"noises": "", "responses": ""}),
             **(self.words.made_of if isinstance(self.words, Shared) else self.words.made_of(bool(self.parent))),

@@ -1,7 +1,8 @@
 """The sizes of experiments (§3.5): `mini` for a laptop, `base` for one GPU, `paper` for a pod.
 
-`little` is for up to some ten hours of recordings on two CPU cores, and its sizes follow the hours. The comparisons
-behind it are in docs/results.md. `small` has the paper's LSTM over log-mel features for about an hour of recordings.
+`little` is for up to some ten hours of recordings on two CPU cores; the size of its tree follows the hours. The
+comparisons behind it, on 38 minutes, are in docs/results.md. `small` has the paper's LSTM over log-mel features for
+about an hour of recordings.
 """
 
 from __future__ import annotations

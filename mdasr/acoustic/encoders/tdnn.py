@@ -30,8 +30,8 @@ class TDNN:
     The network sees twice the sum of the dilations, in steps of 30 ms. With an output delay of half of that, it sees as
     far ahead as back.
 
-    With `mean_steps`, the mean of the utterance so far is subtracted from the input, as Kaldi's online normalisation
-    does. It counts the mean of all speech, which is zero, as so many steps before the utterance.
+    With `mean_steps`, the mean of the utterance so far is subtracted from the input. Kaldi's online normalisation does
+    so within a window. The mean counts the mean of all speech, which is zero, as so many steps before the utterance.
     """
 
     units: tuple[int, ...] = (256, 256, 256, 256)
